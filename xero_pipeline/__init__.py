@@ -1,0 +1,1 @@
+"""Xero's weekly figures in a database, under Dagster. Importing the package wires nothing."""

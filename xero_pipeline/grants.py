@@ -1,0 +1,69 @@
+"""What a consent gives, as plain values: tokens, and the organisations they open.
+
+Both sides need it, the one that asks Xero (`xero/oauth.py`) and the one that keeps it
+(`warehouse/tokens.py`); so it knows neither HTTP nor SQL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+# Xero: a refresh token dies after 60 days without use.
+REFRESH_TOKEN_LIFE = timedelta(days=60)
+
+
+class ConnectionStatus(StrEnum):
+    CONNECTED = "connected"
+    RECONNECT_NEEDED = "reconnect_needed"
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """One pair of tokens. The secrets stay out of every `repr`.
+
+    `refresh_token` is empty for a Custom Connection (`client_credentials`), which has none.
+    """
+
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    id_token: str = field(repr=False)
+    token_type: str
+    scope: str
+    expires_at: datetime
+    refreshed_at: datetime
+
+    def expires_within(self, margin: timedelta, now: datetime) -> bool:
+        return self.expires_at - margin <= now
+
+    @property
+    def refresh_token_expires_at(self) -> datetime | None:
+        """When the refresh token dies if nobody uses it; `None` where there is none."""
+        return self.refreshed_at + REFRESH_TOKEN_LIFE if self.refresh_token else None
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """One organisation that a consent opened: a row of `GET /connections`."""
+
+    connection_id: str
+    tenant_id: str
+    tenant_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """An organisation as it is kept: who it is and how its connection stands; no tokens."""
+
+    tenant_id: str
+    tenant_name: str
+    connection_id: str
+    grant_id: str
+    status: ConnectionStatus
+    scope: str
+    connected_at: datetime
+    refreshed_at: datetime
+    expires_at: datetime
+    last_sync_at: datetime | None
+    refresh_token_expires_at: datetime | None

@@ -1,0 +1,278 @@
+"""Every setting, read from the environment and `.env` and checked once, when a process starts.
+
+The only module that reads the environment. A malformed setting raises `SettingsError`, whose text names it
+and says how to mend it, and never repeats a secret's value. A deployment lives in one folder,
+`DAGSTER_HOME` (by default the current one): relative paths are taken from there, whichever folder a
+process was started in.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from datetime import date
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self
+from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from xero_pipeline.errors import PipelineError
+from xero_pipeline.weeks import Calendar
+
+# Read-only, least, and enough for everything here (Xero's granular scopes, in force since March 2026).
+GRANULAR_SCOPES = (
+    "offline_access accounting.settings.read accounting.invoices.read "
+    "accounting.reports.profitandloss.read accounting.reports.banksummary.read"
+)
+
+_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class SettingsError(PipelineError):
+    """A setting is missing or malformed; the text names it and says how to mend it."""
+
+    code = "settings"
+
+
+class Grant(StrEnum):
+    AUTHORIZATION_CODE = "authorization_code"
+    CLIENT_CREDENTIALS = "client_credentials"
+
+
+class Basis(StrEnum):
+    ACCRUAL = "accrual"
+    CASH = "cash"
+
+
+def _setting(name: str, default: Any = ..., **constraints: Any) -> Any:
+    return Field(default, validation_alias=AliasChoices(name), **constraints)
+
+
+class Settings(BaseSettings):
+    """The settings of `.env.example`, one field each. Frozen: a process never changes its mind."""
+
+    model_config = SettingsConfigDict(
+        env_file_encoding="utf-8", extra="ignore", frozen=True, case_sensitive=True, env_ignore_empty=True
+    )
+
+    mock_mode: bool = _setting("XERO_MOCK_MODE", False)
+    client_id: str | None = _setting("XERO_CLIENT_ID", None)
+    client_secret: SecretStr | None = _setting("XERO_CLIENT_SECRET", None)
+    encryption_key: SecretStr = _setting("XERO_ENCRYPTION_KEY")
+    encryption_keys_retired: Annotated[tuple[SecretStr, ...], NoDecode] = _setting("XERO_ENCRYPTION_KEYS_RETIRED", ())
+    grant: Grant = _setting("XERO_GRANT", Grant.AUTHORIZATION_CODE)
+    scopes: str = _setting("XERO_SCOPES", GRANULAR_SCOPES)
+    server_url: str = _setting("SERVER_URL", "http://localhost:3001")
+    api_url: str = _setting("XERO_API_URL", "https://api.xero.com")
+    identity_url: str = _setting("XERO_IDENTITY_URL", "https://identity.xero.com")
+    login_url: str = _setting("XERO_LOGIN_URL", "https://login.xero.com")
+    basis: Basis = _setting("XERO_BASIS", Basis.ACCRUAL)
+    calls_per_minute: int = _setting("XERO_CALLS_PER_MINUTE", 55, ge=1)
+    calls_per_day: int = _setting("XERO_CALLS_PER_DAY", 4800, ge=1)
+    concurrent_calls: int = _setting("XERO_CONCURRENT_CALLS", 5, ge=1)
+    app_calls_per_minute: int = _setting("XERO_APP_CALLS_PER_MINUTE", 9500, ge=1)
+    revenue_tracking: str = _setting("XERO_REVENUE_TRACKING", "Revenue Type", min_length=1)
+    region_tracking: str = _setting("XERO_REGION_TRACKING", "Region", min_length=1)
+    database_url_text: SecretStr = _setting("DATABASE_URL", SecretStr("sqlite:///data/xero.db"))
+    timezone_name: str = _setting("PIPELINE_TIMEZONE", "Australia/Sydney")
+    start_date: date = _setting("PIPELINE_START_DATE", date(2023, 1, 1))
+    sync_cron: str = _setting("SYNC_CRON", "0 6 * * *")
+    lookback_weeks: int = _setting("SYNC_LOOKBACK_WEEKS", 4, ge=0, le=520)
+    alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = _setting("ALERT_URLS", ())
+    admin_token: SecretStr | None = _setting("ADMIN_TOKEN", None)
+    dagster_url: str = _setting("DAGSTER_URL", "http://localhost:3000")
+    home: Path = _setting("DAGSTER_HOME", Path())
+
+    # How to mend a value that the type alone refuses; the value itself is never repeated.
+    MEND: ClassVar[Mapping[str, str]] = {
+        "XERO_MOCK_MODE": "must be true or false",
+        "XERO_ENCRYPTION_KEY": "is missing: 32 bytes as 64 hex characters; make one with `openssl rand -hex 32`",
+        "XERO_GRANT": "must be authorization_code or client_credentials",
+        "XERO_BASIS": "must be accrual or cash",
+        "PIPELINE_START_DATE": "must be a date as YYYY-MM-DD",
+        "SYNC_LOOKBACK_WEEKS": "must be a whole number from 0 to 520",
+        "XERO_REVENUE_TRACKING": "must be the name of a tracking category",
+        "XERO_REGION_TRACKING": "must be the name of a tracking category",
+    }
+
+    @field_validator("encryption_keys_retired", "alert_urls", mode="before")
+    @classmethod
+    def _comma_separated(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("encryption_key")
+    @classmethod
+    def _is_key(cls, value: SecretStr) -> SecretStr:
+        _require_key(value, "it")
+        return value
+
+    @field_validator("encryption_keys_retired")
+    @classmethod
+    def _are_keys(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for number, key in enumerate(value, start=1):
+            _require_key(key, f"key number {number}")
+        return value
+
+    @field_validator("server_url", "api_url", "identity_url", "login_url", "dagster_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
+            raise ValueError("must be an http or https address, such as https://example.com")
+        if parts.username or parts.password:
+            raise ValueError("must not carry a user name or password")
+        return value.rstrip("/")
+
+    @field_validator("api_url", "identity_url", "login_url")
+    @classmethod
+    def _tokens_travel_encrypted(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
+            raise ValueError("must be https: plain http is allowed only on loopback (localhost, 127.0.0.1)")
+        return value
+
+    @field_validator("scopes")
+    @classmethod
+    def _has_scopes(cls, value: str) -> str:
+        if not value.split():
+            raise ValueError("must name at least one scope, separated by blanks")
+        return " ".join(value.split())
+
+    @field_validator("timezone_name")
+    @classmethod
+    def _is_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            raise ValueError("must be an IANA time zone, such as Australia/Sydney") from None
+        return value
+
+    @field_validator("sync_cron")
+    @classmethod
+    def _is_cron(cls, value: str) -> str:
+        if len(value.split()) != 5:
+            raise ValueError("must be a cron line of five fields, such as 0 6 * * *")
+        return value
+
+    @field_validator("database_url_text")
+    @classmethod
+    def _is_database(cls, value: SecretStr) -> SecretStr:
+        try:
+            url = make_url(value.get_secret_value())
+        except ArgumentError:
+            raise ValueError("must be an SQLAlchemy address: sqlite:///data/xero.db or postgresql+psycopg://…") from None
+        if url.get_backend_name() == "sqlite":
+            if not url.database or url.database == ":memory:":
+                raise ValueError("must name a file: several processes share the database")
+        elif url.drivername != "postgresql+psycopg":
+            raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
+        return value
+
+    @model_validator(mode="after")
+    def _real_xero_needs_an_app(self) -> Self:
+        if not self.mock_mode:
+            missing = [
+                name
+                for name, value in (("XERO_CLIENT_ID", self.client_id), ("XERO_CLIENT_SECRET", self.client_secret))
+                if not value or (isinstance(value, SecretStr) and not value.get_secret_value())
+            ]
+            if missing:
+                raise ValueError(
+                    f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: take them from your app at "
+                    "developer.xero.com, or set XERO_MOCK_MODE=true to try without Xero"
+                )
+        return self
+
+    @cached_property
+    def home_folder(self) -> Path:
+        """The deployment's folder, absolute."""
+        return self.home.expanduser().resolve()
+
+    @property
+    def data_folder(self) -> Path:
+        """Where everything that the deployment writes to disk lies."""
+        return self.home_folder / "data"
+
+    @cached_property
+    def database_url(self) -> URL:
+        """The warehouse's address; an SQLite file's path is absolute."""
+        url = make_url(self.database_url_text.get_secret_value())
+        if url.get_backend_name() == "sqlite" and url.database:
+            return url.set(database=str(self.home_folder / url.database))
+        return url
+
+    @property
+    def keys(self) -> list[bytes]:
+        """The encryption key, then the retired ones that still decrypt: 32 bytes each."""
+        return [bytes.fromhex(key.get_secret_value()) for key in (self.encryption_key, *self.encryption_keys_retired)]
+
+    @property
+    def calendar(self) -> Calendar:
+        return Calendar(self.start_date, ZoneInfo(self.timezone_name))
+
+    @property
+    def redirect_uri(self) -> str:
+        return f"{self.server_url}/api/v1/xero/callback"
+
+    @property
+    def data_source(self) -> str:
+        """What stands in every row, so that nobody takes mock figures for real ones."""
+        return "xero_mock" if self.mock_mode else "xero_api"
+
+
+def _require_key(value: SecretStr, which: str) -> None:
+    text = value.get_secret_value()
+    try:
+        key = bytes.fromhex(text)
+    except ValueError:
+        key = b""
+    if len(key) != 32 or len(text) != 64:
+        raise ValueError(
+            f"is malformed: {which} must be 32 bytes as 64 hex characters; make one with `openssl rand -hex 32`"
+        )
+
+
+def _environment_file() -> Path | None:
+    """`.env` of the current folder, or else of `DAGSTER_HOME`."""
+    home = os.environ.get("DAGSTER_HOME")
+    for folder in (Path(), *([Path(home)] if home else [])):
+        if (folder / ".env").is_file():
+            return folder / ".env"
+    return None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read and check the settings.
+
+    Args:
+        overrides: values by the setting's own name (`XERO_BASIS="cash"`), which win over the environment.
+
+    Raises:
+        SettingsError: one line that names every setting that is missing or malformed.
+    """
+    try:
+        return Settings(_env_file=_environment_file(), **overrides)  # type: ignore[call-arg]
+    except ValidationError as error:
+        raise SettingsError("; ".join(_in_words(problem) for problem in error.errors())) from None
+
+
+def _in_words(problem: Any) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    if problem["type"] == "value_error":
+        return f"{name} {problem['ctx']['error']}".strip()
+    mend = Settings.MEND.get(name) or f"must be a positive whole number ({problem['msg'].lower()})"
+    return f"{name} {mend}"
+
+
+def describe_environment(settings: Settings) -> dict[str, str]:
+    """What a child process needs in its environment to see the same deployment."""
+    return {"DAGSTER_HOME": str(settings.home_folder), "DAGSTER_DISABLE_TELEMETRY": "true"}

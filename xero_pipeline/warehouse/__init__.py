@@ -1,0 +1,1 @@
+"""Everything that knows SQL. Imports no Dagster and nothing of `xero/`."""

@@ -1,0 +1,1 @@
+"""Everything that knows Xero. Imports no Dagster and no SQL."""

@@ -1,0 +1,131 @@
+"""Every way Xero can fail, one class each, with what to do about it.
+
+    XeroError
+    ├── XeroUnavailable          Xero is down, slow or cut off; trying again later helps
+    ├── RateLimited              a limit of Xero's; trying again helps once `retry_at` has come
+    │   ├── MinuteLimitReached     the minute's calls are spent, and waiting did not help
+    │   └── DayLimitReached        the day's calls are spent: hours; never slept on
+    ├── ConnectionLost           nobody but a person can help: connect again
+    │   ├── ReconnectNeeded        the refresh token is expired, used or revoked
+    │   ├── OrganisationDisconnected  Xero no longer lets this app into the organisation
+    │   └── NotConnected           there is no connection yet
+    ├── PermissionMissing        connected, but not allowed
+    │   ├── ScopeMissing           the consent lacks a scope
+    │   └── ReportsForbidden       the user who consented may not see reports
+    ├── AppRefused               the app itself is refused: client id, secret, scopes, redirect address
+    ├── ConsentFailed            a sign-in was refused, cut short or forged
+    ├── RequestRefused           Xero understood the request and said no (400, 404 and the like)
+    └── PayloadNotUnderstood     an answer that says something we cannot read: never a guess
+        └── WrongPeriod            an answer for other dates than asked
+
+`status` is the HTTP status where there was one. `retry_at` is when trying again can help, `None` when
+it cannot, or when any moment is as good as another (see `can_retry`).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from xero_pipeline.errors import PipelineError
+
+
+class XeroError(PipelineError):
+    """Base of all."""
+
+    code = "xero_error"
+    can_retry: ClassVar[bool] = False
+    """Whether the same request may succeed later without a person doing anything."""
+
+    def __init__(
+        self, what: str, *, advice: str | None = None, status: int | None = None, retry_at: datetime | None = None
+    ) -> None:
+        super().__init__(what, advice=advice)
+        self.status = status
+        self.retry_at = retry_at
+
+
+class XeroUnavailable(XeroError):
+    code = "xero_unavailable"
+    can_retry = True
+    default_advice = "Xero is unavailable or the network is; the next sync tries again."
+
+
+class RateLimited(XeroError):
+    code = "rate_limited"
+    can_retry = True
+
+
+class MinuteLimitReached(RateLimited):
+    code = "minute_limit"
+    default_advice = "Other programs may be using this Xero app; the next sync tries again."
+
+
+class DayLimitReached(RateLimited):
+    code = "day_limit"
+
+    def __init__(self, what: str, *, retry_at: datetime, status: int | None = None) -> None:
+        super().__init__(
+            what,
+            advice=f"Nothing is lost: sync again after {retry_at:%Y-%m-%d %H:%M} UTC.",
+            retry_at=retry_at,
+            status=status,
+        )
+
+
+class ConnectionLost(XeroError):
+    code = "connection_lost"
+
+
+class ReconnectNeeded(ConnectionLost):
+    code = "reconnect_needed"
+    default_advice = "Connect again: on the admin page, or with `xero-pipeline connect`."
+
+
+class OrganisationDisconnected(ConnectionLost):
+    code = "organisation_disconnected"
+    default_advice = "Connect it again: on the admin page, or with `xero-pipeline connect`."
+
+
+class NotConnected(ConnectionLost):
+    code = "not_connected"
+    default_advice = "Connect first: on the admin page, or with `xero-pipeline connect`."
+
+
+class PermissionMissing(XeroError):
+    code = "permission_missing"
+
+
+class ScopeMissing(PermissionMissing):
+    code = "scope_missing"
+
+
+class ReportsForbidden(PermissionMissing):
+    code = "reports_forbidden"
+    default_advice = (
+        "The person who connected has a Xero role without reports: give them one that has, "
+        "or let somebody else connect."
+    )
+
+
+class AppRefused(XeroError):
+    code = "app_refused"
+    default_advice = "Compare XERO_CLIENT_ID and XERO_CLIENT_SECRET with your app at developer.xero.com."
+
+
+class ConsentFailed(XeroError):
+    code = "consent_failed"
+    default_advice = "Nothing was changed; begin again with Connect."
+
+
+class RequestRefused(XeroError):
+    code = "request_refused"
+
+
+class PayloadNotUnderstood(XeroError):
+    code = "payload_not_understood"
+    default_advice = "Nothing was written; what was held before stays."
+
+
+class WrongPeriod(PayloadNotUnderstood):
+    code = "wrong_period"
