@@ -9,7 +9,7 @@ CENT = Decimal("0.01")
 ZERO = Decimal("0.00")
 
 # Xero writes plain decimals: no grouping, no currency sign, no exponent.
-_PLAIN = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)")
+_PLAIN = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
 
 # What NUMERIC(18, 2) holds; beyond it a figure is a mistake, not a fortune.
 _LIMIT = Decimal(10) ** 16

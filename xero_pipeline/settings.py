@@ -9,6 +9,7 @@ process was started in.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from datetime import date
 from enum import StrEnum
@@ -159,8 +160,9 @@ class Settings(BaseSettings):
     @field_validator("sync_cron")
     @classmethod
     def _is_cron(cls, value: str) -> str:
-        if len(value.split()) != 5:
-            raise ValueError("must be a cron line of five fields, such as 0 6 * * *")
+        fields = value.split()
+        if len(fields) != len(_CRON_RANGES) or not all(map(_is_cron_field, fields, _CRON_RANGES)):
+            raise ValueError("must be a cron line of five fields in numbers, such as 0 6 * * *")
         return value
 
     @field_validator("database_url_text")
@@ -229,6 +231,21 @@ class Settings(BaseSettings):
         return "xero_mock" if self.mock_mode else "xero_api"
 
 
+# Minute, hour, day of the month, month, day of the week.
+_CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
+
+
+def _is_cron_field(field: str, limits: tuple[int, int]) -> bool:
+    for part in field.split(","):
+        found = re.fullmatch(r"(?:\*|([0-9]{1,2})(?:-([0-9]{1,2}))?)(?:/([1-9][0-9]?))?", part)
+        if not found:
+            return False
+        bounds = [int(number) for number in found.groups()[:2] if number is not None]
+        if any(not limits[0] <= bound <= limits[1] for bound in bounds) or bounds != sorted(bounds):
+            return False
+    return True
+
+
 def _require_key(value: SecretStr, which: str) -> None:
     text = value.get_secret_value()
     try:
@@ -273,6 +290,6 @@ def _in_words(problem: Any) -> str:
     return f"{name} {mend}"
 
 
-def describe_environment(settings: Settings) -> dict[str, str]:
-    """What a child process needs in its environment to see the same deployment."""
-    return {"DAGSTER_HOME": str(settings.home_folder), "DAGSTER_DISABLE_TELEMETRY": "true"}
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment for a process that this one starts: its own, with the deployment's folder in it."""
+    return {**os.environ, "DAGSTER_HOME": str(settings.home_folder)}

@@ -1,0 +1,68 @@
+# sync · test · dev · lint · bench: each does all of its own set-up, and is quick when nothing changed.
+
+SHELL := /bin/bash
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+export DAGSTER_HOME := $(CURDIR)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help sync test dev lint bench lock clean
+
+help:  ## this list
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+sync: .venv/ready .env  ## install, migrate, connect the mock organisation, sync 13 weeks, print the figures
+	@$(BIN)/xero-pipeline migrate
+	@$(BIN)/xero-pipeline status --json | grep -q '"connected": true' || $(BIN)/xero-pipeline connect
+	@$(BIN)/xero-pipeline sync --weeks 13
+
+dev: .venv/ready .env  ## Dagster on port 3000 and the admin page on port 3001; Ctrl-C ends both
+	@$(BIN)/xero-pipeline migrate
+	@$(BIN)/xero-pipeline dev
+
+test: lint  ## everything that CI runs
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: .venv/ready-dev  ## ruff, types, layers, and that Dagster can load the definitions
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	XERO_MOCK_MODE=true XERO_ENCRYPTION_KEY=$$(printf '0%.0s' {1..64}) DAGSTER_HOME= $(BIN)/dagster definitions validate
+
+bench: .venv/ready-dev  ## seconds and calls of a sync, measured
+	$(BIN)/python -m benchmarks
+
+lock: .venv/ready-dev  ## resolve the dependencies anew
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--extra postgres --extra build pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+		--extra postgres --extra build --extra dev pyproject.toml -o requirements-dev.lock
+
+clean:  ## forget the environment and every figure
+	rm -rf .venv data .env
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name it with make PYTHON=…")'
+	$(PYTHON) -m venv .venv
+
+.venv/ready: requirements.lock pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+.venv/ready-dev: requirements-dev.lock pyproject.toml | .venv/bin/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@ .venv/ready
+
+.env: | .venv/ready
+	@$(BIN)/python -c 'import pathlib, secrets, os; \
+		text = pathlib.Path(".env.example").read_text(); \
+		new = text.replace("XERO_ENCRYPTION_KEY=\n", f"XERO_ENCRYPTION_KEY={secrets.token_hex(32)}\n"); \
+		os.close(os.open(".env", os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)); \
+		pathlib.Path(".env").write_text(new)'
+	@echo "made .env from .env.example, with a fresh key"

@@ -1,0 +1,50 @@
+"""`financial_weekly` and its lines: the week's profit and loss. Not here: how the report is read."""
+
+import dagster as dg
+
+from xero_pipeline.assets.progress import Progress
+from xero_pipeline.assets.walk import Shaped, Walk, WeeklySync
+from xero_pipeline.settings import Basis, Settings
+from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline.warehouse.weekly import replace_profit_and_loss
+from xero_pipeline.weeks import Week
+from xero_pipeline.xero.client import OrganisationClient, Xero
+from xero_pipeline.xero.profit_and_loss import read_profit_and_loss
+
+
+def financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset, for a deployment's settings."""
+    basis = settings.basis
+
+    def shape(organisation: OrganisationClient, week: Week) -> Shaped:
+        report = organisation.profit_and_loss(week, cash_basis=basis is Basis.CASH)
+        figures = read_profit_and_loss(report, week=week, accounts=organisation.accounts)
+        return Shaped(
+            write=lambda connection, stamp: replace_profit_and_loss(
+                connection, stamp, basis.value, figures.totals, figures.lines
+            ),
+            currency=organisation.details.base_currency,
+            totals=figures.totals,
+            differences=figures.differences,
+            notes=figures.notes,
+        )
+
+    @dg.asset(
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name="xero",
+        kinds={"xero", "pandas", "sql"},
+        description="The week's profit and loss, true to the week: income, cost of sales, gross profit, other "
+        "income, operating expenses, net profit, and a line for each account. Held against the report's own totals.",
+    )
+    def financial_weekly(
+        context: dg.AssetExecutionContext,
+        config: WeeklySync,
+        xero: dg.ResourceParam[Xero],
+        warehouse: dg.ResourceParam[Warehouse],
+        progress: dg.ResourceParam[Progress],
+    ) -> dg.MaterializeResult:
+        walk = Walk("profit_and_loss", xero, warehouse, progress, settings.data_source)
+        return walk.materialize(context, config, shape)
+
+    return financial_weekly

@@ -1,0 +1,53 @@
+"""`revenue_weekly`: the week's invoices less credit notes, by revenue type and region."""
+
+import dagster as dg
+
+from xero_pipeline.assets.progress import Progress
+from xero_pipeline.assets.walk import Shaped, Walk, WeeklySync
+from xero_pipeline.settings import Settings
+from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline.warehouse.weekly import replace_revenue
+from xero_pipeline.weeks import Week
+from xero_pipeline.xero.client import OrganisationClient, Xero
+from xero_pipeline.xero.documents import read_revenue
+
+
+def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset, for a deployment's settings."""
+
+    def shape(organisation: OrganisationClient, week: Week) -> Shaped:
+        revenue = read_revenue(
+            organisation.invoices(week),
+            organisation.credit_notes(week),
+            week=week,
+            base_currency=organisation.details.base_currency,
+            revenue_tracking=settings.revenue_tracking,
+            region_tracking=settings.region_tracking,
+        )
+        return Shaped(
+            write=lambda connection, stamp: replace_revenue(connection, stamp, revenue.cells),
+            currency=organisation.details.base_currency,
+            totals=revenue.totals,
+            differences=revenue.differences,
+            notes=revenue.notes,
+        )
+
+    @dg.asset(
+        partitions_def=partitions,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        group_name="xero",
+        kinds={"xero", "pandas", "sql"},
+        description="The week's sales invoices less credit notes, without tax and in base currency, summed from "
+        "their lines by revenue type and region.",
+    )
+    def revenue_weekly(
+        context: dg.AssetExecutionContext,
+        config: WeeklySync,
+        xero: dg.ResourceParam[Xero],
+        warehouse: dg.ResourceParam[Warehouse],
+        progress: dg.ResourceParam[Progress],
+    ) -> dg.MaterializeResult:
+        walk = Walk("invoices", xero, warehouse, progress, settings.data_source)
+        return walk.materialize(context, config, shape)
+
+    return revenue_weekly

@@ -1,0 +1,214 @@
+"""How every asset walks its weeks: one week of one organisation at a time, each landing whole or not at all.
+
+What a week's figures are is the asset's own business: it hands in `shape`, which fetches one
+organisation's week and says how to write it. Here they are written, logged and reported; a failed week
+stops no other.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+from sqlalchemy import Connection
+
+from xero_pipeline.assets.metadata import week_metadata
+from xero_pipeline.assets.progress import Progress
+from xero_pipeline.errors import PipelineError
+from xero_pipeline.warehouse.errors import UnknownOrganisation
+from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline.warehouse.weekly import Landing, Stamp
+from xero_pipeline.weeks import Week
+from xero_pipeline.xero.client import OrganisationClient, Xero
+from xero_pipeline.xero.errors import NotConnected
+from xero_pipeline.xero.reports import Difference
+
+
+class WeeklySync(dg.Config):
+    """What a run may be told."""
+
+    organisations: list[str] = Field(
+        default_factory=list, description="The tenant ids to sync; none named: every organisation that is kept."
+    )
+
+
+@dataclass(frozen=True)
+class Shaped:
+    """One organisation's week, ready to be written: `write` replaces it inside a transaction."""
+
+    write: Callable[[Connection, Stamp], Landing]
+    currency: str
+    totals: dict[str, Decimal]
+    differences: Sequence[Difference] = ()
+    notes: Sequence[str] = ()
+
+
+Shape = Callable[[OrganisationClient, Week], Shaped]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one organisation's week went."""
+
+    tenant_id: str
+    tenant_name: str
+    week: Week
+    status: str
+    calls: int
+    rows: int = 0
+    currency: str = ""
+    totals: dict[str, Decimal] = field(default_factory=dict)
+    restated: Sequence[Any] = ()
+    differences: Sequence[Difference] = ()
+    notes: Sequence[str] = ()
+    error: PipelineError | None = None
+
+    @property
+    def landed(self) -> bool:
+        return self.error is None
+
+
+@dataclass(frozen=True)
+class Walk:
+    """One asset's way through the weeks of a run."""
+
+    sync_type: str
+    xero: Xero
+    warehouse: Warehouse
+    progress: Progress
+    data_source: str
+
+    def materialize(
+        self, context: dg.AssetExecutionContext, config: WeeklySync, shape: Shape
+    ) -> dg.MaterializeResult[Any]:
+        """Sync every week of the run.
+
+        Raises:
+            dagster.Failure: a week of an organisation did not land; the others landed all the same, and
+                each of their partitions is marked as materialised.
+        """
+        weeks = [Week.from_key(key) for key in context.partition_keys]
+        failed: list[Outcome] = []
+        try:
+            organisations = choose_organisations(self.xero, config.organisations)
+        except PipelineError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        self.progress.begin(self.sync_type, len(weeks))
+        for number, week in enumerate(weeks, start=1):
+            outcomes = [self._sync(context, organisation, week, shape) for organisation in organisations]
+            lost = [outcome for outcome in outcomes if not outcome.landed]
+            failed += lost
+            if not lost:
+                self._report(context, week, outcomes, alone=len(weeks) == 1)
+            calls = sum(outcome.calls for outcome in outcomes)
+            context.log.info("week %d of %d, ending %s: %d calls", number, len(weeks), week, calls)
+            self.progress.week_done(self.sync_type, week, landed=not lost)
+        if failed:
+            raise _failure(failed, len(weeks) * len(organisations))
+        return dg.MaterializeResult()
+
+    def _report(
+        self, context: dg.AssetExecutionContext, week: Week, outcomes: Sequence[Outcome], *, alone: bool
+    ) -> None:
+        metadata = week_metadata(week, outcomes)
+        context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=week.key)
+        if not alone:
+            # Dagster marks a range's partitions only when the whole run succeeds. Said now, a week that
+            # landed stays materialised whatever becomes of the ones after it.
+            context.log_event(
+                dg.AssetMaterialization(asset_key=context.asset_key, partition=week.key, metadata=metadata)
+            )
+
+    def _sync(
+        self, context: dg.AssetExecutionContext, organisation: OrganisationClient, week: Week, shape: Shape
+    ) -> Outcome:
+        log_id = self.warehouse.log.start(organisation.tenant_id, self.sync_type, week, context.run_id)
+        before = organisation.attempts
+        try:
+            shaped = shape(organisation, week)
+            status = "partial" if shaped.differences else "success"
+            calls = organisation.attempts - before
+            landing = self.warehouse.land(
+                shaped.write,
+                tenant_id=organisation.tenant_id,
+                week=week,
+                currency=shaped.currency,
+                data_source=self.data_source,
+                run_id=context.run_id,
+                log_id=log_id,
+                status=status,
+                api_calls=calls,
+                error_log=_error_log(shaped),
+            )
+        except BaseException as error:
+            calls = organisation.attempts - before
+            self.warehouse.log.fail(log_id, api_calls=calls, error_log=_describe(error))
+            if not isinstance(error, PipelineError):
+                raise
+            context.log.error("%s, week ending %s: %s", organisation.name, week, error)
+            return Outcome(organisation.tenant_id, organisation.name, week, "failed", calls, error=error)
+        for difference in shaped.differences:
+            context.log.warning("%s, week ending %s: %s", organisation.name, week, difference)
+        return Outcome(
+            organisation.tenant_id,
+            organisation.name,
+            week,
+            status,
+            calls,
+            rows=landing.rows,
+            currency=shaped.currency,
+            totals=shaped.totals,
+            restated=landing.restated,
+            differences=shaped.differences,
+            notes=shaped.notes,
+        )
+
+
+def choose_organisations(xero: Xero, wanted: Sequence[str]) -> list[OrganisationClient]:
+    """The organisations to sync.
+
+    Raises:
+        NotConnected: none is kept at all.
+        UnknownOrganisation: one that was named is not kept.
+    """
+    kept = xero.organisations()
+    if not kept:
+        raise NotConnected("No organisation is connected yet.")
+    unknown = set(wanted) - {organisation.tenant_id for organisation in kept}
+    if unknown:
+        raise UnknownOrganisation(f"No organisation with the id {', '.join(sorted(unknown))} is connected.")
+    return [organisation for organisation in kept if not wanted or organisation.tenant_id in wanted]
+
+
+def _error_log(shaped: Shaped) -> dict[str, Any] | None:
+    said: dict[str, Any] = {}
+    if shaped.differences:
+        said["differences"] = [difference.as_dict() for difference in shaped.differences]
+    if shaped.notes:
+        said["notes"] = list(shaped.notes)
+    return said or None
+
+
+def _describe(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, PipelineError):
+        retry_at = getattr(error, "retry_at", None)
+        said = {"error": error.code, "message": error.what, "advice": error.advice}
+        return said | ({"retry_at": retry_at.isoformat()} if retry_at else {})
+    # Anybody's exception may carry anything in its text; its kind is enough here, the run's log has the rest.
+    return {"error": "unexpected", "message": f"{type(error).__name__}; the run's log says more."}
+
+
+def _failure(failed: Sequence[Outcome], of: int) -> dg.Failure:
+    shown = [f"{outcome.tenant_name}, week ending {outcome.week}: {outcome.error}" for outcome in failed[:10]]
+    more = f" … and {len(failed) - 10} more" if len(failed) > 10 else ""
+    return dg.Failure(
+        f"{len(failed)} of {of} did not land. " + " | ".join(shown) + more,
+        metadata={
+            "failed_weeks": dg.MetadataValue.json(sorted({str(outcome.week) for outcome in failed})),
+            "organisations": dg.MetadataValue.json(sorted({outcome.tenant_name for outcome in failed})),
+            "errors": dg.MetadataValue.json(sorted({o.error.code for o in failed if o.error})),
+        },
+        allow_retries=False,
+    )

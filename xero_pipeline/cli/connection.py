@@ -1,0 +1,74 @@
+"""`connect`, `disconnect`, `status`: how this deployment stands with Xero."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table
+
+from xero_pipeline.cli.main import cli
+from xero_pipeline.cli.options import deployment, print_json, print_table
+from xero_pipeline.connecting import Connector
+from xero_pipeline.home import open_instance, schedule_is_running
+from xero_pipeline.settings import Grant
+from xero_pipeline.standing import describe_standing
+
+
+@cli.command()
+def connect() -> None:
+    """Print the consent URL; in mock mode, or with client credentials, connect at once."""
+    with deployment() as opened:
+        connector = Connector(opened)
+        if opened.settings.grant is Grant.CLIENT_CREDENTIALS:
+            stored = connector.connect_custom()
+        elif opened.chosen.mock is not None:
+            stored = connector.connect_mock()
+        else:
+            click.echo("Open this address, sign in to Xero and choose your organisations:", err=True)
+            click.echo(connector.begin(browser=None))
+            click.echo(
+                f"Xero sends the browser back to {opened.settings.redirect_uri}, where `xero-pipeline admin` must answer.",
+                err=True,
+            )
+            return
+        for organisation in stored:
+            click.echo(f"connected {organisation.tenant_name} ({organisation.tenant_id})")
+
+
+@cli.command()
+@click.option("--organisation", metavar="ID", help="Only this one (tenant id).")
+def disconnect(organisation: str | None) -> None:
+    """Disconnect at Xero and delete the tokens here. Figures and logs stay."""
+    with deployment() as opened:
+        gone = Connector(opened).disconnect(organisation)
+        for left in gone:
+            click.echo(f"disconnected {left.tenant_name} ({left.tenant_id})")
+        if not gone:
+            click.echo("nothing was connected")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def status(as_json: bool) -> None:
+    """Organisations, days left on the refresh token, last sync, calls left today, the scheduler."""
+    with deployment() as opened:
+        with open_instance(opened.settings) as instance:
+            running = schedule_is_running(instance)
+        standing = describe_standing(opened, scheduler_running=running)
+    if as_json:
+        print_json(standing.as_dict())
+        return
+    click.echo(f"Xero{' (mock)' if standing.mock_mode else ''}: {'connected' if standing.connected else 'not connected'}")
+    click.echo(f"scheduler: {'running' if running else 'stopped'}")
+    if standing.organisations:
+        table = Table("Organisation", "Id", "Status", "Last sync", "Refresh token", "Calls left today")
+        for one in standing.organisations:
+            organisation, last = one.organisation, one.organisation.last_sync_at
+            table.add_row(
+                organisation.tenant_name,
+                organisation.tenant_id,
+                organisation.status.replace("_", " "),
+                f"{last.astimezone(standing.timezone):%d/%m/%Y %H:%M}" if last else "never",
+                "none" if one.days_left is None else f"{one.days_left} days left",
+                f"{one.usage.left_today} of {one.usage.per_day}",
+            )
+        print_table(table)

@@ -1,0 +1,35 @@
+"""`logs`: what was synced, when, and how it went."""
+
+from __future__ import annotations
+
+import click
+from rich.table import Table
+
+from xero_pipeline.cli.main import cli
+from xero_pipeline.cli.options import deployment, print_json, print_table
+
+
+@cli.command()
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def logs(limit: int, as_json: bool) -> None:
+    """The sync log, newest first."""
+    with deployment() as opened:
+        entries = opened.warehouse.log.newest(limit)
+    if as_json:
+        print_json([entry.as_dict() for entry in entries])
+        return
+    table = Table("Started (UTC)", "Organisation", "What", "Week ending", "Status", "Rows", "Calls", "Said")
+    for entry in entries:
+        said = entry.error_log or {}
+        table.add_row(
+            f"{entry.started_at:%Y-%m-%d %H:%M:%S}",
+            entry.tenant_id,
+            entry.sync_type,
+            str(entry.week),
+            entry.status,
+            str(entry.record_count),
+            str(entry.api_calls),
+            said.get("message") or (f"{len(said['differences'])} differences" if said.get("differences") else ""),
+        )
+    print_table(table)

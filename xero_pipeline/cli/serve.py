@@ -1,0 +1,52 @@
+"""`migrate`, and what runs until Ctrl-C: `mock-xero`, `dev`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import click
+
+from xero_pipeline.cli.main import cli
+from xero_pipeline.cli.supervise import run_together, tool
+from xero_pipeline.clock import SystemClock
+from xero_pipeline.home import prepare_home
+from xero_pipeline.resources import Deployment
+from xero_pipeline.settings import child_environment, load_settings
+from xero_pipeline.xero.mock import MockXero
+from xero_pipeline.xero.mock.server import serve as serve_mock
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    with Deployment(load_settings()) as opened:
+        click.echo(f"the database is at schema {opened.warehouse.migrate()}")
+
+
+@cli.command("mock-xero")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option("--port", type=click.IntRange(0, 65535), default=3002, show_default=True, help="The port.")
+@click.option(
+    "--state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=Path("data/mock-xero-server.db"),
+    show_default=True,
+    help="The file in which it remembers tokens, edits and faults.",
+)
+def mock_xero(host: str, port: int, state: Path) -> None:
+    """The mock Xero as an HTTP server, for anything that speaks HTTP."""
+    state.parent.mkdir(parents=True, exist_ok=True)
+    serve_mock(MockXero(state, SystemClock()), host=host, port=port)
+
+
+@cli.command()
+def dev() -> None:
+    """Dagster's UI and daemon, and the admin page, until Ctrl-C."""
+    settings = load_settings()
+    with Deployment(settings) as opened:
+        opened.warehouse.require_current()
+    home = prepare_home(settings)
+    port = str(urlsplit(settings.dagster_url).port or 3000)
+    commands = {"Dagster": [tool("dagster"), "dev", "--workspace", str(home / "workspace.yaml"), "--port", port]}
+    run_together(commands, cwd=home, environment=child_environment(settings))

@@ -1,0 +1,138 @@
+"""Connect and disconnect: what a person does with a connection, whether by page or by command.
+
+One place for the whole act, so that both do the same: a consent begins with a one-time state, ends with
+every organisation of that consent stored, and leaves nothing changed when anything is wrong on the way.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Mapping, Sequence
+from urllib.parse import parse_qsl, urlsplit
+
+from xero_pipeline.grants import Connection, Organisation, Tokens
+from xero_pipeline.resources import Deployment
+from xero_pipeline.warehouse.errors import UnknownOrganisation
+from xero_pipeline.warehouse.oauth_states import OAuthStates, StateProblem
+from xero_pipeline.xero.errors import ConsentFailed, ConnectionLost, RequestRefused
+from xero_pipeline.xero.oauth import read_connections
+from xero_pipeline.xero.transport import XeroApis
+
+log = logging.getLogger(__name__)
+
+_STATE_PROBLEMS = {
+    StateProblem.UNKNOWN: "This sign-in was not begun here: its state is unknown.",
+    StateProblem.USED: "This sign-in was finished already: its state has been used.",
+    StateProblem.EXPIRED: "This sign-in took longer than ten minutes.",
+    StateProblem.OTHER_BROWSER: "This sign-in was begun in another browser.",
+}
+
+
+class Connector:
+    """A deployment's consents."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._vault = deployment.warehouse.tokens
+        self._states = OAuthStates(deployment.warehouse.engine, deployment.warehouse.cipher)
+
+    def begin(self, *, browser: str | None) -> str:
+        """Start a consent; answers the page at Xero that the person is sent to.
+
+        Args:
+            browser: a secret that only the browser knows which begins; `None` when the command line begins,
+                where whoever was shown the address may finish it.
+        """
+        sign_in = self._deployment.sign_in
+        state = secrets.token_urlsafe(32)
+        verifier = sign_in.new_code_verifier()
+        self._states.begin(state, verifier, browser=browser, now=self._deployment.clock.now())
+        return sign_in.consent_url(state=state, code_verifier=verifier)
+
+    def finish(self, answer: Mapping[str, str], *, browser: str | None) -> Sequence[Organisation]:
+        """Take what Xero sent the browser back with, and store every organisation of the consent.
+
+        Raises:
+            ConsentFailed: no, used, expired or another browser's state; consent refused; code refused.
+        """
+        state = answer.get("state", "")
+        if not state:
+            raise ConsentFailed("Xero's answer carries no state.")
+        verifier = self._states.use(state, browser=browser, now=self._deployment.clock.now())
+        if isinstance(verifier, StateProblem):
+            raise ConsentFailed(_STATE_PROBLEMS[verifier])
+        if answer.get("error"):
+            raise _refused_consent(answer)
+        if not answer.get("code"):
+            raise ConsentFailed("Xero's answer carries no code.")
+        return self._store(self._deployment.sign_in.exchange_code(answer["code"], code_verifier=verifier))
+
+    def connect_custom(self) -> Sequence[Organisation]:
+        """Connect a Xero Custom Connection: client credentials, no browser."""
+        return self._store(self._deployment.sign_in.client_credentials())
+
+    def connect_mock(self) -> Sequence[Organisation]:
+        """Give the mock's consent as a person would in the browser, and finish it."""
+        mock = self._deployment.chosen.mock
+        if mock is None:
+            raise ConsentFailed("Only the mock Xero can be connected without a person.")
+        answer = mock.give_consent(self.begin(browser=None))
+        return self.finish(dict(parse_qsl(urlsplit(answer).query)), browser=None)
+
+    def _store(self, tokens: Tokens) -> Sequence[Organisation]:
+        connections = read_connections(self._bearing(tokens).connections())
+        if not connections:
+            raise ConsentFailed("The consent opened no organisation.", advice="Choose at least one at Xero's page.")
+        stored = self._vault.save_consent(tokens, connections, now=self._deployment.clock.now())
+        log.info("connected %s", ", ".join(organisation.tenant_name for organisation in stored))
+        return stored
+
+    def _bearing(self, tokens: Tokens) -> XeroApis:
+        """The APIs with these very tokens, which are not stored yet."""
+        settings = self._deployment.settings
+        return XeroApis(
+            self._deployment.session, api_url=settings.api_url, access_token=lambda _rejected: tokens.access_token
+        )
+
+    def still_connected(self, tenant_id: str) -> Sequence[Connection]:
+        """What Xero lists today for the consent that this organisation belongs to."""
+        return read_connections(self._deployment.apis(tenant_id).connections())
+
+    def disconnect(self, tenant_id: str | None = None) -> Sequence[Organisation]:
+        """Disconnect one organisation, or all, at Xero and here. Gone at Xero already is as good.
+
+        Figures and logs stay. An organisation is forgotten here only once Xero has let go of it, or says
+        that it knows nothing of it.
+
+        Raises:
+            UnknownOrganisation: no such organisation is kept.
+            XeroError: Xero could not be reached; nothing was forgotten that is not gone there.
+        """
+        kept = list(self._vault.organisations())
+        leaving = [organisation for organisation in kept if tenant_id in (None, organisation.tenant_id)]
+        if not leaving and tenant_id is not None:
+            raise UnknownOrganisation(f"No organisation with the id {tenant_id} is connected.")
+        for organisation in leaving:
+            self._leave(organisation)
+            self._vault.forget(organisation.tenant_id)
+            log.info("disconnected %s", organisation.tenant_name)
+        return leaving
+
+    def _leave(self, organisation: Organisation) -> None:
+        try:
+            self._deployment.apis(organisation.tenant_id).delete_connection(organisation.connection_id)
+        except ConnectionLost as error:
+            log.info("%s was disconnected at Xero already: %s", organisation.tenant_name, error.what)
+        except RequestRefused as error:
+            if error.status != 404:
+                raise
+            log.info("%s was disconnected at Xero already", organisation.tenant_name)
+
+
+def _refused_consent(answer: Mapping[str, str]) -> ConsentFailed:
+    if answer["error"] == "access_denied":
+        return ConsentFailed("The consent was not given: somebody pressed Cancel at Xero.")
+    # The text comes from the address bar, so anybody may have written it: keep only what a message needs.
+    said = "".join(c for c in f"{answer['error']} {answer.get('error_description', '')}" if c.isprintable())[:200]
+    return ConsentFailed(f"Xero refused the consent: {said.strip()}.")

@@ -1,0 +1,52 @@
+"""The code location. Assembles what the other modules define, and defines nothing itself.
+
+`build_defs` takes the settings and lets any resource be replaced, so that the command line can watch a
+sync and a test can hand in its own Xero. Nothing is read or opened when this module is imported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from xero_pipeline.assets.cash import cash_position_weekly_asset
+from xero_pipeline.assets.financial import financial_weekly_asset
+from xero_pipeline.assets.partitions import weekly_partitions
+from xero_pipeline.assets.progress import Unwatched
+from xero_pipeline.assets.revenue import revenue_weekly_asset
+from xero_pipeline.automation.jobs import weekly_sync_job
+from xero_pipeline.automation.schedule import daily_sync_schedule
+from xero_pipeline.resources import build_resources
+from xero_pipeline.settings import Settings, load_settings
+
+
+def build_defs(
+    *, settings: Settings | None = None, resource_overrides: Mapping[str, Any] | None = None
+) -> dg.Definitions:
+    """Everything Dagster needs to know of this deployment.
+
+    Raises:
+        SettingsError: a setting is missing or malformed.
+    """
+    settings = settings or load_settings()
+    partitions = weekly_partitions(settings.calendar)
+    job = weekly_sync_job(partitions)
+    return dg.Definitions(
+        assets=[
+            financial_weekly_asset(settings, partitions),
+            revenue_weekly_asset(settings, partitions),
+            cash_position_weekly_asset(settings, partitions),
+        ],
+        jobs=[job],
+        schedules=[daily_sync_schedule(settings, job)],
+        resources={**build_resources(settings), "progress": Unwatched(), **(resource_overrides or {})},
+        # One process for a run: one session, one token, one slot counter; backfills from the UI, too.
+        executor=dg.in_process_executor,
+    )
+
+
+@dg.definitions
+def defs() -> dg.Definitions:
+    return build_defs()

@@ -1,0 +1,94 @@
+"""How a deployment stands: what `xero-pipeline status` and the admin page's status card say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from xero_pipeline.calls import Usage
+from xero_pipeline.grants import ConnectionStatus, Organisation
+from xero_pipeline.resources import Deployment
+
+
+@dataclass(frozen=True)
+class OrganisationStanding:
+    """One organisation's connection, sync and calls."""
+
+    organisation: Organisation
+    usage: Usage
+    days_left: int | None
+    """Whole days until the refresh token dies unused; `None` where there is none."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The HTTP API's words for it."""
+        return {
+            "tenantId": self.organisation.tenant_id,
+            "tenantName": self.organisation.tenant_name,
+            "status": self.organisation.status.value,
+            "connectedAt": self.organisation.connected_at.isoformat(),
+            "lastSyncAt": _iso(self.organisation.last_sync_at),
+            "refreshTokenExpiresAt": _iso(self.organisation.refresh_token_expires_at),
+            "refreshTokenDaysLeft": self.days_left,
+            "callsToday": self.usage.today,
+            "callsPerDay": self.usage.per_day,
+            "callsLeftToday": self.usage.left_today,
+        }
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The whole deployment's. `scheduler_running` is `None` when Dagster does not answer."""
+
+    mock_mode: bool
+    scheduler_running: bool | None
+    organisations: list[OrganisationStanding]
+    timezone: ZoneInfo
+
+    @property
+    def connected(self) -> bool:
+        """Whether any organisation can be synced now."""
+        return any(one.organisation.status is ConnectionStatus.CONNECTED for one in self.organisations)
+
+    @property
+    def last_sync_at(self) -> datetime | None:
+        moments = [one.organisation.last_sync_at for one in self.organisations]
+        return max((moment for moment in moments if moment), default=None)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The HTTP API's words for it."""
+        names = [one.organisation.tenant_name for one in self.organisations]
+        return {
+            "connected": self.connected,
+            "tenantName": ", ".join(names) if names else None,
+            "lastSyncAt": _iso(self.last_sync_at),
+            "mockMode": self.mock_mode,
+            "schedulerRunning": self.scheduler_running,
+            "organisations": [one.as_dict() for one in self.organisations],
+        }
+
+
+def describe_standing(deployment: Deployment, *, scheduler_running: bool | None) -> Standing:
+    """Look it up: the database only, no call to Xero."""
+    now = deployment.clock.now()
+    budget = deployment.warehouse.budget(deployment.limits)
+    return Standing(
+        mock_mode=deployment.settings.mock_mode,
+        scheduler_running=scheduler_running,
+        organisations=[
+            OrganisationStanding(
+                organisation, budget.usage(organisation.tenant_id, now), _days(organisation.refresh_token_expires_at, now)
+            )
+            for organisation in deployment.warehouse.tokens.organisations()
+        ],
+        timezone=deployment.settings.calendar.timezone,
+    )
+
+
+def _days(until: datetime | None, now: datetime) -> int | None:
+    return None if until is None else max(0, (until - now).days)
+
+
+def _iso(moment: datetime | None) -> str | None:
+    return moment.isoformat() if moment else None

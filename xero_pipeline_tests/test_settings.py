@@ -1,0 +1,132 @@
+"""Settings are read once, checked, and never told."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xero_pipeline.settings import Settings, SettingsError, load_settings
+
+KEY = "0123456789abcdef" * 4
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith(("XERO_", "PIPELINE_", "SYNC_", "DAGSTER_")) or name in {"DATABASE_URL", "ALERT_URLS"}:
+            monkeypatch.delenv(name)
+
+
+def settings(**given: Any) -> Settings:
+    return load_settings(**{"XERO_MOCK_MODE": "true", "XERO_ENCRYPTION_KEY": KEY} | given)
+
+
+def test_the_key_and_mock_mode_are_enough() -> None:
+    assert settings().keys == [bytes.fromhex(KEY)]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("XERO_ENCRYPTION_KEY", "abc", "XERO_ENCRYPTION_KEY is malformed: it must be 32 bytes as 64 hex"),
+        ("XERO_ENCRYPTION_KEY", "g" * 64, "XERO_ENCRYPTION_KEY is malformed"),
+        ("XERO_ENCRYPTION_KEYS_RETIRED", f"{KEY},beef", "XERO_ENCRYPTION_KEYS_RETIRED is malformed: key number 2"),
+        ("XERO_MOCK_MODE", "perhaps", "XERO_MOCK_MODE must be true or false"),
+        ("XERO_GRANT", "password", "XERO_GRANT must be authorization_code or client_credentials"),
+        ("XERO_BASIS", "mixed", "XERO_BASIS must be accrual or cash"),
+        ("XERO_API_URL", "http://api.xero.com", "XERO_API_URL must be https"),
+        ("XERO_IDENTITY_URL", "ftp://x", "XERO_IDENTITY_URL must be an http or https address"),
+        ("XERO_CALLS_PER_MINUTE", "0", "XERO_CALLS_PER_MINUTE must be a positive whole number"),
+        ("XERO_CALLS_PER_DAY", "many", "XERO_CALLS_PER_DAY must be a positive whole number"),
+        ("DATABASE_URL", "mysql://x/y", "DATABASE_URL must begin with sqlite:/// or postgresql\\+psycopg://"),
+        ("DATABASE_URL", "postgresql://x/y", "DATABASE_URL must begin with"),
+        ("DATABASE_URL", "sqlite://", "DATABASE_URL must name a file"),
+        ("DATABASE_URL", "nonsense", "DATABASE_URL must be an SQLAlchemy address"),
+        ("PIPELINE_TIMEZONE", "Mars/Olympus", "PIPELINE_TIMEZONE must be an IANA time zone"),
+        ("PIPELINE_START_DATE", "01/02/2023", "PIPELINE_START_DATE must be a date as YYYY-MM-DD"),
+        ("SYNC_CRON", "daily", "SYNC_CRON must be a cron line"),
+        ("SYNC_CRON", "61 25 * * *", "SYNC_CRON must be a cron line"),
+        ("SYNC_LOOKBACK_WEEKS", "-1", "SYNC_LOOKBACK_WEEKS must be a whole number from 0"),
+        ("SERVER_URL", "localhost:3001", "SERVER_URL must be an http or https address"),
+    ],
+)
+def test_a_malformed_setting_is_one_line_that_names_it_and_says_how_to_mend_it(
+    name: str, value: str, says: str
+) -> None:
+    with pytest.raises(SettingsError, match=says) as caught:
+        settings(**{name: value})
+    assert "\n" not in str(caught.value)
+    if "KEY" in name and len(value) > 8:
+        assert value not in str(caught.value)
+
+
+def test_a_missing_key_is_named_with_the_command_that_makes_one() -> None:
+    with pytest.raises(SettingsError, match="XERO_ENCRYPTION_KEY is missing.*openssl rand -hex 32"):
+        load_settings(XERO_MOCK_MODE="true")
+
+
+def test_outside_mock_mode_the_app_is_needed() -> None:
+    with pytest.raises(SettingsError, match="XERO_CLIENT_ID and XERO_CLIENT_SECRET are missing"):
+        settings(XERO_MOCK_MODE="false")
+    with pytest.raises(SettingsError, match="XERO_CLIENT_SECRET is missing"):
+        settings(XERO_MOCK_MODE="false", XERO_CLIENT_ID="app", XERO_CLIENT_SECRET="")
+
+
+def test_plain_http_is_allowed_on_loopback_alone() -> None:
+    assert settings(XERO_API_URL="http://127.0.0.1:9/").api_url == "http://127.0.0.1:9"
+
+
+def test_the_dotenv_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text(f"XERO_MOCK_MODE=true\nXERO_ENCRYPTION_KEY={KEY}\nXERO_BASIS=cash\nSYNC_CRON=\n")
+    monkeypatch.setenv("PIPELINE_TIMEZONE", "Pacific/Auckland")
+    read = load_settings()
+    assert (read.basis, read.timezone_name, read.sync_cron) == ("cash", "Pacific/Auckland", "0 6 * * *")
+
+
+def test_relative_paths_lie_in_the_deployments_folder_wherever_the_process_started(tmp_path: Path) -> None:
+    home = tmp_path / "elsewhere"
+    read = settings(DAGSTER_HOME=str(home))
+    assert read.database_url.database == str(home / "data" / "xero.db")
+    assert read.data_folder == home / "data"
+
+
+def test_no_secret_is_in_the_settings_repr() -> None:
+    secrets = {
+        "XERO_ENCRYPTION_KEY": KEY,
+        "XERO_CLIENT_SECRET": "the-client-secret",
+        "ADMIN_TOKEN": "the-admin-token",
+        "ALERT_URLS": "mailto://user:the-mail-password@example.com",
+        "DATABASE_URL": "postgresql+psycopg://user:the-db-password@localhost/x",
+    }
+    shown = repr(settings(**secrets)) + str(settings(**secrets))
+    for secret in [KEY, "the-client-secret", "the-admin-token", "the-mail-password", "the-db-password"]:
+        assert secret not in shown
+
+
+def test_the_example_lists_every_setting_and_no_other() -> None:
+    listed = set(re.findall(r"^(?:# )?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
+    known = {field.validation_alias.choices[0] for field in Settings.model_fields.values()}  # type: ignore[union-attr]
+    assert listed == known
+
+
+def test_a_process_without_a_key_stops_at_its_start_with_one_line(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "from xero_pipeline.cli import main; main()", "migrate"],
+        cwd=tmp_path,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "XERO_MOCK_MODE": "true"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "XERO_ENCRYPTION_KEY is missing" in done.stderr
+    assert list(tmp_path.iterdir()) == []

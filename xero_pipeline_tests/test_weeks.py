@@ -1,0 +1,73 @@
+"""What a week is, whatever the zone and the clock do."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from xero_pipeline.assets.partitions import weekly_partitions
+from xero_pipeline.weeks import Calendar, NoSuchWeek, Week
+
+ZONES = ["Australia/Sydney", "Europe/London", "America/New_York", "Pacific/Auckland", "Pacific/Apia", "UTC"]
+SYDNEY = ZoneInfo("Australia/Sydney")
+
+days = st.dates(min_value=date(2000, 1, 1), max_value=date(2100, 1, 1))
+
+
+@given(days)
+def test_every_day_lies_in_exactly_one_week_from_sunday_to_saturday(day: date) -> None:
+    week = Week.containing(day)
+    assert day in week
+    assert (week.start.weekday(), week.ending.weekday()) == (6, 5)
+    assert day not in week.previous
+    assert day not in week.shift(1)
+    assert Week.from_key(week.key) == week
+
+
+@given(st.dates(min_value=date(2015, 1, 1), max_value=date(2026, 6, 1)), st.sampled_from(ZONES), st.integers(0, 10**8))
+def test_our_weeks_are_dagsters_partitions_at_any_moment_in_any_zone(start: date, zone: str, seconds: int) -> None:
+    calendar = Calendar(start, ZoneInfo(zone))
+    now = datetime(2026, 6, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+    keys = weekly_partitions(calendar).get_partition_keys(current_time=now)
+    try:
+        assert [week.key for week in calendar.every(now)] == list(keys)
+    except NoSuchWeek:
+        assert list(keys) == []
+
+
+def test_the_latest_week_changes_at_midnight_in_the_pipelines_zone() -> None:
+    calendar = Calendar(date(2023, 1, 1), SYDNEY)
+    saturday_night = datetime(2026, 11, 21, 23, 59, 59, tzinfo=SYDNEY)
+    assert calendar.latest(saturday_night) == Week(date(2026, 11, 14))
+    assert calendar.latest(saturday_night + timedelta(seconds=1)) == Week(date(2026, 11, 21))
+
+
+@pytest.mark.parametrize("change", [datetime(2026, 4, 5, tzinfo=SYDNEY), datetime(2026, 10, 4, tzinfo=SYDNEY)])
+def test_a_sunday_on_which_the_clocks_change_still_begins_its_week_at_midnight(change: datetime) -> None:
+    calendar = Calendar(date(2023, 1, 1), SYDNEY)
+    assert calendar.latest(change - timedelta(seconds=1)) == calendar.latest(change).previous
+    assert calendar.latest(change + timedelta(hours=12)) == calendar.latest(change)
+
+
+@pytest.mark.parametrize(
+    ("ending", "says"),
+    [
+        (date(2026, 11, 20), "named by its Saturday. The week it lies in is 2026-11-21"),
+        (date(2026, 11, 28), "not over yet. The latest one is 2026-11-21"),
+        (date(2022, 12, 31), "before the first one, 2023-01-07"),
+    ],
+)
+def test_a_date_that_names_no_week_is_refused_with_a_way_out(ending: date, says: str) -> None:
+    calendar = Calendar(date(2023, 1, 1), SYDNEY)
+    with pytest.raises(NoSuchWeek, match=says):
+        calendar.require(ending, datetime(2026, 11, 24, tzinfo=UTC))
+
+
+def test_the_last_weeks_never_reach_before_the_start_date() -> None:
+    calendar = Calendar(date(2026, 11, 1), SYDNEY)
+    weeks = calendar.last_weeks(13, datetime(2026, 11, 24, tzinfo=UTC))
+    assert [str(week) for week in weeks] == ["2026-11-07", "2026-11-14", "2026-11-21"]
