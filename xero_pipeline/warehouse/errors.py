@@ -34,3 +34,17 @@ class NotDecryptable(WarehouseError):
         "If XERO_ENCRYPTION_KEY was changed, put the old key into XERO_ENCRYPTION_KEYS_RETIRED; "
         "otherwise connect again."
     )
+
+
+class LockTimeout(WarehouseError):
+    """Somebody else has held a lock for too long."""
+
+    code = "lock_timeout"
+    default_advice = "Another process of this deployment is busy or hangs; try again when it is done."
+
+
+class WrongFrame(WarehouseError):
+    """Figures that were handed in do not have the shape that the table needs; nothing was written."""
+
+    code = "wrong_frame"
+    default_advice = "This is a defect of the pipeline, not of the books."

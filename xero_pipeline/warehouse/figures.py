@@ -1,0 +1,123 @@
+"""Reading the figures, as decimals. Writing them is `weekly.py`'s matter."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import Connection, Engine, Table, func, select
+
+from xero_pipeline.warehouse.schema import (
+    cash_position_weekly,
+    financial_weekly,
+    financial_weekly_lines,
+    revenue_weekly,
+    weekly_summary,
+)
+from xero_pipeline.weeks import Week
+
+Row = dict[str, Any]
+"""A row by column name, without tenant_id and week_ending."""
+
+
+@dataclass(frozen=True, slots=True)
+class WeekFigures:
+    """Everything that is held of one organisation's week. `profit_and_loss` is `None` if none landed."""
+
+    tenant_id: str
+    week: Week
+    profit_and_loss: Row | None
+    lines: list[Row]
+    revenue: list[Row]
+    cash: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class WeekSummary:
+    """A row of `weekly_summary`. `None`: not known; 0.00: known to be nothing."""
+
+    tenant_id: str
+    week: Week
+    total_trading_income: Decimal | None
+    cost_of_sales: Decimal | None
+    gross_profit: Decimal | None
+    net_profit: Decimal | None
+    net_revenue: Decimal | None
+    closing_cash: Decimal | None
+    currency: str
+    data_source: str
+    updated_at: datetime
+
+
+def week_figures(engine: Engine, tenant_id: str, week: Week) -> WeekFigures:
+    """What is held of one organisation's week."""
+    with engine.connect() as connection:
+        totals = _rows(connection, financial_weekly, tenant_id, week)
+        return WeekFigures(
+            tenant_id=tenant_id,
+            week=week,
+            profit_and_loss=totals[0] if totals else None,
+            lines=_rows(connection, financial_weekly_lines, tenant_id, week),
+            revenue=_rows(connection, revenue_weekly, tenant_id, week),
+            cash=_rows(connection, cash_position_weekly, tenant_id, week),
+        )
+
+
+def summary(engine: Engine, tenant_id: str, first: Week, last: Week) -> list[WeekSummary]:
+    """The weeks from `first` to `last` of which anything is held, oldest first."""
+    query = (
+        select(weekly_summary)
+        .where(
+            weekly_summary.c.tenant_id == tenant_id,
+            weekly_summary.c.week_ending.between(first.ending, last.ending),
+        )
+        .order_by(weekly_summary.c.week_ending)
+    )
+    with engine.connect() as connection:
+        return [_summary(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def revenue_by_type(
+    engine: Engine, tenant_id: str, first: Week, last: Week
+) -> dict[Week, dict[str, Decimal]]:
+    """Net revenue of each week by revenue type, oldest week first; a week without any is left out."""
+    table = revenue_weekly
+    query = (
+        select(table.c.week_ending, table.c.revenue_type, table.c.net_revenue)
+        .where(table.c.tenant_id == tenant_id, table.c.week_ending.between(first.ending, last.ending))
+        .order_by(table.c.week_ending, table.c.revenue_type)
+    )
+    weeks: dict[Week, dict[str, Decimal]] = {}
+    with engine.connect() as connection:
+        for row in connection.execute(query):
+            types = weeks.setdefault(Week(row.week_ending), {})
+            types[row.revenue_type] = types.get(row.revenue_type, Decimal("0.00")) + row.net_revenue
+    return weeks
+
+
+def newest_week(engine: Engine, tenant_id: str) -> Week | None:
+    """The newest week of which anything is held."""
+    query = select(func.max(weekly_summary.c.week_ending)).where(weekly_summary.c.tenant_id == tenant_id)
+    with engine.connect() as connection:
+        ending = connection.execute(query).scalar_one()
+    return None if ending is None else Week(ending)
+
+
+def _rows(connection: Connection, table: Table, tenant_id: str, week: Week) -> list[Row]:
+    query = (
+        select(*_of_row(table))
+        .where(table.c.tenant_id == tenant_id, table.c.week_ending == week.ending)
+        .order_by(*table.primary_key.columns)
+    )
+    return [dict(row) for row in connection.execute(query).mappings()]
+
+
+def _of_row(table: Table) -> Sequence[Any]:
+    return [column for column in table.c if column.name not in ("tenant_id", "week_ending")]
+
+
+def _summary(values: dict[str, Any]) -> WeekSummary:
+    return WeekSummary(week=Week(values.pop("week_ending")), **values)

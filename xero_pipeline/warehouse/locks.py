@@ -1,0 +1,121 @@
+"""Named locks that hold across processes, and on PostgreSQL across machines. Not here: what they guard.
+
+SQLite: a locked file in the folder `<database>.locks`, which the operating system frees when the process
+dies. PostgreSQL: a session's advisory lock on a connection of its own, which the server frees when that
+connection ends; it reaches no further than one database, and needs a real session (no pooler that hands a
+session's statements to several).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from xero_pipeline.warehouse.database import open_engine, sqlite_file
+from xero_pipeline.warehouse.errors import DatabaseUnavailable, LockTimeout
+
+_LOCK_NOT_AVAILABLE = "55P03"
+
+
+class Locks:
+    """The locks of one deployment.
+
+    Threads exclude each other like processes do. A lock is not re-entrant: who holds a name and asks for it
+    again waits for itself and gets `LockTimeout`.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        file = sqlite_file(engine)
+        self._folder = None if file is None else Path(f"{file}.locks")
+        # Not from the engine's pool: the waiting would use up the connections that the holder needs.
+        self._server = open_engine(engine.url, pooled=False) if file is None else None
+
+    @contextlib.contextmanager
+    def hold(self, name: str, *, timeout: float = 60.0) -> Iterator[None]:
+        """Hold the lock of that name for the block.
+
+        Args:
+            timeout: seconds to wait for whoever holds it.
+
+        Raises:
+            LockTimeout: it was not free in time.
+        """
+        if self._server is not None:
+            holding = self._hold_session(self._server, name, timeout)
+        else:
+            holding = self._hold_file(name, timeout)
+        with holding:
+            yield
+
+    @contextlib.contextmanager
+    def _hold_file(self, name: str, timeout: float) -> Iterator[None]:
+        assert self._folder is not None  # noqa: S101
+        # The hash tells apart what the readable part no longer does.
+        readable = re.sub(r"[^A-Za-z0-9-]+", "_", name)[:60]
+        file = self._folder / f"{readable}.{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            lock = FileLock(file, timeout=timeout, mode=0o600, thread_local=False)
+            lock.acquire()
+        except Timeout:
+            raise _timed_out(name, timeout) from None
+        except OSError as error:
+            raise DatabaseUnavailable(
+                f"The lock file {file} cannot be used: {error.strerror}.",
+                advice="Check the folder's permissions.",
+            ) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    @contextlib.contextmanager
+    def _hold_session(self, engine: Engine, name: str, timeout: float) -> Iterator[None]:
+        key = advisory_key(f"lock:{name}")
+        with engine.connect() as plain:
+            connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+            _notice_a_dead_holder(connection)
+            connection.execute(text(f"SET lock_timeout = {max(1, round(timeout * 1000))}"))
+            try:
+                connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
+            except OperationalError as error:
+                if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
+                    raise _timed_out(name, timeout) from None
+                raise
+            try:
+                yield
+            finally:
+                # The end of the connection frees it, too; a connection that is gone has freed it already.
+                with contextlib.suppress(DBAPIError, DatabaseUnavailable):
+                    connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+
+    def close(self) -> None:
+        if self._server is not None:
+            self._server.dispose()
+
+
+def advisory_key(name: str) -> int:
+    """The number that stands for a name among PostgreSQL's advisory locks."""
+    digest = hashlib.sha256(f"xero-pipeline:{name}".encode()).digest()
+    return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def _notice_a_dead_holder(connection: Connection) -> None:
+    """Let the server find out within a minute that the holder's machine is gone, not after hours."""
+    for setting, value in (
+        ("tcp_keepalives_idle", 30),
+        ("tcp_keepalives_interval", 10),
+        ("tcp_keepalives_count", 3),
+    ):
+        connection.execute(text(f"SET {setting} = {value}"))
+
+
+def _timed_out(name: str, timeout: float) -> LockTimeout:
+    return LockTimeout(f"The lock {name!r} was not free within {timeout:g} seconds.")

@@ -1,0 +1,80 @@
+"""What a later sync changed of a week that had landed before: which figure, old, new, when, by which run.
+
+`weekly.py` finds the differences, in the transaction that replaces the week; here they are kept and listed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, date, datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, insert, select
+
+from xero_pipeline.warehouse.schema import restatements as table
+from xero_pipeline.weeks import Week
+
+
+@dataclass(frozen=True, slots=True)
+class Restatement:
+    """One figure that changed. An old value of `None`: the row is new; a new one of `None`: it is gone.
+
+    `row_key` is the row's part of the key within its week (an account's id, `residential / north`), and
+    `row_name` what people call it.
+    """
+
+    tenant_id: str
+    week: Week
+    table_name: str
+    row_key: str
+    row_name: str
+    column_name: str
+    old_value: str | None
+    new_value: str | None
+    restated_at: datetime
+    dagster_run_id: str | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As `--json` gives it."""
+        return {
+            "tenantId": self.tenant_id,
+            "weekEnding": str(self.week),
+            "table": self.table_name,
+            "key": self.row_key,
+            "name": self.row_name,
+            "column": self.column_name,
+            "old": self.old_value,
+            "new": self.new_value,
+            "restatedAt": self.restated_at.isoformat(),
+            "dagsterRunId": self.dagster_run_id,
+        }
+
+
+def keep(connection: Connection, restated: Sequence[Restatement]) -> None:
+    """Write restatements in the transaction that changes the figures."""
+    if restated:
+        rows = [{**asdict(one), "week_ending": one.week.ending} for one in restated]
+        connection.execute(insert(table), [{k: v for k, v in row.items() if k != "week"} for row in rows])
+
+
+def list_restatements(
+    engine: Engine, since: date | None = None, tenant_id: str | None = None, limit: int | None = None
+) -> list[Restatement]:
+    """Restatements, the newest first.
+
+    Args:
+        since: only those found on that day (UTC) or later.
+    """
+    query = select(table).order_by(table.c.restated_at.desc(), table.c.id.desc()).limit(limit)
+    if since is not None:
+        query = query.where(table.c.restated_at >= datetime.combine(since, datetime.min.time(), UTC))
+    if tenant_id is not None:
+        query = query.where(table.c.tenant_id == tenant_id)
+    with engine.connect() as connection:
+        return [_restatement(dict(row._mapping)) for row in connection.execute(query)]
+
+
+def _restatement(values: dict[str, Any]) -> Restatement:
+    del values["id"]
+    return Restatement(week=Week(values.pop("week_ending")), **values)

@@ -1,0 +1,197 @@
+"""The tables. Alembic makes them (`migrations/`); a test holds that both say the same.
+
+Not here: the slots of calls (`call_budget.py`), and how the tables are written and read.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    CheckConstraint,
+    Column,
+    Date,
+    Index,
+    Integer,
+    Table,
+    Text,
+    column,
+    table,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+
+from xero_pipeline.warehouse.metadata import metadata
+from xero_pipeline.warehouse.types import Money, UtcDateTime
+
+# SQLite numbers rows by itself only in a column that is exactly INTEGER.
+_Id = BigInteger().with_variant(Integer, "sqlite")
+_Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
+
+
+def _stamp() -> list[Column[object]]:
+    """What every row of figures carries."""
+    return [
+        Column("data_source", Text, nullable=False),
+        Column("currency", Text, nullable=False),
+        Column("updated_at", UtcDateTime, nullable=False),
+    ]
+
+
+xero_tokens = Table(
+    "xero_tokens",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("tenant_name", Text, nullable=False),
+    Column("connection_id", Text, nullable=False),
+    Column("grant_id", Text, nullable=False, index=True),
+    Column("access_token", Text, nullable=False),
+    # A Custom Connection has no refresh token, and only a consent with `openid` has an id token.
+    Column("refresh_token", Text),
+    Column("id_token", Text),
+    Column("token_type", Text, nullable=False),
+    Column("expires_at", UtcDateTime, nullable=False),
+    Column("scope", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("connected_at", UtcDateTime, nullable=False),
+    Column("refreshed_at", UtcDateTime, nullable=False),
+    Column("last_sync_at", UtcDateTime),
+    Column("updated_at", UtcDateTime, nullable=False),
+    CheckConstraint("status IN ('connected', 'reconnect_needed')", name="status"),
+)
+
+xero_sync_logs = Table(
+    "xero_sync_logs",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("sync_type", Text, nullable=False),
+    Column("week_ending", Date, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("record_count", Integer, nullable=False),
+    Column("api_calls", Integer, nullable=False),
+    Column("error_log", _Json),
+    Column("dagster_run_id", Text),
+    Column("started_at", UtcDateTime, nullable=False, index=True),
+    Column("completed_at", UtcDateTime),
+    CheckConstraint("status IN ('running', 'success', 'partial', 'failed')", name="status"),
+    Index("ix_xero_sync_logs_week", "tenant_id", "sync_type", "week_ending"),
+    Index("ix_xero_sync_logs_dagster_run_id", "dagster_run_id"),
+)
+
+financial_weekly = Table(
+    "financial_weekly",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("week_ending", Date, primary_key=True),
+    Column("basis", Text, nullable=False),
+    Column("total_trading_income", Money, nullable=False),
+    Column("cost_of_sales", Money, nullable=False),
+    Column("gross_profit", Money, nullable=False),
+    Column("other_income", Money, nullable=False),
+    Column("operating_expenses", Money, nullable=False),
+    Column("net_profit", Money, nullable=False),
+    *_stamp(),
+    CheckConstraint("basis IN ('accrual', 'cash')", name="basis"),
+)
+
+financial_weekly_lines = Table(
+    "financial_weekly_lines",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("week_ending", Date, primary_key=True),
+    Column("account_id", Text, primary_key=True),
+    Column("account_code", Text),
+    Column("account_name", Text, nullable=False),
+    Column("account_type", Text),
+    Column("category", Text, nullable=False),
+    Column("amount", Money, nullable=False),
+    *_stamp(),
+    CheckConstraint(
+        "category IN ('trading_income', 'cost_of_sales', 'other_income', 'operating_expenses')",
+        name="category",
+    ),
+)
+
+revenue_weekly = Table(
+    "revenue_weekly",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("week_ending", Date, primary_key=True),
+    Column("revenue_type", Text, primary_key=True),
+    Column("region", Text, primary_key=True),
+    Column("invoiced", Money, nullable=False),
+    Column("credited", Money, nullable=False),
+    Column("net_revenue", Money, nullable=False),
+    Column("tax", Money, nullable=False),
+    Column("invoice_count", Integer, nullable=False),
+    Column("credit_note_count", Integer, nullable=False),
+    *_stamp(),
+)
+
+cash_position_weekly = Table(
+    "cash_position_weekly",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("week_ending", Date, primary_key=True),
+    Column("bank_account_id", Text, primary_key=True),
+    Column("bank_account_name", Text, nullable=False),
+    Column("opening_balance", Money, nullable=False),
+    Column("cash_received", Money, nullable=False),
+    Column("cash_spent", Money, nullable=False),
+    Column("currency_gain", Money, nullable=False),
+    Column("closing_balance", Money, nullable=False),
+    *_stamp(),
+)
+
+restatements = Table(
+    "restatements",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("week_ending", Date, nullable=False),
+    Column("table_name", Text, nullable=False),
+    # The row's own part of the key (its account, its cell), and what people call it.
+    Column("row_key", Text, nullable=False),
+    Column("row_name", Text, nullable=False),
+    Column("column_name", Text, nullable=False),
+    Column("old_value", Text),
+    Column("new_value", Text),
+    Column("restated_at", UtcDateTime, nullable=False, index=True),
+    Column("dagster_run_id", Text),
+    Index("ix_restatements_week", "tenant_id", "week_ending"),
+)
+
+oauth_states = Table(
+    "oauth_states",
+    metadata,
+    Column("state_hash", Text, primary_key=True),
+    Column("code_verifier", Text, nullable=False),
+    Column("browser_hash", Text),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("used_at", UtcDateTime),
+)
+
+sync_cursors = Table(
+    "sync_cursors",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Column("updated_at", UtcDateTime, nullable=False),
+)
+
+# A view, so it is no part of `metadata`; the migrations hold what it says.
+weekly_summary = table(
+    "weekly_summary",
+    column("tenant_id", Text),
+    column("week_ending", Date),
+    column("total_trading_income", Money),
+    column("cost_of_sales", Money),
+    column("gross_profit", Money),
+    column("net_profit", Money),
+    column("net_revenue", Money),
+    column("closing_cash", Money),
+    column("currency", Text),
+    column("data_source", Text),
+    column("updated_at", UtcDateTime),
+)
