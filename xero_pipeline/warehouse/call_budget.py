@@ -77,8 +77,8 @@ _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 
 # A process that was killed never gives its slot back; after this it no longer counts as in progress. Longer
-# than the deadline of one attempt (`xero/session.py`, 120 s, after 10 s to connect).
-LEASE = 150 * _SECOND
+# than one attempt can last (`xero/session.py`: a deadline of 120 s, and up to 60 s for the bytes after it).
+LEASE = 190 * _SECOND
 # When to ask again while calls in progress may settle it: about as long as Xero takes for an answer.
 SOON = 250
 # How long a header's count is trusted. A minute's count is worth nothing after a minute. A day's count could

@@ -70,7 +70,7 @@ class Fault(Setback):
 
 
 class LimitHit(Setback):
-    """429, or what our own count says before Xero would."""
+    """429, or what our own count says before Xero would; then `status` is `None`."""
 
     def __init__(self, problem: Problem, wait: float, now: datetime, *, status: int | None = 429) -> None:
         super().__init__(problem.value)
@@ -113,6 +113,11 @@ class Patience:
         self._clock = clock
         self._chance = chance
         self._counts = {"fault": 0, "minute": 0, "concurrent": 0}
+        self.attempt = 0
+
+    def begin(self) -> None:
+        """Another attempt begins."""
+        self.attempt += 1
 
     def note(self, setback: Setback) -> None:
         """Count a setback; called once for each, as it happens."""
@@ -126,6 +131,9 @@ class Patience:
         setback = _setback(state)
         count = self._counts[_kind(setback)]
         if isinstance(setback, LimitHit):
+            if setback.status is None:
+                # Our own count's word, which was waited for already.
+                return True
             if setback.problem is Problem.CONCURRENT:
                 return count > CONCURRENT_WAITS
             return setback.problem is Problem.DAY or setback.wait > LONGEST_LIMIT_WAIT or count > MINUTE_WAITS

@@ -144,7 +144,7 @@ class XeroSession(LimiterSession):
             DayLimitReached: at once, with the moment to go on.
             RequestRefused: the request cannot be sent as it is.
         """
-        what = f"{method} {urlsplit(url).path or '/'}"
+        what = f"{method} {_path(url)}"
         request = self._prepare(method, url, what, tenant_id, headers, params, data, auth)
         patience = Patience(self._tries, self.clock, self._chance)
         trying = Retrying(
@@ -190,14 +190,15 @@ class XeroSession(LimiterSession):
             raise _unsendable(what) from None
 
     def _try_once(self, request: PreparedRequest, what: str, identity: bool, patience: Patience) -> Response:
+        patience.begin()
         try:
-            return self._judge(self._carry(request, what, identity), request, identity)
+            return self._judge(self._carry(request, what, identity, patience.attempt), request, identity)
         except Setback as setback:
             patience.note(setback)
             log.info("%s came to nothing: %s", what, setback)
             raise
 
-    def _carry(self, request: PreparedRequest, what: str, identity: bool) -> Response:
+    def _carry(self, request: PreparedRequest, what: str, identity: bool, attempt: int) -> Response:
         """One attempt over the wire; what breaks on the way is a `Fault`."""
         environment = self.merge_environment_settings(request.url or "", {}, True, None, None)
         try:
@@ -207,8 +208,9 @@ class XeroSession(LimiterSession):
         except _BROKEN as failure:
             raise Fault(_in_words(failure)) from None
         log.info(
-            "%s: %s, correlation %s",
+            "%s, attempt %d: %s, correlation %s",
             what,
+            attempt,
             response.status_code,
             response.headers.get("Xero-Correlation-Id", "none"),
         )
@@ -231,8 +233,12 @@ class XeroSession(LimiterSession):
         if identity:
             # The identity server's limits are the app's, and none of them lasts a day.
             return LimitHit(Problem.APP_MINUTE, hit.wait, self.clock.now())
-        if hit.problem is not Problem.CONCURRENT:
-            self.budget.block(_tenant_of(request), hit.problem, hit.until)
+        tenant_id = _tenant_of(request)
+        # Too many at once is over in a moment, and no day limit is the app's own.
+        if hit.problem is not Problem.CONCURRENT and (
+            tenant_id is not None or hit.problem is not Problem.DAY
+        ):
+            self.budget.block(tenant_id, hit.problem, hit.until)
         return hit
 
     def _send(self, request: PreparedRequest, kwargs: dict[str, Any], *, slot: bool) -> Response:
@@ -288,6 +294,14 @@ class XeroSession(LimiterSession):
         setback = state.outcome.exception() if state.outcome is not None else None
         reason = wait_reason(setback.problem) if isinstance(setback, LimitHit) else f"Xero failed: {setback}"
         self._on_wait(state.upcoming_sleep, reason)
+
+
+def _path(url: str) -> str:
+    """The path alone: a query may hold a secret."""
+    try:
+        return urlsplit(url).path or "/"
+    except ValueError:
+        return "a malformed address"
 
 
 def _tenant_of(request: PreparedRequest) -> str | None:

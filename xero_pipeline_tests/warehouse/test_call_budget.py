@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, func, select
-from sqlalchemy.pool import NullPool, StaticPool
+from sqlalchemy.pool import StaticPool
 
 from xero_pipeline.calls import CallLimits, DayExhausted, Problem, Remaining, Slot, Wait
 from xero_pipeline.warehouse.call_budget import LEASE, PRUNE_EVERY, SqlCallBudget, call_limits, call_slots
+from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.errors import NotMigrated
 from xero_pipeline.warehouse.metadata import metadata
 from xero_pipeline_tests.conftest import FakeClock
@@ -22,15 +23,9 @@ NOTHING_SAID = Remaining()
 WIDE = CallLimits(per_minute=1000, per_day=10000, in_progress=1000, app_per_minute=10000)
 
 
-def open_engine(url: str) -> Engine:
-    return create_engine(
-        url, poolclass=NullPool, **({"connect_args": {"timeout": 30}} if "sqlite" in url else {})
-    )
-
-
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_engine(database_url)
+    engine = open_engine(database_url, pooled=False)
     metadata.create_all(engine, tables=[call_slots, call_limits])
     yield engine
     engine.dispose()
@@ -297,22 +292,19 @@ def test_a_clock_that_was_set_back_does_not_stop_the_calls_for_long(engine: Engi
 
 
 def test_a_database_that_was_not_migrated_says_so(database_url: str, clock: FakeClock) -> None:
-    engine = open_engine(database_url)
+    engine = open_engine(database_url, pooled=False)
     with pytest.raises(NotMigrated, match="xero-pipeline migrate"):
         SqlCallBudget(engine, WIDE).take("a", clock.now())
     engine.dispose()
 
 
-def _take_all(
-    url: str, now: datetime, per_process: int, kept: bool, results: multiprocessing.Queue[int]
-) -> None:
-    engine = open_engine(url)
+def _take_all(url: str, now: datetime, per_process: int, results: multiprocessing.Queue[int]) -> None:
+    engine = open_engine(url, pooled=False)
     budget = SqlCallBudget(engine, RACED)
     slots = [budget.take("a", now) for _ in range(per_process)]
     given = [slot for slot in slots if isinstance(slot, Slot)]
-    if not kept:
-        for slot in given:
-            budget.give_back(slot, now, NOTHING_SAID)
+    for slot in given:
+        budget.give_back(slot, now, NOTHING_SAID)
     engine.dispose()
     results.put(len(given))
 
@@ -328,8 +320,7 @@ def test_processes_that_ask_all_at_once_never_pass_a_limit_together(
     for _ in range(2):
         results: multiprocessing.Queue[int] = context.Queue()
         processes = [
-            context.Process(target=_take_all, args=(database_url, clock.now(), 10, False, results))
-            for _ in range(4)
+            context.Process(target=_take_all, args=(database_url, clock.now(), 10, results)) for _ in range(4)
         ]
         for process in processes:
             process.start()
