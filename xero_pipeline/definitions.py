@@ -17,6 +17,8 @@ from xero_pipeline.assets.partitions import weekly_partitions
 from xero_pipeline.assets.progress import Unwatched
 from xero_pipeline.assets.revenue import revenue_weekly_asset
 from xero_pipeline.automation.jobs import weekly_sync_job
+from xero_pipeline.automation.late_edits import late_edits_sensor
+from xero_pipeline.automation.missing_weeks import missing_weeks_sensor
 from xero_pipeline.automation.schedule import daily_sync_schedule
 from xero_pipeline.resources import build_resources
 from xero_pipeline.settings import Settings, load_settings
@@ -41,6 +43,7 @@ def build_defs(
         ],
         jobs=[job],
         schedules=[daily_sync_schedule(settings, job)],
+        sensors=[missing_weeks_sensor(settings, job), late_edits_sensor(settings, job)],
         resources={**build_resources(settings), "progress": Unwatched(), **(resource_overrides or {})},
         # One process for a run: one session, one token, one slot counter; backfills from the UI, too.
         executor=dg.in_process_executor,

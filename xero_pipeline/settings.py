@@ -86,6 +86,8 @@ class Settings(BaseSettings):
     start_date: date = _setting("PIPELINE_START_DATE", date(2023, 1, 1))
     sync_cron: str = _setting("SYNC_CRON", "0 6 * * *")
     lookback_weeks: int = _setting("SYNC_LOOKBACK_WEEKS", 4, ge=0, le=520)
+    missing_weeks_seconds: int = _setting("MISSING_WEEKS_SECONDS", 300, ge=5)
+    late_edits_seconds: int = _setting("LATE_EDITS_SECONDS", 900, ge=5)
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = _setting("ALERT_URLS", ())
     admin_token: SecretStr | None = _setting("ADMIN_TOKEN", None)
     dagster_url: str = _setting("DAGSTER_URL", "http://localhost:3000")
@@ -99,6 +101,8 @@ class Settings(BaseSettings):
         "XERO_BASIS": "must be accrual or cash",
         "PIPELINE_START_DATE": "must be a date as YYYY-MM-DD",
         "SYNC_LOOKBACK_WEEKS": "must be a whole number from 0 to 520",
+        "MISSING_WEEKS_SECONDS": "must be a whole number of seconds, 5 or more",
+        "LATE_EDITS_SECONDS": "must be a whole number of seconds, 5 or more",
         "XERO_REVENUE_TRACKING": "must be the name of a tracking category",
         "XERO_REGION_TRACKING": "must be the name of a tracking category",
     }

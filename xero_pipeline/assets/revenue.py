@@ -1,31 +1,40 @@
 """`revenue_weekly`: the week's invoices less credit notes, by revenue type and region."""
 
 import dagster as dg
+from sqlalchemy import Connection
 
 from xero_pipeline.assets.progress import Progress
 from xero_pipeline.assets.walk import Shaped, Walk, WeeklySync
 from xero_pipeline.settings import Settings
+from xero_pipeline.warehouse.document_index import replace_documents
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline.warehouse.weekly import replace_revenue
+from xero_pipeline.warehouse.weekly import Landing, Stamp, replace_revenue
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient, Xero
-from xero_pipeline.xero.documents import read_revenue
+from xero_pipeline.xero.documents import document_key, reaches_reports, read_revenue, updated_at
 
 
 def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
     """The asset, for a deployment's settings."""
 
     def shape(organisation: OrganisationClient, week: Week) -> Shaped:
+        invoices, credit_notes = organisation.invoices(week), organisation.credit_notes(week)
         revenue = read_revenue(
-            organisation.invoices(week),
-            organisation.credit_notes(week),
+            invoices,
+            credit_notes,
             week=week,
             base_currency=organisation.details.base_currency,
             revenue_tracking=settings.revenue_tracking,
             region_tracking=settings.region_tracking,
         )
+        counted = {document_key(one): updated_at(one) for one in [*invoices, *credit_notes] if reaches_reports(one)}
+
+        def write(connection: Connection, stamp: Stamp) -> Landing:
+            replace_documents(connection, stamp.tenant_id, week, counted)
+            return replace_revenue(connection, stamp, revenue.cells)
+
         return Shaped(
-            write=lambda connection, stamp: replace_revenue(connection, stamp, revenue.cells),
+            write=write,
             currency=organisation.details.base_currency,
             totals=revenue.totals,
             differences=revenue.differences,

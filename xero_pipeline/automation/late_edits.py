@@ -1,0 +1,158 @@
+"""`late_edits`: finds the closed weeks that somebody has edited in Xero since they were read, and asks for them.
+
+Xero is asked once what changed since the cursor (`If-Modified-Since`). A document concerns the week that it
+is in and every week in whose figures it was counted before: one that moved touches two, a voided one its
+old one. The weeks found are kept in the database, in one step with the cursor, until each has been read
+again whole; so nothing is lost when a run fails, and nothing is asked for twice.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from xero_pipeline.automation.planning import (
+    Plan,
+    RunPlan,
+    affordable_weeks,
+    as_ranges,
+    resting_weeks,
+    weeks_under_way,
+)
+from xero_pipeline.errors import PipelineError
+from xero_pipeline.grants import ConnectionStatus
+from xero_pipeline.resources import Deployment, open_deployment
+from xero_pipeline.settings import Settings
+from xero_pipeline.warehouse.cursors import read_cursor
+from xero_pipeline.warehouse.document_index import weeks_counting
+from xero_pipeline.warehouse.stale_weeks import StaleWeeks, landings
+from xero_pipeline.warehouse.sync_log import SyncType
+from xero_pipeline.weeks import Week
+from xero_pipeline.xero.client import Json, OrganisationClient
+from xero_pipeline.xero.documents import document_date, document_key, reaches_reports, updated_at
+from xero_pipeline.xero.errors import PayloadNotUnderstood, RateLimited
+
+CURSOR = "late_edits"
+# `If-Modified-Since` is to the second, and Xero's clock is not ours.
+OVERLAP = timedelta(minutes=2)
+SKEW = timedelta(seconds=5)
+# A tick asks for so many runs at most; the others stay kept for the next one.
+RUNS_A_TICK = 10
+
+
+class LateEditsFailed(PipelineError):
+    """An organisation could not be asked; the others were."""
+
+    code = "late_edits_failed"
+
+
+class LateEdits:
+    """Which closed weeks are stale."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._engine = deployment.warehouse.engine
+        self._kept = StaleWeeks(self._engine)
+
+    def plan(self, under_way: set[Week]) -> Plan:
+        """Ask Xero, keep what it found, and answer the runs to ask for.
+
+        Raises:
+            LateEditsFailed: an organisation could not be asked, and no other needs a run.
+        """
+        wanted: dict[tuple[Week, Week], dict[str, datetime]] = defaultdict(dict)
+        failed: list[str] = []
+        reasons: list[str] = []
+        for organisation in self._deployment.xero.organisations():
+            if organisation.organisation.status is not ConnectionStatus.CONNECTED:
+                continue
+            try:
+                reasons.append(f"{organisation.name}: {self._look(organisation)}")
+            except RateLimited as error:
+                reasons.append(f"{organisation.name}: {error}")
+            except PipelineError as error:
+                failed.append(f"{organisation.name}: {error}")
+            for span, read_after in self._due(organisation.tenant_id, under_way).items():
+                wanted[span][organisation.tenant_id] = read_after
+        if failed and not wanted:
+            raise LateEditsFailed(" | ".join(failed))
+        runs = [self._run(span, tenants) for span, tenants in list(wanted.items())[:RUNS_A_TICK]]
+        return Plan(runs, " ".join(reasons) or "No organisation is connected.")
+
+    def _look(self, organisation: OrganisationClient) -> str:
+        """Ask one organisation what changed, and keep the weeks concerned."""
+        tenant_id = organisation.tenant_id
+        read_at = landings(self._engine, tenant_id)
+        if not read_at:
+            return "no week has landed yet."
+        if affordable_weeks(self._deployment, tenant_id, daily_syncs_kept=1) < 1:
+            return "today's calls are kept for the daily sync."
+        asked_at = self._deployment.clock.now()
+        # Before the first look: everything since the oldest figures were read.
+        since = read_cursor(self._engine, tenant_id, CURSOR) or min(read_at.values())
+        documents = [
+            *organisation.changed_invoices(since - OVERLAP),
+            *organisation.changed_credit_notes(since - OVERLAP),
+        ]
+        stale = self._stale(tenant_id, documents, read_at)
+        self._kept.found(tenant_id, stale, cursor=CURSOR, asked_at=asked_at)
+        return f"{len(documents)} documents changed, {len(stale)} weeks have to be read again."
+
+    def _stale(
+        self, tenant_id: str, documents: Sequence[Json], read_at: Mapping[Week, datetime]
+    ) -> dict[Week, datetime]:
+        """Each stale week, and after which moment it has to be read."""
+        counting = weeks_counting(self._engine, tenant_id, map(document_key, documents))
+        stale: dict[Week, datetime] = {}
+        for document in documents:
+            edited = updated_at(document)
+            if edited is None:
+                raise PayloadNotUnderstood("A document of Xero's list of changes does not say when it was changed.")
+            # Where it was: each week whose figures hold an older state of it, whenever they were read.
+            for week, as_of in counting.get(document_key(document), []):
+                if as_of and as_of < edited and week in read_at:
+                    stale[week] = max(edited + SKEW, read_at[week], stale.get(week, edited))
+            # Where it is: unless all of that week has been read since the edit.
+            week = Week.containing(document_date(document))
+            if reaches_reports(document) and week in read_at and read_at[week] <= edited + SKEW:
+                stale[week] = max(edited + SKEW, stale.get(week, edited))
+        return stale
+
+    def _due(self, tenant_id: str, under_way: set[Week]) -> dict[tuple[Week, Week], datetime]:
+        """The ranges to ask for, each with the moment after which all of it has to be read."""
+        now = self._deployment.clock.now()
+        resting = resting_weeks(self._deployment.warehouse.log, tenant_id, now)
+        kept = {w: at for w, at in self._kept.open(tenant_id).items() if w not in under_way and w not in resting}
+        return {(a, b): max(at for week, at in kept.items() if a <= week <= b) for a, b in as_ranges(kept)}
+
+    def _run(self, span: tuple[Week, Week], tenants: Mapping[str, datetime]) -> RunPlan:
+        log = self._deployment.warehouse.log
+        tries = [entry.id for tenant in tenants if (entry := log.last(tenant, SyncType.INVOICES, span[1]))]
+        # The same finding seen twice is one run; after a try that failed, it is another.
+        who, when = ",".join(sorted(tenants)), max(tenants.values()).isoformat()
+        key = f"late_edits:{span[0]}:{span[1]}:{who}:{when}:{max(tries, default=0)}"
+        return RunPlan(span[0], span[1], tuple(sorted(tenants)), key)
+
+
+def late_edits_sensor(settings: Settings, job: Any) -> dg.SensorDefinition:
+    """The sensor; stopped until somebody starts it."""
+
+    @dg.sensor(
+        name="late_edits",
+        job=job,
+        minimum_interval_seconds=settings.late_edits_seconds,
+        default_status=dg.DefaultSensorStatus.STOPPED,
+        description="Asks Xero what was edited since it last asked, and syncs the closed weeks concerned again.",
+    )
+    def late_edits(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        with open_deployment(settings) as deployment:
+            plan = LateEdits(deployment).plan(weeks_under_way(context.instance))
+        if not plan.runs:
+            return dg.SensorResult(skip_reason=plan.why_none)
+        return dg.SensorResult(run_requests=[run.request("late_edits") for run in plan.runs])
+
+    return late_edits

@@ -1,0 +1,130 @@
+"""How weeks become runs: which are under way, which rest after a failure, what today's calls allow, and which
+belong into one run. Reads Dagster and the warehouse; starts nothing."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+import dagster as dg
+
+from xero_pipeline.automation.jobs import RANGE_END, RANGE_START, range_tags, sync_config
+from xero_pipeline.resources import Deployment
+from xero_pipeline.warehouse.sync_log import LogEntry, SyncLog, SyncStatus
+from xero_pipeline.weeks import Week
+
+_PARTITION = "dagster/partition"
+
+_UNDER_WAY = [
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+
+# What a week of one organisation costs: profit and loss, bank summary, a page of invoices, one of credit notes.
+CALLS_A_WEEK = 4
+# ... and what each run of it adds: the organisation's details and its accounts.
+CALLS_A_RUN = 2
+
+# A week that failed is tried again after this, then after twice as long, and so on, up to a day.
+FIRST_RETRY = timedelta(minutes=15)
+LAST_RETRY = timedelta(days=1)
+# So many failures of an organisation are looked at; older ones have rested long enough.
+_FAILURES_READ = 5000
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """One run to ask for: a range of weeks, for these organisations (none named: all)."""
+
+    first: Week
+    last: Week
+    organisations: tuple[str, ...]
+    key: str
+
+    def request(self, source: str) -> dg.RunRequest:
+        return dg.RunRequest(
+            run_key=self.key,
+            tags=range_tags(self.first, self.last) | {"source": source},
+            run_config=sync_config(self.organisations),
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a sensor's tick comes to: runs, or a sentence that says why there are none."""
+
+    runs: Sequence[RunPlan]
+    why_none: str
+
+
+def weeks_under_way(instance: dg.DagsterInstance) -> set[Week]:
+    """The weeks of every run that is queued or running, whoever started it."""
+    weeks: set[Week] = set()
+    for run in instance.get_runs(filters=dg.RunsFilter(statuses=_UNDER_WAY)):
+        weeks.update(weeks_of_run(run.tags))
+    return weeks
+
+
+def weeks_of_run(tags: Mapping[str, str]) -> list[Week]:
+    """The weeks that a run's tags name, oldest first; none for a run that is not about weeks."""
+    first = tags.get(RANGE_START) or tags.get(_PARTITION)
+    last = tags.get(RANGE_END) or tags.get(_PARTITION)
+    if not first or not last:
+        return []
+    week, end, weeks = Week.from_key(first), Week.from_key(last), []
+    while week <= end:
+        weeks.append(week)
+        week = week.shift(1)
+    return weeks
+
+
+def as_ranges(weeks: Iterable[Week]) -> list[tuple[Week, Week]]:
+    """The fewest ranges without a gap that hold exactly these weeks, the newest first."""
+    ranges: list[tuple[Week, Week]] = []
+    for week in sorted(set(weeks), reverse=True):
+        if ranges and ranges[-1][0] == week.shift(1):
+            ranges[-1] = (week, ranges[-1][1])
+        else:
+            ranges.append((week, week))
+    return ranges
+
+
+def affordable_weeks(deployment: Deployment, tenant_id: str, *, daily_syncs_kept: int) -> int:
+    """How many weeks of an organisation today's calls allow, once so many daily syncs have their share."""
+    budget = deployment.warehouse.budget(deployment.limits)
+    left = budget.usage(tenant_id, deployment.clock.now()).left_today
+    daily = (1 + deployment.settings.lookback_weeks) * CALLS_A_WEEK + CALLS_A_RUN
+    return (left - daily_syncs_kept * daily - CALLS_A_RUN) // CALLS_A_WEEK
+
+
+def resting_weeks(log: SyncLog, tenant_id: str, now: datetime) -> set[Week]:
+    """An organisation's weeks that failed and are not to be tried again yet."""
+    tries: dict[tuple[str, Week], list[LogEntry]] = defaultdict(list)
+    for entry in log.newest(_FAILURES_READ, tenant_id=tenant_id, status=SyncStatus.FAILED):
+        tries[entry.sync_type, entry.week].append(entry)
+    resting = set()
+    for (kind, week), failures in tries.items():
+        if _rests_until(failures) > now:
+            last = log.last(tenant_id, kind, week)
+            if last is None or last.id == failures[0].id:
+                resting.add(week)
+    return resting
+
+
+def _rests_until(failures: Sequence[LogEntry]) -> datetime:
+    """When a week that failed, the newest failure first, is tried again."""
+    newest = failures[0]
+    said: Any = newest.error_log if isinstance(newest.error_log, dict) else {}
+    ended = newest.completed_at or newest.started_at
+    if said.get("error") == "interrupted":
+        return ended
+    if said.get("retry_at"):
+        return datetime.fromisoformat(said["retry_at"])
+    recent = [entry for entry in failures if ended - (entry.completed_at or ended) < 3 * LAST_RETRY]
+    return ended + min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(len(recent) - 1, 10))

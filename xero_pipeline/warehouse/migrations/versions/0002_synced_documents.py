@@ -1,0 +1,32 @@
+"""Which document was counted in which week, and which weeks have to be read again."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "synced_documents",
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("document_id", sa.Text(), nullable=False),
+        sa.Column("week_ending", sa.Date(), nullable=False),
+        sa.Column("document_updated_at", sa.DateTime(timezone=True)),
+        sa.PrimaryKeyConstraint("tenant_id", "document_id", "week_ending", name="pk_synced_documents"),
+    )
+    op.create_table(
+        "stale_weeks",
+        sa.Column("tenant_id", sa.Text(), nullable=False),
+        sa.Column("week_ending", sa.Date(), nullable=False),
+        sa.Column("read_after", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("tenant_id", "week_ending", name="pk_stale_weeks"),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("stale_weeks")
+    op.drop_table("synced_documents")

@@ -1,0 +1,148 @@
+"""Paging: every document once, whatever happens to the list meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime
+from typing import Any
+
+import pytest
+
+from xero_pipeline.calls import Remaining, Slot, Usage
+from xero_pipeline.grants import ConnectionStatus, Organisation
+from xero_pipeline.weeks import Week
+from xero_pipeline.xero.client import OrganisationClient
+from xero_pipeline.xero.errors import PayloadNotUnderstood
+from xero_pipeline.xero.session import XeroSession
+from xero_pipeline.xero.transport import XeroApis
+from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.servers import Answer, ScriptedServer, SeenRequest
+
+WEEK = Week(date(2026, 11, 21))
+MOMENT = datetime(2026, 11, 24, tzinfo=UTC)
+ORGANISATION = Organisation(
+    tenant_id="t-1",
+    tenant_name="Example",
+    connection_id="c-1",
+    grant_id="g-1",
+    status=ConnectionStatus.CONNECTED,
+    scope="",
+    connected_at=MOMENT,
+    refreshed_at=MOMENT,
+    expires_at=MOMENT,
+    last_sync_at=None,
+    refresh_token_expires_at=None,
+)
+
+
+class Unlimited:
+    """A budget that always has a slot."""
+
+    def take(self, tenant_id: str | None, now: datetime) -> Slot:
+        return Slot(1)
+
+    def give_back(self, slot: Slot, now: datetime, remaining: Remaining) -> None:
+        return
+
+    def block(self, *_: Any) -> None:
+        return
+
+    def usage(self, tenant_id: str, now: datetime) -> Usage:
+        return Usage(0, 5000, 5000, 60)
+
+
+Page = Callable[[int], dict[str, Any]]
+
+
+@contextmanager
+def client_of(page: Page) -> Iterator[tuple[OrganisationClient, list[SeenRequest]]]:
+    """A client of a server that answers each page of a list with what `page` gives for its number."""
+
+    def answer(request: SeenRequest) -> Answer:
+        return Answer(json=page(int(request.query["page"])))
+
+    with ScriptedServer(answer) as server, XeroSession(Unlimited(), FakeClock()) as session:
+        apis = XeroApis(session, api_url=server.url, access_token=lambda _rejected: "token")
+        yield OrganisationClient(ORGANISATION, apis, session), server.requests
+
+
+def listed(*ids: str, page: int, pages: int, count: int | None) -> dict[str, Any]:
+    pagination = {"page": page, "pageSize": 2, "pageCount": pages} | ({} if count is None else {"itemCount": count})
+    return {"Status": "OK", "pagination": pagination, "Invoices": [{"InvoiceID": one} for one in ids]}
+
+
+def ids(documents: list[dict[str, Any]]) -> list[str]:
+    return [document["InvoiceID"] for document in documents]
+
+
+def test_pages_are_read_to_the_servers_own_count_though_each_is_shorter_than_asked() -> None:
+    pages = {1: ("a", "b"), 2: ("c",), 3: ("d", "e")}
+    with client_of(lambda n: listed(*pages[n], page=n, pages=3, count=5)) as (client, requests):
+        assert ids(client.invoices(WEEK)) == ["a", "b", "c", "d", "e"]
+        assert len(requests) == 3
+
+
+def test_a_week_is_asked_for_by_its_dates_its_type_and_its_statuses_in_a_stable_order() -> None:
+    with client_of(lambda n: listed(page=n, pages=0, count=0)) as (client, requests):
+        assert client.invoices(WEEK) == []
+        query = requests[0].query
+    assert query["where"] == 'Date>=DateTime(2026, 11, 15) AND Date<DateTime(2026, 11, 22) AND Type=="ACCREC"'
+    assert query["Statuses"] == "AUTHORISED,PAID"
+    assert query["order"] == "InvoiceID ASC"
+    assert query["pageSize"] == "1000"
+
+
+def test_a_document_that_leaves_between_two_pages_pushes_no_other_one_out() -> None:
+    readings = {"count": 0}
+
+    def page(number: int) -> dict[str, Any]:
+        readings["count"] += 1
+        if readings["count"] == 1:
+            return listed("a", "b", page=1, pages=2, count=4)
+        # "a" has left the list after the first page was read: "c" moved on to it, and would be lost.
+        return listed("b", "c", page=1, pages=2, count=3) if number == 1 else listed("d", page=2, pages=2, count=3)
+
+    with client_of(page) as (client, _):
+        assert ids(client.invoices(WEEK)) == ["b", "c", "d"]
+
+
+def test_a_server_that_counts_wrongly_is_believed_about_its_documents_in_the_end() -> None:
+    pages = {1: ("a", "b"), 2: ("c",)}
+    with client_of(lambda n: listed(*pages[n], page=n, pages=2, count=9)) as (client, requests):
+        assert ids(client.invoices(WEEK)) == ["a", "b", "c"]
+        assert len(requests) == 6
+
+
+def test_without_any_count_pages_are_read_until_one_brings_nothing_new() -> None:
+    pages = {1: ("a", "b"), 2: ("c",)}
+
+    def page(number: int) -> dict[str, Any]:
+        return {"Invoices": [{"InvoiceID": one} for one in pages.get(number, ())]}
+
+    with client_of(page) as (client, requests):
+        assert ids(client.invoices(WEEK)) == ["a", "b", "c"]
+        assert len(requests) == 3
+
+
+def test_a_server_that_ignores_the_page_is_asked_no_third_time() -> None:
+    with client_of(lambda _n: {"Invoices": [{"InvoiceID": "a"}]}) as (client, requests):
+        assert ids(client.invoices(WEEK)) == ["a"]
+        assert len(requests) == 2
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        {"Status": "OK"},
+        {"Status": "OK", "Invoices": {}},
+        {"Status": "OK", "Invoices": [{}]},
+        {"Status": "OK", "Invoices": ["x"]},
+        {"Status": "OK", "Invoices": [], "pagination": {"page": 1}},
+        {"Status": "OK", "Invoices": [], "pagination": []},
+        {"Status": "ERROR", "Invoices": []},
+    ],
+)
+def test_a_list_that_is_none_is_an_error(payload: dict[str, Any]) -> None:
+    with client_of(lambda _n: payload) as (client, _), pytest.raises(PayloadNotUnderstood):
+        client.invoices(WEEK)
