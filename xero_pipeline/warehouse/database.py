@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from functools import partial
@@ -71,6 +72,8 @@ def _open_postgres(url: URL, *, pooled: bool) -> Engine:
     engine = create_engine(
         url,
         connect_args={name: value for name, value in defaults.items() if name not in url.query},
+        # Whoever waited for a lock must see what the one before wrote.
+        isolation_level="READ COMMITTED",
         hide_parameters=True,
         json_serializer=_dumps,
         **pool,
@@ -161,7 +164,7 @@ _SQLITE_TROUBLE = (
 
 
 def _explain(url: URL, context: ExceptionContext) -> None:
-    """Turn an error that means "no database" into one clear line without user name or password."""
+    """Turn an error that means "no database" into one clear line without a password or a value."""
     if context.is_pre_ping:
         return
     error = context.original_exception
@@ -173,7 +176,28 @@ def _explain(url: URL, context: ExceptionContext) -> None:
                 advice="Check DATABASE_URL, the disk's space and the file's permissions.",
             ) from None
     elif context.is_disconnect or context.connection is None:
-        where = f"{url.host or 'the local socket'}{f':{url.port}' if url.port else ''}"
+        where = url.host or "the local socket"
         raise DatabaseUnavailable(
-            f"PostgreSQL at {where}, database {url.database}, cannot be reached."
+            f"PostgreSQL at {where}{f':{url.port}' if url.port else ''} cannot be used: {_why(error)}."
         ) from None
+
+
+_NETWORK = {
+    "connection refused": "nothing listens there",
+    "timeout": "no answer in time",
+    "resolve": "there is no such host",
+    "translate host name": "there is no such host",
+    "no such file": "no server runs on this machine",
+    "closed": "the connection was cut",
+    "terminat": "the connection was cut",
+    "lost": "the connection was cut",
+}
+
+
+def _why(error: BaseException | None) -> str:
+    """What the server or the network said, as far as it can be shown: never the whole text."""
+    said = str(error)
+    refused = re.search(r"FATAL:\s+([^\n]+)", said)
+    if refused:
+        return refused[1].strip()
+    return next((words for sign, words in _NETWORK.items() if sign in said.lower()), "the connection failed")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -54,7 +55,7 @@ class WeekSummary:
 
 def week_figures(engine: Engine, tenant_id: str, week: Week) -> WeekFigures:
     """What is held of one organisation's week."""
-    with engine.connect() as connection:
+    with _snapshot(engine) as connection:
         totals = _rows(connection, financial_weekly, tenant_id, week)
         return WeekFigures(
             tenant_id=tenant_id,
@@ -104,6 +105,15 @@ def newest_week(engine: Engine, tenant_id: str) -> Week | None:
     with engine.connect() as connection:
         ending = connection.execute(query).scalar_one()
     return None if ending is None else Week(ending)
+
+
+@contextmanager
+def _snapshot(engine: Engine) -> Iterator[Connection]:
+    """A connection whose queries all see the same moment, as SQLite's always do."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
+        yield connection
 
 
 def _rows(connection: Connection, table: Table, tenant_id: str, week: Week) -> list[Row]:

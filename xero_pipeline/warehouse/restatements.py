@@ -61,12 +61,12 @@ def keep(connection: Connection, restated: Sequence[Restatement]) -> None:
 def list_restatements(
     engine: Engine, since: date | None = None, tenant_id: str | None = None, limit: int | None = None
 ) -> list[Restatement]:
-    """Restatements, the newest first.
+    """Restatements, the newest sync first, those of one sync in the order of table and key.
 
     Args:
         since: only those found on that day (UTC) or later.
     """
-    query = select(table).order_by(table.c.restated_at.desc(), table.c.id.desc()).limit(limit)
+    query = select(table).order_by(table.c.restated_at.desc(), table.c.id).limit(limit)
     if since is not None:
         query = query.where(table.c.restated_at >= datetime.combine(since, datetime.min.time(), UTC))
     if tenant_id is not None:

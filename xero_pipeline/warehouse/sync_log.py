@@ -240,7 +240,7 @@ _HIDDEN = "[hidden]"
 
 
 def without_secrets(value: Any) -> Any:
-    """The same JSON with whatever looks like a secret hidden: a last fence, since people are shown the log."""
+    """The same JSON with whatever looks like a secret hidden: a last fence, since people read the log."""
     if isinstance(value, str):
         return _SECRET_TEXT.sub(_HIDDEN, value)
     if isinstance(value, Mapping):

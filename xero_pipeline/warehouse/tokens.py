@@ -50,8 +50,10 @@ class TokenStore:
         """
         grant_id = str(uuid.uuid4())
         with self._engine.begin() as connection:
-            # `dict`: should Xero name one twice, its last row counts.
-            for one in {one.tenant_id: one for one in connections}.values():
+            # Should Xero name one twice, its last row counts. Sorted, so that two consents never deadlock.
+            for one in sorted(
+                {one.tenant_id: one for one in connections}.values(), key=lambda one: one.tenant_id
+            ):
                 _lock_row(connection, one.tenant_id)
                 values = self._encrypted(one.tenant_id, tokens) | {
                     "tenant_name": one.tenant_name,
@@ -110,7 +112,7 @@ class TokenStore:
             refreshed_at=row.refreshed_at,
         )
 
-    def refreshing(self, grant_id: str, *, timeout: float = 180.0) -> AbstractContextManager[None]:
+    def refreshing(self, grant_id: str, *, timeout: float = 600.0) -> AbstractContextManager[None]:
         """Hold the right to refresh this grant's tokens, against every process of the deployment.
 
         The time is for the slowest refresh there is: a few tries, each with its own time-out.
@@ -145,12 +147,11 @@ class TokenStore:
 
     def mark(self, grant_id: str, status: ConnectionStatus) -> None:
         """Write how a connection stands, for a whole grant, or for one organisation by its tenant id."""
+        named = or_(table.c.grant_id == grant_id, table.c.tenant_id == grant_id)
+        changes = {"status": ConnectionStatus(status).value, "updated_at": self._clock.now()}
         with self._engine.begin() as connection:
-            connection.execute(
-                update(table)
-                .where(or_(table.c.grant_id == grant_id, table.c.tenant_id == grant_id))
-                .values(status=ConnectionStatus(status).value, updated_at=self._clock.now())
-            )
+            _locked(connection, named)
+            connection.execute(update(table).where(named).values(changes))
 
     def touch_synced(self, tenant_id: str, at: datetime, *, connection: SqlConnection | None = None) -> None:
         """Write when the organisation's figures last landed; in the caller's transaction, if one is given."""
@@ -171,6 +172,7 @@ class TokenStore:
     def forget_grant(self, grant_id: str) -> None:
         """Delete the tokens of every organisation of a grant."""
         with self._engine.begin() as connection:
+            _locked(connection, table.c.grant_id == grant_id)
             connection.execute(delete(table).where(table.c.grant_id == grant_id))
 
     def rotate(self) -> int:

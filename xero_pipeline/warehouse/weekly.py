@@ -240,6 +240,8 @@ def _differences(stamp: Stamp, shape: _Shape, held: _Rows, new: _Rows) -> list[R
 
 def _read_frame(shape: _Shape, frame: pd.DataFrame) -> _Rows:
     """The frame's rows by key, each value checked and plain."""
+    if frame.shape == (0, 0):
+        return {}
     _check_columns(shape, [str(name) for name in frame.columns])
     rows: _Rows = {}
     for record in frame.to_dict("records"):

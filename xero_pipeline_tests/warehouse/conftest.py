@@ -1,0 +1,28 @@
+"""A migrated warehouse on either database, at a moment that the test's clock knows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.warehouse.figures_given import KEY
+
+
+@pytest.fixture
+def warehouse(database_url: str, clock: FakeClock) -> Iterator[Warehouse]:
+    warehouse = Warehouse.open(database_url, [KEY], clock)
+    warehouse.migrate()
+    yield warehouse
+    warehouse.close()
+
+
+@pytest.fixture
+def sqlite_warehouse(tmp_path: object, clock: FakeClock) -> Iterator[Warehouse]:
+    """For what only SQLite does, or what needs no second database."""
+    warehouse = Warehouse.open(f"sqlite:///{tmp_path}/warehouse.db", [KEY], clock)
+    warehouse.migrate()
+    yield warehouse
+    warehouse.close()

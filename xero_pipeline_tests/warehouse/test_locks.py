@@ -1,0 +1,138 @@
+"""Named locks: one holder at a time, across threads and processes, and a dead holder holds nothing."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from xero_pipeline.warehouse.database import open_engine
+from xero_pipeline.warehouse.errors import DatabaseUnavailable, LockTimeout
+from xero_pipeline.warehouse.locks import Locks
+
+
+@pytest.fixture
+def locks(database_url: str) -> Iterator[Locks]:
+    engine = open_engine(database_url)
+    locks = Locks(engine)
+    yield locks
+    locks.close()
+    engine.dispose()
+
+
+def test_who_waits_too_long_is_told_which_lock_it_was(locks: Locks) -> None:
+    with (
+        locks.hold("refresh-1", timeout=5),
+        pytest.raises(LockTimeout, match="'refresh-1'"),
+        locks.hold("refresh-1", timeout=0.05),
+    ):
+        pass
+
+
+def test_a_lock_can_be_held_again_once_it_was_given_back_even_by_an_error(locks: Locks) -> None:
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), locks.hold("refresh-1", timeout=0.05):
+            _ = 1 / 0
+
+
+def test_other_names_do_not_wait(locks: Locks) -> None:
+    with (
+        locks.hold("refresh-1", timeout=0.05),
+        locks.hold("refresh/1", timeout=0.05),
+        locks.hold("refresh 1", timeout=0.05),
+        locks.hold("x" * 500, timeout=0.05),
+        locks.hold("x" * 501, timeout=0.05),
+    ):
+        pass
+
+
+def test_threads_exclude_each_other(locks: Locks) -> None:
+    inside, most = 0, 0
+
+    def enter() -> None:
+        nonlocal inside, most
+        for _ in range(3):
+            with locks.hold("one", timeout=30):
+                inside += 1
+                most = max(most, inside)
+                threading.Event().wait(0.002)
+                inside -= 1
+
+    threads = [threading.Thread(target=enter) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (inside, most) == (0, 1)
+
+
+def hold_until_killed(url: str, said: Connection) -> None:
+    with Locks(open_engine(url)).hold("one", timeout=30):
+        said.send("held")
+        signal.pause()
+
+
+def test_another_process_waits_and_a_killed_holder_frees_the_lock(database_url: str, locks: Locks) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    here, there = spawn.Pipe()
+    child = spawn.Process(target=hold_until_killed, args=(database_url, there))
+    child.start()
+    assert here.poll(60)
+    assert here.recv() == "held"
+    with pytest.raises(LockTimeout), locks.hold("one", timeout=0.05):
+        pass
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    child.join(timeout=60)
+    with locks.hold("one", timeout=30):
+        pass
+
+
+def test_waiting_for_a_lock_uses_up_no_connection_of_the_pool(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    locks = Locks(engine)
+    threads = []
+    entered: list[int] = []
+
+    def wait_and_note(number: int) -> None:
+        with locks.hold("one", timeout=60):
+            entered.append(number)
+
+    with locks.hold("one"):
+        for number in range(20):
+            threads.append(threading.Thread(target=wait_and_note, args=(number,)))
+            threads[-1].start()
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+        assert entered == []
+    for thread in threads:
+        thread.join()
+    assert sorted(entered) == list(range(20))
+    locks.close()
+    engine.dispose()
+
+
+def test_a_holder_whose_connection_died_ends_without_an_error_of_its_own(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    locks = Locks(engine)
+    with locks.hold("one"), engine.connect() as connection:
+        others = "pid <> pg_backend_pid() AND datname = current_database()"
+        connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
+    with locks.hold("one", timeout=30):
+        pass
+    locks.close()
+    engine.dispose()
+
+
+def test_a_folder_where_no_lock_file_can_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "xero.db.locks").write_text("in the way")
+    locks = Locks(open_engine(f"sqlite:///{tmp_path}/xero.db"))
+    with pytest.raises(DatabaseUnavailable, match="cannot be used"), locks.hold("one"):
+        pass

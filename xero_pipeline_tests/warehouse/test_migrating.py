@@ -1,0 +1,195 @@
+"""The schema: migrations make what the tables' definitions say, and nothing runs on any but the newest."""
+
+from __future__ import annotations
+
+import importlib
+import multiprocessing
+import pkgutil
+import shutil
+from collections.abc import Iterator
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from sqlalchemy import Engine, inspect, text
+
+import xero_pipeline.warehouse
+from xero_pipeline.warehouse import migrating
+from xero_pipeline.warehouse.database import open_engine
+from xero_pipeline.warehouse.errors import DatabaseUnavailable, NotMigrated
+from xero_pipeline.warehouse.metadata import metadata
+from xero_pipeline.warehouse.migrating import migrate, newest, require_current
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+def test_migrations_and_tables_say_the_same(engine: Engine) -> None:
+    for module in pkgutil.iter_modules(xero_pipeline.warehouse.__path__):
+        # Whichever module defines tables: all of them hang on the one metadata.
+        importlib.import_module(f"xero_pipeline.warehouse.{module.name}")
+    migrate(engine)
+    with engine.connect() as connection:
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
+        assert compare_metadata(context, metadata) == []
+
+
+def test_the_tables_have_the_promised_names_columns_and_keys(engine: Engine) -> None:
+    migrate(engine)
+    stamp = {"data_source", "currency", "updated_at"}
+    week = ("tenant_id", "week_ending")
+    promised = {
+        "xero_tokens": (
+            ("tenant_id",),
+            {
+                "tenant_name",
+                "connection_id",
+                "grant_id",
+                "access_token",
+                "refresh_token",
+                "id_token",
+                "token_type",
+            }
+            | {"expires_at", "scope", "status", "connected_at", "refreshed_at", "last_sync_at", "updated_at"},
+        ),
+        "xero_sync_logs": (
+            ("id",),
+            {"tenant_id", "sync_type", "week_ending", "status", "record_count", "api_calls", "error_log"}
+            | {"dagster_run_id", "started_at", "completed_at"},
+        ),
+        "financial_weekly": (
+            week,
+            {"basis", "total_trading_income", "cost_of_sales", "gross_profit", "other_income"}
+            | {"operating_expenses", "net_profit"}
+            | stamp,
+        ),
+        "financial_weekly_lines": (
+            (*week, "account_id"),
+            {"account_code", "account_name", "account_type", "category", "amount"} | stamp,
+        ),
+        "revenue_weekly": (
+            (*week, "revenue_type", "region"),
+            {"invoiced", "credited", "net_revenue", "tax", "invoice_count", "credit_note_count"} | stamp,
+        ),
+        "cash_position_weekly": (
+            (*week, "bank_account_id"),
+            {"bank_account_name", "opening_balance", "cash_received", "cash_spent", "currency_gain"}
+            | {"closing_balance"}
+            | stamp,
+        ),
+    }
+    inspector = inspect(engine)
+    for table, (key, others) in promised.items():
+        assert tuple(inspector.get_pk_constraint(table)["constrained_columns"]) == key
+        assert {column["name"] for column in inspector.get_columns(table)} == {*key, *others}
+    assert inspector.get_view_names() == ["weekly_summary"]
+
+
+def test_a_database_that_was_not_migrated_is_refused_and_stays_as_it_is(
+    database_url: str, engine: Engine
+) -> None:
+    with pytest.raises(NotMigrated, match="xero-pipeline migrate"):
+        require_current(engine)
+    if database_url.startswith("sqlite"):
+        assert not Path(database_url.removeprefix("sqlite:///")).exists()
+    else:
+        assert inspect(engine).get_table_names() == []
+
+
+def test_a_migrated_database_is_accepted_and_migrating_again_changes_nothing(engine: Engine) -> None:
+    assert migrate(engine) == newest()
+    require_current(engine)
+    with engine.begin() as connection:
+        connection.execute(
+            text("INSERT INTO sync_cursors VALUES ('a', 'b', 'c', '2026-11-24 01:00:00.000000')")
+        )
+    assert migrate(engine) == newest()
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT value FROM sync_cursors")).scalar_one() == "c"
+
+
+def test_a_newer_schema_is_refused_by_both_and_says_that_this_program_is_old(engine: Engine) -> None:
+    migrate(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    for use in (require_current, migrate):
+        with pytest.raises(NotMigrated, match=r"9999.*newer version"):
+            use(engine)
+
+
+@pytest.fixture
+def one_more_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The package's own migrations and one that makes a table and then fails."""
+    folder = tmp_path / "100% migrations"
+    shutil.copytree(Path(migrating.__file__).parent / "migrations", folder)
+    script = folder / "versions" / "9000_next.py"
+    script.write_text(
+        "import sqlalchemy as sa\nfrom alembic import op\n"
+        f"revision, down_revision = '9000', {newest()!r}\n"
+        "def upgrade():\n"
+        "    op.create_table('next', sa.Column('x', sa.Integer()))\n"
+        "    op.execute('SELECT 1 FROM nowhere')\n"
+    )
+    monkeypatch.setattr(migrating, "_FOLDER", folder)
+    migrating._revisions.cache_clear()
+    yield script
+    migrating._revisions.cache_clear()
+
+
+def test_an_older_schema_is_refused_until_it_is_migrated(
+    engine: Engine, request: pytest.FixtureRequest
+) -> None:
+    older = migrate(engine)
+    script = request.getfixturevalue("one_more_migration")
+    with pytest.raises(NotMigrated, match=f"at schema {older}.*needs 9000.*xero-pipeline migrate"):
+        require_current(engine)
+    script.write_text(script.read_text().replace("nowhere", "next"))
+    assert migrate(engine) == "9000"
+    require_current(engine)
+
+
+def test_a_migration_that_fails_halfway_leaves_the_schema_as_it_was(
+    engine: Engine, request: pytest.FixtureRequest
+) -> None:
+    migrate(engine)
+    before = sorted(inspect(engine).get_table_names())
+    request.getfixturevalue("one_more_migration")
+    with pytest.raises(Exception, match="nowhere"):
+        migrate(engine)
+    assert sorted(inspect(engine).get_table_names()) == before
+
+
+def migrate_at_once(url: str, barrier: Barrier) -> None:
+    engine = open_engine(url)
+    barrier.wait(timeout=60)
+    migrate(engine)
+    require_current(engine)
+    engine.dispose()
+
+
+def test_processes_that_migrate_at_once_all_succeed(database_url: str) -> None:
+    spawn = multiprocessing.get_context("spawn")
+    barrier = spawn.Barrier(3)
+    children = [spawn.Process(target=migrate_at_once, args=(database_url, barrier)) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(timeout=60)
+    assert [child.exitcode for child in children] == [0, 0, 0]
+
+
+def test_a_server_that_is_not_there_is_unavailable_rather_than_unmigrated() -> None:
+    engine = open_engine("postgresql+psycopg://someone:s3cret@127.0.0.1:1/books")
+    for use in (require_current, migrate):
+        with pytest.raises(DatabaseUnavailable) as caught:
+            use(engine)
+        assert "s3cret" not in str(caught.value)
+    engine.dispose()
