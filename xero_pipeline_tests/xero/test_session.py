@@ -402,6 +402,15 @@ def test_waiting_for_a_slot_uses_the_clock_and_is_told(
     assert "minute" in told[0][1]
 
 
+def test_processes_that_queue_for_a_call_in_progress_do_not_come_back_all_at_once(
+    serve: Serve, open_session: OpenSession, clock: FakeClock
+) -> None:
+    budget = RememberingBudget(*[Wait(0.25, Problem.CONCURRENT)] * 3)
+    open_session(budget=budget).call("GET", serve(FINE).url + PATH, tenant_id="a")
+    assert len(set(clock.slept)) == 3
+    assert all(0 < seconds < 1 for seconds in clock.slept)
+
+
 def test_every_wait_between_attempts_is_told_before_it_begins(
     serve: Serve, open_session: OpenSession
 ) -> None:
