@@ -1,0 +1,72 @@
+"""The warehouse as a whole: a week and its row of the log land together, and no secret lies open in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from xero_pipeline.calls import CallLimits, Slot
+from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.warehouse.figures_given import (
+    KEY,
+    NOW,
+    WEEK,
+    cell,
+    land_revenue,
+    opened,
+    revenue,
+    tokens,
+)
+
+
+def test_a_landing_finishes_its_log_row_and_says_when_the_organisation_was_synced(
+    warehouse: Warehouse, clock: FakeClock
+) -> None:
+    warehouse.tokens.save_consent(tokens(), opened("org-1"), now=NOW)
+    clock.advance(hours=1)
+    land_revenue(warehouse, revenue(cell("residential", "north", "5.00")), status="partial")
+    entry = warehouse.log.last("org-1", "invoices", WEEK)
+    assert entry is not None
+    assert (entry.status, entry.record_count, entry.api_calls, entry.completed_at) == (
+        "partial",
+        1,
+        2,
+        clock.now(),
+    )
+    assert warehouse.tokens.organisation("org-1").last_sync_at == clock.now()
+
+
+def test_figures_whose_log_row_cannot_be_finished_do_not_land(warehouse: Warehouse) -> None:
+    land_revenue(warehouse, revenue(cell("residential", "north", "5.00")))
+    with pytest.raises(LookupError):
+        warehouse.land(
+            revenue(),
+            tenant_id="org-1",
+            week=WEEK,
+            currency="AUD",
+            data_source="xero_mock",
+            run_id=None,
+            log_id=999,
+            status="success",
+            api_calls=0,
+        )
+    assert len(warehouse.week_figures("org-1", WEEK).revenue) == 1
+    assert warehouse.restatements() == []
+
+
+def test_the_budget_counts_in_this_database(warehouse: Warehouse, clock: FakeClock) -> None:
+    budget = warehouse.budget(CallLimits())
+    assert isinstance(budget.take("org-1", clock.now()), Slot)
+    assert warehouse.budget(CallLimits()).usage("org-1", clock.now()).today == 1
+
+
+def test_no_token_and_no_key_lies_open_in_the_file(sqlite_warehouse: Warehouse, tmp_path: Path) -> None:
+    secret = tokens("a-long-secret-that-is-easily-found")
+    grant = sqlite_warehouse.tokens.save_consent(secret, opened("org-1"), now=NOW)[0].grant_id
+    sqlite_warehouse.tokens.save_refreshed(grant, secret)
+    written = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
+    assert b"connection-org-1" in written
+    for hidden in (b"easily-found", KEY, KEY.hex().encode()):
+        assert hidden not in written
