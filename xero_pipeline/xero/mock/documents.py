@@ -1,0 +1,119 @@
+"""Invoices, bills and credit notes as the books know them: amounts in whole cents, no JSON.
+
+An amount in a document's own currency is an `int` of cents; what it is worth in the base currency is
+settled here and nowhere else: amount / rate, each line rounded to the cent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from enum import StrEnum
+
+from xero_pipeline.money import to_cents
+
+
+class Kind(StrEnum):
+    """What a document is."""
+
+    SALE = "ACCREC"
+    BILL = "ACCPAY"
+    SALE_CREDIT = "ACCRECCREDIT"
+    BILL_CREDIT = "ACCPAYCREDIT"
+
+    @property
+    def is_credit(self) -> bool:
+        return self in (Kind.SALE_CREDIT, Kind.BILL_CREDIT)
+
+    @property
+    def is_sale(self) -> bool:
+        return self in (Kind.SALE, Kind.SALE_CREDIT)
+
+
+class Status(StrEnum):
+    DRAFT = "DRAFT"
+    SUBMITTED = "SUBMITTED"
+    AUTHORISED = "AUTHORISED"
+    PAID = "PAID"
+    VOIDED = "VOIDED"
+    DELETED = "DELETED"
+
+    @property
+    def counts(self) -> bool:
+        """Whether the document is in the books' figures."""
+        return self in (Status.AUTHORISED, Status.PAID)
+
+
+class Tax(StrEnum):
+    """Xero's `LineAmountTypes`."""
+
+    EXCLUSIVE = "Exclusive"
+    INCLUSIVE = "Inclusive"
+    NONE = "NoTax"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line. `amount` is Xero's LineAmount: with tax in an inclusive document, without it else. Cents."""
+
+    amount: int
+    tax: int
+    account_code: str
+    revenue_type: str | None = None
+    region: str | None = None
+    description: str = "Work as agreed"
+    quantity: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MockLine:
+    """A line as a command gives it: `amount` is the LineAmount; `tax` defaults to 10 % of what is taxed."""
+
+    amount: Decimal
+    account_code: str = "200"
+    revenue_type: str | None = None
+    region: str | None = None
+    tax: Decimal | None = None
+    description: str = "Work as agreed"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """An invoice, a bill or a credit note; amounts positive, as in Xero's own credit notes."""
+
+    kind: Kind
+    id: str
+    number: str
+    date: date
+    due: date
+    status: Status
+    tax: Tax
+    currency: str
+    rate: Decimal | None
+    contact: str
+    lines: tuple[Line, ...]
+    created_at: datetime
+    updated_at: datetime
+    paid_on: date | None = None
+
+    def net(self, line: Line) -> int:
+        """A line without tax, in the document's currency, cents."""
+        return line.amount - line.tax if self.tax is Tax.INCLUSIVE else line.amount
+
+    def base_net(self, line: Line) -> int:
+        """A line without tax, in base currency, cents."""
+        return self._to_base(self.net(line))
+
+    def base_tax(self, line: Line) -> int:
+        return self._to_base(line.tax)
+
+    @property
+    def base_total(self) -> int:
+        """What is paid in the end, in base currency, cents."""
+        return sum(self.base_net(line) + self.base_tax(line) for line in self.lines)
+
+    def _to_base(self, cents: int) -> int:
+        if self.rate is None:
+            return cents
+        return int(to_cents(Decimal(cents) / 100 / self.rate) * 100)
