@@ -175,12 +175,23 @@ def _explain(url: URL, context: ExceptionContext) -> None:
                 f"The database file {url.database} cannot be used: {error}.",
                 advice="Check DATABASE_URL, the disk's space and the file's permissions.",
             ) from None
-    elif context.is_disconnect or context.connection is None:
-        where = url.host or "the local socket"
+        return
+    where = f"PostgreSQL at {url.host or 'the local socket'}{f':{url.port}' if url.port else ''}"
+    state = getattr(error, "sqlstate", None) or ""
+    if context.is_disconnect or context.connection is None:
+        raise DatabaseUnavailable(f"{where} cannot be used: {_why(error)}.") from None
+    if state in _NOT_ALLOWED or state.startswith(_NO_ROOM):
+        said = str(error).splitlines()[0]
         raise DatabaseUnavailable(
-            f"PostgreSQL at {where}{f':{url.port}' if url.port else ''} cannot be used: {_why(error)}."
+            f"{where} refuses: {said}.",
+            advice="Ask its administrator: the user of DATABASE_URL needs tables of its own.",
         ) from None
 
+
+# insufficient_privilege, read_only_sql_transaction: their first line names a table or schema, no value.
+_NOT_ALLOWED = ("42501", "25006")
+# insufficient_resources: the disk is full, or there are too many connections.
+_NO_ROOM = "53"
 
 _NETWORK = {
     "connection refused": "nothing listens there",

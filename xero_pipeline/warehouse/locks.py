@@ -38,7 +38,7 @@ class Locks:
         self._server = open_engine(engine.url, pooled=False) if file is None else None
 
     @contextlib.contextmanager
-    def hold(self, name: str, *, timeout: float = 60.0) -> Iterator[None]:
+    def hold(self, name: str, timeout: float = 60.0) -> Iterator[None]:
         """Hold the lock of that name for the block.
 
         Args:

@@ -14,6 +14,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from xero_pipeline.warehouse.database import open_engine, sqlite_file
 from xero_pipeline.warehouse.errors import DatabaseUnavailable
+from xero_pipeline.warehouse.migrating import migrate
 
 
 @pytest.fixture
@@ -162,6 +163,15 @@ def test_a_server_that_is_not_there_is_one_clear_line_without_the_password() -> 
 def test_a_database_that_is_not_there_is_named(postgres_url: str) -> None:
     url = make_url(postgres_url).set(database="no_such_database")
     assert 'database "no_such_database" does not exist' in refusal(url.render_as_string(hide_password=False))
+
+
+def test_a_database_where_nothing_may_be_made_says_so(postgres_url: str) -> None:
+    url = make_url(postgres_url).update_query_dict({"options": "-c default_transaction_read_only=on"})
+    engine = open_engine(url)
+    with pytest.raises(DatabaseUnavailable, match=r"refuses: cannot execute CREATE TABLE") as caught:
+        migrate(engine)
+    assert "administrator" in str(caught.value)
+    engine.dispose()
 
 
 def test_a_connection_that_the_server_cut_is_said_to_be_cut(postgres_url: str) -> None:

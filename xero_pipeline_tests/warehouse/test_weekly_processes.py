@@ -5,15 +5,17 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import threading
 from multiprocessing.synchronize import Barrier
 from multiprocessing.synchronize import Event as Flag
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline.warehouse.weekly import Landing
 from xero_pipeline_tests.conftest import FakeClock
-from xero_pipeline_tests.warehouse.figures_given import KEY, WEEK, land_profit, line, profit
+from xero_pipeline_tests.warehouse.figures_given import KEY, WEEK, land_profit, line, profit, stamp
 
 TIMES = 12
 
@@ -74,6 +76,38 @@ def test_a_process_killed_in_the_middle_leaves_the_old_week_whole(
     land_profit(warehouse, profit("9.00", line("acc-1", "9.00")), run_id="run-3")
     assert weeks_income(warehouse) == ("9.00", "9.00")
     assert [entry.status for entry in warehouse.log.newest(5)] == ["success", "failed", "success"]
+
+
+def test_who_replaces_a_week_that_another_transaction_is_replacing_waits_for_it(warehouse: Warehouse) -> None:
+    landings: list[Landing] = []
+
+    def replace() -> None:
+        with warehouse.engine.begin() as connection:
+            landings.append(profit("7.00", line("acc-1", "3.00"), line("acc-4", "4.00"))(connection, stamp()))
+
+    second = threading.Thread(target=replace)
+    with warehouse.engine.begin() as connection:
+        profit("3.00", line("acc-1", "1.00"), line("acc-2", "2.00"))(connection, stamp())
+        second.start()
+        _wait_until_somebody_waits(warehouse)
+    second.join()
+    assert weeks_income(warehouse) == ("7.00", "3.00", "4.00")
+    assert landings[0].previous, "it saw what the first one wrote"
+
+
+def _wait_until_somebody_waits(warehouse: Warehouse) -> None:
+    if warehouse.engine.dialect.name == "sqlite":
+        # SQLite does not tell who waits; there is only one writer at a time anyhow.
+        threading.Event().wait(0.05)
+        return
+    here = "datname = current_database() AND wait_event_type = 'Lock'"
+    waiting = f"SELECT count(*) FROM pg_stat_activity WHERE {here}"
+    for _ in range(1000):
+        with warehouse.engine.connect() as connection:
+            if connection.execute(text(waiting)).scalar_one():
+                return
+        threading.Event().wait(0.01)
+    raise AssertionError("nobody waits")
 
 
 ONE = ("3.00", "1.00", "2.00")
