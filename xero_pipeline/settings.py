@@ -175,7 +175,9 @@ class Settings(BaseSettings):
         try:
             url = make_url(value.get_secret_value())
         except ArgumentError:
-            raise ValueError("must be an SQLAlchemy address: sqlite:///data/xero.db or postgresql+psycopg://…") from None
+            raise ValueError(
+                "must be an SQLAlchemy address: sqlite:///data/xero.db or postgresql+psycopg://…"
+            ) from None
         if url.get_backend_name() == "sqlite":
             if not url.database or url.database == ":memory:":
                 raise ValueError("must name a file: several processes share the database")
@@ -281,7 +283,7 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: one line that names every setting that is missing or malformed.
     """
     try:
-        return Settings(_env_file=_environment_file(), **overrides)  # type: ignore[call-arg]
+        return Settings(_env_file=_environment_file(), **overrides)
     except ValidationError as error:
         raise SettingsError("; ".join(_in_words(problem) for problem in error.errors())) from None
 

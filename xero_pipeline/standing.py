@@ -78,7 +78,9 @@ def describe_standing(deployment: Deployment, *, scheduler_running: bool | None)
         scheduler_running=scheduler_running,
         organisations=[
             OrganisationStanding(
-                organisation, budget.usage(organisation.tenant_id, now), _days(organisation.refresh_token_expires_at, now)
+                organisation,
+                budget.usage(organisation.tenant_id, now),
+                _days(organisation.refresh_token_expires_at, now),
             )
             for organisation in deployment.warehouse.tokens.organisations()
         ],

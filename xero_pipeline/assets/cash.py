@@ -1,6 +1,7 @@
 """`cash_position_weekly`: each bank account's week, every column of Xero's bank summary."""
 
 from decimal import Decimal
+from typing import Any
 
 import dagster as dg
 
@@ -43,7 +44,7 @@ def cash_position_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitio
         xero: dg.ResourceParam[Xero],
         warehouse: dg.ResourceParam[Warehouse],
         progress: dg.ResourceParam[Progress],
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         walk = Walk("bank_summary", xero, warehouse, progress, settings.data_source)
         return walk.materialize(context, config, shape)
 

@@ -1,5 +1,7 @@
 """`financial_weekly` and its lines: the week's profit and loss. Not here: how the report is read."""
 
+from typing import Any
+
 import dagster as dg
 
 from xero_pipeline.assets.progress import Progress
@@ -43,7 +45,7 @@ def financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDe
         xero: dg.ResourceParam[Xero],
         warehouse: dg.ResourceParam[Warehouse],
         progress: dg.ResourceParam[Progress],
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         walk = Walk("profit_and_loss", xero, warehouse, progress, settings.data_source)
         return walk.materialize(context, config, shape)
 

@@ -1,5 +1,7 @@
 """`revenue_weekly`: the week's invoices less credit notes, by revenue type and region."""
 
+from typing import Any
+
 import dagster as dg
 from sqlalchemy import Connection
 
@@ -11,7 +13,7 @@ from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.warehouse.weekly import Landing, Stamp, replace_revenue
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient, Xero
-from xero_pipeline.xero.documents import document_key, reaches_reports, read_revenue, updated_at
+from xero_pipeline.xero.documents import document_key, is_counted, read_revenue, updated_at
 
 
 def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -27,7 +29,7 @@ def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefi
             revenue_tracking=settings.revenue_tracking,
             region_tracking=settings.region_tracking,
         )
-        counted = {document_key(one): updated_at(one) for one in [*invoices, *credit_notes] if reaches_reports(one)}
+        counted = {document_key(one): updated_at(one) for one in [*invoices, *credit_notes] if is_counted(one)}
 
         def write(connection: Connection, stamp: Stamp) -> Landing:
             replace_documents(connection, stamp.tenant_id, week, counted)
@@ -55,7 +57,7 @@ def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefi
         xero: dg.ResourceParam[Xero],
         warehouse: dg.ResourceParam[Warehouse],
         progress: dg.ResourceParam[Progress],
-    ) -> dg.MaterializeResult:
+    ) -> dg.MaterializeResult[Any]:
         walk = Walk("invoices", xero, warehouse, progress, settings.data_source)
         return walk.materialize(context, config, shape)
 

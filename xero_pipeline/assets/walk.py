@@ -17,12 +17,13 @@ from sqlalchemy import Connection
 from xero_pipeline.assets.metadata import week_metadata
 from xero_pipeline.assets.progress import Progress
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.warehouse.errors import UnknownOrganisation
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.warehouse.weekly import Landing, Stamp
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient, Xero
-from xero_pipeline.xero.errors import NotConnected
+from xero_pipeline.xero.errors import NotConnected, OrganisationDisconnected, ReconnectNeeded
 from xero_pipeline.xero.reports import Difference
 
 
@@ -124,7 +125,7 @@ class Walk:
     def _sync(
         self, context: dg.AssetExecutionContext, organisation: OrganisationClient, week: Week, shape: Shape
     ) -> Outcome:
-        log_id = self.warehouse.log.start(organisation.tenant_id, self.sync_type, week, context.run_id)
+        log_id = self.warehouse.log.start(organisation.tenant_id, self.sync_type, week, context.run.run_id)
         before = organisation.attempts
         try:
             shaped = shape(organisation, week)
@@ -136,7 +137,7 @@ class Walk:
                 week=week,
                 currency=shaped.currency,
                 data_source=self.data_source,
-                run_id=context.run_id,
+                run_id=context.run.run_id,
                 log_id=log_id,
                 status=status,
                 api_calls=calls,
@@ -145,6 +146,9 @@ class Walk:
         except BaseException as error:
             calls = organisation.attempts - before
             self.warehouse.log.fail(log_id, api_calls=calls, error_log=_describe(error))
+            if isinstance(error, (OrganisationDisconnected, ReconnectNeeded)):
+                # Disconnected at Xero's side: from now on this is shown, and Xero is not asked in vain.
+                self.warehouse.tokens.mark(organisation.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
             if not isinstance(error, PipelineError):
                 raise
             context.log.error("%s, week ending %s: %s", organisation.name, week, error)

@@ -16,12 +16,11 @@ RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 
 
-def weekly_sync_job(partitions: dg.WeeklyPartitionsDefinition) -> Any:
+def weekly_sync_job() -> Any:
     """`weekly_sync`: all three tables, for a week or for a range of weeks in one run."""
     return dg.define_asset_job(
         "weekly_sync",
         selection=dg.AssetSelection.assets(*ASSETS),
-        partitions_def=partitions,
         executor_def=dg.in_process_executor,
         description="Profit and loss, revenue and cash of a week, or of a range of weeks in one run.",
     )

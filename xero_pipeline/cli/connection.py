@@ -57,7 +57,9 @@ def status(as_json: bool) -> None:
     if as_json:
         print_json(standing.as_dict())
         return
-    click.echo(f"Xero{' (mock)' if standing.mock_mode else ''}: {'connected' if standing.connected else 'not connected'}")
+    click.echo(
+        f"Xero{' (mock)' if standing.mock_mode else ''}: {'connected' if standing.connected else 'not connected'}"
+    )
     click.echo(f"scheduler: {'running' if running else 'stopped'}")
     if standing.organisations:
         table = Table("Organisation", "Id", "Status", "Last sync", "Refresh token", "Calls left today")

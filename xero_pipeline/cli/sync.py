@@ -100,7 +100,9 @@ class Watch:
 @click.option("--weeks", type=click.IntRange(min=1), help="The latest so many weeks.")
 @click.option("--from", "first", type=DAY, help="The first week of a range, by its Saturday.")
 @click.option("--to", "last", type=DAY, help="The last week of a range, by its Saturday.")
-@click.option("--organisation", "organisations", multiple=True, metavar="ID", help="Only this one (tenant id); repeatable.")
+@click.option(
+    "--organisation", "organisations", multiple=True, metavar="ID", help="Only this one (tenant id); repeatable."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def sync(
     week_ending: date | None,

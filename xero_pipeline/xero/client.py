@@ -140,9 +140,7 @@ class OrganisationClient:
 
 def _dated(week: Week, kind: str) -> str:
     after = week.shift(1).start
-    return (
-        f"Date>=DateTime({week.start:%Y, %m, %d}) AND Date<DateTime({after:%Y, %m, %d}) AND Type==\"{kind}\""
-    )
+    return f'Date>=DateTime({week.start:%Y, %m, %d}) AND Date<DateTime({after:%Y, %m, %d}) AND Type=="{kind}"'
 
 
 def _rows(payload: Json, container: str, key: str) -> list[Json]:

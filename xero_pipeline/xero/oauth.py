@@ -23,7 +23,7 @@ from requests.auth import HTTPBasicAuth
 from xero_pipeline.clock import Clock
 from xero_pipeline.grants import Connection, ConnectionStatus, Organisation, Tokens
 from xero_pipeline.xero.answers import raise_for_token_answer
-from xero_pipeline.xero.errors import ConsentFailed, PayloadNotUnderstood, ReconnectNeeded
+from xero_pipeline.xero.errors import ConsentFailed, ConsentProblem, PayloadNotUnderstood, ReconnectNeeded
 from xero_pipeline.xero.session import XeroSession
 
 log = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ class SignIn:
     def consent_url(self, *, state: str, code_verifier: str) -> str:
         """Where the person is sent to give the consent."""
         challenge = self._web.create_code_challenge(code_verifier, "S256")
-        # oauthlib refuses http; settings.py allows it on loopback alone, so word it as https and put http back.
+        # oauthlib refuses http; settings.py allows it on loopback alone: word it as https, put http back.
         scheme, _, rest = self._app.login_url.partition("://")
         url: str = self._web.prepare_request_uri(
             f"https://{rest}/identity/connect/authorize",
@@ -102,12 +102,18 @@ class SignIn:
             AppRefused: client id or secret is wrong.
         """
         body = self._web.prepare_request_body(
-            code=code, redirect_uri=self._app.redirect_uri, code_verifier=code_verifier, include_client_id=False
+            code=code,
+            redirect_uri=self._app.redirect_uri,
+            code_verifier=code_verifier,
+            include_client_id=False,
         )
         try:
             return self._ask(body)
         except ReconnectNeeded as error:
-            raise ConsentFailed("Xero refused the code of this sign-in: it is used, expired or not ours.") from error
+            raise ConsentFailed(
+                "Xero refused the code of this sign-in: it is used, expired or not ours.",
+                reason=ConsentProblem.CODE_REFUSED,
+            ) from error
 
     def refresh(self, tokens: Tokens) -> Tokens:
         """A new pair for an old one. The old refresh token is used up: save what comes back before using it.
@@ -132,14 +138,22 @@ class SignIn:
         return self._ask(client.prepare_request_body(scope=scopes, include_client_id=False))
 
     def revoke(self, refresh_token: str) -> None:
-        """End every connection of the user who consented. A token that is gone already is no error."""
-        self._session.call(
+        """End every connection of the user who consented. A token that is gone already is no error.
+
+        Raises:
+            AppRefused: client id or secret is wrong; nothing was revoked.
+        """
+        response = self._session.call(
             "POST",
             f"{self._app.identity_url}/connect/revocation",
             data={"token": refresh_token},
             auth=self._basic(),
             identity=True,
         )
+        try:
+            raise_for_token_answer(response)
+        except ReconnectNeeded:
+            log.info("Xero knows that refresh token no more: it was revoked or had died already")
 
     def _basic(self) -> HTTPBasicAuth:
         return HTTPBasicAuth(self._app.client_id, self._app.client_secret)
@@ -206,7 +220,9 @@ class AccessTokens:
         if self._usable(tokens, rejected):
             return tokens.access_token
         with self._vault.refreshing(grant_id):
-            self._require_connected(tenant_id)
+            if self._require_connected(tenant_id) != grant_id:
+                # Meanwhile somebody connected again: another grant, whose lock this is not.
+                return self.current(tenant_id, rejected=rejected)
             tokens = self._vault.tokens(tenant_id)
             if not self._usable(tokens, rejected):
                 tokens = self._refresh(grant_id, tokens)

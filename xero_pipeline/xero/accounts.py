@@ -1,0 +1,89 @@
+"""The chart of accounts and the organisation's own details, as Xero answers them. Pure: JSON in, values out.
+
+Sources: Xero's `GET Accounts` and `GET Organisation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from xero_pipeline.xero.errors import PayloadNotUnderstood
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One account. `code` may be missing (bank accounts), and so may `class_`."""
+
+    account_id: str
+    code: str | None
+    name: str
+    type: str
+    class_: str | None = None
+    status: str = "ACTIVE"
+    system_account: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrganisationDetails:
+    name: str
+    base_currency: str
+    country: str | None = None
+    timezone: str | None = None
+
+
+def account_key(account_id: str) -> str:
+    """How accounts are looked up: Xero's ids are GUIDs, whose capitals mean nothing."""
+    return account_id.strip().lower()
+
+
+def read_accounts(payload: Mapping[str, Any]) -> dict[str, Account]:
+    """Every account by `account_key` of its id.
+
+    Raises:
+        PayloadNotUnderstood: there is no list, or a row without id or type.
+    """
+    rows = payload.get("Accounts")
+    if not isinstance(rows, list):
+        raise PayloadNotUnderstood("Xero's chart of accounts has no list of Accounts.")
+    accounts = {}
+    for row in rows:
+        if not isinstance(row, dict) or not row.get("AccountID") or not row.get("Type"):
+            raise PayloadNotUnderstood("Xero's chart of accounts has a row without AccountID or Type.")
+        account_id = str(row["AccountID"])
+        accounts[account_key(account_id)] = Account(
+            account_id=account_id,
+            code=_text(row, "Code"),
+            name=_text(row, "Name") or account_id,
+            type=str(row["Type"]).strip().upper(),
+            class_=(_text(row, "Class") or "").upper() or None,
+            status=(_text(row, "Status") or "ACTIVE").upper(),
+            system_account=_text(row, "SystemAccount"),
+        )
+    return accounts
+
+
+def read_organisation(payload: Mapping[str, Any]) -> OrganisationDetails:
+    """The one organisation of the answer.
+
+    Raises:
+        PayloadNotUnderstood: there is not exactly one, or it has no base currency.
+    """
+    rows = payload.get("Organisations")
+    if not isinstance(rows, list) or len(rows) != 1 or not isinstance(rows[0], dict):
+        raise PayloadNotUnderstood("Xero's answer does not describe exactly one organisation.")
+    currency = _text(rows[0], "BaseCurrency")
+    if not currency:
+        raise PayloadNotUnderstood("Xero's description of the organisation has no BaseCurrency.")
+    return OrganisationDetails(
+        name=_text(rows[0], "Name") or "",
+        base_currency=currency.upper(),
+        country=_text(rows[0], "CountryCode"),
+        timezone=_text(rows[0], "Timezone"),
+    )
+
+
+def _text(row: Mapping[str, Any], name: str) -> str | None:
+    value = row.get(name)
+    return str(value).strip() or None if value is not None else None

@@ -1,0 +1,124 @@
+"""The dates that a report's titles name, in the wordings that Xero uses. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import date, timedelta
+
+from xero_pipeline.weeks import Week
+
+Period = tuple[date, date]
+
+_MONTHS = [
+    "january",
+    "february",
+    "march",
+    "april",
+    "may",
+    "june",
+    "july",
+    "august",
+    "september",
+    "october",
+    "november",
+    "december",
+]
+_MONTH = r"(?P<{0}m>[A-Za-z]{{3,9}})\.?"
+_DAY = r"(?P<{0}d>\d{{1,2}})(?:st|nd|rd|th)?"
+_YEAR = r"(?P<{0}y>\d{{4}})"
+_JOIN = r"\s*(?:to|through|until|and|-|–|—)\s*"
+
+
+def _day_first(name: str, *, month: str = "", year: str = "") -> str:
+    return _DAY.format(name) + (rf"(?:\s+{_MONTH.format(name)})" + month) + (rf"(?:,?\s+{_YEAR.format(name)})" + year)
+
+
+def _month_first(name: str, *, year: str = "") -> str:
+    return _MONTH.format(name) + r"\s+" + _DAY.format(name) + (rf"(?:,?\s+{_YEAR.format(name)})" + year)
+
+
+def _iso(name: str) -> str:
+    return rf"(?P<{name}y>\d{{4}})-(?P<{name}m>\d{{1,2}})-(?P<{name}d>\d{{1,2}})"
+
+
+_RANGES = [
+    re.compile(rf"\b{_iso('a')}{_JOIN}{_iso('b')}\b"),
+    re.compile(rf"\b{_day_first('a', month='?', year='?')}{_JOIN}{_day_first('b')}\b", re.IGNORECASE),
+    re.compile(rf"\b{_month_first('a', year='?')}{_JOIN}{_month_first('b')}\b", re.IGNORECASE),
+    re.compile(
+        rf"\b(?P<am>[A-Za-z]{{3,9}})\.?\s+{_DAY.format('a')}{_JOIN}{_DAY.format('b')},?\s+{_YEAR.format('b')}\b",
+        re.IGNORECASE,
+    ),
+]
+_NUMERIC = re.compile(rf"\b(\d{{1,2}})[/.](\d{{1,2}})[/.](\d{{4}}){_JOIN}(\d{{1,2}})[/.](\d{{1,2}})[/.](\d{{4}})\b")
+_WEEK_ENDED = re.compile(r"\b(?:week|7 days)\b.*\bend(?:ed|ing)\b(?P<rest>.*)", re.IGNORECASE)
+_ONE_DAY = [
+    re.compile(_day_first("b"), re.IGNORECASE),
+    re.compile(_month_first("b"), re.IGNORECASE),
+    re.compile(_iso("b")),
+]
+
+
+def read_period(titles: Sequence[str], asked: Week) -> Period | None:
+    """The first and last day that the titles name; `None` when none of them names a range.
+
+    Where a numeric date can be read in two ways, it is the asked week if one of them is.
+    """
+    found = [period for title in reversed(titles) for period in _periods(title, asked)]
+    window = (asked.start, asked.ending)
+    return window if window in found else next(iter(found), None)
+
+
+def _periods(title: str, asked: Week) -> Iterator[Period]:
+    for pattern in _RANGES:
+        match = pattern.search(title)
+        if match and (period := _from_words(match.groupdict())):
+            yield period
+    if match := _NUMERIC.search(title):
+        yield from _from_numbers([int(part) for part in match.groups()])
+    if match := _WEEK_ENDED.search(title):
+        for pattern in _ONE_DAY:
+            day = pattern.search(match["rest"])
+            if day and (end := _date(day["by"], day["bm"], day["bd"])):
+                yield end - timedelta(days=6), end
+
+
+def _from_words(parts: dict[str, str | None]) -> Period | None:
+    """Dates of which the first may leave its month and year to the second."""
+    end = _date(parts.get("by"), parts.get("bm") or parts.get("am"), parts.get("bd"))
+    if end is None:
+        return None
+    month = parts.get("am") or parts.get("bm")
+    start = _date(parts.get("ay") or str(end.year), month, parts.get("ad"))
+    if start is not None and start > end and not parts.get("ay"):
+        start = _date(str(end.year - 1), month, parts.get("ad"))
+    return (start, end) if start is not None else None
+
+
+def _from_numbers(numbers: Sequence[int]) -> Iterable[Period]:
+    a, b, year, c, d, end_year = numbers
+    for start, end in (((year, b, a), (end_year, d, c)), ((year, a, b), (end_year, c, d))):
+        try:
+            yield date(*start), date(*end)
+        except ValueError:
+            continue
+
+
+def _date(year: str | None, month: str | None, day: str | None) -> date | None:
+    if not year or not month or not day:
+        return None
+    try:
+        number = int(month) if month.isdigit() else _month(month)
+        return date(int(year), number, int(day))
+    except ValueError:
+        return None
+
+
+def _month(name: str) -> int:
+    word = name.lower()
+    if len(word) >= 3:
+        for number, month in enumerate(_MONTHS, start=1):
+            if month.startswith(word) or (word == "sept" and number == 9):
+                return number
+    raise ValueError(f"{name} is no month")

@@ -1,0 +1,127 @@
+"""A plain HTTP server in Xero's place: it answers payloads that a test hands it, and knows no books of its own.
+
+Over it runs the real thing: settings of a real app, client credentials, the real client, a real Dagster run.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from xero_pipeline.automation.jobs import range_tags
+from xero_pipeline.connecting import Connector
+from xero_pipeline.definitions import build_defs
+from xero_pipeline.resources import Deployment
+from xero_pipeline.settings import load_settings
+from xero_pipeline.weeks import Week
+from xero_pipeline_tests.servers import Answer, ScriptedServer, SeenRequest
+
+TENANT = "fe79f7dd-b6d4-4a92-ba7b-538af6289c58"
+
+Payload = dict[str, Any] | list[Any]
+Route = Payload | Answer | Callable[[SeenRequest], Any]
+
+EMPTY_PROFIT_AND_LOSS: dict[str, Any] = {
+    "Status": "OK",
+    "Reports": [{"ReportTitles": ["Profit & Loss", "Example", "15 November 2026 to 21 November 2026"], "Rows": []}],
+}
+EMPTY_BANK_SUMMARY: dict[str, Any] = {
+    "Status": "OK",
+    "Reports": [
+        {"ReportTitles": ["Bank Summary", "Example", "From 15 November 2026 to 21 November 2026"], "Rows": []}
+    ],
+}
+
+
+def titled(payload: dict[str, Any], week: Week) -> dict[str, Any]:
+    """A report as if it had been asked for that week: its window in Xero's own words."""
+    payload = copy.deepcopy(payload)
+    start, end = (f"{day.day} {day:%B %Y}" for day in (week.start, week.ending))
+    for report in payload["Reports"]:
+        prefix = "From " if report["ReportTitles"][-1].startswith("From ") else ""
+        report["ReportTitles"][-1] = f"{prefix}{start} to {end}"
+    return payload
+
+
+class PlainXero:
+    """Routes by the last part of the path; what is not routed answers as an organisation without any books."""
+
+    def __init__(self, **routes: Route) -> None:
+        self.routes: dict[str, Route] = {
+            "token": {"access_token": "an-access-token", "expires_in": 1800, "token_type": "Bearer"},
+            "connections": [{"id": "c-1", "tenantId": TENANT, "tenantName": "Demo", "tenantType": "ORGANISATION"}],
+            "Organisation": {"Organisations": [{"Name": "Demo", "BaseCurrency": "NZD", "CountryCode": "NZ"}]},
+            "Accounts": {"Accounts": []},
+            "ProfitAndLoss": lambda request: self._report(EMPTY_PROFIT_AND_LOSS, request),
+            "BankSummary": lambda request: self._report(EMPTY_BANK_SUMMARY, request),
+            "Invoices": {"Invoices": []},
+            "CreditNotes": {"CreditNotes": []},
+            **routes,
+        }
+
+    def __call__(self, request: SeenRequest) -> Answer:
+        route = self.routes.get(request.path.rstrip("/").rsplit("/", 1)[-1])
+        if route is None:
+            return Answer(404, body="The resource you're looking for cannot be found")
+        found = route(request) if callable(route) else route
+        return found if isinstance(found, Answer) else Answer(json=found)
+
+    @staticmethod
+    def _report(payload: dict[str, Any], request: SeenRequest) -> dict[str, Any]:
+        return titled(payload, Week(date.fromisoformat(request.query["toDate"])))
+
+
+def reported(payload: dict[str, Any]) -> Callable[[SeenRequest], dict[str, Any]]:
+    """A route that answers this report for whatever week is asked."""
+    return lambda request: titled(payload, Week(date.fromisoformat(request.query["toDate"])))
+
+
+@contextmanager
+def connected(folder: Path, xero: PlainXero, **settings: Any) -> Iterator[tuple[Deployment, ScriptedServer]]:
+    """A deployment of a real app, migrated and connected to that server by client credentials."""
+    with ScriptedServer(xero) as server:
+        read = load_settings(
+            XERO_MOCK_MODE="false",
+            XERO_CLIENT_ID="app",
+            XERO_CLIENT_SECRET="app-secret",
+            XERO_ENCRYPTION_KEY="5e" * 32,
+            XERO_GRANT="client_credentials",
+            XERO_API_URL=server.url,
+            XERO_IDENTITY_URL=server.url,
+            XERO_LOGIN_URL=server.url,
+            XERO_CALLS_PER_MINUTE=100_000,
+            XERO_CALLS_PER_DAY=100_000,
+            DAGSTER_HOME=str(folder),
+            PIPELINE_START_DATE="2018-01-07",
+            PIPELINE_TIMEZONE="UTC",
+            **settings,
+        )
+        with Deployment(read) as deployment:
+            deployment.warehouse.migrate()
+            Connector(deployment).connect_custom()
+            yield deployment, server
+
+
+def sync(deployment: Deployment, first: Week, last: Week | None = None) -> dg.ExecuteInProcessResult:
+    """Materialise the weeks through Dagster, in this process."""
+    definitions = build_defs(
+        settings=deployment.settings,
+        resource_overrides={"xero": deployment.xero, "warehouse": deployment.warehouse, "deployment": deployment},
+    )
+    with dg.DagsterInstance.ephemeral() as instance:
+        return definitions.resolve_job_def("weekly_sync").execute_in_process(
+            instance=instance, tags=range_tags(first, last or first), raise_on_error=False
+        )
+
+
+def said(deployment: Deployment) -> Mapping[str, Any]:
+    """The newest sync-log row of each kind: its status, and what it says."""
+    entries = deployment.warehouse.log.newest(3)
+    return {entry.sync_type: (entry.status, json.dumps(entry.error_log)) for entry in entries}
