@@ -1,0 +1,232 @@
+// The status card: whether Xero is connected, and the two buttons that change it.
+
+import { api } from "./api.js";
+import { ago, day, moment, plural, weeksBetween } from "./dates.js";
+import { announce, byId, el, icon, say } from "./dom.js";
+
+const WARN_DAYS = 14;
+const LAST_DAYS = 3;
+const FEW_CALLS = 0.1;
+
+/** What the card is told: the page's zone and weeks, and what to do when the connection has changed. */
+export function connectionCard({ timezone, latestWeek, onStanding, onDisconnected }) {
+  const card = byId("connection");
+  let standing = null;
+  let shown = null;
+  let newestWeek;
+
+  function show(next) {
+    standing = next;
+    const told = JSON.stringify([next, newestWeek, ago(next.lastSyncAt)]);
+    card.setAttribute("aria-busy", "false");
+    byId("connection-loading").hidden = true;
+    byId("connection-failed").hidden = true;
+    byId("connection-body").hidden = false;
+    byId("controls").hidden = false;
+    if (told !== shown) {
+      shown = told;
+      paint();
+    }
+    onStanding(next);
+  }
+
+  function paint() {
+    const state = stateOf(standing);
+    const pill = byId("state");
+    pill.dataset.state = state.kind;
+    byId("state-icon").replaceChildren(icon(state.icon));
+    byId("state-text").textContent = state.text;
+    byId("organisation-name").textContent = state.title;
+    say(byId("state-advice"), state.advice);
+    byId("facts").replaceChildren(...facts(standing));
+    paintOrganisations();
+    byId("connect-text").textContent = state.connect;
+    byId("connect").classList.toggle("primary", state.kind !== "on");
+    byId("disconnect").hidden = standing.organisations.length === 0;
+  }
+
+  function facts({ organisations, lastSyncAt }) {
+    const made = [];
+    if (lastSyncAt) {
+      made.push(fact("Last sync", moment(lastSyncAt, timezone), ago(lastSyncAt)));
+    } else if (organisations.length > 0) {
+      made.push(fact("Last sync", "Never", "choose a week and sync it"));
+    }
+    if (newestWeek) {
+      const behind = weeksBetween(newestWeek, latestWeek);
+      made.push(fact("Figures up to", day(newestWeek), behind > 0 ? `${plural(behind, "week")} behind` : "up to date", behind > 1 ? "warn" : null));
+    }
+    if (organisations.length === 1) made.push(callsFact(organisations[0]), tokenFact(organisations[0]));
+    return made.filter(Boolean);
+  }
+
+  function paintOrganisations() {
+    const several = standing.organisations.length > 1;
+    byId("organisations-block").hidden = !several;
+    byId("organisations").replaceChildren(...(several ? standing.organisations.map(organisationItem) : []));
+  }
+
+  function organisationItem(one) {
+    const reconnect = one.status !== "connected";
+    return el(
+      "li",
+      {},
+      el(
+        "div",
+        { class: "organisation-head" },
+        el("span", { class: "organisation-item-name" }, one.tenantName),
+        el("span", { class: `chip ${reconnect ? "chip-warn" : "chip-good"}` }, icon(reconnect ? "alert" : "check"), reconnect ? "Reconnect needed" : "Connected"),
+      ),
+      el(
+        "dl",
+        { class: "facts small" },
+        fact("Last sync", one.lastSyncAt ? moment(one.lastSyncAt, timezone) : "Never", null),
+        callsFact(one),
+        tokenFact(one),
+      ),
+    );
+  }
+
+  function failed(error) {
+    card.setAttribute("aria-busy", "false");
+    byId("connection-loading").hidden = true;
+    byId("connection-failed").hidden = false;
+    byId("connection-failed-text").textContent = error.message;
+    if (!standing) {
+      byId("connection-body").hidden = true;
+      byId("controls").hidden = true;
+    }
+  }
+
+  async function refresh() {
+    card.setAttribute("aria-busy", "true");
+    try {
+      show(await api.status());
+    } catch (error) {
+      failed(error);
+    }
+  }
+
+  byId("connection-retry").addEventListener("click", refresh);
+  disconnecting(() => standing, async () => {
+    await refresh();
+    byId("connect").focus();
+    onDisconnected();
+  });
+
+  return {
+    show,
+    refresh,
+    /** The newest week that figures are held of, once the summary has said it. */
+    figuresUpTo(week) {
+      if (week !== newestWeek) {
+        newestWeek = week;
+        if (standing) show(standing);
+      }
+    },
+  };
+}
+
+/** How the whole deployment stands, in a word, a colour and a sentence. */
+function stateOf({ organisations, mockMode }) {
+  const lost = organisations.filter(({ status }) => status !== "connected");
+  const names = organisations.map(({ tenantName }) => tenantName);
+  const title = names.length > 2 ? `${names.length} organisations` : names.join(" and ");
+  if (organisations.length === 0) {
+    return {
+      kind: "off", icon: "plug", text: "Not connected", title: "No organisation yet", connect: "Connect to Xero",
+      advice: mockMode
+        ? "Connect the mock organisation to begin: nothing leaves this machine."
+        : "Connect your company’s Xero to begin. You sign in at Xero and choose what this pipeline may read; it can change nothing there.",
+    };
+  }
+  if (lost.length > 0) {
+    const which = lost.map(({ tenantName }) => tenantName).join(" and ");
+    return {
+      kind: "warn", icon: "alert", text: "Reconnect needed", title, connect: "Reconnect to Xero",
+      advice: `Xero no longer accepts the stored sign-in of ${which}. Connect again: figures and history stay, and missed weeks are fetched.`,
+    };
+  }
+  return {
+    kind: "on", icon: "check-circle", text: mockMode ? "Connected (Mock)" : "Connected", title,
+    connect: mockMode ? "Connect again" : "Connect another organisation", advice: null,
+  };
+}
+
+function fact(name, value, note, tone = null, extra = null) {
+  return el(
+    "div",
+    { class: "fact" },
+    el("dt", {}, name),
+    el("dd", {}, el("span", { class: "fact-value" }, value), note ? el("span", { class: `fact-note ${tone ? `tone-${tone}` : ""}` }, note) : null, extra),
+  );
+}
+
+function callsFact(one) {
+  const left = one.callsLeftToday ?? Math.max(0, one.callsPerDay - one.callsToday);
+  const few = left <= one.callsPerDay * FEW_CALLS;
+  const bar = el("span", { class: `meter ${few ? "meter-warn" : ""}`, "aria-hidden": "true" }, el("span", {}));
+  bar.firstChild.style.width = `${one.callsPerDay ? Math.min(100, (100 * left) / one.callsPerDay) : 0}%`;
+  const grouped = new Intl.NumberFormat("en");
+  return fact("Calls left today", grouped.format(left), `of ${grouped.format(one.callsPerDay)}`, few ? "warn" : null, bar);
+}
+
+function tokenFact(one) {
+  if (one.status !== "connected") return fact("Sign-in", "Lost", "connect again", "bad");
+  if (!one.refreshTokenExpiresAt) return fact("Sign-in", "No expiry", "a custom connection");
+  const left = one.refreshTokenDaysLeft ?? Math.max(0, Math.floor((new Date(one.refreshTokenExpiresAt) - Date.now()) / 86400000));
+  const tone = left <= LAST_DAYS ? "bad" : left <= WARN_DAYS ? "warn" : null;
+  return fact("Refresh token dies in", plural(left, "day"), tone ? "sync to renew it" : "each sync renews it", tone);
+}
+
+/** The dialog that asks before anything is disconnected. */
+function disconnecting(standingNow, done) {
+  const dialog = byId("disconnect-dialog");
+  const confirm = byId("disconnect-confirm");
+  const options = byId("disconnect-options");
+
+  byId("disconnect").addEventListener("click", () => {
+    const { organisations } = standingNow();
+    const several = organisations.length > 1;
+    byId("disconnect-choice").hidden = !several;
+    options.replaceChildren(
+      ...(several ? organisations.map((one, index) => option(one.tenantId, one.tenantName, index === 0)) : []),
+      ...(several ? [option("", `All ${organisations.length} organisations`, false)] : []),
+    );
+    byId("disconnect-title").textContent = several ? "Disconnect from Xero?" : `Disconnect ${organisations[0].tenantName}?`;
+    say(byId("disconnect-error"), null);
+    dialog.showModal();
+  });
+  byId("disconnect-cancel").addEventListener("click", () => dialog.close());
+  dialog.addEventListener("cancel", (event) => confirm.disabled && event.preventDefault());
+
+  byId("disconnect-form").addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const chosen = options.querySelector("input:checked")?.value ?? "";
+    busy(true);
+    try {
+      const { warning } = await api.disconnect(chosen || null);
+      dialog.close();
+      announce(warning ? `Disconnected. ${warning}` : "Disconnected.");
+      say(byId("connection-warning"), warning);
+      await done();
+    } catch (error) {
+      say(byId("disconnect-error"), error.message);
+    } finally {
+      busy(false);
+    }
+  });
+
+  function busy(on) {
+    confirm.disabled = on;
+    byId("disconnect-cancel").disabled = on;
+    confirm.classList.toggle("busy", on);
+    byId("disconnect-confirm-text").textContent = on ? "Disconnecting…" : "Disconnect";
+  }
+}
+
+function option(value, text, checked) {
+  const input = el("input", { type: "radio", name: "tenant", value });
+  input.checked = checked;
+  return el("label", { class: "option" }, input, el("span", {}, text));
+}

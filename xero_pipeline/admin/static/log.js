@@ -1,0 +1,223 @@
+// The sync log, and what later syncs changed.
+
+import { api } from "./api.js";
+import { day, lasted, moment } from "./dates.js";
+import { el, icon, outward, scrollable } from "./dom.js";
+import { isNegative, isZero, minus, money } from "./money.js";
+import { section, towards } from "./section.js";
+import { differencesOf, humanise, problemSummary, STATUS, SYNC_TYPES, TABLES } from "./words.js";
+
+const PAGE = 20;
+const MOST = 200;
+const FIRST_RESTATEMENTS = 10;
+
+export function syncLog({ timezone, dagsterUrl, connected }) {
+  const place = section("log");
+  let limit = PAGE;
+  // what a person has opened stays open when the log is read again
+  const open = new Set();
+
+  async function load() {
+    place.busy();
+    try {
+      paint(await api.syncLogs(limit));
+    } catch (error) {
+      place.fail(error, load);
+    }
+  }
+
+  function paint(entries) {
+    if (entries.length === 0) {
+      place.empty("Nothing was synced yet", connected() ? "Each sync leaves a line here: what was read, how many rows, and what went wrong." : "Connect to Xero first.", connected() ? towards("sync-button", "Go to Sync now") : towards("connect", "Go to Connect"));
+      return;
+    }
+    const several = new Set(entries.map(({ tenantId }) => tenantId)).size > 1;
+    const columns = ["Status", "Week ending", "What", ...(several ? ["Organisation"] : []), "Rows", "Calls", "Started", "Run"];
+    place.body.replaceChildren(
+      el(
+        "div",
+        { class: "card table-card" },
+        el(
+          "table",
+          { class: "log", role: "table" },
+          el("caption", { class: "visually-hidden" }, "The sync log, newest first"),
+          el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, columns.map((name) => el("th", { scope: "col", role: "columnheader", class: ["Rows", "Calls"].includes(name) ? "amount" : null }, name)))),
+          el("tbody", { role: "rowgroup" }, entries.flatMap((entry) => rows(entry, several, columns.length))),
+        ),
+      ),
+      more(entries),
+    );
+    place.show();
+  }
+
+  function rows(entry, several, width) {
+    const status = STATUS[entry.status] ?? { text: humanise(entry.status), tone: "quiet", icon: "dot" };
+    const said = hasProblem(entry);
+    const cell = (name, ...content) => el("td", { role: "cell", "data-label": name }, ...content);
+    const took = lasted(entry.startedAt, entry.completedAt);
+    const row = el(
+      "tr",
+      { role: "row", class: said ? "has-problem" : null },
+      cell("Status", el("span", { class: `chip chip-${status.tone}` }, icon(status.icon), status.text)),
+      cell("Week ending", day(entry.weekEnding)),
+      cell("What", SYNC_TYPES[entry.syncType] ?? humanise(entry.syncType)),
+      several ? cell("Organisation", entry.tenantName ?? entry.tenantId) : null,
+      el("td", { role: "cell", "data-label": "Rows", class: "amount" }, String(entry.recordCount ?? "–")),
+      el("td", { role: "cell", "data-label": "Calls", class: "amount" }, String(entry.apiCalls ?? "–")),
+      cell("Started", moment(entry.startedAt, timezone), took ? el("span", { class: "muted" }, ` · ${took}`) : null),
+      cell("Run", runLink(entry) ?? el("span", { class: "muted" }, "–")),
+    );
+    if (!said) return [row];
+    return [row, el("tr", { role: "row", class: "problem-row" }, el("td", { role: "cell", colspan: String(width) }, problem(entry, status)))];
+  }
+
+  function runLink(entry) {
+    const url = entry.runUrl ?? (entry.dagsterRunId ? `${dagsterUrl.replace(/\/$/, "")}/runs/${entry.dagsterRunId}` : null);
+    return url ? outward(url, "Dagster", `Run of ${SYNC_TYPES[entry.syncType] ?? entry.syncType}, week ending ${day(entry.weekEnding)}, in Dagster`) : null;
+  }
+
+  function problem(entry, status) {
+    const details = el(
+      "details",
+      { class: `problem problem-${status.tone}` },
+      el("summary", {}, problemSummary(entry.errorLog)),
+      el("div", { class: "problem-body" }, problemParts(entry.errorLog, timezone)),
+    );
+    details.open = open.has(entry.id);
+    details.addEventListener("toggle", () => (details.open ? open.add(entry.id) : open.delete(entry.id)));
+    return details;
+  }
+
+  function more(entries) {
+    if (entries.length < limit || limit >= MOST) return null;
+    return el("p", { class: "more" }, el("button", { type: "button", class: "button", onclick: () => { limit = Math.min(MOST, limit + 2 * PAGE); load(); } }, "Show more"));
+  }
+
+  return { load };
+}
+
+function hasProblem({ errorLog }) {
+  return errorLog !== null && errorLog !== undefined && Object.keys(errorLog).length > 0;
+}
+
+/** What to do, by how much it does not add up, and whatever else was kept. */
+function problemParts(errorLog, timezone) {
+  if (typeof errorLog !== "object") return [el("p", {}, String(errorLog))];
+  const parts = [];
+  if (errorLog.advice) parts.push(el("p", {}, el("strong", {}, "What to do: "), errorLog.advice));
+  const retry = errorLog.retry_at ?? errorLog.retryAt;
+  if (retry) parts.push(el("p", {}, el("strong", {}, "Can go on: "), moment(retry, timezone)));
+  const differences = differencesOf(errorLog);
+  if (differences.length > 0) parts.push(differenceTable(differences));
+  for (const note of Array.isArray(errorLog.notes) ? errorLog.notes : []) parts.push(el("p", {}, String(note)));
+  const shown = new Set(["message", "advice", "retry_at", "retryAt", "differences", "notes", "error", "code"]);
+  const rest = Array.isArray(errorLog) ? [] : Object.entries(errorLog).filter(([name]) => !shown.has(name));
+  const kind = errorLog.error ?? errorLog.code;
+  if (kind) rest.push(["kind", kind]);
+  if (rest.length > 0) {
+    parts.push(el("dl", { class: "rest" }, rest.map(([name, value]) => el("div", {}, el("dt", {}, humanise(name)), el("dd", {}, plain(value))))));
+  }
+  return parts;
+}
+
+function differenceTable(differences) {
+  if (differences.some((one) => one === null || typeof one !== "object")) {
+    return el("ul", {}, differences.map((one) => el("li", {}, plain(one))));
+  }
+  const columns = [...new Set(differences.flatMap((one) => Object.keys(one)))];
+  const table = el(
+    "table",
+    { class: "figures" },
+    el("caption", { class: "visually-hidden" }, "What does not add up"),
+    el("thead", {}, el("tr", {}, columns.map((name) => el("th", { scope: "col", class: isAmountColumn(differences, name) ? "amount" : null }, humanise(name))))),
+    el("tbody", {}, differences.map((one) => el("tr", {}, columns.map((name) => el("td", { class: isAmountColumn(differences, name) ? "amount" : null }, isAmountColumn(differences, name) ? money(one[name]) : plain(one[name])))))),
+  );
+  return scrollable("What does not add up, a table", table);
+}
+
+function isAmountColumn(rows, name) {
+  return rows.every((row) => row[name] === null || row[name] === undefined || /^-?\d+\.\d+$/.test(String(row[name])));
+}
+
+function plain(value) {
+  if (value === null || value === undefined) return "–";
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+}
+
+export function restatementList({ timezone, dagsterUrl }) {
+  const place = section("restatements");
+  let all = false;
+
+  async function load() {
+    place.busy();
+    try {
+      paint(await api.restatements(50));
+    } catch (error) {
+      place.fail(error, load);
+    }
+  }
+
+  function paint(restatements) {
+    if (restatements.length === 0) {
+      place.empty("Nothing was restated", "When a closed week is synced again and a figure has changed in Xero, the old and the new one are kept here.");
+      return;
+    }
+    const shown = all ? restatements : restatements.slice(0, FIRST_RESTATEMENTS);
+    const columns = [["Week ending"], ["Figure"], ["Before", "amount"], ["After", "amount"], ["Change", "amount"], ["Found"], ["Run"]];
+    place.body.replaceChildren(
+      el(
+        "div",
+        { class: "card table-card" },
+        el(
+          "table",
+          { class: "log", role: "table" },
+          el("caption", { class: "visually-hidden" }, "Restatements, newest first"),
+          el("thead", { role: "rowgroup" }, el("tr", { role: "row" }, columns.map(([name, kind]) => el("th", { scope: "col", role: "columnheader", class: kind }, name)))),
+          el("tbody", { role: "rowgroup" }, shown.map(row)),
+        ),
+      ),
+      shown.length < restatements.length ? el("p", { class: "more" }, el("button", { type: "button", class: "button", onclick: () => { all = true; paint(restatements); } }, `Show all ${restatements.length}`)) : "",
+    );
+    place.show();
+  }
+
+  function row(one) {
+    const url = one.runUrl ?? (one.dagsterRunId ? `${dagsterUrl.replace(/\/$/, "")}/runs/${one.dagsterRunId}` : null);
+    const cell = (name, kind, ...content) => el("td", { role: "cell", "data-label": name, class: kind }, ...content);
+    return el(
+      "tr",
+      { role: "row" },
+      cell("Week ending", null, day(one.weekEnding)),
+      cell("Figure", null, el("span", { class: "restated-name" }, one.name ? nameOf(one.name) : TABLES[one.table] ?? humanise(one.table)), el("span", { class: "muted" }, ` ${humanise(one.column)}${one.name ? ` · ${TABLES[one.table] ?? humanise(one.table)}` : ""}`)),
+      cell("Before", "amount", value(one.old)),
+      cell("After", "amount", value(one.new)),
+      cell("Change", "amount", changeOf(one)),
+      cell("Found", null, moment(one.restatedAt, timezone)),
+      cell("Run", null, (url && outward(url, "Dagster", `The run that found the change of ${one.name || humanise(one.column)}, in Dagster`)) || el("span", { class: "muted" }, "–")),
+    );
+  }
+
+  return { load };
+}
+
+/** A cell's key "residential / north" as words; an account's name as it is. */
+function nameOf(name) {
+  return / \/ /.test(name) && name === name.toLowerCase() ? name.split(" / ").map(humanise).join(" · ") : name;
+}
+
+const AMOUNT = /^-?\d+(\.\d+)?$/;
+
+function value(text) {
+  if (text === null || text === undefined) return "–";
+  return /^-?\d+\.\d+$/.test(text) ? money(text) : humanise(text);
+}
+
+function changeOf({ old, new: now }) {
+  if (old === null || old === undefined) return "new";
+  if (now === null || now === undefined) return "gone";
+  if (!AMOUNT.test(old) || !AMOUNT.test(now)) return "changed";
+  const difference = minus(now, old);
+  const count = !old.includes(".") && !now.includes(".");
+  const text = count ? String(Number(now) - Number(old)).replace("-", "−") : money(difference);
+  return isZero(difference) || isNegative(difference) ? text : `+${text}`;
+}

@@ -1,0 +1,52 @@
+// The scheduler's switch: Dagster's own schedule and sensors, on or off.
+
+import { api } from "./api.js";
+import { announce, byId, say } from "./dom.js";
+
+export function schedulerSwitch({ refresh }) {
+  const button = byId("scheduler");
+  let running = null;
+  let pending = false;
+
+  function show({ schedulerRunning, organisations }) {
+    running = schedulerRunning;
+    if (!pending) paint(organisations.length > 0);
+  }
+
+  function paint(connected = true) {
+    const unknown = running === null || running === undefined;
+    button.setAttribute("aria-checked", String(running === true));
+    button.disabled = pending || unknown || (!connected && running !== true);
+    button.classList.toggle("busy", pending);
+    const state = byId("scheduler-state");
+    state.dataset.tone = unknown ? "bad" : running ? "good" : "quiet";
+    state.textContent = unknown
+      ? "Dagster does not answer. Start it, and this switch comes back by itself."
+      : running
+        ? "On"
+        : connected
+          ? "Off"
+          : "Off. Connect first.";
+  }
+
+  button.addEventListener("click", async () => {
+    const wanted = running !== true;
+    pending = true;
+    say(byId("scheduler-error"), null);
+    paint();
+    byId("scheduler-state").textContent = wanted ? "Starting…" : "Stopping…";
+    try {
+      running = (await api.scheduler(wanted)).running;
+      announce(running ? "The scheduler is on." : "The scheduler is off.");
+    } catch (error) {
+      say(byId("scheduler-error"), error.message);
+      await refresh();
+    } finally {
+      pending = false;
+      paint();
+      button.focus();
+    }
+  });
+
+  return { show };
+}

@@ -1,0 +1,294 @@
+// The figures of one week: profit and loss, revenue by type and region, bank accounts.
+
+import { api } from "./api.js";
+import { day, fillWeeks, moment, shiftWeek } from "./dates.js";
+import { byId, el, icon, scrollable } from "./dom.js";
+import { isNegative, isZero, money, sum } from "./money.js";
+import { section, towards } from "./section.js";
+import { CATEGORIES, humanise } from "./words.js";
+
+const MEASURES = {
+  netRevenue: "Net revenue",
+  invoiced: "Invoiced",
+  credited: "Credited",
+  tax: "Tax",
+  invoiceCount: "Invoices",
+  creditNoteCount: "Credit notes",
+};
+const COUNTS = new Set(["invoiceCount", "creditNoteCount"]);
+
+export function weekFigures({ firstWeek, latestWeek, timezone, connected }) {
+  const place = section("week");
+  const select = byId("week-select");
+  const previous = byId("week-previous");
+  const next = byId("week-next");
+  const picker = byId("organisation");
+  let tenantId = null;
+  let held = null;
+  let measure = "netRevenue";
+  let asked = 0;
+
+  fillWeeks(select, firstWeek, latestWeek, (week) => `Week ending ${day(week)}`);
+  select.addEventListener("change", () => load());
+  previous.addEventListener("click", () => step(-1));
+  next.addEventListener("click", () => step(1));
+  picker.addEventListener("change", () => {
+    tenantId = picker.value;
+    paint();
+  });
+
+  function step(weeks) {
+    const wanted = shiftWeek(select.value, weeks);
+    if (wanted >= firstWeek && wanted <= latestWeek) {
+      select.value = wanted;
+      load();
+    }
+  }
+
+  async function load() {
+    asked += 1;
+    const mine = asked;
+    const week = select.value;
+    previous.disabled = week <= firstWeek;
+    next.disabled = week >= latestWeek;
+    place.busy();
+    byId("week-lede").textContent = spanOf(week);
+    try {
+      const said = await api.week(week);
+      if (mine !== asked) return;
+      held = { week, organisations: said.organisations ?? [] };
+      offer(held.organisations);
+      paint();
+    } catch (error) {
+      if (mine === asked) place.fail(error, load);
+    }
+  }
+
+  /** Which organisation's week to see, where there are several; the choice holds for other weeks. */
+  function offer(organisations) {
+    byId("organisation-picker").hidden = organisations.length < 2;
+    const chosen = organisations.some((one) => one.tenantId === tenantId) ? tenantId : organisations[0]?.tenantId;
+    picker.replaceChildren(...organisations.map((one) => new Option(one.tenantName ?? one.tenantId, one.tenantId, false, one.tenantId === chosen)));
+  }
+
+  function paint() {
+    const { week, organisations } = held;
+    const figures = organisations.find((one) => one.tenantId === picker.value);
+    if (!figures) {
+      place.empty(
+        "This week has not been synced",
+        connected() ? "Sync it to see its profit and loss, revenue and bank accounts." : "Connect to Xero first, then sync it.",
+        connected() ? towards("sync-button", "Go to Sync now") : towards("connect", "Go to Connect"),
+      );
+      return;
+    }
+    byId("week-lede").textContent = [spanOf(week), organisations.length === 1 ? figures.tenantName : null, figures.currency ? `in ${figures.currency}` : null, figures.profitAndLoss ? `${figures.profitAndLoss.basis} basis` : null].filter(Boolean).join(" · ");
+    const marks = new Marks(figures.restatements, timezone);
+    place.body.replaceChildren(
+      el(
+        "div",
+        { class: "week-grid" },
+        profitAndLoss(figures, marks),
+        el("div", { class: "stacked" }, revenue(figures, marks, measure, (chosen) => { measure = chosen; }), cash(figures, marks)),
+      ),
+    );
+    place.show();
+  }
+
+  return {
+    load,
+    /** Shows that week; without one, the chosen one again. */
+    choose(week) {
+      if (week && week >= firstWeek && week <= latestWeek) select.value = week;
+      return load();
+    },
+    get chosen() {
+      return select.value;
+    },
+  };
+}
+
+/** "Sunday 15/11/2026 to Saturday 21/11/2026". */
+function spanOf(week) {
+  const sunday = new Date(Date.parse(`${week}T00:00:00Z`) - 6 * 86400000).toISOString().slice(0, 10);
+  return `Sunday ${day(sunday)} to Saturday ${day(week)}`;
+}
+
+/** Which figures changed after they had landed; the oldest value is what the first sync said. */
+class Marks {
+  constructor(restatements, timezone) {
+    this.timezone = timezone;
+    this.known = new Map();
+    // newest first: a later one in the list is an older change, whose old value is the first
+    for (const one of restatements) {
+      const key = this.key(one.table, one.key, one.column);
+      const newer = this.known.get(key);
+      this.known.set(key, { old: one.old, at: newer?.at ?? one.restatedAt });
+    }
+  }
+
+  key(table, key, column) {
+    return [table, key ?? "", this.snake(column)].join("|");
+  }
+
+  snake(name) {
+    return String(name).replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+  }
+
+  /** The mark of one figure, or `null`. */
+  of(table, key, column) {
+    const found = this.known.get(this.key(table, key, column));
+    if (!found) return null;
+    return el(
+      "span",
+      { class: "restated" },
+      icon("restated"),
+      el("span", {}, "restated"),
+      el("span", { class: "restated-was" }, found.old === null ? ` new on ${moment(found.at, this.timezone)}` : ` was ${money(found.old)}, ${moment(found.at, this.timezone)}`),
+    );
+  }
+}
+
+// ---- profit and loss ------------------------------------------------------------------------------------
+
+function profitAndLoss({ profitAndLoss: totals, lines, currency }, marks) {
+  if (!totals) return missing("Profit and loss");
+  const rows = [];
+  const group = (category, total, always) => {
+    const own = lines.filter((line) => line.category === category);
+    if (own.length === 0 && !always && isZero(totals[total])) return;
+    rows.push(
+      el(
+        "tbody",
+        {},
+        el("tr", { class: "group" }, el("th", { scope: "rowgroup", colspan: "2" }, CATEGORIES[category])),
+        own.map((line) => lineRow(line, marks)),
+        totalRow(`Total ${CATEGORIES[category].toLowerCase()}`, totals, total, marks, "subtotal"),
+      ),
+    );
+  };
+  group("trading_income", "totalTradingIncome", true);
+  group("cost_of_sales", "costOfSales", true);
+  rows.push(el("tbody", {}, totalRow("Gross profit", totals, "grossProfit", marks, "total")));
+  group("other_income", "otherIncome", false);
+  group("operating_expenses", "operatingExpenses", true);
+  rows.push(el("tbody", {}, totalRow("Net profit", totals, "netProfit", marks, "grand")));
+  return panel("Profit and loss", "pl", null, scrollable("Profit and loss, a table", el("table", { class: "figures ledger" }, head("Profit and loss", currency, "Account", [currency || "Amount"]), rows)));
+}
+
+function lineRow(line, marks) {
+  const mark = marks.of("financial_weekly_lines", line.accountId, "amount");
+  return el(
+    "tr",
+    {},
+    el("th", { scope: "row" }, line.accountCode ? el("span", { class: "code" }, line.accountCode) : null, line.accountName, mark),
+    amount(line.amount),
+  );
+}
+
+function totalRow(name, totals, key, marks, kind) {
+  return el("tr", { class: kind }, el("th", { scope: "row" }, name, marks.of("financial_weekly", "", key)), amount(totals[key]));
+}
+
+// ---- revenue --------------------------------------------------------------------------------------------
+
+function revenue({ revenue: cells, currency }, marks, measure, remember) {
+  if (cells.length === 0) return missing("Revenue");
+  const body = el("div", {});
+  const chooser = el("select", { id: "measure", "aria-label": "Which figure of revenue" }, Object.entries(MEASURES).map(([value, text]) => new Option(text, value, false, value === measure)));
+  const paint = () => {
+    remember(chooser.value);
+    body.replaceChildren(scrollable("Revenue by type and region, a table", revenueTable(cells, chooser.value, currency, marks)));
+  };
+  chooser.addEventListener("change", paint);
+  paint();
+  return panel("Revenue by type and region", "rv", el("div", { class: "select" }, chooser, icon("chevron-down")), body);
+}
+
+function revenueTable(cells, measure, currency, marks) {
+  const order = (a, b) => (a === "unallocated") - (b === "unallocated") || a.localeCompare(b);
+  const types = [...new Set(cells.map((cell) => cell.revenueType))].sort(order);
+  const regions = [...new Set(cells.map((cell) => cell.region))].sort(order);
+  const count = COUNTS.has(measure);
+  const add = (chosen) => (count ? String(chosen.reduce((total, cell) => total + cell[measure], 0)) : sum(chosen.map((cell) => cell[measure])));
+  const show = (value) => (count ? el("td", { class: "amount" }, String(value)) : amount(value));
+  const row = (type) => {
+    const own = cells.filter((cell) => cell.revenueType === type);
+    return el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, humanise(type), own.map((cell) => named(marks.of("revenue_weekly", `${type} / ${cell.region}`, measure), cell.region))),
+      regions.map((region) => {
+        const cell = own.find((one) => one.region === region);
+        return cell ? show(cell[measure]) : el("td", { class: "amount nothing" }, "–");
+      }),
+      // a document may stand in several cells, so counts are not added up across them
+      count ? null : show(add(own)),
+    );
+  };
+  return el(
+    "table",
+    { class: "figures ledger matrix" },
+    head(`${MEASURES[measure]} by revenue type and region`, count ? "" : currency, "Type", [...regions.map(humanise), ...(count ? [] : ["Total"])]),
+    el("tbody", {}, types.map(row)),
+    count ? null : el("tfoot", {}, el("tr", { class: "grand" }, el("th", { scope: "row" }, "Total"), regions.map((region) => show(add(cells.filter((cell) => cell.region === region)))), show(add(cells)))),
+  );
+}
+
+function named(mark, region) {
+  if (mark) mark.querySelector("span").textContent = `${humanise(region)} restated`;
+  return mark;
+}
+
+// ---- cash -----------------------------------------------------------------------------------------------
+
+function cash({ cash: accounts, currency }, marks) {
+  if (accounts.length === 0) return missing("Bank accounts");
+  const gains = accounts.some(({ currencyGain }) => !isZero(currencyGain));
+  const columns = [
+    ["openingBalance", "Opening"],
+    ["cashReceived", "Received"],
+    ["cashSpent", "Spent"],
+    ...(gains ? [["currencyGain", "Currency gain"]] : []),
+    ["closingBalance", "Closing"],
+  ];
+  const rows = accounts.map((account) =>
+    el(
+      "tr",
+      {},
+      el("th", { scope: "row" }, account.bankAccountName, columns.map(([key, name]) => columnMark(marks.of("cash_position_weekly", account.bankAccountId, key), name))),
+      columns.map(([key]) => amount(account[key])),
+    ),
+  );
+  const totals = el("tr", { class: "grand" }, el("th", { scope: "row" }, "Total"), columns.map(([key]) => amount(sum(accounts.map((account) => account[key])))));
+  return panel(
+    "Bank accounts", "ba", null,
+    scrollable("Bank accounts, a table", el("table", { class: "figures ledger matrix" }, head("Bank accounts", currency, "Account", columns.map(([, name]) => name)), el("tbody", {}, rows), el("tfoot", {}, totals))),
+  );
+}
+
+function columnMark(mark, name) {
+  if (mark) mark.querySelector("span").textContent = `${name} restated`;
+  return mark;
+}
+
+// ---- parts ----------------------------------------------------------------------------------------------
+
+function panel(title, id, control, ...content) {
+  return el("section", { class: "card table-card", "aria-labelledby": `${id}-title` }, el("div", { class: "card-head" }, el("h3", { id: `${id}-title` }, title), control), ...content);
+}
+
+function missing(title) {
+  return el("section", { class: "card table-card" }, el("div", { class: "card-head" }, el("h3", {}, title)), el("p", { class: "muted pad" }, "Not synced for this week."));
+}
+
+function head(caption, currency, first, columns) {
+  return [
+    el("caption", { class: "visually-hidden" }, `${caption}${currency ? ` in ${currency}` : ""}`),
+    el("thead", {}, el("tr", {}, el("th", { scope: "col" }, first), columns.map((name) => el("th", { scope: "col", class: "amount" }, name)))),
+  ];
+}
+
+function amount(value) {
+  return el("td", { class: `amount ${isNegative(value) ? "negative" : ""}` }, money(value));
+}

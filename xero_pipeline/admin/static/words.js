@@ -1,0 +1,50 @@
+// The words for what the API names in code: kinds of figures, states, columns, categories.
+
+export const SYNC_TYPES = {
+  profit_and_loss: "Profit and loss",
+  invoices: "Invoices and credit notes",
+  bank_summary: "Bank balances",
+};
+
+export const STATUS = {
+  success: { text: "Success", tone: "good", icon: "check" },
+  partial: { text: "Partial", tone: "warn", icon: "alert" },
+  failed: { text: "Failed", tone: "bad", icon: "cross-circle" },
+  running: { text: "Running", tone: "busy", icon: "clock" },
+};
+
+export const CATEGORIES = {
+  trading_income: "Trading income",
+  cost_of_sales: "Cost of sales",
+  other_income: "Other income",
+  operating_expenses: "Operating expenses",
+};
+
+export const TABLES = {
+  financial_weekly: "Profit and loss",
+  financial_weekly_lines: "Profit and loss, account",
+  revenue_weekly: "Revenue",
+  cash_position_weekly: "Cash",
+};
+
+/** "retrospective" → "Retrospective", "gross_profit" → "Gross profit", "closingCash" → "Closing cash". */
+export function humanise(name) {
+  const words = String(name).replaceAll("_", " ").replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase().trim();
+  return words ? words[0].toUpperCase() + words.slice(1) : "";
+}
+
+/** What went wrong, in one line. */
+export function problemSummary(errorLog) {
+  if (!errorLog) return null;
+  if (typeof errorLog === "string") return errorLog;
+  if (errorLog.message) return errorLog.message;
+  const count = differencesOf(errorLog).length;
+  if (count > 0) return `${count} ${count === 1 ? "figure does" : "figures do"} not add up against Xero’s own totals.`;
+  if (Array.isArray(errorLog.notes) && errorLog.notes.length > 0) return String(errorLog.notes[0]);
+  return "No message was kept.";
+}
+
+export function differencesOf(errorLog) {
+  const found = Array.isArray(errorLog) ? errorLog : errorLog?.differences;
+  return Array.isArray(found) ? found : [];
+}

@@ -1,0 +1,374 @@
+"""Canned answers of the HTTP API: every state that the page can show, as a `Scene`.
+
+Made up, but adding up: subtotals are sums, and each week opens with what the one before closed with. Not here:
+the server that gives these answers (`stub.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from typing import Any
+
+LATEST = date(2026, 11, 21)
+FIRST = date(2025, 1, 4)
+NOW = "2026-11-24T01:00:00+00:00"
+MOCK = "mock-tenant-001"
+SECOND = "8be6b2a0-2f6e-4f4f-9f6e-2a5f7b0c1d22"
+DAGSTER = "http://localhost:3000"
+Json = Any
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One state of a deployment, as the page is told it. An answer of `None` fails with HTTP 500."""
+
+    standing: Json
+    summary: Json = field(default_factory=lambda: summary())
+    weeks: Callable[[str], Json] = field(default_factory=lambda: week)
+    logs: Json = field(default_factory=lambda: logs())
+    restatements: Json = field(default_factory=lambda: restatements())
+    run: tuple[Json, ...] = ()
+    """What each question for the run is answered, the last one for ever after."""
+    start: Json = field(default_factory=lambda: {"runId": RUN, "status": "queued", "logs": [], "url": f"{DAGSTER}/runs/{RUN}"})
+    notice: dict[str, str] | None = None
+    signed_in: bool = False
+    mock_mode: bool = True
+    delay: float = 0.0
+    """Seconds before each figure is answered, so that what is shown meanwhile can be seen."""
+    errors: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """The calls that fail, by their path: the status and the message."""
+
+    def but(self, **changes: Any) -> Scene:
+        return replace(self, **changes)
+
+
+RUN = "5f0c7a52-6f0e-4c5e-9a1e-0c6a3f6b7d10"
+_SEED = 12.9898
+
+
+def _amount(number: float) -> int:
+    return round(number * 100)
+
+
+def _text(cents: int) -> str:
+    sign = "-" if cents < 0 else ""
+    return f"{sign}{abs(cents) // 100}.{abs(cents) % 100:02d}"
+
+
+def _noise(number: int) -> float:
+    return (math.sin(number * _SEED) * 43758.5453) % 1.0
+
+
+def _weeks(count: int) -> list[date]:
+    return [LATEST - timedelta(weeks=back) for back in range(count - 1, -1, -1)]
+
+
+def _books(ending: date) -> dict[str, int]:
+    """A week's figures in cents."""
+    n = (ending - FIRST).days // 7
+    income = _amount(246_000 + 34_000 * math.sin(n / 8) + 24_000 * (_noise(n) - 0.5))
+    cost = income * 31 // 100 + _amount(2500 * _noise(n + 9))
+    costs = _amount(122_000 + 9_000 * math.cos(n / 5) + 6_000 * _noise(n + 3))
+    other = _amount(180 + 90 * _noise(n + 5))
+    return {"income": income, "cost": cost, "gross": income - cost, "other": other, "opex": costs, "net": income - cost + other - costs}
+
+
+_TYPES = (("residential", 47), ("commercial", 33), ("retrospective", 20))
+
+
+def _by_type(ending: date) -> dict[str, int]:
+    books = _books(ending)
+    n = (ending - FIRST).days // 7
+    residential = books["income"] * (46 + int(4 * _noise(n + 1))) // 100
+    commercial = books["income"] * (32 + int(4 * _noise(n + 2))) // 100
+    return {"residential": residential, "commercial": commercial, "retrospective": books["income"] - residential - commercial}
+
+
+def _cash(ending: date) -> dict[str, dict[str, int]]:
+    n = (ending - FIRST).days // 7
+    accounts: dict[str, dict[str, int]] = {}
+    for index, (name, base) in enumerate((("Business Cheque Account", 412_000), ("Tax Savings", 168_500))):
+        balance = [_amount(base + 60_000 * math.sin((n + k) / 6 + index) + 8_000 * _noise(n + k + index)) for k in (0, 1)]
+        spent = _amount(150_000 / (1 + 4 * index) + 9_000 * _noise(n + 20 + index))
+        accounts[name] = {"opening": balance[0], "received": balance[1] - balance[0] + spent, "spent": spent, "closing": balance[1]}
+    return accounts
+
+
+def summary(count: int = 26, *, without: frozenset[date] = frozenset()) -> Json:
+    """`GET /summary`."""
+    weeks = []
+    for ending in _weeks(count):
+        if ending in without:
+            weeks.append({"weekEnding": ending.isoformat()} | dict.fromkeys(_SUMMED) | {"revenueByType": None, "organisations": 0})
+            continue
+        books = _books(ending)
+        weeks.append(
+            {
+                "weekEnding": ending.isoformat(),
+                "totalTradingIncome": _text(books["income"]),
+                "grossProfit": _text(books["gross"]),
+                "netProfit": _text(books["net"]),
+                "netRevenue": _text(books["income"]),
+                "closingCash": _text(sum(account["closing"] for account in _cash(ending).values())),
+                "revenueByType": {name: _text(amount) for name, amount in _by_type(ending).items()},
+                "organisations": 1,
+            }
+        )
+    return {"currency": "AUD", "currencies": ["AUD"], "weeks": weeks}
+
+
+_SUMMED = ("totalTradingIncome", "grossProfit", "netProfit", "netRevenue", "closingCash")
+EMPTY_SUMMARY: Json = {"currency": None, "currencies": [], "weeks": []}
+
+_EXPENSES = (
+    ("404", "Wages and Salaries", 58),
+    ("469", "Rent", 14),
+    ("477", "Superannuation", 7),
+    ("400", "Advertising and Marketing", 9),
+    ("429", "Software and Subscriptions", 5),
+    ("493", "Travel", 4),
+)
+
+
+def _split(total: int, shares: tuple[tuple[str, str, int], ...], category: str, kind: str) -> list[dict[str, Any]]:
+    """Lines that sum up to the total; the last takes what is left."""
+    lines, left = [], total
+    for index, (code, name, share) in enumerate(shares):
+        amount = left if index == len(shares) - 1 else total * share // 100
+        left -= amount
+        lines.append({"accountId": f"account-{code}", "accountCode": code, "accountName": name, "accountType": kind, "category": category, "amount": _text(amount)})
+    return lines
+
+
+def week(ending_text: str, *, tenant_id: str = MOCK, name: str | None = "Mock Organisation", restated: bool = True) -> Json:
+    """`GET /weeks/{weekEnding}` of one organisation."""
+    ending = date.fromisoformat(ending_text)
+    books, types = _books(ending), _by_type(ending)
+    lines = _split(books["income"], (("200", "Residential Sales", 47), ("210", "Commercial Sales", 33), ("220", "Retrospective Sales", 20)), "trading_income", "REVENUE")
+    lines += _split(books["cost"], (("310", "Materials", 64), ("320", "Subcontractors", 36)), "cost_of_sales", "DIRECTCOSTS")
+    lines += _split(books["other"], (("270", "Interest Income", 100),), "other_income", "OTHERINCOME")
+    lines += _split(books["opex"], (*_EXPENSES, ("497", "Bank Revaluations", 3)), "operating_expenses", "EXPENSE")
+    return {
+        "weekEnding": ending_text,
+        "organisations": [
+            {
+                "tenantId": tenant_id,
+                "tenantName": name,
+                "currency": "AUD",
+                "dataSource": "xero_mock",
+                "updatedAt": "2026-11-23T20:00:11+00:00",
+                "profitAndLoss": {
+                    "basis": "accrual",
+                    "totalTradingIncome": _text(books["income"]),
+                    "costOfSales": _text(books["cost"]),
+                    "grossProfit": _text(books["gross"]),
+                    "otherIncome": _text(books["other"]),
+                    "operatingExpenses": _text(books["opex"]),
+                    "netProfit": _text(books["net"]),
+                },
+                "lines": lines,
+                "revenue": _revenue(types),
+                "cash": [
+                    {
+                        "bankAccountId": f"bank-{index}",
+                        "bankAccountName": account,
+                        "openingBalance": _text(held["opening"]),
+                        "cashReceived": _text(held["received"]),
+                        "cashSpent": _text(held["spent"]),
+                        "currencyGain": "0.00",
+                        "closingBalance": _text(held["closing"]),
+                    }
+                    for index, (account, held) in enumerate(_cash(ending).items())
+                ],
+                "restatements": restatements() if restated and ending == LATEST - timedelta(weeks=2) else [],
+            }
+        ],
+    }
+
+
+def _revenue(types: dict[str, int]) -> list[Json]:
+    cells = []
+    for index, (name, net) in enumerate(types.items()):
+        left = net
+        for region, share in (("east", 31), ("north", 27), ("south", 24), ("west", 100)):
+            amount = left if share == 100 else net * share // 100
+            left -= amount
+            credited = amount * 3 // 100 if (index + share) % 3 == 0 else 0
+            cells.append(
+                {
+                    "revenueType": name,
+                    "region": region,
+                    "invoiced": _text(amount + credited),
+                    "credited": _text(credited),
+                    "netRevenue": _text(amount),
+                    "tax": _text(amount // 10),
+                    "invoiceCount": 3 + share % 7,
+                    "creditNoteCount": 1 if credited else 0,
+                }
+            )
+    return cells
+
+
+def entry(number: int, kind: str, ending: date, status: str = "success", **more: Any) -> Json:
+    """A row of the sync log."""
+    running = status == "running"
+    return {
+        "id": number,
+        "tenantId": MOCK,
+        "tenantName": "Mock Organisation",
+        "syncType": kind,
+        "weekEnding": ending.isoformat(),
+        "status": status,
+        "recordCount": 0 if status in ("failed", "running") else {"profit_and_loss": 15, "invoices": 12, "bank_summary": 2}[kind],
+        "apiCalls": 0 if running else {"profit_and_loss": 2, "invoices": 4, "bank_summary": 1}[kind],
+        "errorLog": None,
+        "dagsterRunId": RUN,
+        "runUrl": f"{DAGSTER}/runs/{RUN}",
+        "startedAt": f"2026-11-23T20:00:{number % 60:02d}+00:00",
+        "completedAt": None if running else f"2026-11-23T20:00:{(number + 2) % 60:02d}+00:00",
+    } | more
+
+
+KINDS = ("profit_and_loss", "invoices", "bank_summary")
+PARTIAL_LOG: Json = {
+    "differences": [
+        {"what": "operating_expenses", "stated": "131204.18", "summed": "131164.18", "difference": "40.00"},
+        {"what": "net_profit", "stated": "48910.02", "summed": "48950.02", "difference": "-40.00"},
+    ]
+}
+FAILED_LOG: Json = {
+    "error": "day_limit",
+    "message": "Xero's limit of 5,000 calls a day is spent for this organisation.",
+    "advice": "Nothing is lost: sync again after 2026-11-24 13:00 UTC.",
+    "retry_at": "2026-11-24T13:00:00+00:00",
+}
+
+
+def logs(count: int = 20, *, troubled: bool = True) -> Json:
+    """`GET /sync-logs`."""
+    rows = [entry(59 - n, KINDS[n % 3], LATEST - timedelta(weeks=n // 3)) for n in range(count)]
+    if troubled and count > 6:
+        rows[3] |= {"status": "partial", "errorLog": PARTIAL_LOG}
+        rows[7] |= {"status": "failed", "recordCount": 0, "errorLog": FAILED_LOG}
+    return rows
+
+
+def restatements() -> Json:
+    """`GET /restatements`, newest first."""
+    ending = (LATEST - timedelta(weeks=2)).isoformat()
+    found = [
+        ("financial_weekly_lines", "account-210", "Commercial Sales", "amount", "79120.40", "80360.40"),
+        ("financial_weekly", "", "", "totalTradingIncome", "243011.15", "244251.15"),
+        ("revenue_weekly", "commercial / north", "commercial / north", "net_revenue", "20110.00", "21350.00"),
+        ("revenue_weekly", "commercial / north", "commercial / north", "invoice_count", "8", "9"),
+        ("financial_weekly_lines", "account-497", "Bank Revaluations", "amount", None, "112.90"),
+    ]
+    return [
+        {
+            "tenantId": MOCK,
+            "tenantName": "Mock Organisation",
+            "weekEnding": ending,
+            "table": table,
+            "key": key,
+            "name": name,
+            "column": "total_trading_income" if column == "totalTradingIncome" else column,
+            "old": old,
+            "new": new,
+            "restatedAt": "2026-11-19T19:00:04+00:00",
+            "dagsterRunId": RUN,
+            "runUrl": f"{DAGSTER}/runs/{RUN}",
+        }
+        for table, key, name, column, old, new in found
+    ]
+
+
+def organisation(**more: Any) -> Json:
+    """One organisation of `GET /status`."""
+    return {
+        "tenantId": MOCK,
+        "tenantName": "Mock Organisation",
+        "status": "connected",
+        "connectedAt": "2026-08-02T03:14:00+00:00",
+        "lastSyncAt": "2026-11-23T20:00:14+00:00",
+        "refreshTokenExpiresAt": "2027-01-22T20:00:05+00:00",
+        "refreshTokenDaysLeft": 59,
+        "callsToday": 112,
+        "callsPerDay": 4800,
+        "callsLeftToday": 4688,
+    } | more
+
+
+def standing(*organisations: Json, scheduler: bool | None = True, mock_mode: bool = True) -> Json:
+    """`GET /status`."""
+    return {
+        "connected": any(one["status"] == "connected" for one in organisations),
+        "tenantName": ", ".join(one["tenantName"] for one in organisations) or None,
+        "lastSyncAt": max((one["lastSyncAt"] for one in organisations if one["lastSyncAt"]), default=None),
+        "mockMode": mock_mode,
+        "schedulerRunning": scheduler,
+        "organisations": list(organisations),
+    }
+
+
+def _second(**more: Any) -> Json:
+    return organisation(tenantId=SECOND, tenantName="Harbourside Joinery Pty Ltd", lastSyncAt="2026-11-23T20:00:41+00:00", callsToday=95, callsLeftToday=4705) | more
+
+
+def _two_weeks(ending: str) -> Json:
+    first, second = week(ending), week(ending, tenant_id=SECOND, name="Harbourside Joinery Pty Ltd", restated=False)
+    return {"weekEnding": ending, "organisations": first["organisations"] + second["organisations"]}
+
+
+def no_week(ending: str) -> Json:
+    """`GET /weeks/…` where nothing is held."""
+    return {"weekEnding": ending, "organisations": []}
+
+
+def _run(status: str, *states: str, **more: Any) -> Json:
+    rows = [entry(100 + n, kind, LATEST, state) for n, (kind, state) in enumerate(zip(KINDS, states, strict=False))]
+    return {"runId": RUN, "status": status, "logs": rows, "url": f"{DAGSTER}/runs/{RUN}"} | more
+
+
+RUN_STEPS = (
+    _run("queued"),
+    _run("running", "running"),
+    _run("running", "success", "running"),
+    _run("success", "success", "success", "success"),
+)
+RUN_STUCK = (_run("running", "success", "running"),)
+RUN_PARTIAL = (_run("success", "success", "partial", "success"),)
+RUN_PARTIAL[0]["logs"][1]["errorLog"] = PARTIAL_LOG
+RUN_FAILED = (_run("failed", "success", "failed", "success"),)
+RUN_FAILED[0]["logs"][1]["errorLog"] = FAILED_LOG
+
+CONNECTED = Scene(standing(organisation()), run=RUN_STEPS)
+EMPTY: dict[str, Any] = {"summary": EMPTY_SUMMARY, "weeks": no_week, "logs": [], "restatements": []}
+
+SCENES: dict[str, Scene] = {
+    "connected": CONNECTED,
+    "connected-real": CONNECTED.but(standing=standing(organisation(tenantName="Kauri Kitchens Limited"), mock_mode=False), mock_mode=False, signed_in=True),
+    "not-connected": Scene(standing(scheduler=False), **EMPTY),
+    "never-synced": Scene(standing(organisation(lastSyncAt=None, callsToday=3, callsLeftToday=4797), scheduler=False), run=RUN_STEPS, **EMPTY),
+    "reconnect-needed": CONNECTED.but(standing=standing(organisation(status="reconnect_needed", refreshTokenDaysLeft=0))),
+    "two-organisations": CONNECTED.but(
+        standing=standing(organisation(), _second(refreshTokenDaysLeft=9, refreshTokenExpiresAt="2026-12-03T20:00:05+00:00")), weeks=_two_weeks
+    ),
+    "one-of-two-lost": CONNECTED.but(standing=standing(organisation(), _second(status="reconnect_needed")), weeks=_two_weeks),
+    "dagster-down": CONNECTED.but(standing=standing(organisation(), scheduler=None)),
+    "loading": CONNECTED.but(delay=3600.0),
+    "failing": CONNECTED.but(
+        errors=dict.fromkeys(("summary", "weeks", "sync-logs", "restatements"), (500, "The database does not answer: is it running, and is DATABASE_URL right?"))
+    ),
+    "status-failing": CONNECTED.but(standing=None, errors={"status": (503, "The database does not answer: is it running, and is DATABASE_URL right?")}),
+    "callback-connected": CONNECTED.but(notice={"kind": "success", "text": "Connected to Xero: Mock Organisation."}),
+    "callback-error": Scene(
+        standing(scheduler=False), notice={"kind": "error", "text": "The consent was refused at Xero. Nothing was changed; begin again with Connect."}, **EMPTY
+    ),
+    "sync-running": CONNECTED.but(run=RUN_STUCK),
+    "sync-partial": CONNECTED.but(run=RUN_PARTIAL),
+    "sync-failed": CONNECTED.but(run=RUN_FAILED),
+    "gap": CONNECTED.but(summary=summary(without=frozenset({LATEST - timedelta(weeks=8), LATEST - timedelta(weeks=9)}))),
+}

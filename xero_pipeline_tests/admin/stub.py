@@ -1,0 +1,161 @@
+"""A stand-in for the admin page's server: the real templates and static files, and a `Scene`'s canned answers.
+
+`python -m xero_pipeline_tests.admin.stub` shows it at http://127.0.0.1:3009; `/?scene=dagster-down` changes the scene.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+import xero_pipeline
+from xero_pipeline_tests.admin.canned import CONNECTED, DAGSTER, EMPTY, FIRST, LATEST, SCENES, Scene, standing
+
+ADMIN = Path(xero_pipeline.__file__).parent / "admin"
+POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+API = "/api/v1/xero"
+
+
+@dataclass
+class Stub:
+    """The server's state: which scene it plays, and what it was asked."""
+
+    scene: Scene = CONNECTED
+    asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    """Method, path with query, and JSON body of every call of the API."""
+    polls: int = 0
+    login_error: str | None = None
+    retry_after: int | None = None
+    url: str = ""
+
+    def play(self, scene: Scene) -> None:
+        self.scene, self.asked, self.polls = scene, [], 0
+        self.login_error = self.retry_after = None
+
+    def app(self) -> Starlette:
+        routes = [
+            Route("/", self._page),
+            Route("/login", self._login, methods=["GET", "POST"]),
+            Route(API + "/connect", self._connect),
+            Route(API + "/{call}", self._call, methods=["GET", "POST"]),
+            Route(API + "/{call}/{rest}", self._call, methods=["GET", "POST"]),
+            Mount("/static", StaticFiles(directory=ADMIN / "static")),
+        ]
+        return Starlette(routes=routes)
+
+    async def _page(self, request: Request) -> Response:
+        if "scene" in request.query_params:
+            self.play(SCENES[request.query_params["scene"]])
+        scene = self.scene
+        return _html(
+            "index.html",
+            standing=scene.standing,
+            notice=scene.notice,
+            timezone="Australia/Sydney",
+            latest_week=LATEST.isoformat(),
+            first_week=FIRST.isoformat(),
+            dagster_url=DAGSTER,
+            signed_in=scene.signed_in,
+            mock_mode=scene.mock_mode,
+        )
+
+    async def _login(self, request: Request) -> Response:
+        return _html("login.html", error=self.login_error, retry_after=self.retry_after)
+
+    async def _connect(self, request: Request) -> Response:
+        return RedirectResponse("/?xero=connected", status_code=302)
+
+    async def _call(self, request: Request) -> Response:
+        call, rest = request.path_params["call"], request.path_params.get("rest")
+        body = await request.json() if request.method == "POST" else None
+        query = f"?{request.url.query}" if request.url.query else ""
+        self.asked.append((request.method, request.url.path.removeprefix(API) + query, body))
+        if call in self.scene.errors:
+            status, message = self.scene.errors[call]
+            return JSONResponse({"error": {"code": "error", "message": message}}, status)
+        if call in ("summary", "weeks", "sync-logs", "restatements") and self.scene.delay:
+            await asyncio.sleep(self.scene.delay)
+        return JSONResponse(self._answer(call, rest, body), 202 if call == "sync" else 200)
+
+    def _answer(self, call: str, rest: str | None, body: Any) -> Any:
+        scene = self.scene
+        match call, rest:
+            case "status", None:
+                return scene.standing
+            case "summary", None:
+                return scene.summary
+            case "weeks", str(ending):
+                return scene.weeks(ending)
+            case "sync-logs", None:
+                return scene.logs
+            case "restatements", None:
+                return scene.restatements
+            case "sync", None:
+                return scene.start
+            case "runs", _:
+                self.polls += 1
+                return scene.run[min(self.polls, len(scene.run)) - 1]
+            case "scheduler", ("start" | "stop") as way:
+                self.scene = scene.but(standing=scene.standing | {"schedulerRunning": way == "start"})
+                return {"running": way == "start"}
+            case "disconnect", None:
+                kept = [one for one in scene.standing["organisations"] if (body or {}).get("tenantId") not in (None, one["tenantId"])]
+                self.scene = scene.but(standing=standing(*kept, scheduler=bool(kept) and scene.standing["schedulerRunning"]), **EMPTY)
+                return {"success": True, "warning": None}
+        raise LookupError(f"the stub has no answer to {call}")
+
+
+def _html(name: str, **context: Any) -> HTMLResponse:
+    environment = Environment(
+        loader=FileSystemLoader(ADMIN / "templates"), autoescape=select_autoescape(), undefined=StrictUndefined
+    )
+    headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return HTMLResponse(environment.get_template(name).render(**context), headers=headers)
+
+
+@contextlib.contextmanager
+def running_stub() -> Iterator[Stub]:
+    """A stub on a free port of loopback, in a thread, until left."""
+    stub = Stub()
+    listening = socket.create_server(("127.0.0.1", 0))
+    stub.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    started = threading.Event()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        started.set()
+        yield
+
+    app = stub.app()
+    app.router.lifespan_context = lifespan
+    # an answer that waits for an hour must not hold up the end
+    config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=0)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        if not started.wait(10):
+            raise RuntimeError("the stub did not start")
+        yield stub
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listening.close()
+
+
+if __name__ == "__main__":
+    uvicorn.run(Stub().app(), host="127.0.0.1", port=3009, log_level="warning", ws="none")
