@@ -1,6 +1,6 @@
-"""What Xero says of an organisation and of its chart of accounts: JSON in, plain objects out, no I/O.
+"""The chart of accounts and the organisation's own details, as Xero answers them. Pure: JSON in, values out.
 
-Not here: what an account's type means in a profit and loss (`profit_and_loss.py`).
+Sources: Xero's `GET Accounts` and `GET Organisation`.
 """
 
 from __future__ import annotations
@@ -14,97 +14,76 @@ from xero_pipeline.xero.errors import PayloadNotUnderstood
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """One account of `GET Accounts`. Type, class, status and system account are in capitals, as Xero has them.
-
-    `code` is `None` where there is none (bank accounts often have none), and so is `class_`.
-    """
+    """One account. `code` may be missing (bank accounts), and so may `class_`."""
 
     account_id: str
     code: str | None
     name: str
     type: str
-    class_: str | None
-    status: str
-    system_account: str | None
+    class_: str | None = None
+    status: str = "ACTIVE"
+    system_account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OrganisationDetails:
-    """What `GET Organisation` says. `base_currency` is a three-letter code; an empty text: Xero does not say."""
-
     name: str
     base_currency: str
-    country: str
-    timezone: str
-    organisation_id: str
-    short_code: str
+    country: str | None = None
+    timezone: str | None = None
+
+
+def account_key(account_id: str) -> str:
+    """How accounts are looked up: Xero's ids are GUIDs, whose capitals mean nothing."""
+    return account_id.strip().lower()
 
 
 def read_accounts(payload: Mapping[str, Any]) -> dict[str, Account]:
-    """The chart of accounts, by AccountID in lower case: ids are compared without regard to case.
+    """Every account by `account_key` of its id.
 
     Raises:
-        PayloadNotUnderstood: it is no list of accounts, or one lacks its id, or an id is there twice.
+        PayloadNotUnderstood: there is no list, or a row without id or type.
     """
-    accounts: dict[str, Account] = {}
-    for number, row in enumerate(_rows(payload, "Accounts"), start=1):
-        account = _read_account(row, f"account {number} of Xero's Accounts")
-        key = account.account_id.lower()
-        if accounts.setdefault(key, account) != account:
-            raise PayloadNotUnderstood(f"Xero's Accounts hold two accounts with the id {key[:40]}.")
+    rows = payload.get("Accounts")
+    if not isinstance(rows, list):
+        raise PayloadNotUnderstood("Xero's chart of accounts has no list of Accounts.")
+    accounts = {}
+    for row in rows:
+        if not isinstance(row, dict) or not row.get("AccountID") or not row.get("Type"):
+            raise PayloadNotUnderstood("Xero's chart of accounts has a row without AccountID or Type.")
+        account_id = str(row["AccountID"])
+        accounts[account_key(account_id)] = Account(
+            account_id=account_id,
+            code=_text(row, "Code"),
+            name=_text(row, "Name") or account_id,
+            type=str(row["Type"]).strip().upper(),
+            class_=(_text(row, "Class") or "").upper() or None,
+            status=(_text(row, "Status") or "ACTIVE").upper(),
+            system_account=_text(row, "SystemAccount"),
+        )
     return accounts
 
 
-def _read_account(row: Mapping[str, Any], spot: str) -> Account:
-    account_id = _text(row, "AccountID", spot)
-    if not account_id:
-        raise PayloadNotUnderstood(f"The {spot} has no AccountID.")
-    return Account(
-        account_id=account_id,
-        code=_text(row, "Code", spot) or None,
-        name=_text(row, "Name", spot),
-        type=_text(row, "Type", spot).upper(),
-        class_=_text(row, "Class", spot).upper() or None,
-        status=_text(row, "Status", spot).upper() or "ACTIVE",
-        system_account=_text(row, "SystemAccount", spot).upper() or None,
-    )
-
-
 def read_organisation(payload: Mapping[str, Any]) -> OrganisationDetails:
-    """The organisation behind a tenant id.
+    """The one organisation of the answer.
 
     Raises:
-        PayloadNotUnderstood: it is not exactly one organisation, or it has no base currency.
+        PayloadNotUnderstood: there is not exactly one, or it has no base currency.
     """
-    rows = _rows(payload, "Organisations")
-    if len(rows) != 1:
-        raise PayloadNotUnderstood(f"Xero answered {len(rows)} organisations where there is one.")
-    row, spot = rows[0], "organisation"
-    currency = _text(row, "BaseCurrency", spot).upper()
-    if len(currency) != 3 or not currency.isalpha():
-        raise PayloadNotUnderstood("The organisation's BaseCurrency is no three-letter code.")
+    rows = payload.get("Organisations")
+    if not isinstance(rows, list) or len(rows) != 1 or not isinstance(rows[0], dict):
+        raise PayloadNotUnderstood("Xero's answer does not describe exactly one organisation.")
+    currency = _text(rows[0], "BaseCurrency")
+    if not currency:
+        raise PayloadNotUnderstood("Xero's description of the organisation has no BaseCurrency.")
     return OrganisationDetails(
-        name=_text(row, "Name", spot) or _text(row, "LegalName", spot),
-        base_currency=currency,
-        country=_text(row, "CountryCode", spot).upper(),
-        timezone=_text(row, "Timezone", spot),
-        organisation_id=_text(row, "OrganisationID", spot),
-        short_code=_text(row, "ShortCode", spot),
+        name=_text(rows[0], "Name") or "",
+        base_currency=currency.upper(),
+        country=_text(rows[0], "CountryCode"),
+        timezone=_text(rows[0], "Timezone"),
     )
 
 
-def _rows(payload: Mapping[str, Any], container: str) -> list[Mapping[str, Any]]:
-    rows = payload.get(container) if isinstance(payload, Mapping) else None
-    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
-        raise PayloadNotUnderstood(f"Xero's answer has no list of {container}.")
-    return rows
-
-
-def _text(row: Mapping[str, Any], field: str, spot: str) -> str:
-    """A field's text, trimmed; an empty one where it is absent. A code may come as a number."""
-    value = row.get(field)
-    if value is None:
-        return ""
-    if isinstance(value, bool) or not isinstance(value, (str, int)):
-        raise PayloadNotUnderstood(f"The {field} of the {spot} is no text.")
-    return str(value).strip()
+def _text(row: Mapping[str, Any], name: str) -> str | None:
+    value = row.get(name)
+    return str(value).strip() or None if value is not None else None
