@@ -1,0 +1,221 @@
+"""The commands as a person types them: what they print, how they end, and what they leave alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from xero_pipeline.cli import connection, records, serve, sync  # noqa: F401 - they add themselves
+from xero_pipeline.cli.main import cli
+from xero_pipeline_tests.plain_xero import TENANT, PlainXero, reported
+from xero_pipeline_tests.servers import Answer, ScriptedServer
+from xero_pipeline_tests.test_samples import sample
+
+LATEST = ["sync", "--week-ending", "2026-11-21"]
+
+
+class Deployed:
+    """A folder with a deployment whose Xero is a plain server."""
+
+    def __init__(self, folder: Path, xero: PlainXero, url: str) -> None:
+        self.folder = folder
+        self.xero = xero
+        self.environment = {
+            "XERO_MOCK_MODE": "false",
+            "XERO_CLIENT_ID": "app",
+            "XERO_CLIENT_SECRET": "app-secret",
+            "XERO_ENCRYPTION_KEY": "5e" * 32,
+            "XERO_GRANT": "client_credentials",
+            "XERO_API_URL": url,
+            "XERO_IDENTITY_URL": url,
+            "PIPELINE_START_DATE": "2026-10-01",
+            "DAGSTER_HOME": str(folder),
+        }
+
+    def run(self, *arguments: str) -> Result:
+        return CliRunner().invoke(cli, list(arguments), env=self.environment)
+
+    def rows(self, query: str) -> list[Any]:
+        with sqlite3.connect(self.folder / "data" / "xero.db") as connection:
+            rows = connection.execute(query).fetchall()
+        connection.close()
+        return rows
+
+
+@pytest.fixture
+def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(("XERO_", "DAGSTER_"))]:
+        monkeypatch.delenv(name)
+    xero = PlainXero(
+        ProfitAndLoss=reported(sample("profit_and_loss_au")), BankSummary=reported(sample("bank_summary"))
+    )
+    with ScriptedServer(xero) as server:
+        yield Deployed(tmp_path, xero, server.url)
+
+
+@pytest.fixture
+def connected(deployed: Deployed) -> Deployed:
+    assert deployed.run("migrate").exit_code == 0
+    assert deployed.run("connect").exit_code == 0
+    return deployed
+
+
+def one_line(result: Result) -> str:
+    """The error: one line on stderr, exit status 1."""
+    assert result.exit_code == 1, result.output
+    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert "Traceback" not in result.stderr
+    return lines[0]
+
+
+def test_a_week_is_synced_and_its_figures_are_printed(connected: Deployed) -> None:
+    result = connected.run(*LATEST)
+    assert result.exit_code == 0, result.output
+    assert "2026-11-21" in result.stdout
+    assert "230,450.05" in result.stdout
+    assert "10.00" in result.stdout
+
+
+def test_json_holds_the_run_each_week_and_each_log_row_with_exact_amounts(connected: Deployed) -> None:
+    printed = json.loads(connected.run(*LATEST, "--json").stdout)
+    (week,) = printed["weeks"]
+    assert (week["weekEnding"], week["tenantId"], week["status"]) == ("2026-11-21", TENANT, "success")
+    assert (week["grossProfit"], week["closingCash"]) == ("161101.83", "10.00")
+    assert {entry["syncType"] for entry in printed["logs"]} == {"profit_and_loss", "invoices", "bank_summary"}
+    assert {entry["dagsterRunId"] for entry in printed["logs"]} == {printed["runId"]}
+
+
+def test_a_failed_week_ends_with_one_line_and_the_others_land_all_the_same(connected: Deployed) -> None:
+    good = reported(sample("profit_and_loss_au"))
+    connected.xero.routes["ProfitAndLoss"] = lambda request: (
+        Answer(400, json={"Message": "No such report"}) if "2026-11-14" in request.query["toDate"] else good(request)
+    )
+    result = connected.run("sync", "--from", "2026-11-07", "--to", "2026-11-21")
+    error = one_line(result)
+    assert "2026-11-14" in error
+    assert "No such report" in error
+    landed = connected.rows("SELECT week_ending FROM financial_weekly ORDER BY 1")
+    assert landed == [("2026-11-07",), ("2026-11-21",)]
+    assert connected.rows("SELECT count(*) FROM xero_sync_logs WHERE status = 'failed'") == [(1,)]
+    assert connected.rows("SELECT count(*) FROM xero_sync_logs WHERE status = 'success'") == [(8,)]
+
+
+def test_syncing_again_changes_no_figure(connected: Deployed) -> None:
+    everything = "SELECT * FROM {0} ORDER BY 1, 2, 3"
+    tables = ["financial_weekly", "financial_weekly_lines", "revenue_weekly", "cash_position_weekly", "restatements"]
+    connected.run(*LATEST)
+    before = [connected.rows(everything.format(table)) for table in tables]
+    assert connected.run(*LATEST).exit_code == 0
+    assert [connected.rows(everything.format(table)) for table in tables] == before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["sync", "--week-ending", "2026-11-20"], "2026-11-20 is a Friday"),
+        (["sync", "--week-ending", "2099-01-03"], "is not over yet"),
+        (["sync", "--week-ending", "2020-01-04"], "lies before the first one"),
+        (["sync", "--organisation", "nobody"], "No organisation with the id nobody is connected"),
+        (["disconnect", "--organisation", "nobody"], "No organisation with the id nobody is connected"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_changes_nothing(
+    connected: Deployed, arguments: list[str], says: str
+) -> None:
+    assert says in one_line(connected.run(*arguments))
+    assert connected.rows("SELECT count(*) FROM xero_sync_logs") == [(0,)]
+    assert connected.rows("SELECT count(*) FROM xero_tokens") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sync", "--week-ending", "yesterday"],
+        ["sync", "--weeks", "0"],
+        ["sync", "--weeks", "2", "--week-ending", "2026-11-21"],
+        ["sync", "--from", "2026-11-21"],
+        ["sync", "--from", "2026-11-21", "--to", "2026-11-14"],
+        ["logs", "--limit", "none"],
+        ["nonsense"],
+    ],
+)
+def test_wrong_usage_ends_with_2(connected: Deployed, arguments: list[str]) -> None:
+    assert connected.run(*arguments).exit_code == 2
+
+
+@pytest.mark.parametrize("command", ["sync", "connect", "status", "logs", "disconnect", "restatements"])
+def test_a_database_that_was_not_migrated_is_one_line(deployed: Deployed, command: str) -> None:
+    assert "xero-pipeline migrate" in one_line(deployed.run(command))
+    assert not (deployed.folder / "data" / "xero.db").exists()
+
+
+def test_without_a_connection_a_sync_is_one_line(deployed: Deployed) -> None:
+    deployed.run("migrate")
+    assert "xero-pipeline connect" in one_line(deployed.run("sync"))
+
+
+def test_status_tells_who_is_connected_and_what_is_left(connected: Deployed) -> None:
+    connected.run(*LATEST)
+    told = json.loads(connected.run("status", "--json").stdout)
+    assert (told["connected"], told["mockMode"], told["schedulerRunning"]) == (True, False, False)
+    (organisation,) = told["organisations"]
+    assert organisation["callsToday"] == 6
+    assert organisation["callsLeftToday"] == 4794
+    assert organisation["refreshTokenDaysLeft"] is None
+    assert organisation["lastSyncAt"] is not None
+    assert "Demo" in connected.run("status").stdout
+
+
+def test_the_log_is_told_newest_first(connected: Deployed) -> None:
+    connected.run(*LATEST)
+    told = json.loads(connected.run("logs", "--limit", "2", "--json").stdout)
+    assert [entry["status"] for entry in told] == ["success", "success"]
+    assert told[0]["startedAt"] >= told[1]["startedAt"]
+    assert "bank_summary" in connected.run("logs").stdout
+
+
+def test_disconnecting_forgets_the_tokens_and_keeps_the_figures(connected: Deployed) -> None:
+    connected.run(*LATEST)
+    connected.xero.routes["c-1"] = Answer(204)
+    assert connected.run("disconnect").exit_code == 0
+    assert connected.rows("SELECT count(*) FROM xero_tokens") == [(0,)]
+    assert connected.rows("SELECT count(*) FROM financial_weekly") == [(1,)]
+    assert "nothing was connected" in connected.run("disconnect").stdout
+
+
+def test_an_edited_week_is_listed_as_restated(connected: Deployed) -> None:
+    connected.run(*LATEST)
+    report = sample("profit_and_loss_au")
+    rows = report["Reports"][0]["Rows"]
+    rows[1]["Rows"][1]["Cells"][1]["Value"] = "83409.00"
+    rows[1]["Rows"][3]["Cells"][1]["Value"] = "230449.05"
+    rows[3]["Rows"][0]["Cells"][1]["Value"] = "161100.83"
+    rows[7]["Rows"][0]["Cells"][1]["Value"] = "68821.30"
+    connected.xero.routes["ProfitAndLoss"] = reported(report)
+    assert connected.run(*LATEST).exit_code == 0
+    told = json.loads(connected.run("restatements", "--json").stdout)
+    assert {(one["column"], one["old"], one["new"]) for one in told} == {
+        ("total_trading_income", "230450.05", "230449.05"),
+        ("gross_profit", "161101.83", "161100.83"),
+        ("net_profit", "68822.30", "68821.30"),
+        ("amount", "83410.00", "83409.00"),
+    }
+    assert "Commercial sales" in connected.run("restatements").stdout
+    assert json.loads(connected.run("restatements", "--since", "2099-01-01", "--json").stdout) == []
+
+
+def test_wrong_client_credentials_name_the_settings(deployed: Deployed) -> None:
+    deployed.run("migrate")
+    deployed.xero.routes["token"] = Answer(401, json={"error": "invalid_client"})
+    error = one_line(deployed.run("connect"))
+    assert "XERO_CLIENT_ID and XERO_CLIENT_SECRET" in error
+    assert "app-secret" not in error
