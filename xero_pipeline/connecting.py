@@ -15,18 +15,31 @@ from xero_pipeline.grants import Connection, Organisation, Tokens
 from xero_pipeline.resources import Deployment
 from xero_pipeline.warehouse.errors import UnknownOrganisation
 from xero_pipeline.warehouse.oauth_states import OAuthStates, StateProblem
-from xero_pipeline.xero.errors import ConsentFailed, ConnectionLost, RequestRefused
+from xero_pipeline.xero.errors import ConnectionLost, ConsentFailed, ConsentProblem, RequestRefused
 from xero_pipeline.xero.oauth import read_connections
 from xero_pipeline.xero.transport import XeroApis
 
 log = logging.getLogger(__name__)
 
 _STATE_PROBLEMS = {
-    StateProblem.UNKNOWN: "This sign-in was not begun here: its state is unknown.",
-    StateProblem.USED: "This sign-in was finished already: its state has been used.",
-    StateProblem.EXPIRED: "This sign-in took longer than ten minutes.",
-    StateProblem.OTHER_BROWSER: "This sign-in was begun in another browser.",
+    StateProblem.UNKNOWN: (
+        ConsentProblem.STATE_UNKNOWN,
+        "This sign-in was not begun here: its state is unknown.",
+    ),
+    StateProblem.USED: (
+        ConsentProblem.STATE_USED,
+        "This sign-in was finished already: its state has been used.",
+    ),
+    StateProblem.EXPIRED: (ConsentProblem.STATE_EXPIRED, "This sign-in took longer than ten minutes."),
+    StateProblem.OTHER_BROWSER: (
+        ConsentProblem.OTHER_BROWSER,
+        "This sign-in was begun in another browser.",
+    ),
 }
+
+# They only say who connected: nothing here needs them.
+_DISPENSABLE_SCOPES = {"openid", "profile", "email"}
+_OFFLINE = "offline_access"
 
 
 class Connector:
@@ -54,18 +67,21 @@ class Connector:
         """Take what Xero sent the browser back with, and store every organisation of the consent.
 
         Raises:
-            ConsentFailed: no, used, expired or another browser's state; consent refused; code refused.
+            ConsentFailed: no, used, expired or another browser's state; consent refused; code refused; a
+                scope that was asked for is missing; no organisation was chosen.
+            AppRefused: client id, secret or scopes are not what the app at Xero has.
         """
         state = answer.get("state", "")
         if not state:
-            raise ConsentFailed("Xero's answer carries no state.")
+            raise ConsentFailed("Xero's answer carries no state.", reason=ConsentProblem.STATE_MISSING)
         verifier = self._states.use(state, browser=browser, now=self._deployment.clock.now())
         if isinstance(verifier, StateProblem):
-            raise ConsentFailed(_STATE_PROBLEMS[verifier])
+            reason, what = _STATE_PROBLEMS[verifier]
+            raise ConsentFailed(what, reason=reason)
         if answer.get("error"):
             raise _refused_consent(answer)
         if not answer.get("code"):
-            raise ConsentFailed("Xero's answer carries no code.")
+            raise ConsentFailed("Xero's answer carries no code.", reason=ConsentProblem.CODE_MISSING)
         return self._store(self._deployment.sign_in.exchange_code(answer["code"], code_verifier=verifier))
 
     def connect_custom(self) -> Sequence[Organisation]:
@@ -76,23 +92,48 @@ class Connector:
         """Give the mock's consent as a person would in the browser, and finish it."""
         mock = self._deployment.chosen.mock
         if mock is None:
-            raise ConsentFailed("Only the mock Xero can be connected without a person.")
+            raise ConsentFailed(
+                "Only the mock Xero can be connected without a person.", reason=ConsentProblem.NOT_A_MOCK
+            )
         answer = mock.give_consent(self.begin(browser=None))
         return self.finish(dict(parse_qsl(urlsplit(answer).query)), browser=None)
 
     def _store(self, tokens: Tokens) -> Sequence[Organisation]:
+        self._require_scopes(tokens)
         connections = read_connections(self._bearing(tokens).connections())
         if not connections:
-            raise ConsentFailed("The consent opened no organisation.", advice="Choose at least one at Xero's page.")
+            raise ConsentFailed(
+                "The consent opened no organisation.",
+                reason=ConsentProblem.NO_ORGANISATION,
+                advice="Nothing was changed; begin again and choose at least one at Xero's page.",
+            )
         stored = self._vault.save_consent(tokens, connections, now=self._deployment.clock.now())
         log.info("connected %s", ", ".join(organisation.tenant_name for organisation in stored))
         return stored
+
+    def _require_scopes(self, tokens: Tokens) -> None:
+        """A consent that lacks something would only fail later, at the first sync or after half an hour."""
+        app = self._deployment.sign_in.app
+        granted = set(tokens.scope.split())
+        # Without a list of scopes in the answer they are those that were asked for (RFC 6749, 5.1).
+        asked = set(app.scopes.split()) - _DISPENSABLE_SCOPES - {_OFFLINE} if granted else set()
+        missing = sorted(asked - granted)
+        if not tokens.refresh_token and not app.custom_connection:
+            missing.append(_OFFLINE)
+        if missing:
+            raise ConsentFailed(
+                f"The consent lacks the scope{'s' * (len(missing) > 1)} {', '.join(missing)}.",
+                reason=ConsentProblem.SCOPE_MISSING,
+                advice="Nothing was changed; compare XERO_SCOPES with .env.example, then connect again.",
+            )
 
     def _bearing(self, tokens: Tokens) -> XeroApis:
         """The APIs with these very tokens, which are not stored yet."""
         settings = self._deployment.settings
         return XeroApis(
-            self._deployment.session, api_url=settings.api_url, access_token=lambda _rejected: tokens.access_token
+            self._deployment.session,
+            api_url=settings.api_url,
+            access_token=lambda _rejected: tokens.access_token,
         )
 
     def still_connected(self, tenant_id: str) -> Sequence[Connection]:
@@ -113,11 +154,27 @@ class Connector:
         leaving = [organisation for organisation in kept if tenant_id in (None, organisation.tenant_id)]
         if not leaving and tenant_id is not None:
             raise UnknownOrganisation(f"No organisation with the id {tenant_id} is connected.")
+        if tenant_id is None:
+            for grant_id in dict.fromkeys(organisation.grant_id for organisation in leaving):
+                self._end_grant(grant_id, [one for one in leaving if one.grant_id == grant_id])
+        else:
+            self._leave(leaving[0])
         for organisation in leaving:
-            self._leave(organisation)
-            self._vault.forget(organisation.tenant_id)
             log.info("disconnected %s", organisation.tenant_name)
         return leaving
+
+    def _end_grant(self, grant_id: str, organisations: Sequence[Organisation]) -> None:
+        """Revoke a whole consent, which disconnects every organisation of it. A Custom Connection has no
+        refresh token to revoke: its organisation is disconnected by itself."""
+        # Nobody may refresh meanwhile: the token that is revoked must be the one in force.
+        with self._vault.refreshing(grant_id):
+            refresh_token = self._vault.tokens(organisations[0].tenant_id).refresh_token
+            if refresh_token:
+                self._deployment.sign_in.revoke(refresh_token)
+                self._vault.forget_grant(grant_id)
+                return
+        for organisation in organisations:
+            self._leave(organisation)
 
     def _leave(self, organisation: Organisation) -> None:
         try:
@@ -128,11 +185,22 @@ class Connector:
             if error.status != 404:
                 raise
             log.info("%s was disconnected at Xero already", organisation.tenant_name)
+        self._vault.forget(organisation.tenant_id)
 
 
 def _refused_consent(answer: Mapping[str, str]) -> ConsentFailed:
-    if answer["error"] == "access_denied":
-        return ConsentFailed("The consent was not given: somebody pressed Cancel at Xero.")
+    error = answer["error"]
+    if error == "access_denied":
+        return ConsentFailed(
+            "The consent was not given: somebody pressed Cancel at Xero.", reason=ConsentProblem.ACCESS_DENIED
+        )
     # The text comes from the address bar, so anybody may have written it: keep only what a message needs.
-    said = "".join(c for c in f"{answer['error']} {answer.get('error_description', '')}" if c.isprintable())[:200]
-    return ConsentFailed(f"Xero refused the consent: {said.strip()}.")
+    words = f"{error} {answer.get('error_description', '')}"
+    said = "".join(character for character in words if character.isprintable())[:200].strip()
+    if error == "invalid_scope" or "scope" in words.lower():
+        return ConsentFailed(
+            f"Xero does not allow this app a scope that it asked for: {said}.",
+            reason=ConsentProblem.SCOPE_REFUSED,
+            advice="Nothing was changed; compare XERO_SCOPES with your app at developer.xero.com.",
+        )
+    return ConsentFailed(f"Xero refused the consent: {said}.", reason=ConsentProblem.CONSENT_REFUSED)

@@ -1,4 +1,4 @@
-"""`connect`, `disconnect`, `status`: how this deployment stands with Xero."""
+"""`connect`, `disconnect`, `status`, `rotate-key`: how this deployment stands with Xero."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def connect() -> None:
             click.echo("Open this address, sign in to Xero and choose your organisations:", err=True)
             click.echo(connector.begin(browser=None))
             click.echo(
-                f"Xero sends the browser back to {opened.settings.redirect_uri}, where `xero-pipeline admin` must answer.",
+                f"Xero sends the browser back to {opened.settings.redirect_uri}, "
+                "where `xero-pipeline admin` must answer.",
                 err=True,
             )
             return
@@ -44,6 +45,21 @@ def disconnect(organisation: str | None) -> None:
             click.echo(f"disconnected {left.tenant_name} ({left.tenant_id})")
         if not gone:
             click.echo("nothing was connected")
+
+
+@cli.command("rotate-key")
+def rotate_key() -> None:
+    """Encrypt every token under the current key.
+
+    First put the new key into XERO_ENCRYPTION_KEY and the old one into XERO_ENCRYPTION_KEYS_RETIRED; afterwards
+    the old one can go.
+    """
+    with deployment() as opened:
+        count = opened.warehouse.tokens.rotate()
+    if count:
+        click.echo(f"the tokens of {count} organisation{'s' * (count > 1)} are under the current key now")
+    else:
+        click.echo("every token was under the current key already")
 
 
 @cli.command()

@@ -40,6 +40,6 @@ def cli(verbose: bool) -> None:
 def main() -> None:
     """The entry point `xero-pipeline`."""
     # Imported here, not above: the commands add themselves to the group.
-    from xero_pipeline.cli import connection, records, serve, sync  # noqa: F401
+    from xero_pipeline.cli import admin, connection, records, serve, sync  # noqa: F401
 
     cli()

@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import click
 
+from xero_pipeline.cli.admin import admin_port
 from xero_pipeline.cli.main import cli
 from xero_pipeline.cli.supervise import run_together, tool
 from xero_pipeline.clock import SystemClock
@@ -48,5 +49,8 @@ def dev() -> None:
         opened.warehouse.require_current()
     home = prepare_home(settings)
     port = str(urlsplit(settings.dagster_url).port or 3000)
-    commands = {"Dagster": [tool("dagster"), "dev", "--workspace", str(home / "workspace.yaml"), "--port", port]}
+    commands = {
+        "Dagster": [tool("dagster"), "dev", "--workspace", str(home / "workspace.yaml"), "--port", port],
+        "the admin page": [tool("xero-pipeline"), "admin", "--port", str(admin_port(settings))],
+    }
     run_together(commands, cwd=home, environment=child_environment(settings))

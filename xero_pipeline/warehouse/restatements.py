@@ -59,7 +59,11 @@ def keep(connection: Connection, restated: Sequence[Restatement]) -> None:
 
 
 def list_restatements(
-    engine: Engine, since: date | None = None, tenant_id: str | None = None, limit: int | None = None
+    engine: Engine,
+    since: date | None = None,
+    tenant_id: str | None = None,
+    limit: int | None = None,
+    week: Week | None = None,
 ) -> list[Restatement]:
     """Restatements, the newest sync first, those of one sync in the order of table and key.
 
@@ -71,6 +75,8 @@ def list_restatements(
         query = query.where(table.c.restated_at >= datetime.combine(since, datetime.min.time(), UTC))
     if tenant_id is not None:
         query = query.where(table.c.tenant_id == tenant_id)
+    if week is not None:
+        query = query.where(table.c.week_ending == week.ending)
     with engine.connect() as connection:
         return [_restatement(dict(row._mapping)) for row in connection.execute(query)]
 

@@ -102,10 +102,14 @@ class Warehouse:
         return figures.summary(self.engine, tenant_id, first, last)
 
     def restatements(
-        self, since: date | None = None, tenant_id: str | None = None, limit: int | None = None
+        self,
+        since: date | None = None,
+        tenant_id: str | None = None,
+        limit: int | None = None,
+        week: Week | None = None,
     ) -> list[Restatement]:
         """Figures that a later sync changed, the newest first. See `restatements.list_restatements`."""
-        return restatements.list_restatements(self.engine, since, tenant_id, limit)
+        return restatements.list_restatements(self.engine, since, tenant_id, limit, week)
 
     def close(self) -> None:
         """Give every connection back."""

@@ -25,6 +25,7 @@ it cannot, or when any moment is as good as another (see `can_retry`).
 from __future__ import annotations
 
 from datetime import datetime
+from enum import StrEnum
 from typing import ClassVar
 
 from xero_pipeline.errors import PipelineError
@@ -38,7 +39,12 @@ class XeroError(PipelineError):
     """Whether the same request may succeed later without a person doing anything."""
 
     def __init__(
-        self, what: str, *, advice: str | None = None, status: int | None = None, retry_at: datetime | None = None
+        self,
+        what: str,
+        *,
+        advice: str | None = None,
+        status: int | None = None,
+        retry_at: datetime | None = None,
     ) -> None:
         super().__init__(what, advice=advice)
         self.status = status
@@ -113,9 +119,33 @@ class AppRefused(XeroError):
     default_advice = "Compare XERO_CLIENT_ID and XERO_CLIENT_SECRET with your app at developer.xero.com."
 
 
+class ConsentProblem(StrEnum):
+    """Why a sign-in came to nothing."""
+
+    STATE_MISSING = "state_missing"
+    STATE_UNKNOWN = "state_unknown"
+    STATE_USED = "state_used"
+    STATE_EXPIRED = "state_expired"
+    OTHER_BROWSER = "other_browser"
+    ACCESS_DENIED = "access_denied"
+    CONSENT_REFUSED = "consent_refused"
+    SCOPE_REFUSED = "scope_refused"
+    CODE_MISSING = "code_missing"
+    CODE_REFUSED = "code_refused"
+    NO_ORGANISATION = "no_organisation"
+    SCOPE_MISSING = "scope_missing"
+    NOT_A_MOCK = "not_a_mock"
+
+
 class ConsentFailed(XeroError):
     code = "consent_failed"
     default_advice = "Nothing was changed; begin again with Connect."
+
+    def __init__(
+        self, what: str, *, reason: ConsentProblem, advice: str | None = None, status: int | None = None
+    ) -> None:
+        super().__init__(what, advice=advice, status=status)
+        self.reason = reason
 
 
 class RequestRefused(XeroError):

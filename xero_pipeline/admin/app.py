@@ -1,0 +1,106 @@
+"""The admin page and its HTTP API, put together. What each part does is its own module's matter."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import anyio
+from fastapi import APIRouter, FastAPI
+from fastapi.openapi.utils import get_openapi
+from starlette.staticfiles import StaticFiles
+
+from xero_pipeline.admin import connection, figures, pages, syncing
+from xero_pipeline.admin.context import Admin, Pause
+from xero_pipeline.admin.dagster_api import Dagster, DagsterApi
+from xero_pipeline.admin.errors import handle_errors
+from xero_pipeline.admin.security import MOCK, Door, Guard, session_cookie
+from xero_pipeline.admin.sign_in import SignIns
+from xero_pipeline.clock import Clock, SystemClock
+from xero_pipeline.resources import Deployment
+from xero_pipeline.settings import Settings
+from xero_pipeline.xero.mock import mock_app
+
+_ABOUT = """\
+Connect Xero, see that it is fresh, sync by hand, switch the schedule.
+
+Errors are `{"error": {"code", "message"}}`. Amounts are exact decimals as text, moments ISO 8601 in UTC, and a
+week is named by its Saturday, `weekEnding`.
+"""
+
+
+def create_app(
+    settings: Settings,
+    *,
+    clock: Clock | None = None,
+    deployment: Deployment | None = None,
+    dagster: Dagster | None = None,
+    pause: Pause = anyio.sleep,
+) -> FastAPI:
+    """The app, for uvicorn or a test.
+
+    Args:
+        deployment, dagster: somebody else's, which stay open; left out, the app opens and closes its own.
+        pause: how a request that waits for a run passes the time between two looks.
+    """
+    clock = clock or (deployment.clock if deployment else SystemClock())
+    own: list[Deployment | DagsterApi] = []
+    if deployment is None:
+        deployment = Deployment(settings, clock=clock)
+        own.append(deployment)
+    if dagster is None:
+        dagster = DagsterApi(settings.dagster_url)
+        own.append(dagster)
+    sign_ins = SignIns(settings, clock) if settings.admin_token else None
+    admin = Admin(settings, clock, deployment, dagster, sign_ins, pause)
+    # Opened now and not by the first requests, which come at once and would open them twice.
+    _ = (deployment.warehouse, deployment.chosen, deployment.session)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        yield
+        for one in own:
+            one.close()
+
+    app = FastAPI(
+        title="Xero Pipeline",
+        version="1",
+        description=_ABOUT,
+        lifespan=lifespan,
+        # Their scripts would come from a CDN.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.admin = admin
+    handle_errors(app, clock)
+    api = APIRouter(prefix="/api/v1/xero")
+    for part in (connection, syncing, figures):
+        api.include_router(part.router)
+    app.include_router(api)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=pages.FOLDER / "static"), name="static")
+    if deployment.chosen.mock is not None:
+        # Where people give the mock their consent, since nothing may leave the machine.
+        app.mount(MOCK, mock_app(deployment.chosen.mock))
+    app.add_middleware(Guard, door=Door(settings, clock, sign_ins), server_url=settings.server_url)
+    app.openapi = lambda: _document(app, settings)  # type: ignore[method-assign]
+    return app
+
+
+def _document(app: FastAPI, settings: Settings) -> dict[str, Any]:
+    """The OpenAPI document; with `ADMIN_TOKEN` it says how to sign in."""
+    if app.openapi_schema is None:
+        document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
+        document["servers"] = [{"url": settings.server_url}]
+        if settings.admin_token is not None:
+            document["components"]["securitySchemes"] = {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": session_cookie(settings).name},
+            }
+            document["security"] = [{"bearer": []}, {"session": []}]
+            for path in ("/healthz", "/api/v1/xero/callback"):
+                document["paths"][path]["get"]["security"] = []
+        app.openapi_schema = document
+    return app.openapi_schema

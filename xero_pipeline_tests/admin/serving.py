@@ -1,0 +1,47 @@
+"""An ASGI app behind a real HTTP server on loopback, in a thread, for as long as a test needs it."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import uvicorn
+
+App = Callable[..., Any]
+
+
+@contextmanager
+def serving(make: Callable[[str], App]) -> Iterator[str]:
+    """Serve what `make` answers for the server's own address; gives that address.
+
+    The address is `http://localhost:<port>`, as a person would have it.
+    """
+    listening = socket.create_server(("127.0.0.1", 0))
+    url = f"http://localhost:{listening.getsockname()[1]}"
+    config = uvicorn.Config(make(url), log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=1)
+    server = _Announced(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+    thread.start()
+    try:
+        if not server.ready.wait(20):
+            raise RuntimeError("the server did not start")
+        yield url
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        listening.close()
+
+
+class _Announced(uvicorn.Server):
+    """Says when it serves."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.ready = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.ready.set()
