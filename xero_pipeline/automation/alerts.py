@@ -18,7 +18,8 @@ from xero_pipeline.automation.posting import Tone, read_addresses
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.resources import Deployment
-from xero_pipeline.warehouse.alert_log import AlertLog, Claim, Said
+from xero_pipeline.warehouse.alert_log import AlertLog
+from xero_pipeline.warehouse.alert_rules import Claim, Said
 from xero_pipeline.warehouse.sync_log import without_secrets
 
 # One message a cause in so long, and then one with the count of what was swallowed.
@@ -171,9 +172,7 @@ class Alerter:
             times = "once" if more == 0 else f"{more + 1} times"
             body += f"\n\nIt had happened {times} since {since}, and you were not told then."
         elif more:
-            body += (
-                f"\n\nUntil then it happened {more} more {'time' if more == 1 else 'times'} since {since}."
-            )
+            body += f"\n\nUntil then it happened {more} more {'time' if more == 1 else 'times'} since {since}."
         return f"Recovered: {alert.title}", body, Tone.SUCCESS
 
 

@@ -204,6 +204,9 @@ def _states(instance: dg.DagsterInstance, names: Collection[str]) -> dict[str, I
     A code location that was renamed leaves its old states behind: of two, the one that was last alive counts.
     """
     found: dict[str, InstigatorState] = {}
+    if instance.schedule_storage is None:
+        # An instance in memory, as a test or a notebook has: nothing ticks there.
+        return found
     for state in instance.all_instigator_state():
         name = state.instigator_name
         if name in names:

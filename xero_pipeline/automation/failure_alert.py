@@ -36,7 +36,7 @@ from xero_pipeline.automation.planning import weeks_of_run
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment, open_deployment
 from xero_pipeline.settings import Settings
-from xero_pipeline.warehouse.alert_log import Alert
+from xero_pipeline.warehouse.alert_rules import Alert
 from xero_pipeline.warehouse.sync_log import LogEntry, SyncStatus
 from xero_pipeline.weeks import Week
 

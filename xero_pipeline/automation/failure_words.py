@@ -61,19 +61,13 @@ _WORDS = {
     "payload_not_understood": Words(
         "Xero's answer cannot be read", f"{_NOTHING_LOST} {_MORE_IN_LOG} A newer version may be needed."
     ),
-    "wrong_period": Words(
-        "Xero answered for other dates than were asked for", f"{_NOTHING_LOST} {_MORE_IN_LOG}"
-    ),
+    "wrong_period": Words("Xero answered for other dates than were asked for", f"{_NOTHING_LOST} {_MORE_IN_LOG}"),
     "interrupted": Words(
         "the sync was cut off before it ended: its process was stopped or died",
         "Nothing was changed by halves; the next sync reads the weeks again.",
     ),
-    "not_migrated": Words(
-        "the database is not at the newest schema", "Bring it there with `xero-pipeline migrate`."
-    ),
-    "database_unavailable": Words(
-        "the database cannot be reached", "Check DATABASE_URL, and that the server runs."
-    ),
+    "not_migrated": Words("the database is not at the newest schema", "Bring it there with `xero-pipeline migrate`."),
+    "database_unavailable": Words("the database cannot be reached", "Check DATABASE_URL, and that the server runs."),
     "not_decryptable": Words(
         "the stored tokens cannot be decrypted",
         "If XERO_ENCRYPTION_KEY was changed, put the old key into XERO_ENCRYPTION_KEYS_RETIRED; otherwise "

@@ -7,10 +7,12 @@ label instead, such as `E-Mail at smtp.example.com`. When a message is sent, and
 from __future__ import annotations
 
 import logging
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cache
 from typing import Any
 
 import apprise
@@ -66,7 +68,19 @@ def read_addresses(urls: Sequence[str]) -> list[Address]:
     return addresses
 
 
+@cache
+def _load_services() -> None:
+    """Let Apprise import its services, which it does at the first address.
+
+    Some of them import what Python is going to drop; that is for Apprise to mend, not for our logs.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        apprise.Apprise.instantiate("json://localhost")
+
+
 def _service(url: str) -> Any:
+    _load_services()
     try:
         return apprise.Apprise.instantiate(url, asset=_ASSET)
     except Exception:  # noqa: BLE001 - as above

@@ -11,11 +11,8 @@ are ever handed in.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import (
@@ -37,6 +34,16 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from xero_pipeline.warehouse.alert_rules import (
+    Alert,
+    AlertEntry,
+    Claim,
+    Delivery,
+    Said,
+    make_claim,
+    make_entry,
+    may_claim,
+)
 from xero_pipeline.warehouse.metadata import metadata
 from xero_pipeline.warehouse.types import UtcDateTime
 
@@ -90,109 +97,6 @@ alert_deliveries = Table(
     Column("last_error", Text),
     CheckConstraint("said IN ('problem', 'recovered')", name="said"),
 )
-
-
-class Said(StrEnum):
-    """What an address was told last of a cause."""
-
-    PROBLEM = "problem"
-    RECOVERED = "recovered"
-
-
-@dataclass(frozen=True, slots=True)
-class Alert:
-    """One cause, as it stands. `details` is for the program that opened it."""
-
-    cause: str
-    kind: str
-    title: str
-    text: str
-    details: dict[str, Any]
-    quiet: timedelta
-    occurrences: int
-    opened_at: datetime
-    last_seen_at: datetime
-    recovered_at: datetime | None
-    recovery_text: str | None
-
-    @property
-    def is_open(self) -> bool:
-        return self.recovered_at is None
-
-
-@dataclass(frozen=True, slots=True)
-class Delivery:
-    """What one address knows of a cause."""
-
-    told: int = 0
-    said: Said | None = None
-    last_sent_at: datetime | None = None
-    claimed_until: datetime | None = None
-    attempts: int = 0
-    last_error: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """The right to send one message to one address, and what it has to say.
-
-    `more` counts the occurrences that this address has not heard of, besides the one that opens the message.
-    """
-
-    token: str
-    address: str
-    alert: Alert
-    says: Said
-    more: int
-    since: datetime
-    """When this address was last told of the problem, or else when it began."""
-    knew: bool
-    """Whether the address has heard of the problem since it began."""
-
-
-@dataclass(frozen=True, slots=True)
-class AlertEntry:
-    """An alert with what became of it, as the admin page shows it."""
-
-    alert: Alert
-    last_sent_at: datetime | None
-    swallowed: int
-    last_error: str | None
-    attempts: int
-
-    def as_dict(self) -> dict[str, Any]:
-        alert = self.alert
-        return {
-            "cause": alert.cause,
-            "kind": alert.kind,
-            "title": alert.title,
-            "text": alert.text,
-            "open": alert.is_open,
-            "occurrences": alert.occurrences,
-            "openedAt": alert.opened_at.isoformat(),
-            "lastSeenAt": alert.last_seen_at.isoformat(),
-            "recoveredAt": alert.recovered_at.isoformat() if alert.recovered_at else None,
-            "lastSentAt": self.last_sent_at.isoformat() if self.last_sent_at else None,
-            "swallowed": self.swallowed,
-            "attempts": self.attempts,
-            "lastError": self.last_error,
-        }
-
-
-def due(alert: Alert, delivery: Delivery, now: datetime) -> Said | None:
-    """What an address is to be told of a cause now, if anything.
-
-    A problem is told at once, and again no sooner than its quiet time after the last message that arrived.
-    That it is well again is told at once to whoever knows of the problem. A cause that came back and went
-    within the quiet time is told when that is over, as one message.
-    """
-    untold = alert.occurrences > delivery.told
-    quiet = delivery.last_sent_at is not None and now < delivery.last_sent_at + alert.quiet
-    if alert.is_open:
-        return Said.PROBLEM if untold and not quiet else None
-    if delivery.said is Said.PROBLEM or (untold and not quiet):
-        return Said.RECOVERED
-    return None
 
 
 class AlertLog:
@@ -285,7 +189,7 @@ class AlertLog:
         with self._engine.connect() as connection:
             found = [_alert(row) for row in connection.execute(query)]
             told = _deliveries(connection, [alert.cause for alert in found])
-        return [_entry(alert, list(told.get(alert.cause, {}).values())) for alert in found]
+        return [make_entry(alert, list(told.get(alert.cause, {}).values())) for alert in found]
 
     def pending(self, addresses: Sequence[str], now: datetime) -> list[tuple[str, str]]:
         """Which cause is to be told to which address now. Only reads: nothing due costs no lock."""
@@ -296,9 +200,7 @@ class AlertLog:
                 and_(alerts.c.recovered_at.is_not(None), alert_deliveries.c.said == Said.PROBLEM.value),
             ),
         )
-        query = (
-            select(alerts).where(or_(alerts.c.recovered_at.is_(None), unsettled)).order_by(alerts.c.opened_at)
-        )
+        query = select(alerts).where(or_(alerts.c.recovered_at.is_(None), unsettled)).order_by(alerts.c.opened_at)
         with self._engine.connect() as connection:
             found = [_alert(row) for row in connection.execute(query)]
             told = _deliveries(connection, [alert.cause for alert in found])
@@ -306,7 +208,7 @@ class AlertLog:
             (alert.cause, address)
             for alert in found
             for address in addresses
-            if _may_claim(alert, told.get(alert.cause, {}).get(address), now)
+            if may_claim(alert, told.get(alert.cause, {}).get(address), now)
         ]
 
     def claim(self, cause: str, address: str, now: datetime) -> Claim | None:
@@ -319,13 +221,13 @@ class AlertLog:
             if alert is None:
                 return None
             known = _deliveries(connection, [cause]).get(cause, {}).get(address)
-            if not _may_claim(alert, known, now):
+            if not may_claim(alert, known, now):
                 return None
             if known is None:
                 fresh = {"cause": cause, "address": address, "told": 0, "attempts": 0}
                 connection.execute(alert_deliveries.insert().values(fresh))
                 known = Delivery()
-            claim = _claim(alert, address, known, now)
+            claim = make_claim(alert, address, known, now)
             connection.execute(
                 update(alert_deliveries)
                 .where(alert_deliveries.c.cause == cause, alert_deliveries.c.address == address)
@@ -372,55 +274,24 @@ class AlertLog:
 
     def _locked(self, connection: Connection, cause: str, fresh: Mapping[str, Any]) -> Alert:
         """The cause's row, made if there is none, held until the transaction ends."""
-        _insert_if_new(
-            connection, alerts, {"cause": cause, "quiet_seconds": 0, "occurrences": 0} | dict(fresh)
-        )
+        _insert_if_new(connection, alerts, {"cause": cause, "quiet_seconds": 0, "occurrences": 0} | dict(fresh))
         found = _one(connection, cause, lock=True)
         assert found is not None  # noqa: S101 - just inserted, and rows are never deleted
         return found
 
 
-def _may_claim(alert: Alert, delivery: Delivery | None, now: datetime) -> bool:
-    if delivery is None:
-        # An address that is new has no business with what is over.
-        return alert.is_open and due(alert, Delivery(), now) is not None
-    if delivery.claimed_until is not None and now < delivery.claimed_until:
-        return False
-    return due(alert, delivery, now) is not None
-
-
-def _claim(alert: Alert, address: str, delivery: Delivery, now: datetime) -> Claim:
-    says = due(alert, delivery, now)
-    assert says is not None  # noqa: S101 - the caller has looked
-    knew = delivery.said is Said.PROBLEM
-    untold = alert.occurrences - delivery.told
-    return Claim(
-        token=str(uuid.uuid4()),
-        address=address,
-        alert=alert,
-        says=says,
-        more=untold if knew else untold - 1,
-        since=delivery.last_sent_at if knew and delivery.last_sent_at else alert.opened_at,
-        knew=knew,
-    )
-
-
 def _insert_if_new(connection: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return (
-        connection.execute(dialect.insert(table).values(dict(values)).on_conflict_do_nothing()).rowcount == 1
-    )
+    statement = dialect.insert(table).values(dict(values)).on_conflict_do_nothing()
+    # Not every driver counts the rows of an INSERT; what it returns can be depended on.
+    return connection.execute(statement.returning(table.c.cause)).first() is not None
 
 
 def _remember(connection: Connection, cause: str, occurrence: str, now: datetime) -> bool:
     connection.execute(
-        delete(alert_occurrences).where(
-            alert_occurrences.c.cause == cause, alert_occurrences.c.seen_at < now - _MEMORY
-        )
+        delete(alert_occurrences).where(alert_occurrences.c.cause == cause, alert_occurrences.c.seen_at < now - _MEMORY)
     )
-    return _insert_if_new(
-        connection, alert_occurrences, {"cause": cause, "occurrence": occurrence, "seen_at": now}
-    )
+    return _insert_if_new(connection, alert_occurrences, {"cause": cause, "occurrence": occurrence, "seen_at": now})
 
 
 def _one(connection: Connection, cause: str, *, lock: bool = False) -> Alert | None:
@@ -446,14 +317,3 @@ def _deliveries(connection: Connection, causes: Sequence[str]) -> dict[str, dict
             last_error=row.last_error,
         )
     return found
-
-
-def _entry(alert: Alert, deliveries: Sequence[Delivery]) -> AlertEntry:
-    failed = [one for one in deliveries if one.last_error]
-    return AlertEntry(
-        alert=alert,
-        last_sent_at=max((one.last_sent_at for one in deliveries if one.last_sent_at), default=None),
-        swallowed=max((alert.occurrences - one.told for one in deliveries if one.said), default=0),
-        last_error=failed[0].last_error if failed else None,
-        attempts=max((one.attempts for one in failed), default=0),
-    )

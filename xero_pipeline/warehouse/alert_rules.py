@@ -1,0 +1,149 @@
+"""An alert as plain values, and the one rule: who is to be told what, and when. Pure; `alert_log.py` keeps it."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+
+class Said(StrEnum):
+    """What an address was told last of a cause."""
+
+    PROBLEM = "problem"
+    RECOVERED = "recovered"
+
+
+@dataclass(frozen=True, slots=True)
+class Alert:
+    """One cause, as it stands. `details` is for the program that opened it."""
+
+    cause: str
+    kind: str
+    title: str
+    text: str
+    details: dict[str, Any]
+    quiet: timedelta
+    occurrences: int
+    opened_at: datetime
+    last_seen_at: datetime
+    recovered_at: datetime | None
+    recovery_text: str | None
+
+    @property
+    def is_open(self) -> bool:
+        return self.recovered_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What one address knows of a cause."""
+
+    told: int = 0
+    said: Said | None = None
+    last_sent_at: datetime | None = None
+    claimed_until: datetime | None = None
+    attempts: int = 0
+    last_error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """The right to send one message to one address, and what it has to say.
+
+    `more` counts the occurrences that this address has not heard of, besides the one that opens the message.
+    """
+
+    token: str
+    address: str
+    alert: Alert
+    says: Said
+    more: int
+    since: datetime
+    """When this address was last told of the problem, or else when it began."""
+    knew: bool
+    """Whether the address has heard of the problem since it began."""
+
+
+@dataclass(frozen=True, slots=True)
+class AlertEntry:
+    """An alert with what became of it, as the admin page shows it."""
+
+    alert: Alert
+    last_sent_at: datetime | None
+    swallowed: int
+    last_error: str | None
+    attempts: int
+
+    def as_dict(self) -> dict[str, Any]:
+        alert = self.alert
+        return {
+            "cause": alert.cause,
+            "kind": alert.kind,
+            "title": alert.title,
+            "text": alert.text,
+            "open": alert.is_open,
+            "occurrences": alert.occurrences,
+            "openedAt": alert.opened_at.isoformat(),
+            "lastSeenAt": alert.last_seen_at.isoformat(),
+            "recoveredAt": alert.recovered_at.isoformat() if alert.recovered_at else None,
+            "lastSentAt": self.last_sent_at.isoformat() if self.last_sent_at else None,
+            "swallowed": self.swallowed,
+            "attempts": self.attempts,
+            "lastError": self.last_error,
+        }
+
+
+def due(alert: Alert, delivery: Delivery, now: datetime) -> Said | None:
+    """What an address is to be told of a cause now, if anything.
+
+    A problem is told at once, and again no sooner than its quiet time after the last message that arrived.
+    That it is well again is told at once to whoever knows of the problem. A cause that came back and went
+    within the quiet time is told when that is over, as one message.
+    """
+    untold = alert.occurrences > delivery.told
+    quiet = delivery.last_sent_at is not None and now < delivery.last_sent_at + alert.quiet
+    if alert.is_open:
+        return Said.PROBLEM if untold and not quiet else None
+    if delivery.said is Said.PROBLEM or (untold and not quiet):
+        return Said.RECOVERED
+    return None
+
+
+def may_claim(alert: Alert, delivery: Delivery | None, now: datetime) -> bool:
+    if delivery is None:
+        # An address that is new has no business with what is over.
+        return alert.is_open and due(alert, Delivery(), now) is not None
+    if delivery.claimed_until is not None and now < delivery.claimed_until:
+        return False
+    return due(alert, delivery, now) is not None
+
+
+def make_claim(alert: Alert, address: str, delivery: Delivery, now: datetime) -> Claim:
+    says = due(alert, delivery, now)
+    assert says is not None  # noqa: S101 - the caller has looked
+    knew = delivery.said is Said.PROBLEM
+    untold = alert.occurrences - delivery.told
+    return Claim(
+        token=str(uuid.uuid4()),
+        address=address,
+        alert=alert,
+        says=says,
+        more=untold if knew else untold - 1,
+        since=delivery.last_sent_at if knew and delivery.last_sent_at else alert.opened_at,
+        knew=knew,
+    )
+
+
+def make_entry(alert: Alert, deliveries: Sequence[Delivery]) -> AlertEntry:
+    failed = [one for one in deliveries if one.last_error]
+    return AlertEntry(
+        alert=alert,
+        last_sent_at=max((one.last_sent_at for one in deliveries if one.last_sent_at), default=None),
+        swallowed=max((alert.occurrences - one.told for one in deliveries if one.said), default=0),
+        last_error=failed[0].last_error if failed else None,
+        attempts=max((one.attempts for one in failed), default=0),
+    )

@@ -1,0 +1,48 @@
+"""What the tests of the automation share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from xero_pipeline.resources import Deployment
+from xero_pipeline.settings import load_settings
+from xero_pipeline_tests.automation.scene import DEMO, Inbox, Scene
+from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.plain_xero import PlainXero
+from xero_pipeline_tests.servers import ScriptedServer
+
+
+@pytest.fixture
+def inbox() -> Iterator[Inbox]:
+    inbox = Inbox()
+    with inbox.server:
+        yield inbox
+
+
+@pytest.fixture
+def scene(database_url: str, tmp_path: Path, clock: FakeClock, inbox: Inbox) -> Iterator[Scene]:
+    """Connected, looked at once, and well."""
+    xero = PlainXero()
+    with ScriptedServer(xero) as at_xero, dg.DagsterInstance.ephemeral() as instance:
+        settings = load_settings(
+            XERO_MOCK_MODE="false",
+            XERO_CLIENT_ID="app",
+            XERO_CLIENT_SECRET="app-secret",
+            XERO_ENCRYPTION_KEY="5e" * 32,
+            XERO_API_URL=at_xero.url,
+            XERO_IDENTITY_URL=at_xero.url,
+            XERO_LOGIN_URL=at_xero.url,
+            DATABASE_URL=database_url,
+            DAGSTER_HOME=str(tmp_path),
+            ALERT_URLS=inbox.address,
+        )
+        with Deployment(settings, clock=clock) as deployment:
+            deployment.warehouse.migrate()
+            scene = Scene(deployment, instance, clock, inbox, xero, at_xero)
+            scene.connect(DEMO)
+            scene.look()
+            yield scene
