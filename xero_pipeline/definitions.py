@@ -16,6 +16,8 @@ from xero_pipeline.assets.financial import financial_weekly_asset
 from xero_pipeline.assets.partitions import weekly_partitions
 from xero_pipeline.assets.progress import Unwatched
 from xero_pipeline.assets.revenue import revenue_weekly_asset
+from xero_pipeline.automation.connection_health import connection_health_sensor
+from xero_pipeline.automation.failure_alert import run_failure_alert_sensor
 from xero_pipeline.automation.jobs import weekly_sync_job
 from xero_pipeline.automation.late_edits import late_edits_sensor
 from xero_pipeline.automation.missing_weeks import missing_weeks_sensor
@@ -34,7 +36,7 @@ def build_defs(
     """
     settings = settings or load_settings()
     partitions = weekly_partitions(settings.calendar)
-    job = weekly_sync_job(partitions)
+    job = weekly_sync_job()
     return dg.Definitions(
         assets=[
             financial_weekly_asset(settings, partitions),
@@ -43,7 +45,12 @@ def build_defs(
         ],
         jobs=[job],
         schedules=[daily_sync_schedule(settings, job)],
-        sensors=[missing_weeks_sensor(settings, job), late_edits_sensor(settings, job)],
+        sensors=[
+            missing_weeks_sensor(settings, job),
+            late_edits_sensor(settings, job),
+            connection_health_sensor(settings),
+            run_failure_alert_sensor(settings),
+        ],
         resources={**build_resources(settings), "progress": Unwatched(), **(resource_overrides or {})},
         # One process for a run: one session, one token, one slot counter; backfills from the UI, too.
         executor=dg.in_process_executor,
