@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from urllib.parse import parse_qsl, urlsplit
 
 from xero_pipeline.grants import Connection, Organisation, Tokens
@@ -40,6 +40,11 @@ _STATE_PROBLEMS = {
 # They only say who connected: nothing here needs them.
 _DISPENSABLE_SCOPES = {"openid", "profile", "email"}
 _OFFLINE = "offline_access"
+# The broad scope that each family of granular ones was split off from.
+_BROAD_SCOPES = {
+    "accounting.reports.": "accounting.reports",
+    "accounting.invoices": "accounting.transactions",
+}
 
 
 class Connector:
@@ -117,7 +122,7 @@ class Connector:
         granted = set(tokens.scope.split())
         # Without a list of scopes in the answer they are those that were asked for (RFC 6749, 5.1).
         asked = set(app.scopes.split()) - _DISPENSABLE_SCOPES - {_OFFLINE} if granted else set()
-        missing = sorted(asked - granted)
+        missing = sorted(scope for scope in asked if not is_granted(scope, granted))
         if not tokens.refresh_token and not app.custom_connection:
             missing.append(_OFFLINE)
         if missing:
@@ -186,6 +191,14 @@ class Connector:
                 raise
             log.info("%s was disconnected at Xero already", organisation.tenant_name)
         self._vault.forget(organisation.tenant_id)
+
+
+def is_granted(scope: str, granted: Collection[str]) -> bool:
+    """Whether a consent covers a scope: by its own name, by the one that may also write, or by the broad scope
+    of older apps that it was split off from (Xero's granular scopes, March 2026)."""
+    writing = scope.removesuffix(".read")
+    broad = next((old for part, old in _BROAD_SCOPES.items() if writing.startswith(part)), writing)
+    return bool({scope, writing, broad, f"{broad}.read"} & set(granted))
 
 
 def _refused_consent(answer: Mapping[str, str]) -> ConsentFailed:

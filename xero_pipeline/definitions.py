@@ -22,14 +22,20 @@ from xero_pipeline.automation.jobs import weekly_sync_job
 from xero_pipeline.automation.late_edits import late_edits_sensor
 from xero_pipeline.automation.missing_weeks import missing_weeks_sensor
 from xero_pipeline.automation.schedule import daily_sync_schedule
-from xero_pipeline.resources import build_resources
+from xero_pipeline.resources import Opening, build_resources, open_deployment
 from xero_pipeline.settings import Settings, load_settings
 
 
 def build_defs(
-    *, settings: Settings | None = None, resource_overrides: Mapping[str, Any] | None = None
+    *,
+    settings: Settings | None = None,
+    resource_overrides: Mapping[str, Any] | None = None,
+    opening: Opening = open_deployment,
 ) -> dg.Definitions:
     """Everything Dagster needs to know of this deployment.
+
+    Args:
+        opening: how a sensor opens the deployment.
 
     Raises:
         SettingsError: a setting is missing or malformed.
@@ -46,10 +52,10 @@ def build_defs(
         jobs=[job],
         schedules=[daily_sync_schedule(settings, job)],
         sensors=[
-            missing_weeks_sensor(settings, job),
-            late_edits_sensor(settings, job),
-            connection_health_sensor(settings),
-            run_failure_alert_sensor(settings),
+            missing_weeks_sensor(settings, job, opening=opening),
+            late_edits_sensor(settings, job, opening=opening),
+            connection_health_sensor(settings, opening=opening),
+            run_failure_alert_sensor(settings, opening=opening),
         ],
         resources={**build_resources(settings), "progress": Unwatched(), **(resource_overrides or {})},
         # One process for a run: one session, one token, one slot counter; backfills from the UI, too.

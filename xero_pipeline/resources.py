@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -142,6 +142,10 @@ def open_deployment(settings: Settings, *, on_wait: OnWait | None = None) -> Ite
     with Deployment(settings, on_wait=on_wait) as deployment:
         deployment.warehouse.require_current()
         yield deployment
+
+
+Opening = Callable[[Settings], AbstractContextManager[Deployment]]
+"""How a sensor opens the deployment: `open_deployment`, or a test's own with its own clock."""
 
 
 def _log_wait(seconds: float, reason: str) -> None:

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
 import dagster as dg
@@ -17,10 +16,10 @@ import dagster as dg
 from xero_pipeline.automation.alerts import Alerter, open_alerter
 from xero_pipeline.automation.dagster_health import HEALTH, DagsterWatch
 from xero_pipeline.automation.failure_words import listed, words_for
-from xero_pipeline.connecting import Connector
+from xero_pipeline.connecting import Connector, is_granted
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus, Organisation
-from xero_pipeline.resources import Deployment, open_deployment
+from xero_pipeline.resources import Deployment, Opening, open_deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, LockTimeout
 from xero_pipeline.xero.errors import ConnectionLost, PermissionMissing, ScopeMissing, XeroError
@@ -32,8 +31,6 @@ CHECK_AGAIN = timedelta(hours=1)
 WARN_DAYS = (14, 3)
 # They say who connected, or that a refresh token is wanted, which is there or is not.
 _NOT_MISSED = {"openid", "profile", "email", "offline_access"}
-
-Opening = Callable[[Settings], AbstractContextManager[Deployment]]
 
 
 class HealthCheck:
@@ -147,7 +144,7 @@ class HealthCheck:
         granted = set(organisations[0].scope.split())
         wanted = set(settings.scopes.split()) - _NOT_MISSED
         # A server that does not say what it granted is not taken to have granted nothing.
-        missing = sorted(wanted - granted) if granted else []
+        missing = sorted(one for one in wanted if not is_granted(one, granted)) if granted else []
         if not missing:
             if self._is_open(cause):
                 self._alerter.recovered(cause, f"The consent of {_names(organisations)} has every scope.")

@@ -20,7 +20,6 @@ import dagster as dg
 
 from xero_pipeline.automation.alerts import Alerter, open_alerter
 from xero_pipeline.automation.connection_health import (
-    Opening,
     tell_connections,
     tell_lost_connection,
 )
@@ -34,7 +33,7 @@ from xero_pipeline.automation.dagster_health import (
 from xero_pipeline.automation.failure_words import KINDS, Words, code_of, listed, name_weeks, words_for
 from xero_pipeline.automation.planning import weeks_of_run
 from xero_pipeline.grants import ConnectionStatus
-from xero_pipeline.resources import Deployment, open_deployment
+from xero_pipeline.resources import Deployment, Opening, open_deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.alert_rules import Alert
 from xero_pipeline.warehouse.sync_log import LogEntry, SyncStatus

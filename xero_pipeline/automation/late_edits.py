@@ -25,7 +25,7 @@ from xero_pipeline.automation.planning import (
 )
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
-from xero_pipeline.resources import Deployment, open_deployment
+from xero_pipeline.resources import Deployment, Opening, open_deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.cursors import read_cursor
 from xero_pipeline.warehouse.document_index import weeks_counting
@@ -138,7 +138,7 @@ class LateEdits:
         return RunPlan(span[0], span[1], tuple(sorted(tenants)), key)
 
 
-def late_edits_sensor(settings: Settings, job: Any) -> dg.SensorDefinition:
+def late_edits_sensor(settings: Settings, job: Any, *, opening: Opening = open_deployment) -> dg.SensorDefinition:
     """The sensor; stopped until somebody starts it."""
 
     @dg.sensor(
@@ -149,7 +149,7 @@ def late_edits_sensor(settings: Settings, job: Any) -> dg.SensorDefinition:
         description="Asks Xero what was edited since it last asked, and syncs the closed weeks concerned again.",
     )
     def late_edits(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with open_deployment(settings) as deployment:
+        with opening(settings) as deployment:
             plan = LateEdits(deployment).plan(weeks_under_way(context.instance))
         if not plan.runs:
             return dg.SensorResult(skip_reason=plan.why_none)

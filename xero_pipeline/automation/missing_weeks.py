@@ -23,13 +23,14 @@ from xero_pipeline.automation.planning import (
     weeks_under_way,
 )
 from xero_pipeline.grants import ConnectionStatus, Organisation
-from xero_pipeline.resources import Deployment, open_deployment
+from xero_pipeline.resources import Deployment, Opening, open_deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.weeks import Week
 
 # A tick asks for so many weeks of an organisation at most: half a year, a few minutes of Xero's time.
 WEEKS_A_TICK = 26
+
 
 class GapFinder:
     """Which weeks are missing, and how many of them may be fetched now."""
@@ -88,7 +89,7 @@ class GapFinder:
             yield RunPlan(first, last, () if alone else tuple(sorted(tenants)), key)
 
 
-def missing_weeks_sensor(settings: Settings, job: Any) -> dg.SensorDefinition:
+def missing_weeks_sensor(settings: Settings, job: Any, *, opening: Opening = open_deployment) -> dg.SensorDefinition:
     """The sensor; stopped until somebody starts it."""
 
     @dg.sensor(
@@ -100,7 +101,7 @@ def missing_weeks_sensor(settings: Settings, job: Any) -> dg.SensorDefinition:
         "today's calls go.",
     )
     def missing_weeks(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        with open_deployment(settings) as deployment:
+        with opening(settings) as deployment:
             plan = GapFinder(deployment).plan(weeks_under_way(context.instance))
         if not plan.runs:
             return dg.SensorResult(skip_reason=plan.why_none)
