@@ -8,12 +8,18 @@ from sqlalchemy import Connection
 from xero_pipeline.assets.progress import Progress
 from xero_pipeline.assets.walk import Shaped, Walk, WeeklySync
 from xero_pipeline.settings import Settings
-from xero_pipeline.warehouse.document_index import replace_documents
+from xero_pipeline.warehouse.document_index import KeptDocument, replace_documents
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.warehouse.weekly import Landing, Stamp, replace_revenue
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.client import OrganisationClient, Xero
-from xero_pipeline.xero.documents import document_key, is_counted, read_revenue, updated_at
+from xero_pipeline.xero.client import Json, OrganisationClient, Xero
+from xero_pipeline.xero.document_state import document_state
+from xero_pipeline.xero.documents import is_counted, read_revenue
+
+
+def _kept(document: Json) -> KeptDocument:
+    state = document_state(document)
+    return KeptDocument(state.key, state.week, state.figures, state.payments, state.edited_at)
 
 
 def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -29,7 +35,7 @@ def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefi
             revenue_tracking=settings.revenue_tracking,
             region_tracking=settings.region_tracking,
         )
-        counted = {document_key(one): updated_at(one) for one in [*invoices, *credit_notes] if is_counted(one)}
+        counted = [_kept(one) for one in [*invoices, *credit_notes] if is_counted(one)]
 
         def write(connection: Connection, stamp: Stamp) -> Landing:
             replace_documents(connection, stamp.tenant_id, week, counted)

@@ -2,14 +2,15 @@
 
 Xero is asked once what changed since the cursor (`If-Modified-Since`). A document concerns the week that it
 is in and every week in whose figures it was counted before: one that moved touches two, a voided one its
-old one. The weeks found are kept in the database, in one step with the cursor, until each has been read
-again whole; so nothing is lost when a run fails, and nothing is asked for twice.
+old one, and a payment the week that it is dated in. The weeks found are kept in the database, in one step
+with the cursor, until each has been read again whole; so nothing is lost when a run fails, and nothing is
+asked for twice.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -28,13 +29,13 @@ from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment, Opening, open_deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.cursors import read_cursor
-from xero_pipeline.warehouse.document_index import weeks_counting
+from xero_pipeline.warehouse.document_index import KeptDocument, counted_documents, last_seen_documents
 from xero_pipeline.warehouse.stale_weeks import StaleWeeks, landings
 from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.client import Json, OrganisationClient
-from xero_pipeline.xero.documents import document_date, document_key, reaches_reports, updated_at
-from xero_pipeline.xero.errors import PayloadNotUnderstood, RateLimited
+from xero_pipeline.xero.client import OrganisationClient
+from xero_pipeline.xero.document_state import DocumentState, document_state
+from xero_pipeline.xero.errors import RateLimited
 
 CURSOR = "late_edits"
 # `If-Modified-Since` is to the second, and Xero's clock is not ours.
@@ -98,28 +99,24 @@ class LateEdits:
             *organisation.changed_invoices(since - OVERLAP),
             *organisation.changed_credit_notes(since - OVERLAP),
         ]
-        stale = self._stale(tenant_id, documents, read_at)
-        self._kept.found(tenant_id, stale, cursor=CURSOR, asked_at=asked_at)
+        states = [document_state(document) for document in documents]
+        stale = self._stale(tenant_id, states, read_at)
+        seen = [KeptDocument(one.key, one.week, one.figures, one.payments, one.edited_at) for one in states]
+        self._kept.found(tenant_id, stale, seen=seen, cursor=CURSOR, asked_at=asked_at)
         return f"{len(documents)} documents changed, {len(stale)} weeks have to be read again."
 
     def _stale(
-        self, tenant_id: str, documents: Sequence[Json], read_at: Mapping[Week, datetime]
+        self, tenant_id: str, states: Sequence[DocumentState], read_at: Mapping[Week, datetime]
     ) -> dict[Week, datetime]:
         """Each stale week, and after which moment it has to be read."""
-        counting = weeks_counting(self._engine, tenant_id, map(document_key, documents))
+        keys = [state.key for state in states]
+        counted = counted_documents(self._engine, tenant_id, keys)
+        last_seen = last_seen_documents(self._engine, tenant_id, keys)
         stale: dict[Week, datetime] = {}
-        for document in documents:
-            edited = updated_at(document)
-            if edited is None:
-                raise PayloadNotUnderstood("A document of Xero's list of changes does not say when it was changed.")
-            # Where it was: each week whose figures hold an older state of it, whenever they were read.
-            for week, as_of in counting.get(document_key(document), []):
-                if as_of and as_of < edited and week in read_at:
-                    stale[week] = max(edited + SKEW, read_at[week], stale.get(week, edited))
-            # Where it is: unless all of that week has been read since the edit.
-            week = Week.containing(document_date(document))
-            if reaches_reports(document) and week in read_at and read_at[week] <= edited + SKEW:
-                stale[week] = max(edited + SKEW, stale.get(week, edited))
+        for state in states:
+            for week, read_after in _touched(state, counted.get(state.key, []), last_seen.get(state.key), read_at):
+                if week in read_at:
+                    stale[week] = max(read_after, stale.get(week, read_after))
         return stale
 
     def _due(self, tenant_id: str, under_way: set[Week]) -> dict[tuple[Week, Week], datetime]:
@@ -136,6 +133,33 @@ class LateEdits:
         who, when = ",".join(sorted(tenants)), max(tenants.values()).isoformat()
         key = f"late_edits:{span[0]}:{span[1]}:{who}:{when}:{max(tries, default=0)}"
         return RunPlan(span[0], span[1], tuple(sorted(tenants)), key)
+
+
+def _touched(
+    state: DocumentState,
+    counted: Sequence[KeptDocument],
+    seen: KeptDocument | None,
+    read_at: Mapping[Week, datetime],
+) -> Iterator[tuple[Week, datetime]]:
+    """The weeks whose figures an edit moves, each with the moment after which it has to be read."""
+    since_edit = state.edited_at + SKEW
+    for held in counted:
+        if held.figures != state.figures:
+            # Where it was: that week's figures hold an older state, whenever they were read.
+            yield held.week, max(since_edit, read_at.get(held.week, since_edit))
+        elif held.edited_at == state.edited_at and read_at.get(held.week, since_edit) <= since_edit:
+            # Counted as it is now, but another report of that week may have been read just before the edit.
+            yield held.week, since_edit
+    known = seen is not None and seen.figures == state.figures
+    if not state.is_draft and not known and all(held.figures != state.figures for held in counted):
+        # Where it is, and (a bill, that no week's revenue knows) where it was last seen.
+        for week in {state.week, *([seen.week] if seen else [])}:
+            if read_at.get(week, since_edit) <= since_edit:
+                yield week, since_edit
+    before = seen or next(iter(counted), None)
+    for week in state.paid_weeks_that_differ(before.payments if before else {}):
+        if read_at.get(week, since_edit) <= since_edit:
+            yield week, since_edit
 
 
 def late_edits_sensor(settings: Settings, job: Any, *, opening: Opening = open_deployment) -> dg.SensorDefinition:

@@ -6,12 +6,13 @@ failed run can lose one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from sqlalchemy import Column, Date, Engine, Table, Text, delete, func, insert, select
 
 from xero_pipeline.warehouse.cursors import write_cursor
+from xero_pipeline.warehouse.document_index import KeptDocument, remember_seen
 from xero_pipeline.warehouse.metadata import metadata
 from xero_pipeline.warehouse.schema import xero_sync_logs as logs
 from xero_pipeline.warehouse.sync_log import LANDED, SyncType
@@ -32,11 +33,20 @@ class StaleWeeks:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def found(self, tenant_id: str, weeks: Mapping[Week, datetime], *, cursor: str, asked_at: datetime) -> None:
+    def found(
+        self,
+        tenant_id: str,
+        weeks: Mapping[Week, datetime],
+        *,
+        seen: Iterable[KeptDocument],
+        cursor: str,
+        asked_at: datetime,
+    ) -> None:
         """Keep what a look found, and move its cursor, in one transaction.
 
         Args:
             weeks: each stale week, and after which moment it has to be read.
+            seen: the documents that the look has seen.
         """
         kept = stale_weeks.c.tenant_id == tenant_id
         with self._engine.begin() as connection:
@@ -45,6 +55,7 @@ class StaleWeeks:
                 connection.execute(
                     insert(stale_weeks).values(tenant_id=tenant_id, week_ending=week.ending, read_after=read_after)
                 )
+            remember_seen(connection, tenant_id, seen)
             write_cursor(connection, tenant_id, cursor, asked_at)
 
     def open(self, tenant_id: str) -> dict[Week, datetime]:
@@ -56,9 +67,7 @@ class StaleWeeks:
             done = [week.ending for week, after in kept.items() if week in read_at and read_at[week] > after]
             if done:
                 connection.execute(
-                    delete(stale_weeks).where(
-                        stale_weeks.c.tenant_id == tenant_id, stale_weeks.c.week_ending.in_(done)
-                    )
+                    delete(stale_weeks).where(stale_weeks.c.tenant_id == tenant_id, stale_weeks.c.week_ending.in_(done))
                 )
         return {week: after for week, after in kept.items() if week.ending not in done}
 

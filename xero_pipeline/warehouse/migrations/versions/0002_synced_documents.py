@@ -1,5 +1,7 @@
 """Which document was counted in which week, and which weeks have to be read again."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -9,14 +11,27 @@ branch_labels = None
 depends_on = None
 
 
-def upgrade() -> None:
-    op.create_table(
-        "synced_documents",
+def _document() -> list[sa.Column[Any]]:
+    return [
         sa.Column("tenant_id", sa.Text(), nullable=False),
         sa.Column("document_id", sa.Text(), nullable=False),
         sa.Column("week_ending", sa.Date(), nullable=False),
-        sa.Column("document_updated_at", sa.DateTime(timezone=True)),
+        sa.Column("figures", sa.Text(), nullable=False),
+        sa.Column("payments", sa.JSON(), nullable=False),
+        sa.Column("edited_at", sa.DateTime(timezone=True), nullable=False),
+    ]
+
+
+def upgrade() -> None:
+    op.create_table(
+        "synced_documents",
+        *_document(),
         sa.PrimaryKeyConstraint("tenant_id", "document_id", "week_ending", name="pk_synced_documents"),
+    )
+    op.create_table(
+        "seen_documents",
+        *_document(),
+        sa.PrimaryKeyConstraint("tenant_id", "document_id", name="pk_seen_documents"),
     )
     op.create_table(
         "stale_weeks",
@@ -29,4 +44,5 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     op.drop_table("stale_weeks")
+    op.drop_table("seen_documents")
     op.drop_table("synced_documents")
