@@ -1,0 +1,85 @@
+"""A real Dagster: its webserver and our code location, in a folder of its own, launching runs at once.
+
+No daemon: runs do not queue, and no schedule or sensor ticks.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import httpx
+
+import xero_pipeline
+
+ROOT = Path(xero_pipeline.__file__).parent.parent
+_STARTS_WITHIN = 60.0
+
+_DAGSTER_YAML = """\
+telemetry: {enabled: false}
+run_coordinator: {module: dagster.core.run_coordinator, class: DefaultRunCoordinator}
+"""
+
+
+def tool(name: str) -> str:
+    return str(Path(sys.executable).parent / name)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+    return port
+
+
+@contextmanager
+def running_dagster(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """Dagster's webserver until left; gives its address.
+
+    Args:
+        home: its `DAGSTER_HOME`.
+        environment: the deployment's settings, for the code location.
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "dagster.yaml").write_text(_DAGSTER_YAML)
+    port = free_port()
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XERO_", "DAGSTER_"))}
+    command = [tool("dagster-webserver"), "-w", str(ROOT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
+    with (home / "webserver.log").open("wb") as said:
+        process = subprocess.Popen(
+            command,
+            cwd=home,
+            env={**kept, **environment, "DAGSTER_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_for(url, process, home / "webserver.log")
+        yield url
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(20)
+        # Its code server, should it have left one behind.
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + _STARTS_WITHIN
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            if httpx.get(f"{url}/server_info", timeout=1).status_code == 200:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.2)
+    raise RuntimeError(f"Dagster did not start:\n{log.read_text()[-2000:]}")

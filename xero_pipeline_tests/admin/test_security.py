@@ -1,0 +1,439 @@
+"""Who comes through the door, and what every answer carries."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from starlette.requests import Request
+
+from xero_pipeline.admin.security import (
+    Door,
+    OpenToTheNetwork,
+    is_loopback,
+    own_path,
+    require_token_off_loopback,
+)
+from xero_pipeline.admin.sign_in import FREE_GUESSES, FREE_GUESSES_OF_ALL, Brake, TooManyGuesses
+from xero_pipeline_tests.admin.deployed import API, KEY, Page, deployed, real_app
+from xero_pipeline_tests.conftest import FakeClock
+
+TOKEN = "the-admin-token-7c1f"
+HTML = {"Accept": "text/html,application/xhtml+xml"}
+
+
+@pytest.fixture
+def closed(tmp_path: Path, migrated: Path) -> Iterator[Page]:
+    """The page with ADMIN_TOKEN set."""
+    with deployed(tmp_path, template=migrated, ADMIN_TOKEN=TOKEN) as page:
+        yield page
+
+
+def code(answer: httpx.Response) -> str:
+    said: str = answer.json()["error"]["code"]
+    return said
+
+
+# ---- where it listens -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["0.0.0.0", "::", "", "192.168.1.5", "example.com", "fe80::1", "localhost.evil.com"],  # noqa: S104
+)
+def test_it_refuses_to_listen_beyond_loopback_without_a_token(tmp_path: Path, host: str) -> None:
+    with pytest.raises(OpenToTheNetwork, match="ADMIN_TOKEN"):
+        require_token_off_loopback(real_app(tmp_path), host)
+    require_token_off_loopback(real_app(tmp_path, ADMIN_TOKEN=TOKEN), host)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LocalHost", "::1", "[::1]", "127.8.8.8"])
+def test_loopback_needs_no_token(tmp_path: Path, host: str) -> None:
+    assert is_loopback(host)
+    require_token_off_loopback(real_app(tmp_path), host)
+
+
+# ---- the Host header --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:3001", "127.0.0.1.evil.example", "10.0.0.1", "[::2]", "["]
+)
+def test_a_name_that_somebody_else_pointed_here_is_refused(page: Page, host: str) -> None:
+    for path in ("/", f"{API}/status", "/healthz", "/openapi.json", "/static/app.css"):
+        answer = page.get(path, headers={"Host": host})
+        assert (answer.status_code, code(answer)) == (403, "host_refused")
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1:9", "[::1]:3001", "LOCALHOST"])
+def test_this_machines_own_names_are_fine(page: Page, host: str) -> None:
+    assert page.api("/status", headers={"Host": host}).status_code == 200
+
+
+def test_the_name_of_server_url_is_fine(tmp_path: Path, migrated: Path) -> None:
+    with deployed(tmp_path, template=migrated, SERVER_URL="https://xero.example.com") as page:
+        assert page.api("/status", headers={"Host": "xero.example.com"}).status_code == 200
+        assert page.api("/status", headers={"Host": "other.example.com"}).status_code == 403
+
+
+def test_a_connection_from_the_network_is_refused_whatever_host_it_claims(tmp_path: Path, migrated: Path) -> None:
+    """The app under a server that somebody bound to every address by hand."""
+    door = Door(real_app(tmp_path), FakeClock(), None)
+
+    def arriving(local: str) -> Request:
+        return Request(
+            {
+                "type": "http",
+                "method": "GET",
+                "path": "/",
+                "query_string": b"",
+                "headers": [(b"host", b"localhost")],
+                "server": (local, 3001),
+                "client": ("192.168.1.9", 5000),
+            }
+        )
+
+    assert door.refusal(arriving("127.0.0.1")) is None
+    refused = door.refusal(arriving("192.168.1.5"))
+    assert refused is not None
+    assert refused.status_code == 403
+
+
+# ---- where a request comes from ---------------------------------------------------------------------------
+
+CHANGING = ["/disconnect", "/sync", "/scheduler/start", "/scheduler/stop"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Origin": "http://localhost:1"},
+        {"Origin": "http://localhost.evil.example"},
+        {"Origin": "http://[bad"},
+        {"Origin": ""},
+        {"Sec-Fetch-Site": "cross-site"},
+        {"Sec-Fetch-Site": "same-site"},
+        {"Referer": "https://evil.example/page"},
+        {"Referer": "about:blank"},
+    ],
+)
+def test_another_site_changes_nothing(page: Page, headers: dict[str, str]) -> None:
+    page.connect(("t-1", "Alpha"))
+    for path in CHANGING:
+        answer = page.post(API + path, headers=headers)
+        assert (answer.status_code, code(answer)) == (403, "origin_refused")
+    assert page.dagster.launched == []
+    assert page.dagster.running is False
+    assert len(page.deployment.warehouse.tokens.organisations()) == 1
+    assert page.api("/status", headers=headers).status_code == 200, "reading changes nothing"
+
+
+def test_our_own_pages_and_programs_may(page: Page) -> None:
+    for headers in (
+        {},
+        {"Origin": page.url},
+        {
+            "Origin": page.url.replace("localhost", "127.0.0.1"),
+            "Host": page.url.split("//")[1].replace("localhost", "127.0.0.1"),
+        },
+        {"Sec-Fetch-Site": "same-origin"},
+        {"Sec-Fetch-Site": "none"},
+        {"Referer": f"{page.url}/"},
+        {"Origin": page.url, "Sec-Fetch-Site": "cross-site"},
+    ):
+        assert page.post(f"{API}/scheduler/start", headers=headers).status_code == 200, headers
+
+
+def test_behind_a_proxy_the_origin_is_server_urls(tmp_path: Path, migrated: Path) -> None:
+    with deployed(tmp_path, template=migrated, SERVER_URL="https://xero.example.com", ADMIN_TOKEN=TOKEN) as page:
+        answer = page.post("/login", data={"token": TOKEN}, headers={"Origin": "https://evil.example"})
+        assert code(answer) == "origin_refused"
+        answer = page.post("/login", data={"token": TOKEN}, headers={"Origin": "http://xero.example.com"})
+        assert code(answer) == "origin_refused", "the same name without its encryption is another origin"
+        answer = page.post("/login", data={"token": TOKEN}, headers={"Origin": "https://xero.example.com"})
+        session = answer.headers["set-cookie"].split(";")[0]
+        ours = {"Origin": "https://xero.example.com", "Cookie": session}
+        assert page.post(f"{API}/scheduler/start", headers=ours).status_code == 200
+
+
+def test_nothing_that_changes_is_reached_by_get(page: Page) -> None:
+    for path in CHANGING:
+        answer = page.api(path)
+        assert (answer.status_code, code(answer)) == (405, "method_not_allowed")
+        assert answer.headers["allow"] == "POST"
+
+
+# ---- signing in -------------------------------------------------------------------------------------------
+
+
+def test_without_a_session_a_person_is_sent_to_the_sign_in_and_a_program_is_told(closed: Page) -> None:
+    answer = closed.get("/", headers=HTML)
+    assert (answer.status_code, answer.headers["location"]) == (302, "/login")
+    answer = closed.api("/connect", headers=HTML)
+    assert answer.headers["location"] == "/login?next=%2Fapi%2Fv1%2Fxero%2Fconnect"
+    for path in ("/", f"{API}/status", f"{API}/nothing", "/openapi.json", "/mock-xero/identity/connect/authorize"):
+        answer = closed.get(path)
+        assert (answer.status_code, code(answer)) == (401, "sign_in_needed")
+        assert answer.headers["www-authenticate"] == "Bearer"
+    assert closed.post(f"{API}/sync", headers=HTML).status_code == 401
+
+
+def test_the_open_addresses_stay_open(closed: Page) -> None:
+    assert closed.get("/healthz").status_code == 200
+    assert closed.get("/login").status_code == 200
+    assert closed.get("/static/app.css").status_code == 200
+    assert closed.api("/callback").headers["location"] == "/?xero=error&reason=state_missing"
+
+
+def test_the_token_opens_a_session(closed: Page) -> None:
+    answer = closed.post("/login", data={"token": TOKEN, "next": "/?xero=connected"}, headers={"Origin": closed.url})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/?xero=connected")
+    said = answer.headers["set-cookie"]
+    assert "HttpOnly" in said
+    assert "SameSite=lax" in said
+    assert "Max-Age=43200" in said
+    assert TOKEN not in said
+    shown = closed.get("/", headers=HTML)
+    assert shown.status_code == 200
+    assert "/logout" in shown.text
+    assert closed.post(f"{API}/scheduler/start", headers={"Origin": closed.url}).status_code == 200
+    assert closed.post(f"{API}/scheduler/start", headers={"Origin": "https://evil.example"}).status_code == 403
+    assert closed.get("/login").headers["location"] == "/"
+
+
+def test_on_https_the_cookies_are_bound_to_the_host_and_secure(tmp_path: Path, migrated: Path) -> None:
+    settings = {"SERVER_URL": "https://xero.example.com", "ADMIN_TOKEN": TOKEN}
+    with deployed(tmp_path, template=migrated, **settings) as page:
+        answer = page.post("/login", data={"token": TOKEN}, headers={"Origin": "https://xero.example.com"})
+        said = answer.headers["set-cookie"]
+        assert said.startswith("__Host-xero_pipeline_session=")
+        assert "Secure" in said
+        assert "Path=/" in said
+        assert "Domain" not in said
+
+
+def test_a_wrong_token_is_told_so(closed: Page) -> None:
+    answer = closed.post("/login", data={"token": "guess"})
+    assert answer.status_code == 401
+    assert "wrong" in answer.text
+    assert "guess" not in answer.text
+    assert "set-cookie" not in answer.headers
+    assert closed.post("/login").status_code == 401
+    assert closed.post("/login", content=b"\xff\x00token=%ff").status_code == 401
+
+
+def test_a_session_ends_after_twelve_hours(closed: Page) -> None:
+    closed.post("/login", data={"token": TOKEN})
+    closed.clock.advance(hours=11, minutes=59)
+    assert closed.api("/status").status_code == 200
+    closed.clock.advance(minutes=2)
+    assert closed.api("/status").status_code == 401
+
+
+def test_signing_out_ends_the_session_also_for_who_copied_it(closed: Page) -> None:
+    closed.post("/login", data={"token": TOKEN})
+    copied = closed.client.cookies["xero_pipeline_session"]
+    answer = closed.post("/logout")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/login")
+    assert "xero_pipeline_session" not in closed.client.cookies
+    with closed.browser(Cookie=f"xero_pipeline_session={copied}") as thief:
+        assert thief.get(f"{API}/status").status_code == 401
+
+
+@pytest.mark.parametrize("other", [{"ADMIN_TOKEN": "another-token"}, {"XERO_ENCRYPTION_KEY": "6e" * 32}])
+def test_a_session_belongs_to_the_token_and_the_key(tmp_path: Path, migrated: Path, other: dict[str, str]) -> None:
+    given = {"ADMIN_TOKEN": TOKEN, "XERO_ENCRYPTION_KEY": KEY}
+    with deployed(tmp_path / "a", template=migrated, **given) as page:
+        page.post("/login", data={"token": TOKEN})
+        session = page.client.cookies["xero_pipeline_session"]
+        tampered = session[:-2] + ("aa" if session[-2:] != "aa" else "bb")
+    with deployed(tmp_path / "b", template=migrated, **given) as same:
+        assert same.api("/status", headers={"Cookie": f"xero_pipeline_session={session}"}).status_code == 200
+        assert same.api("/status", headers={"Cookie": f"xero_pipeline_session={tampered}"}).status_code == 401
+    with deployed(tmp_path / "c", template=migrated, **given | other) as changed:
+        assert changed.api("/status", headers={"Cookie": f"xero_pipeline_session={session}"}).status_code == 401
+
+
+def test_a_bearer_token_comes_through_and_needs_no_origin(closed: Page) -> None:
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    assert closed.api("/status", headers=bearer).status_code == 200
+    assert closed.post(f"{API}/scheduler/start", headers=bearer | {"Origin": "https://evil.example"}).status_code == 200
+    wrong = closed.api("/status", headers={"Authorization": "Bearer guess"})
+    assert (wrong.status_code, code(wrong)) == (401, "wrong_token")
+    assert closed.api("/status", headers={"Authorization": "Basic " + TOKEN}).status_code == 401
+
+
+def test_a_bearer_token_of_an_open_page_excuses_nothing(page: Page) -> None:
+    headers = {"Authorization": "Bearer whatever", "Origin": "https://evil.example"}
+    assert page.post(f"{API}/scheduler/start", headers=headers).status_code == 403
+
+
+def test_where_nobody_has_to_sign_in_the_sign_in_leads_on(page: Page) -> None:
+    assert page.get("/login").headers["location"] == "/"
+    assert page.post("/login", data={"token": "x"}).headers["location"] == "/"
+    assert "/logout" not in page.get("/").text
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        "https://evil.example",
+        "//evil.example",
+        "/\\evil.example",
+        "\\\\evil.example",
+        "javascript:alert(1)",
+        "/a\nb",
+        "",
+        "evil",
+    ],
+)
+def test_the_sign_in_leads_to_no_other_site(closed: Page, wanted: str) -> None:
+    assert closed.post("/login", data={"token": TOKEN, "next": wanted}).headers["location"] == "/"
+
+
+@given(st.text())
+def test_wherever_the_sign_in_leads_it_is_a_path_of_this_page(wanted: str) -> None:
+    led = own_path(wanted)
+    assert led.startswith("/")
+    assert not led.startswith(("//", "/\\"))
+    assert "\n" not in led
+    assert "\r" not in led
+
+
+# ---- the brake on guessing --------------------------------------------------------------------------------
+
+
+def test_guessing_is_slowed_down_more_and_more(closed: Page) -> None:
+    for _ in range(FREE_GUESSES):
+        assert closed.post("/login", data={"token": "guess"}).status_code == 401
+    waits = []
+    for _ in range(6):
+        answer = closed.post("/login", data={"token": "guess"})
+        assert answer.status_code == 429
+        waits.append(int(answer.headers["retry-after"]))
+        closed.clock.advance(seconds=waits[-1])
+        closed.post("/login", data={"token": "guess"})
+    assert waits == [1, 2, 4, 8, 16, 32]
+
+
+def test_while_the_brake_is_on_the_right_token_does_not_tell(closed: Page) -> None:
+    bearer = {"Authorization": f"Bearer {TOKEN}"}
+    for _ in range(FREE_GUESSES):
+        closed.api("/status", headers={"Authorization": "Bearer guess"})
+    refused = closed.api("/status", headers=bearer)
+    assert (refused.status_code, code(refused)) == (429, "too_many_guesses")
+    assert int(refused.headers["retry-after"]) == 1
+    closed.clock.advance(seconds=1)
+    assert closed.api("/status", headers=bearer).status_code == 200
+
+
+def test_whoever_is_signed_in_does_not_feel_the_brake(closed: Page) -> None:
+    closed.post("/login", data={"token": TOKEN})
+    for _ in range(FREE_GUESSES + 3):
+        closed.api("/status", headers={"Authorization": "Bearer guess"})
+    assert closed.api("/status").status_code == 200
+
+
+def test_many_clients_together_are_slowed_down_too() -> None:
+    brake = Brake(FakeClock())
+    for number in range(FREE_GUESSES_OF_ALL):
+        assert brake.attempt(f"client-{number}", right=False) is False
+    with pytest.raises(TooManyGuesses):
+        brake.attempt("somebody-new", right=False)
+
+
+def test_the_longest_wait_has_an_end_and_an_hour_forgives() -> None:
+    clock = FakeClock()
+    brake = Brake(clock)
+    longest = 0
+    for _ in range(40):
+        try:
+            brake.attempt("client", right=False)
+        except TooManyGuesses as error:
+            longest = max(longest, error.retry_after)
+            clock.advance(seconds=error.retry_after)
+    assert longest == 15 * 60
+    clock.advance(hours=2)
+    for _ in range(FREE_GUESSES):
+        assert brake.attempt("client", right=False) is False
+
+
+def test_a_right_token_forgives_its_client() -> None:
+    brake = Brake(FakeClock())
+    for _ in range(10):
+        for _ in range(FREE_GUESSES - 1):
+            brake.attempt("client", right=False)
+        assert brake.attempt("client", right=True) is True
+
+
+# ---- what every answer carries ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/login", f"{API}/status", f"{API}/nothing", "/static/app.js", "/healthz", "/nothing"]
+)
+def test_every_answer_carries_the_security_headers(page: Page, path: str) -> None:
+    headers = page.get(path).headers
+    policy = headers["content-security-policy"]
+    assert "default-src 'self'" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "unsafe" not in policy
+    assert headers["x-content-type-options"] == "nosniff"
+    assert headers["referrer-policy"] == "same-origin"
+    assert headers["cache-control"] == ("no-cache" if path.startswith("/static") else "no-store")
+    assert "server" not in headers or "python" not in headers["server"].lower()
+
+
+def test_the_page_has_no_inline_script_and_no_inline_style(page: Page) -> None:
+    page.connect(("t-1", "<script>alert(1)</script>"))
+    for path in ("/", "/?xero=connected"):
+        text = page.get(path).text
+        assert not re.search(r"<script(?![^>]*\bsrc=)", text)
+        assert not re.search(r"\sstyle=|\son[a-z]+=|<style", text)
+        assert not re.search(r"""(src|href)=["'](https?:)?//(?!localhost)""", text), "nothing from elsewhere"
+
+
+def test_an_unexpected_error_shows_no_trace(page: Page, caplog: pytest.LogCaptureFixture) -> None:
+    secret = "-".join(("secret", "of", "somebody"))
+
+    def broken() -> bool:
+        raise RuntimeError(secret)
+
+    page.dagster.start_scheduler = broken
+    answer = page.post(f"{API}/scheduler/start")
+    assert (answer.status_code, code(answer)) == (500, "unexpected")
+    assert "Traceback" not in answer.text
+    assert secret not in answer.text
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "RuntimeError" in caplog.text
+    assert "start_scheduler" in caplog.text
+    assert secret not in caplog.text
+
+
+def test_a_web_socket_is_turned_away(page: Page) -> None:
+    host = page.url.removeprefix("http://localhost:")
+    with socket.create_connection(("127.0.0.1", int(host)), timeout=5) as line:
+        line.sendall(
+            b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+        )
+        assert b" 101 " not in line.recv(200)
+
+
+def test_a_body_beyond_all_measure_is_refused(page: Page) -> None:
+    for path in (f"{API}/sync", f"{API}/disconnect"):
+        answer = page.post(path, content=b" " * 100_000)
+        assert (answer.status_code, code(answer)) == (413, "too_long")
+
+
+def test_the_settings_of_the_sign_in_at_xero_stay_here(page: Page) -> None:
+    for path in ("/", "/openapi.json", f"{API}/status", f"{API}/connect"):
+        assert "client-secret-of-the-app" not in page.get(path).text
