@@ -7,7 +7,7 @@ no documented header, so the arithmetic of the rows has to bear it out.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -20,14 +20,15 @@ from xero_pipeline.xero.errors import PayloadNotUnderstood
 from xero_pipeline.xero.reports import Difference, Row, read_amount, read_report
 
 NAME = "Bank Summary"
-HEADERS = {
+AMOUNTS = ("opening_balance", "cash_received", "cash_spent", "currency_gain", "closing_balance")
+_HEADERS = {
+    "bankaccounts": "bank_account_name",
+    "bankaccount": "bank_account_name",
     "openingbalance": "opening_balance",
     "cashreceived": "cash_received",
     "cashspent": "cash_spent",
     "closingbalance": "closing_balance",
 }
-AMOUNTS = ("opening_balance", "cash_received", "cash_spent", "currency_gain", "closing_balance")
-_NAMES = {"bankaccounts", "bankaccount", "account", "accounts", ""}
 _SPEAKS_OF_GAIN = re.compile(r"currenc|exchange|fx|gain|revaluation", re.IGNORECASE)
 
 
@@ -47,57 +48,68 @@ def read_bank_summary(payload: Mapping[str, Any], *, week: Week) -> BankSummary:
         PayloadNotUnderstood: a column is missing or unknown, an account has no id or is there twice.
         WrongPeriod: the report is for other dates.
     """
-    rows = read_report(payload, NAME, week)
-    details = [row for row in rows if row.kind == "row" and row.cells]
-    totals = [row for row in rows if row.kind == "summaryrow" and len(row.cells) > 1]
-    headers = [row for row in rows if row.kind == "header"]
-    if not details:
+    rows = [row for row in read_report(payload, NAME, week) if not row.is_blank]
+    details = [row for row in rows if row.kind == "row"]
+    totals = [row for row in rows if row.kind == "summaryrow"]
+    if not details and not totals:
         return BankSummary(_frame([]))
-    if not headers:
-        raise PayloadNotUnderstood(f"The {NAME} report has no header, so its columns cannot be told apart.")
-    columns, extra = _columns(headers[0])
-    accounts = [_account(row, columns, extra) for row in details]
-    if extra is not None and not _SPEAKS_OF_GAIN.search(str(headers[0].cells[extra].value)):
-        if any(_closing(account) != account["closing_balance"] for account in accounts):
-            raise PayloadNotUnderstood(f"The {NAME} report has a column that is not known.")
-    ids = [account["bank_account_id"] for account in accounts]
+    columns, extra = _columns(rows)
+    accounts = [_account(row, columns) for row in details]
+    if extra is not None and any(_closing(account) != account["closing_balance"] for account in accounts):
+        raise PayloadNotUnderstood(f"The {NAME} report has a column {extra[:60]!r} that is not known.")
+    ids = [account["bank_account_id"].lower() for account in accounts]
     if len(set(ids)) != len(ids):
         raise PayloadNotUnderstood(f"The {NAME} report has an account twice.")
-    return BankSummary(_frame(accounts), _check(accounts, totals, columns, extra))
+    differences = [*_check_accounts(accounts), *_check_totals(rows, accounts, totals, columns)]
+    return BankSummary(_frame(accounts), differences)
 
 
-def _columns(header: Row) -> tuple[dict[str, int], int | None]:
-    """Where each amount stands, and the one further column."""
+def _columns(rows: Sequence[Row]) -> tuple[dict[str, int], str | None]:
+    """Where each column stands; and the header of a further one that does not say that it is a currency gain."""
+    headers = [tuple(str(cell.value or "").strip() for cell in row.cells) for row in rows if row.kind == "header"]
+    if len({tuple(map(_word, header)) for header in headers}) != 1:
+        raise PayloadNotUnderstood(f"The {NAME} report has no header, or several, so its columns cannot be told apart.")
     columns: dict[str, int] = {}
-    extra: list[int] = []
-    for place, cell in enumerate(header.cells):
-        word = re.sub(r"[^a-z]", "", str(cell.value or "").lower())
-        if word in HEADERS:
-            if HEADERS[word] in columns:
-                raise PayloadNotUnderstood(f"The {NAME} report has the column {cell.value!r} twice.")
-            columns[HEADERS[word]] = place
-        elif word not in _NAMES:
-            extra.append(place)
-    missing = [name.replace("_", " ") for name in HEADERS.values() if name not in columns]
+    for place, text in enumerate(headers[0]):
+        name = _HEADERS.get(_word(text))
+        if name in columns:
+            raise PayloadNotUnderstood(f"The {NAME} report has the column {text[:60]!r} twice.")
+        if name is not None:
+            columns[name] = place
+    missing = [name for name in dict.fromkeys(_HEADERS.values()) if name not in columns]
     if missing:
-        raise PayloadNotUnderstood(f"The {NAME} report has no column for {', '.join(missing)}.")
-    if len(extra) > 1:
+        said = ", ".join(name.replace("_name", "s").replace("_", " ") for name in missing)
+        raise PayloadNotUnderstood(f"The {NAME} report has no column for {said}.")
+    width = max(len(row.cells) for row in rows)
+    used = {place for place in range(width) for row in rows if row.says(place)} - set(columns.values())
+    if len(used) > 1:
         raise PayloadNotUnderstood(f"The {NAME} report has more columns than are known.")
-    return columns, extra[0] if extra else None
+    for place in used:
+        columns["currency_gain"] = place
+        text = headers[0][place] if place < len(headers[0]) else ""
+        return columns, None if _SPEAKS_OF_GAIN.search(text) else text
+    return columns, None
 
 
-def _account(row: Row, columns: Mapping[str, int], extra: int | None) -> dict[str, Any]:
-    account_id = row.attribute("accountid", "account")
-    if not account_id:
-        raise PayloadNotUnderstood(f"The {NAME} report has a row without an account's id.")
-    amounts = {name: _amount(row, place) for name, place in columns.items()}
-    gain = ZERO if extra is None else _amount(row, extra)
-    return {"bank_account_id": account_id, "bank_account_name": row.label, **amounts, "currency_gain": gain}
+def _word(text: str) -> str:
+    return re.sub(r"[^a-z]", "", text.lower())
 
 
-def _amount(row: Row, place: int) -> Decimal:
-    cell = row.cells[place] if place < len(row.cells) else None
-    return read_amount(cell, f"The {NAME} report's row {row.label!r}")
+def _account(row: Row, columns: Mapping[str, int]) -> dict[str, Any]:
+    account_id, name = row.account_id, columns["bank_account_name"]
+    label = str(row.cells[name].value).strip() if row.says(name) else ""
+    if account_id is None:
+        raise PayloadNotUnderstood(f"The {NAME} report has the row {label[:60]!r} without an account's id.")
+    amounts = {column: _amount(row, column, columns, label) for column in AMOUNTS}
+    return {"bank_account_id": account_id, "bank_account_name": label, **amounts}
+
+
+def _amount(row: Row, column: str, columns: Mapping[str, int], label: str) -> Decimal:
+    place = columns.get(column)
+    if column == "currency_gain" and (place is None or not row.says(place)):
+        return ZERO
+    cell = row.cells[place] if place is not None and place < len(row.cells) else None
+    return read_amount(cell, f"The {NAME} report's row {label[:60]!r}")
 
 
 def _closing(account: Mapping[str, Any]) -> Decimal:
@@ -107,29 +119,28 @@ def _closing(account: Mapping[str, Any]) -> Decimal:
     return closing
 
 
-def _check(
-    accounts: Sequence[Mapping[str, Any]],
-    totals: Sequence[Row],
-    columns: Mapping[str, int],
-    extra: int | None,
-) -> list[Difference]:
-    differences = [
-        Difference(
-            f"closing balance of {account['bank_account_name']}",
-            account["closing_balance"],
-            _closing(account),
-        )
-        for account in accounts
-        if account["closing_balance"] != _closing(account)
-    ]
-    places = {**columns, **({} if extra is None else {"currency_gain": extra})}
-    for total in totals[-1:]:
-        for name, place in places.items():
-            stated = _amount(total, place)
-            found = sum((account[name] for account in accounts), ZERO)
-            if stated != found:
-                differences.append(Difference(f"total of {name.replace('_', ' ')}", stated, found))
-    return differences
+def _check_accounts(accounts: Sequence[Mapping[str, Any]]) -> Iterator[Difference]:
+    for account in accounts:
+        if account["closing_balance"] != _closing(account):
+            where = f"closing balance of {account['bank_account_name']}"
+            yield Difference(where, account["closing_balance"], _closing(account))
+
+
+def _check_totals(
+    rows: Sequence[Row], accounts: Sequence[Mapping[str, Any]], totals: Sequence[Row], columns: Mapping[str, int]
+) -> Iterator[Difference]:
+    """A section's total is of its own accounts; one that has none above it is of all of them."""
+    details = [row for row in rows if row.kind == "row"]
+    for total in totals:
+        own = [one for row, one in zip(details, accounts, strict=True) if row.path[: len(total.path)] == total.path]
+        for column in AMOUNTS:
+            place = columns.get(column)
+            if place is None or not total.says(place):
+                continue
+            stated = _amount(total, column, columns, total.label)
+            found = [sum((account[column] for account in some), ZERO) for some in (own or accounts, accounts)]
+            if stated not in found:
+                yield Difference(f"total of {column.replace('_', ' ')}", stated, found[0])
 
 
 def _frame(accounts: Sequence[Mapping[str, Any]]) -> pd.DataFrame:

@@ -32,16 +32,18 @@ _TYPES = {
 _SALES = {"ACCREC", "ACCRECCREDIT"}
 _COUNTED = {"AUTHORISED", "PAID"}
 _STATUSES = _COUNTED | {"DRAFT", "SUBMITTED", "VOIDED", "DELETED"}
-_JSON_DATE = re.compile(r"/Date\((-?\d+)([+-]\d{4})?\)/")
+_JSON_DATE = re.compile(r"/Date\((-?\d{1,15})([+-]\d{4})?\)/")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
 class Revenue:
-    """`cells`: revenue type × region with net amounts in base currency, tax and counts."""
+    """`cells`: revenue type × region with net amounts in base currency, tax and counts. `documents`: how many
+    count in them."""
 
     cells: pd.DataFrame
     totals: dict[str, Decimal]
+    documents: int = 0
     differences: Sequence[Difference] = ()
     notes: Sequence[str] = ()
 
@@ -132,10 +134,14 @@ def read_revenue(
     tracking = (revenue_tracking, region_tracking)
     cells: dict[tuple[str, str], dict[str, Any]] = {}
     differences: list[Difference] = []
+    counted = 0
     for document in _newest([*invoices, *credit_notes]):
-        _require_week(document, week)
-        if not is_counted(document):
+        counts = is_counted(document)
+        if _word(document, "Type", _TYPES) in _SALES:
+            _require_week(document, week)
+        if not counts:
             continue
+        counted += 1
         credit = _word(document, "Type", _TYPES) == "ACCRECCREDIT"
         lines = list(_lines(document, base_currency, tracking, differences))
         for line in lines:
@@ -147,7 +153,7 @@ def read_revenue(
             cells[touched]["credit_note_count" if credit else "invoice_count"] += 1
     rows = [{"revenue_type": t, "region": r, **cells[t, r]} for t, r in sorted(cells)]
     totals = {name: sum((row[name] for row in rows), ZERO) for name in AMOUNTS}
-    return Revenue(pd.DataFrame(rows, columns=list(COLUMNS), dtype=object), totals, differences)
+    return Revenue(pd.DataFrame(rows, columns=list(COLUMNS), dtype=object), totals, counted, differences)
 
 
 def _newest(documents: Iterable[Document]) -> list[Document]:
@@ -178,7 +184,7 @@ def _lines(
         raise PayloadNotUnderstood(f"{document_name(document)} has LineItems that are no list of lines.")
     amounts = [_line_amounts(document, row) for row in rows]
     net, tax = sum((one[0] for one in amounts), ZERO), sum((one[1] for one in amounts), ZERO)
-    stated_net, stated_tax = _amount(document, document, "SubTotal"), _amount(document, document, "TotalTax")
+    stated_net, stated_tax = _stated(document, tax)
     number = document_name(document)
     if stated_net is not None and to_cents(stated_net) != to_cents(net):
         what = "without its lines" if not rows else "lines without tax"
@@ -186,10 +192,30 @@ def _lines(
     if stated_tax is not None and to_cents(stated_tax) != to_cents(tax):
         differences.append(Difference(f"{number}, tax", to_cents(stated_tax), to_cents(tax)))
     for row, (line_net, line_tax) in zip(rows, amounts, strict=True):
-        yield _Line(_cell(document, row, tracking), _to_base(line_net, rate), _to_base(line_tax, rate))
-    if not rows and stated_net:
+        if line_net or line_tax or not _is_text(document, row):
+            yield _Line(_cell(document, row, tracking), _to_base(line_net, rate), _to_base(line_tax, rate))
+    if rows:
+        return
+    if stated_net is None:
+        raise PayloadNotUnderstood(f"{number} has neither lines nor a SubTotal.")
+    if stated_net or stated_tax:
         # It came without its lines, so nobody can say where it belongs; but its money is there.
         yield _Line((UNALLOCATED, UNALLOCATED), _to_base(stated_net, rate), _to_base(stated_tax or ZERO, rate))
+
+
+def _stated(document: Document, tax: Decimal) -> tuple[Decimal | None, Decimal | None]:
+    """What the document itself says it comes to, without tax, and its tax; `None` for what it does not say."""
+    stated_net, stated_tax = _amount(document, document, "SubTotal"), _amount(document, document, "TotalTax")
+    total = _amount(document, document, "Total")
+    if stated_net is None and total is not None:
+        stated_net = total - (tax if stated_tax is None else stated_tax)
+    return stated_net, stated_tax
+
+
+def _is_text(document: Document, row: Mapping[str, Any]) -> bool:
+    """Whether a line without money is only a description, and so in no cell."""
+    says = any(row.get(name) for name in ("AccountCode", "AccountID", "ItemCode", "Tracking"))
+    return not says and not _amount(document, row, "UnitAmount")
 
 
 def _line_amounts(document: Document, row: Mapping[str, Any]) -> tuple[Decimal, Decimal]:
@@ -243,7 +269,7 @@ def _cell(document: Document, row: Mapping[str, Any], tracking: tuple[str, str])
 
 
 def _plain(text: object) -> str:
-    return " ".join(str(text or "").split()).lower()
+    return str(text or "").strip().lower()
 
 
 def _amount(document: Document, row: Mapping[str, Any], name: str) -> Decimal | None:

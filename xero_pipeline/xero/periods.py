@@ -26,8 +26,8 @@ _MONTHS = [
 ]
 _MONTH = r"(?P<{0}m>[A-Za-z]{{3,9}})\.?"
 _DAY = r"(?P<{0}d>\d{{1,2}})(?:st|nd|rd|th)?"
-_YEAR = r"(?P<{0}y>\d{{4}})"
-_JOIN = r"\s*(?:to|through|until|and|-|–|—)\s*"
+_YEAR = r"'?(?P<{0}y>\d{{4}}|\d{{2}})(?!\d)"
+_JOIN = r"\s*(?:to|through|thru|until|till|and|-|‐|‑|–|—|−)\s*"
 
 
 def _day_first(name: str, *, month: str = "", year: str = "") -> str:
@@ -52,7 +52,10 @@ _RANGES = [
     ),
 ]
 _NUMERIC = re.compile(rf"\b(\d{{1,2}})[/.](\d{{1,2}})[/.](\d{{4}}){_JOIN}(\d{{1,2}})[/.](\d{{1,2}})[/.](\d{{4}})\b")
-_WEEK_ENDED = re.compile(r"\b(?:week|7 days)\b.*\bend(?:ed|ing)\b(?P<rest>.*)", re.IGNORECASE)
+_WEEK_ENDED = re.compile(
+    r"(?<!\d )\b(?:(?:1 |one )?week|7 days?|seven days)\s+end(?:ed|ing)\b(?P<rest>.*)", re.IGNORECASE
+)
+_WEEKDAY = re.compile(r"\b(?:sun|mon|tues?|wed(?:nes)?|thu(?:rs)?|fri|sat(?:ur)?)(?:day)?\b[.,]*\s*", re.IGNORECASE)
 _ONE_DAY = [
     re.compile(_day_first("b"), re.IGNORECASE),
     re.compile(_month_first("b"), re.IGNORECASE),
@@ -71,6 +74,7 @@ def read_period(titles: Sequence[str], asked: Week) -> Period | None:
 
 
 def _periods(title: str, asked: Week) -> Iterator[Period]:
+    title = _WEEKDAY.sub("", title)
     for pattern in _RANGES:
         match = pattern.search(title)
         if match and (period := _from_words(match.groupdict())):
@@ -110,7 +114,7 @@ def _date(year: str | None, month: str | None, day: str | None) -> date | None:
         return None
     try:
         number = int(month) if month.isdigit() else _month(month)
-        return date(int(year), number, int(day))
+        return date(int(year) + (2000 if len(year) == 2 else 0), number, int(day))
     except ValueError:
         return None
 

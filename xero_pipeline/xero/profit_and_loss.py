@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -23,6 +22,7 @@ from xero_pipeline.money import ZERO
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.accounts import Account, account_key
 from xero_pipeline.xero.errors import PayloadNotUnderstood
+from xero_pipeline.xero.profit_signs import Block, Nature, Role, settle_signs
 from xero_pipeline.xero.reports import Difference, Row, read_amount, read_report
 
 NAME = "Profit and Loss"
@@ -46,8 +46,6 @@ _BALANCE_SHEET = {
     "BANK", "CURRENT", "CURRLIAB", "EQUITY", "FIXED", "INVENTORY", "LIABILITY", "NONCURRENT", "PAYGLIABILITY",
     "PREPAYMENT", "SUPERANNUATIONLIABILITY", "TERMLIAB", "WAGESPAYABLELIABILITY",
 }  # fmt: skip
-# Signs are tried out for so many sections between two profit lines; no layout comes near it.
-_SECTIONS_TRIED = 12
 
 
 @dataclass(frozen=True)
@@ -62,44 +60,44 @@ class ProfitAndLoss:
 
 @dataclass
 class _Detail:
+    """A row of an account. `category` is by the account's type, `None` where that says nothing."""
+
     account_id: str
     name: str
     amount: Decimal
     account: Account | None
     category: str | None
-    """By the account's type; `None` where that says nothing."""
-
-
-@dataclass
-class _Section:
-    title: str
-    details: list[_Detail] = field(default_factory=list)
-    stated: list[Decimal] = field(default_factory=list)
+    nature: Nature
+    path: tuple[int, ...]
+    block: int = 0
     sign: int = 1
+    """Whether its section adds to the profit or takes from it."""
 
     @property
-    def total(self) -> Decimal:
-        return sum((detail.amount for detail in self.details), ZERO)
+    def adds(self) -> Decimal:
+        """What it adds to the profit, once the signs are settled."""
+        return self.sign * self.amount
 
-    @property
-    def is_known(self) -> bool:
-        """Whether any of its accounts says what it is."""
-        return any(detail.category for detail in self.details)
 
-    @property
-    def usual_sign(self) -> int:
-        """+1 for income, -1 for expenses, +1 for both together, where the expenses then stand negative."""
-        known = {detail.category in EARNS for detail in self.details if detail.category}
-        return -1 if known == {False} else 1
+@dataclass(frozen=True)
+class _Statement:
+    """An amount that the report states itself, after so many details: a profit line, or a section's total."""
+
+    label: str
+    amount: Decimal
+    after: int
+    details: tuple[_Detail, ...] = ()
+    last: tuple[_Detail, ...] = ()
+    """Of a section's total: what it sums up, and what of that came since the total before it."""
 
 
 @dataclass
-class _Stretch:
-    """The sections up to a profit line, and what that line states."""
+class _Reading:
+    """What the report says, in its order."""
 
-    sections: list[_Section] = field(default_factory=list)
-    label: str = ""
-    profit: Decimal | None = None
+    details: list[_Detail] = field(default_factory=list)
+    lines: list[_Statement] = field(default_factory=list)
+    totals: list[_Statement] = field(default_factory=list)
 
 
 def read_profit_and_loss(payload: Mapping[str, Any], *, week: Week, accounts: Mapping[str, Account]) -> ProfitAndLoss:
@@ -115,170 +113,153 @@ def read_profit_and_loss(payload: Mapping[str, Any], *, week: Week, accounts: Ma
         PayloadNotUnderstood: more than one column, an amount that is none, an account of the balance sheet.
         WrongPeriod: the report is for other dates.
     """
-    differences: list[Difference] = []
-    stretches = _settle_signs(list(_stretches(read_report(payload, NAME, week), accounts)), differences)
-    gross_at = _gross_line(stretches)
-    notes = _place_unknown(stretches, gross_at)
-    lines = _lines(stretches)
+    rows = read_report(payload, NAME, week)
+    _require_one_column(rows)
+    report = _read_rows(rows, accounts)
+    profits = _settle(report)
+    gross = _gross_line(report.details, profits)
+    notes = _place_unknown(report.details, gross)
+    lines = _lines(report.details)
     totals = _totals(lines)
-    told = {(one.stated, one.found) for one in differences}
-    differences += [one for one in _check(stretches, gross_at, totals) if (one.stated, one.found) not in told]
+    differences = list(dict.fromkeys(_check(report, profits, gross, totals)))
     return ProfitAndLoss(totals, pd.DataFrame(lines, columns=list(COLUMNS), dtype=object), differences, notes)
 
 
-def _stretches(rows: Sequence[Row], accounts: Mapping[str, Account]) -> Iterator[_Stretch]:
-    stretch, sections = _Stretch(), dict[int, _Section]()
+def _require_one_column(rows: Sequence[Row]) -> None:
+    """A week is asked for alone; a second column would be another period's."""
+    for row in rows:
+        if any(row.says(place) for place in range(2, len(row.cells))):
+            raise PayloadNotUnderstood(f"The {NAME} report has more columns than the one that was asked.")
+
+
+def _read_rows(rows: Sequence[Row], accounts: Mapping[str, Account]) -> _Reading:
+    report = _Reading()
+    summed: dict[tuple[int, ...], int] = {}
     for row in rows:
         if row.kind == "header":
-            if len(row.cells) > 2:
-                raise PayloadNotUnderstood(f"The {NAME} report has more columns than the one that was asked.")
             continue
-        if not row.cells:
+        where = f"The {NAME} report's row {row.label[:60]!r}"
+        account_id = row.account_id if row.kind == "row" else None
+        if account_id is not None:
+            amount = read_amount(row.cells[1] if len(row.cells) > 1 else None, where)
+            report.details.append(_detail(account_id, row, amount, accounts))
             continue
-        account_id = row.attribute("account", "accountid")
-        where = f"The {NAME} report's row {row.label!r}"
-        if len(row.cells) > 2:
-            raise PayloadNotUnderstood(f"{where} has more amounts than the one that was asked.")
-        cell = row.cells[1] if len(row.cells) > 1 else None
-        if account_id:
-            section = sections.setdefault(row.section, _Section(row.title))
-            if section not in stretch.sections:
-                stretch.sections.append(section)
-            section.details.append(_detail(account_id, row, read_amount(cell, where), accounts))
-        elif cell is None or cell.value in (None, ""):
+        if not row.says(1):
             continue
-        elif row.kind == "summaryrow":
-            sections.setdefault(row.section, _Section(row.title)).stated.append(read_amount(cell, where))
-        else:
-            stretch.label, stretch.profit = row.label, read_amount(cell, where)
-            yield stretch
-            stretch, sections = _Stretch(), {}
-    if stretch.sections:
-        yield stretch
+        amount, after = read_amount(row.cells[1], where), len(report.details)
+        inside = [n for n, detail in enumerate(report.details) if detail.path[: len(row.path)] == row.path]
+        if row.kind == "summaryrow" and inside:
+            details = tuple(report.details[n] for n in inside)
+            last = tuple(report.details[n] for n in inside if n >= summed.get(row.path, 0))
+            summed[row.path] = after
+            report.totals.append(_Statement(row.label or row.title, amount, after, details, last))
+        elif row.kind == "row" or amount or not row.title:
+            # A total of a section without rows states something of what stands above it.
+            report.lines.append(_Statement(row.label or row.title, amount, after))
+    return report
 
 
 def _detail(account_id: str, row: Row, amount: Decimal, accounts: Mapping[str, Account]) -> _Detail:
     account = accounts.get(account_key(account_id))
-    category = None
+    name = row.label or (account.name if account else account_id)
+    category, nature = None, Nature.STRANGE
     if account is not None:
         if account.type in _BALANCE_SHEET or account.class_ in _NEVER_IN_PROFIT:
-            raise PayloadNotUnderstood(f"The {NAME} report has the account {row.label!r} of type {account.type}.")
+            raise PayloadNotUnderstood(f"The {NAME} report has the account {name[:60]!r} of type {account.type}.")
         category = _CATEGORY_OF_TYPE.get(account.type) or (EXPENSES if account.class_ == "EXPENSE" else None)
-    return _Detail(account_id, row.label or (account.name if account else account_id), amount, account, category)
+        if category is not None:
+            nature = Nature.EARNS if category in EARNS else Nature.COSTS
+        elif account.class_ == "REVENUE":
+            nature = Nature.EARNS
+    return _Detail(account_id, name, amount, account, category, nature, row.path)
 
 
-def _settle_signs(stretches: Sequence[_Stretch], differences: list[Difference]) -> list[_Stretch]:
-    """Give each section the sign that makes the next profit line come out, the usual ones first.
+def _settle(report: _Reading) -> list[_Statement]:
+    """Say of each detail whether it adds to the profit; answers the lines that state a profit."""
+    blocks: list[Block] = []
+    numbers: dict[tuple[int, tuple[int, ...]], int] = {}
+    for place, detail in enumerate(report.details):
+        line = sum(one.after <= place for one in report.lines)
+        detail.block = numbers.setdefault((line, detail.path), len(blocks))
+        if detail.block == len(blocks):
+            blocks.append(Block({}, line))
+        cents = blocks[detail.block].cents
+        cents[detail.nature] = cents.get(detail.nature, 0) + _cents(detail.amount)
+    signs, roles = settle_signs(blocks, [_cents(line.amount) for line in report.lines])
+    for detail in report.details:
+        detail.sign = signs[detail.block, detail.nature]
+    return [line for line, role in zip(report.lines, roles, strict=True) if role is Role.PROFIT]
 
-    A line that only repeats its own sections' total is no profit line; its sections belong to the next one.
+
+def _cents(amount: Decimal) -> int:
+    return int(amount.scaleb(2))
+
+
+def _gross_line(details: Sequence[_Detail], profits: Sequence[_Statement]) -> _Statement | None:
+    """Which line is gross profit: the last one before the first account that is neither sales nor their cost.
+
+    Where the accounts do not tell, it is the first line after the sales and costs that are known, unless that
+    is the last line of all: then it is net profit.
     """
-    settled: list[_Stretch] = []
-    running, carried = ZERO, list[_Section]()
-    for place, stretch in enumerate(stretches):
-        stretch.sections, carried = carried + stretch.sections, []
-        for section in stretch.sections:
-            section.sign = section.usual_sign
-        if stretch.profit is not None:
-            signs = _signs_for(stretch, stretch.profit - running)
-            found = running + sum(
-                (sign * section.total for sign, section in zip(signs, stretch.sections, strict=True)), ZERO
-            )
-            if found != stretch.profit:
-                if place + 1 < len(stretches) and _is_subtotal(stretch):
-                    carried = stretch.sections
-                    continue
-                differences.append(Difference(stretch.label or "a profit line", stretch.profit, found))
-            for section, sign in zip(stretch.sections, signs, strict=True):
-                section.sign = sign
-            running = stretch.profit
-        settled.append(stretch)
-    return settled
+    beyond = next((n for n, detail in enumerate(details) if detail.category in {OTHER, EXPENSES}), None)
+    if beyond is not None:
+        return next((line for line in reversed(profits) if line.after <= beyond), None)
+    trading = max((n for n, detail in enumerate(details) if detail.category is not None), default=-1)
+    return next((line for line in profits[:-1] if line.after > trading), None)
 
 
-def _is_subtotal(stretch: _Stretch) -> bool:
-    total = sum((section.total for section in stretch.sections), ZERO)
-    return bool(stretch.sections) and stretch.profit in (total, -total)
+def _place_unknown(details: Sequence[_Detail], gross: _Statement | None) -> list[str]:
+    """Give every detail whose account says nothing its category; answers what to say of it."""
+    beyond = next((n for n, detail in enumerate(details) if detail.category in {OTHER, EXPENSES}), len(details))
+    known: dict[tuple[int, ...], set[str]] = {}
+    for detail in details:
+        if detail.category is not None:
+            known.setdefault(detail.path, set()).add(detail.category)
+    placed: dict[str, list[str]] = {}
+    for place, detail in enumerate(details):
+        if detail.category is None:
+            trading = place < (gross.after if gross else beyond)
+            detail.category = _by_place(detail, known.get(detail.path, set()), trading, has_gross=gross is not None)
+            placed.setdefault(detail.category, []).append(detail.name)
+    return [
+        f"Placed under {category.replace('_', ' ')} by where they stand in the report, since the chart of "
+        f"accounts does not say what they are: {', '.join(names)}."
+        for category, names in placed.items()
+    ]
 
 
-def _signs_for(stretch: _Stretch, wanted: Decimal) -> tuple[int, ...]:
-    """The signs under which the stretch brings what is wanted, the most usual ones if there are several.
-
-    Where none does, the report does not add up: known sections keep their usual signs, and those of strangers
-    alone take the ones that come nearest.
-    """
-    sections = stretch.sections
-    usual = tuple(section.usual_sign for section in sections)
-    if len(sections) > _SECTIONS_TRIED:
-        return usual
-
-    def rank(signs: tuple[int, ...]) -> tuple[bool, bool, Decimal, int]:
-        flipped = [one for one, sign in zip(sections, signs, strict=True) if sign != one.usual_sign]
-        missed = abs(wanted - sum((sign * one.total for sign, one in zip(signs, sections, strict=True)), ZERO))
-        flips_known = any(one.is_known for one in flipped)
-        strangeness = sum(3 if one.is_known else 1 for one in flipped)
-        return missed != 0, missed != 0 and flips_known, missed, strangeness
-
-    return min(product((1, -1), repeat=len(sections)), key=rank)
+def _by_place(detail: _Detail, known: set[str], trading: bool, *, has_gross: bool) -> str:
+    """A category by the accounts of the same section, or else by sign and by the gross profit line."""
+    if detail.nature is Nature.EARNS:
+        known = known & EARNS
+    elif len(known) > 1:
+        known = known & EARNS if detail.adds >= 0 else known - EARNS
+    if len(known) == 1:
+        return next(iter(known))
+    # The sign of its section, not its own: a discount stands negative among the sales.
+    if detail.nature is Nature.EARNS or detail.sign > 0:
+        return INCOME if trading else OTHER
+    # Without a gross profit line, the report has no cost of sales.
+    return COST if trading and has_gross else EXPENSES
 
 
-def _gross_line(stretches: Sequence[_Stretch]) -> int | None:
-    """Which profit line is gross profit: the last one before anything but sales and their cost.
-
-    With strangers alone there is nothing to tell by, and the first of several lines is taken.
-    """
-    lines = [place for place, stretch in enumerate(stretches) if stretch.profit is not None]
-    if len(lines) < 2:
-        return None
-    for place in lines:
-        following = stretches[place + 1 :]
-        before = stretches[: place + 1]
-        if _holds(before, {OTHER, EXPENSES}):
-            return None
-        if not _holds(following, {INCOME, COST}):
-            return place
-    return None
-
-
-def _holds(stretches: Sequence[_Stretch], categories: set[str]) -> bool:
-    return any(d.category in categories for s in stretches for section in s.sections for d in section.details)
-
-
-def _place_unknown(stretches: Sequence[_Stretch], gross_at: int | None) -> list[str]:
-    """Give every detail whose account says nothing its category."""
-    notes = []
-    for place, stretch in enumerate(stretches):
-        trading = gross_at is not None and place <= gross_at
-        for section in stretch.sections:
-            kinds = {detail.category for detail in section.details if detail.category}
-            by_place = (INCOME if section.sign > 0 else COST) if trading else (OTHER if section.sign > 0 else EXPENSES)
-            for detail in section.details:
-                if detail.category is None:
-                    detail.category = next(iter(kinds)) if len(kinds) == 1 else by_place
-                    notes.append(f"{detail.name} is in no known account, and was placed under {detail.category}.")
-    return notes
-
-
-def _lines(stretches: Sequence[_Stretch]) -> list[dict[str, Any]]:
+def _lines(details: Sequence[_Detail]) -> list[dict[str, Any]]:
     """One row an account; an account that the report names twice is added up."""
     lines: dict[str, dict[str, Any]] = {}
-    for stretch in stretches:
-        for section in stretch.sections:
-            for detail in section.details:
-                category = detail.category or EXPENSES
-                adds = section.sign * detail.amount
-                line = lines.get(account_key(detail.account_id))
-                if line is not None:
-                    line["amount"] += adds if line["category"] in EARNS else -adds
-                    continue
-                account = detail.account
-                lines[account_key(detail.account_id)] = {
-                    "account_id": account.account_id if account else detail.account_id,
-                    "account_code": account.code if account else None,
-                    "account_name": detail.name,
-                    "account_type": account.type if account else None,
-                    "category": category,
-                    "amount": (adds if category in EARNS else -adds) + ZERO,
-                }
+    for detail in details:
+        account = detail.account
+        line = lines.setdefault(
+            account_key(detail.account_id),
+            {
+                "account_id": account.account_id if account else detail.account_id,
+                "account_code": account.code if account else None,
+                "account_name": detail.name,
+                "account_type": account.type if account else None,
+                "category": detail.category,
+                "amount": ZERO,
+            },
+        )
+        line["amount"] += detail.adds if line["category"] in EARNS else -detail.adds
     return list(lines.values())
 
 
@@ -297,17 +278,27 @@ def _totals(lines: Sequence[Mapping[str, Any]]) -> dict[str, Decimal]:
     }
 
 
-def _check(stretches: Sequence[_Stretch], gross_at: int | None, totals: Mapping[str, Decimal]) -> Iterator[Difference]:
-    for stretch in stretches:
-        for section in stretch.sections:
-            for stated in section.stated:
-                if stated != section.total:
-                    yield Difference(f"total of the section {section.title!r}", stated, section.total)
-    gross = stretches[gross_at].profit if gross_at is not None else None
-    if gross is not None and gross != totals["gross_profit"]:
-        yield Difference("gross profit", gross, totals["gross_profit"])
-    profits = [stretch.profit for stretch in stretches if stretch.profit is not None]
-    if profits and profits[-1] != totals["net_profit"]:
-        yield Difference("net profit", profits[-1], totals["net_profit"])
-    if not profits and any(stretch.sections for stretch in stretches):
+def _check(
+    report: _Reading, profits: Sequence[_Statement], gross: _Statement | None, totals: Mapping[str, Decimal]
+) -> Iterator[Difference]:
+    """Where the report's own totals and profit lines are not what its rows add up to."""
+    for total in report.totals:
+        sums = [sum((detail.amount for detail in some), ZERO) for some in (total.details, total.last)]
+        if len({detail.block for detail in total.details}) > 1 or len({d.nature for d in total.details}) > 1:
+            # Sections within a section, or income and expenses in one: summed up with their signs.
+            signed = sum((detail.adds for detail in total.details), ZERO)
+            sums += [signed, -signed]
+        if total.amount not in sums:
+            yield Difference(f"the total {total.label!r}", total.amount, sums[0])
+    for line in profits:
+        found = sum((detail.adds for detail in report.details[: line.after]), ZERO)
+        if line.amount != found:
+            yield Difference(line.label or "a profit line", line.amount, found)
+        elif line is gross and line.amount != totals["gross_profit"]:
+            yield Difference(line.label or "gross profit", line.amount, totals["gross_profit"])
+    if profits and profits[-1].amount != totals["net_profit"] and profits[-1].after < len(report.details):
+        yield Difference(
+            f"net profit, with the rows after {profits[-1].label!r}", profits[-1].amount, totals["net_profit"]
+        )
+    if not profits and any(detail.amount for detail in report.details):
         yield Difference("net profit, which the report does not state", ZERO, totals["net_profit"])

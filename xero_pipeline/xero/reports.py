@@ -6,6 +6,7 @@ may be missing or empty anywhere.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,6 +17,14 @@ from xero_pipeline.money import to_cents, to_decimal
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import PayloadNotUnderstood, WrongPeriod
 from xero_pipeline.xero.periods import read_period
+
+# The P&L says `account`, the bank summary `accountID`.
+_ACCOUNT_IDS = ("account", "accountid")
+# What the reports call themselves in `ReportType` and `ReportID`, in small letters.
+_REPORT_TYPES = {
+    "agedpayablesbycontact", "agedreceivablesbycontact", "balancesheet", "banksummary", "budgetsummary",
+    "executivesummary", "profitandloss", "trialbalance",
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,27 +53,44 @@ class Cell:
     attributes: Mapping[str, str]
     """By lower-case Id."""
 
+    @property
+    def is_blank(self) -> bool:
+        return self.value is None or (isinstance(self.value, str) and not self.value.strip())
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row and the number of the section that it stands in; rows of no section have one of their own."""
+    """A row and where it stands: the numbers of its sections, the outermost first. A row of no section counts
+    as one in an untitled section of its own."""
 
     kind: str
     cells: tuple[Cell, ...]
-    section: int
+    path: tuple[int, ...]
     title: str
 
-    def attribute(self, *ids: str) -> str | None:
-        """The first of these attributes in any cell."""
-        for cell in self.cells:
-            for wanted in ids:
-                if cell.attributes.get(wanted):
-                    return cell.attributes[wanted]
-        return None
+    @property
+    def account_id(self) -> str | None:
+        """The account that the row is of, from whichever cell says it; `None` for totals and profit lines.
+
+        Raises:
+            PayloadNotUnderstood: its cells name two accounts, or one without an id.
+        """
+        found = {cell.attributes[name] for cell in self.cells for name in _ACCOUNT_IDS if name in cell.attributes}
+        if len({one.lower() for one in found}) > 1 or "" in found:
+            raise PayloadNotUnderstood(f"The row {self.label[:60]!r} does not name exactly one account.")
+        return next(iter(found), None)
+
+    def says(self, place: int) -> bool:
+        """Whether there is anything in that cell."""
+        return place < len(self.cells) and not self.cells[place].is_blank
+
+    @property
+    def is_blank(self) -> bool:
+        return all(cell.is_blank and not cell.attributes for cell in self.cells)
 
     @property
     def label(self) -> str:
-        return str(self.cells[0].value or "").strip() if self.cells else ""
+        return str(self.cells[0].value or "").strip() if self.says(0) else ""
 
 
 def read_report(payload: Mapping[str, Any], name: str, week: Week) -> list[Row]:
@@ -78,7 +104,9 @@ def read_report(payload: Mapping[str, Any], name: str, week: Week) -> list[Row]:
     if not isinstance(reports, list) or len(reports) != 1 or not isinstance(reports[0], dict):
         raise PayloadNotUnderstood(f"Xero's {name} answer does not hold exactly one report.")
     report = reports[0]
-    titles = [str(title) for title in report.get("ReportTitles") or []]
+    _require_name(report, name)
+    titles = report.get("ReportTitles")
+    titles = [title for title in titles if isinstance(title, str)] if isinstance(titles, list) else []
     period = read_period(titles, week)
     if period is None:
         raise PayloadNotUnderstood(f"The {name} report does not say in its titles which dates it is for.")
@@ -89,21 +117,39 @@ def read_report(payload: Mapping[str, Any], name: str, week: Week) -> list[Row]:
     return list(_rows(report.get("Rows"), name))
 
 
+def _require_name(report: Mapping[str, Any], name: str) -> None:
+    """An answer to another question is recognised where the report says what it is."""
+    for field in ("ReportType", "ReportID"):
+        said = str(report.get(field) or "").strip().lower()
+        if said in _REPORT_TYPES and said != _letters(name):
+            raise PayloadNotUnderstood(f"Xero answered the report {said[:40]} where {name} was asked.")
+
+
+def _letters(text: object) -> str:
+    return re.sub(r"[^a-z]", "", str(text or "").lower())
+
+
 def _rows(rows: object, name: str) -> Iterator[Row]:
     numbers = count(1)
     for node in _nodes(rows, name):
-        yield from _walk(node, name, numbers, next(numbers), "")
+        yield from _walk(node, name, numbers, (), "")
 
 
-def _walk(node: Mapping[str, Any], name: str, numbers: Iterator[int], section: int, title: str) -> Iterator[Row]:
-    kind = _kind(node, name)
+def _walk(
+    node: Mapping[str, Any], name: str, numbers: Iterator[int], path: tuple[int, ...], title: str
+) -> Iterator[Row]:
+    kind, cells = _kind(node, name), _cells(node, name)
     if kind != "section":
-        yield Row(kind, _cells(node, name), section, title)
+        yield Row(kind, cells, path or (next(numbers),), title)
+        if _nodes(node.get("Rows"), name):
+            raise PayloadNotUnderstood(f"The {name} report has a row with rows of its own that is no section.")
         return
-    title = str(node.get("Title") or "").strip() or title
-    own = next(numbers)
+    if any(cell.attributes or not cell.is_blank for cell in cells):
+        raise PayloadNotUnderstood(f"The {name} report has a section that is a row as well.")
+    title = str(node.get("Title") or "").strip()
+    path = (*path, next(numbers))
     for inner in _nodes(node.get("Rows"), name):
-        yield from _walk(inner, name, numbers, own, title)
+        yield from _walk(inner, name, numbers, path, title)
 
 
 def _nodes(rows: object, name: str) -> list[Mapping[str, Any]]:
@@ -122,18 +168,14 @@ def _kind(node: Mapping[str, Any], name: str) -> str:
 
 
 def _cells(node: Mapping[str, Any], name: str) -> tuple[Cell, ...]:
-    return tuple(Cell(cell.get("Value"), _attributes(cell)) for cell in _nodes(node.get("Cells"), name))
+    return tuple(Cell(cell.get("Value"), _attributes(cell, name)) for cell in _nodes(node.get("Cells"), name))
 
 
-def _attributes(cell: Mapping[str, Any]) -> dict[str, str]:
+def _attributes(cell: Mapping[str, Any], name: str) -> dict[str, str]:
     attributes = cell.get("Attributes") or []
-    if not isinstance(attributes, list):
-        return {}
-    return {
-        str(one.get("Id") or "").lower(): str(one.get("Value") or "").strip()
-        for one in attributes
-        if isinstance(one, dict)
-    }
+    if not isinstance(attributes, list) or not all(isinstance(one, dict) for one in attributes):
+        raise PayloadNotUnderstood(f"The {name} report has a cell whose Attributes are no list.")
+    return {str(one.get("Id") or "").strip().lower(): str(one.get("Value") or "").strip() for one in attributes}
 
 
 def read_amount(cell: Cell | None, where: str) -> Decimal:
