@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.assets.cash import cash_position_weekly_asset
+from xero_pipeline.assets.checks import asset_checks
 from xero_pipeline.assets.financial import financial_weekly_asset
 from xero_pipeline.assets.partitions import weekly_partitions
 from xero_pipeline.assets.progress import Unwatched
@@ -49,6 +50,7 @@ def build_defs(
             revenue_weekly_asset(settings, partitions),
             cash_position_weekly_asset(settings, partitions),
         ],
+        asset_checks=asset_checks(settings),
         jobs=[job],
         schedules=[daily_sync_schedule(settings, job)],
         sensors=[

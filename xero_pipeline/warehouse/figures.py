@@ -55,7 +55,7 @@ class WeekSummary:
 
 def week_figures(engine: Engine, tenant_id: str, week: Week) -> WeekFigures:
     """What is held of one organisation's week."""
-    with _snapshot(engine) as connection:
+    with snapshot(engine) as connection:
         totals = _rows(connection, financial_weekly, tenant_id, week)
         return WeekFigures(
             tenant_id=tenant_id,
@@ -108,7 +108,7 @@ def newest_week(engine: Engine, tenant_id: str) -> Week | None:
 
 
 @contextmanager
-def _snapshot(engine: Engine) -> Iterator[Connection]:
+def snapshot(engine: Engine) -> Iterator[Connection]:
     """A connection whose queries all see the same moment, as SQLite's always do."""
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
