@@ -72,6 +72,14 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        # Whatever exporter the environment names: the callback's address holds a consent's code and state.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
     )
     app.state.admin = admin
     handle_errors(app, clock)

@@ -12,6 +12,7 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
@@ -20,7 +21,7 @@ from xero_pipeline.admin.dagster_api import DagsterDown, DagsterRefused, Unknown
 from xero_pipeline.admin.sign_in import TooManyGuesses, WrongToken
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.warehouse.errors import UnknownOrganisation, WarehouseError
+from xero_pipeline.warehouse.errors import DatabaseUnavailable, UnknownOrganisation, WarehouseError
 from xero_pipeline.weeks import NoSuchWeek
 from xero_pipeline.xero.errors import ConnectionLost, RateLimited, XeroError, XeroUnavailable
 
@@ -98,12 +99,18 @@ def handle_errors(app: FastAPI, clock: Clock) -> None:
         message = _HTTP_MESSAGES.get(error.status_code, str(error.detail))
         return error_response(error.status_code, code, message, error.headers)
 
+    def of_database(request: Request, error: Exception) -> Response:
+        # What the warehouse has no words for: a table that somebody dropped, a disk that is full.
+        log.error("%s %r: the database said no (%s)", request.method, request.scope["path"], type(error).__name__)
+        return as_response(DatabaseUnavailable("The database cannot be used as it is."), clock)
+
     def of_parameters(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for these
         return error_response(422, "invalid_request", in_words(error.errors()))
 
     app.add_exception_handler(PipelineError, ours)
     app.add_exception_handler(HTTPException, of_http)
+    app.add_exception_handler(SQLAlchemyError, of_database)
     app.add_exception_handler(RequestValidationError, of_parameters)
 
 

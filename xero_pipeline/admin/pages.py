@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from fastapi import APIRouter, Request
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.templating import Jinja2Templates
@@ -34,7 +35,7 @@ def index(request: Request, admin: Context) -> Response:
         return RedirectResponse(elsewhere, 307)
     try:
         standing = admin.standing().as_dict()
-    except PipelineError:
+    except (PipelineError, SQLAlchemyError):
         # The page's own script asks again, and shows what is wrong.
         standing = None
     calendar = admin.settings.calendar

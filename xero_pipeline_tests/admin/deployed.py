@@ -9,6 +9,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +115,6 @@ class Page:
 
 
 def some_tokens(clock: Any, mark: str = "") -> Tokens:
-    from datetime import timedelta
-
     return Tokens(
         access_token=f"access-{mark}",
         refresh_token=f"refresh-{mark}",
@@ -150,6 +149,7 @@ def deployed(
     home: Path,
     *,
     template: Path | None = None,
+    migrate: bool = True,
     dagster: Any = None,
     clock: Any = None,
     **overrides: Any,
@@ -174,7 +174,7 @@ def deployed(
                 settings.data_folder.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(template, str(settings.database_url.database))
             deployment = stack.enter_context(Deployment(settings, clock=clock))
-            if template is None:
+            if template is None and migrate:
                 deployment.warehouse.migrate()
             made.update(settings=settings, deployment=deployment)
             return create_app(settings, clock=clock, deployment=deployment, dagster=dagster, pause=pause)

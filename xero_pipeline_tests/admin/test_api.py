@@ -1,0 +1,622 @@
+"""The HTTP API: paths, field names and figures as the contract has them, and bad input told so."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from xero_pipeline.admin.dagster_api import RunStatus
+from xero_pipeline.grants import ConnectionStatus
+from xero_pipeline.weeks import Week
+from xero_pipeline.xero.errors import DayLimitReached
+from xero_pipeline_tests.admin.deployed import API, Page, at_xero, deployed
+from xero_pipeline_tests.plain_xero import PlainXero
+from xero_pipeline_tests.servers import Answer, ScriptedServer
+from xero_pipeline_tests.warehouse.figures_given import (
+    Write,
+    account,
+    cash,
+    cell,
+    line,
+    profit,
+    revenue,
+)
+
+LATEST = Week(date(2026, 11, 21))
+ALPHA, BETA = ("t-1", "Alpha"), ("t-2", "Beta")
+
+
+def land(
+    page: Page, write: Write, kind: str, *, tenant: str = "t-1", week: Week = LATEST, currency: str = "AUD"
+) -> None:
+    """One sync of one organisation's week, as a run of Dagster does it."""
+    warehouse = page.deployment.warehouse
+    log_id = warehouse.log.start(tenant, kind, week, "a-run")
+    warehouse.land(
+        write,
+        tenant_id=tenant,
+        week=week,
+        currency=currency,
+        data_source="xero_api",
+        run_id="a-run",
+        log_id=log_id,
+        status="success",
+        api_calls=2,
+    )
+
+
+def land_week(page: Page, income: str, **where: Any) -> None:
+    land(page, profit(income, line("a-1", income)), "profit_and_loss", **where)
+    land(page, revenue(cell("residential", "north", income)), "invoices", **where)
+    land(page, cash(account("b-1", income)), "bank_summary", **where)
+
+
+def refused(answer: httpx.Response) -> tuple[int, str]:
+    said = answer.json()
+    assert list(said) == ["error"]
+    assert sorted(said["error"]) == ["code", "message"]
+    assert said["error"]["message"]
+    return answer.status_code, said["error"]["code"]
+
+
+# ---- status -----------------------------------------------------------------------------------------------
+
+
+def test_the_status_of_nothing(page: Page) -> None:
+    assert page.api("/status").json() == {
+        "connected": False,
+        "tenantName": None,
+        "lastSyncAt": None,
+        "mockMode": False,
+        "schedulerRunning": False,
+        "organisations": [],
+    }
+
+
+def test_the_status_of_a_connected_organisation(page: Page) -> None:
+    page.connect(ALPHA)
+    page.clock.advance(days=10)
+    page.deployment.warehouse.tokens.touch_synced("t-1", page.clock.now())
+    said = page.api("/status").json()
+    assert said["connected"] is True
+    assert said["tenantName"] == "Alpha"
+    assert said["lastSyncAt"] == "2026-12-04T01:00:00Z"
+    assert said["organisations"] == [
+        {
+            "tenantId": "t-1",
+            "tenantName": "Alpha",
+            "status": "connected",
+            "connectedAt": "2026-11-24T01:00:00Z",
+            "lastSyncAt": "2026-12-04T01:00:00Z",
+            "refreshTokenExpiresAt": "2027-01-23T01:00:00Z",
+            "refreshTokenDaysLeft": 50,
+            "callsToday": 0,
+            "callsPerDay": 4800,
+            "callsLeftToday": 4800,
+        }
+    ]
+
+
+def test_a_lost_connection_is_said(page: Page) -> None:
+    page.connect(ALPHA)
+    page.deployment.warehouse.tokens.mark("t-1", ConnectionStatus.RECONNECT_NEEDED)
+    said = page.api("/status").json()
+    assert said["connected"] is False
+    assert said["organisations"][0]["status"] == "reconnect_needed"
+
+
+def test_without_dagster_the_scheduler_is_unknown_and_the_rest_is_there(page: Page) -> None:
+    page.connect(ALPHA)
+    page.dagster.down = True
+    said = page.api("/status").json()
+    assert said["schedulerRunning"] is None
+    assert said["connected"] is True
+    assert page.get("/").status_code == 200
+
+
+# ---- sync -------------------------------------------------------------------------------------------------
+
+
+def test_a_sync_waits_for_its_run(page: Page) -> None:
+    page.connect(ALPHA)
+    answer = page.post(f"{API}/sync")
+    assert answer.status_code == 200
+    assert answer.json() == {
+        "runId": "run-1",
+        "status": "success",
+        "logs": [],
+        "url": "http://localhost:3000/runs/run-1",
+    }
+    assert page.dagster.launched == [LATEST]
+    assert page.paused == [1.0, 1.0]
+
+
+def test_a_sync_that_nobody_waits_for_is_accepted(page: Page) -> None:
+    page.connect(ALPHA)
+    for body in (None, {"wait": False}):
+        answer = page.post(f"{API}/sync", params={} if body else {"wait": "false"}, json=body)
+        assert (answer.status_code, answer.json()["status"]) == (202, "queued" if body is None else "running")
+    assert page.paused == []
+
+
+def test_a_run_that_takes_too_long_is_waited_for_no_longer(page: Page) -> None:
+    page.connect(ALPHA)
+    page.dagster.course = [RunStatus.RUNNING]
+    answer = page.post(f"{API}/sync", timeout=30)
+    assert (answer.status_code, answer.json()["status"]) == (202, "running")
+    assert sum(page.paused) == 600
+
+
+def test_a_run_that_fails_is_an_answer_and_no_error(page: Page) -> None:
+    page.connect(ALPHA)
+    page.dagster.course = [RunStatus.FAILED]
+    answer = page.post(f"{API}/sync")
+    assert (answer.status_code, answer.json()["status"]) == (200, "failed")
+
+
+def test_the_week_is_named_in_the_query_or_the_body(page: Page) -> None:
+    page.connect(ALPHA)
+    page.post(f"{API}/sync", params={"weekEnding": "2026-11-14"})
+    page.post(f"{API}/sync", json={"weekEnding": "2026-11-07"})
+    page.post(f"{API}/sync", params={"weekEnding": "2026-11-07"}, json={"weekEnding": "2026-11-07"})
+    assert [str(week) for week in page.dagster.launched] == ["2026-11-14", "2026-11-07", "2026-11-07"]
+
+
+def test_a_run_of_that_week_that_is_not_over_is_joined(page: Page) -> None:
+    page.connect(ALPHA)
+    page.dagster.course = [RunStatus.RUNNING]
+    ids = [page.post(f"{API}/sync", params={"wait": "false"}).json()["runId"] for _ in range(2)]
+    ids.append(page.post(f"{API}/sync", params={"wait": "false", "weekEnding": "2026-11-14"}).json()["runId"])
+    assert ids == ["run-1", "run-1", "run-2"]
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status", "code"),
+    [
+        ({"weekEnding": "2026-11-20"}, None, 422, "no_such_week"),
+        ({"weekEnding": "2026-11-28"}, None, 422, "no_such_week"),
+        ({"weekEnding": "2022-12-31"}, None, 422, "no_such_week"),
+        ({"weekEnding": "1700000000"}, None, 422, "invalid_request"),
+        ({"weekEnding": "2026-11-21T00:00"}, None, 422, "invalid_request"),
+        ({"weekEnding": "9999-12-31"}, None, 422, "invalid_request"),
+        ({"weekEnding": "0001-01-01"}, None, 422, "invalid_request"),
+        ({"weekEnding": "\0"}, None, 422, "invalid_request"),
+        ({"wait": "perhaps"}, None, 422, "invalid_request"),
+        ({"weekEnding": "2026-11-21"}, b'{"weekEnding": "2026-11-14"}', 422, "invalid_request"),
+        ({}, b'{"weekEnding": "2026-11-20"}', 422, "no_such_week"),
+        ({}, b'{"weekEnding": "yesterday"}', 422, "invalid_request"),
+        ({}, b'{"weekEnding": 20261121}', 422, "invalid_request"),
+        ({}, b'{"week_ending": "2026-11-21"}', 422, "invalid_request"),
+        ({}, b"[]", 422, "invalid_request"),
+        ({}, b"null", 422, "invalid_request"),
+        ({}, b"{", 400, "malformed_json"),
+        ({}, b"weekEnding=2026-11-21", 400, "malformed_json"),
+        ({}, b"\xff\xfe", 400, "malformed_json"),
+    ],
+)
+def test_a_week_that_cannot_be_synced_launches_nothing(
+    page: Page, query: dict[str, str], body: bytes | None, status: int, code: str
+) -> None:
+    page.connect(ALPHA)
+    assert refused(page.post(f"{API}/sync", params=query, content=body)) == (status, code)
+    assert page.dagster.launched == []
+
+
+def test_a_sync_without_a_connection_says_what_to_do(page: Page) -> None:
+    assert refused(page.post(f"{API}/sync")) == (409, "not_connected")
+    page.connect(ALPHA)
+    page.deployment.warehouse.tokens.mark("t-1", ConnectionStatus.RECONNECT_NEEDED)
+    assert refused(page.post(f"{API}/sync")) == (409, "reconnect_needed")
+    page.connect(BETA)
+    assert page.post(f"{API}/sync").status_code == 200, "the other one can be synced"
+
+
+def test_what_needs_dagster_says_when_it_is_down(page: Page) -> None:
+    page.connect(ALPHA)
+    page.dagster.down = True
+    for path in ("/sync", "/scheduler/start", "/scheduler/stop"):
+        assert refused(page.post(API + path)) == (503, "dagster_down")
+    assert refused(page.api("/runs/run-1")) == (503, "dagster_down")
+
+
+def test_a_run_is_watched(page: Page) -> None:
+    page.connect(ALPHA)
+    run_id = page.post(f"{API}/sync", params={"wait": "false"}).json()["runId"]
+    page.deployment.warehouse.log.start("t-1", "invoices", LATEST, run_id)
+    said = page.api(f"/runs/{run_id}").json()
+    assert said["status"] == "running"
+    assert [(log["syncType"], log["status"], log["tenantName"]) for log in said["logs"]] == [
+        ("invoices", "running", "Alpha")
+    ]
+    assert refused(page.api("/runs/run-99")) == (404, "unknown_run")
+    assert refused(page.api("/runs/" + "x" * 65)) == (422, "invalid_request")
+    assert refused(page.api("/runs/%00")) == (422, "invalid_request")
+
+
+def test_the_scheduler_is_switched(page: Page) -> None:
+    assert page.post(f"{API}/scheduler/start").json() == {"running": True}
+    assert page.api("/status").json()["schedulerRunning"] is True
+    assert page.post(f"{API}/scheduler/stop").json() == {"running": False}
+    assert page.api("/status").json()["schedulerRunning"] is False
+
+
+# ---- the log ----------------------------------------------------------------------------------------------
+
+
+def test_the_sync_log_comes_newest_first_in_the_contracts_words(page: Page) -> None:
+    page.connect(ALPHA)
+    log = page.deployment.warehouse.log
+    first = log.start("t-1", "invoices", LATEST, "run-7")
+    log.fail(first, api_calls=3, error_log={"error": "day_limit", "message": "The day is spent.", "advice": "Wait."})
+    page.clock.advance(minutes=1)
+    log.start("gone", "bank_summary", LATEST, None)
+    newest, oldest = page.api("/sync-logs").json()
+    assert oldest == {
+        "id": first,
+        "tenantId": "t-1",
+        "tenantName": "Alpha",
+        "syncType": "invoices",
+        "weekEnding": "2026-11-21",
+        "status": "failed",
+        "recordCount": 0,
+        "apiCalls": 3,
+        "errorLog": {"error": "day_limit", "message": "The day is spent.", "advice": "Wait."},
+        "dagsterRunId": "run-7",
+        "runUrl": "http://localhost:3000/runs/run-7",
+        "startedAt": "2026-11-24T01:00:00Z",
+        "completedAt": "2026-11-24T01:00:00Z",
+    }
+    assert (newest["tenantName"], newest["runUrl"], newest["completedAt"]) == (None, None, None)
+    assert [log["id"] for log in page.api("/sync-logs", params={"limit": 1}).json()] == [newest["id"]]
+    assert [log["id"] for log in page.api("/sync-logs", params={"tenantId": "t-1"}).json()] == [first]
+
+
+@pytest.mark.parametrize("limit", ["0", "-1", "501", "1.5", "ten", "9" * 5000, "\0", ""])
+def test_a_limit_out_of_range_is_refused(page: Page, limit: str) -> None:
+    for path in ("/sync-logs", "/restatements"):
+        assert refused(page.api(path, params={"limit": limit})) == (422, "invalid_request")
+
+
+@pytest.mark.parametrize("tenant", ["nobody", "\0", "t-1\0", "'; DROP TABLE xero_tokens; --", "é" * 200])
+def test_an_unknown_organisation_is_refused(page: Page, tenant: str) -> None:
+    for path in ("/sync-logs", "/restatements", "/summary", "/weeks/2026-11-21"):
+        assert refused(page.api(path, params={"tenantId": tenant})) == (404, "unknown_organisation")
+    assert refused(page.post(f"{API}/disconnect", json={"tenantId": tenant})) == (404, "unknown_organisation")
+
+
+# ---- figures ----------------------------------------------------------------------------------------------
+
+
+def test_no_figures(page: Page) -> None:
+    assert page.api("/summary").json() == {"currency": None, "currencies": [], "weeks": []}
+    assert page.api("/weeks/2026-11-21").json() == {"weekEnding": "2026-11-21", "organisations": []}
+    assert page.api("/restatements").json() == []
+
+
+def test_the_summary_sums_exactly_over_the_organisations_of_one_currency(page: Page) -> None:
+    page.connect(ALPHA, BETA)
+    land_week(page, "0.10")
+    land_week(page, "9007199254740993.20", tenant="t-2")
+    land_week(page, "5.00", tenant="t-3", currency="NZD")
+    assert page.api("/summary").json() == {
+        "currency": "AUD",
+        "currencies": ["AUD", "NZD"],
+        "weeks": [
+            {
+                "weekEnding": "2026-11-21",
+                "totalTradingIncome": "9007199254740993.30",
+                "grossProfit": "0.00",
+                "netProfit": "0.00",
+                "netRevenue": "9007199254740993.30",
+                "closingCash": "9007199254740993.30",
+                "revenueByType": {"residential": "9007199254740993.30"},
+                "organisations": 2,
+            }
+        ],
+    }
+    other = page.api("/summary", params={"currency": "nzd"}).json()
+    assert (other["currency"], other["weeks"][0]["totalTradingIncome"]) == ("NZD", "5.00")
+    alone = page.api("/summary", params={"tenantId": "t-3"}).json()
+    assert (alone["currency"], alone["weeks"][0]["closingCash"]) == ("NZD", "5.00")
+    assert page.api("/summary", params={"currency": "USD"}).json()["weeks"] == []
+
+
+def test_what_is_not_known_is_null_and_a_gap_is_shown(page: Page) -> None:
+    land(page, profit("1.00", line("a-1", "1.00")), "profit_and_loss", week=LATEST.shift(-2))
+    land(page, revenue(), "invoices")
+    weeks = page.api("/summary").json()["weeks"]
+    assert [week["weekEnding"] for week in weeks] == ["2026-11-07", "2026-11-14", "2026-11-21"]
+    assert (weeks[0]["totalTradingIncome"], weeks[0]["closingCash"], weeks[0]["revenueByType"]) == ("1.00", None, None)
+    assert weeks[1]["organisations"] == 0
+    assert weeks[1]["totalTradingIncome"] is None
+
+
+def test_only_so_many_weeks(page: Page) -> None:
+    for back in range(4):
+        land_week(page, "1.00", week=LATEST.shift(-back))
+    weeks = page.api("/summary", params={"weeks": 2}).json()["weeks"]
+    assert [week["weekEnding"] for week in weeks] == ["2026-11-14", "2026-11-21"]
+    for out_of_range in ("0", "521", "x"):
+        assert refused(page.api("/summary", params={"weeks": out_of_range})) == (422, "invalid_request")
+
+
+def test_everything_of_a_week(page: Page) -> None:
+    page.connect(ALPHA)
+    land_week(page, "12.50")
+    land_week(page, "1.00", tenant="t-2")
+    said = page.api("/weeks/2026-11-21").json()
+    assert said["weekEnding"] == "2026-11-21"
+    assert [one["tenantId"] for one in said["organisations"]] == ["t-1", "t-2"]
+    alpha = said["organisations"][0]
+    assert alpha == {
+        "tenantId": "t-1",
+        "tenantName": "Alpha",
+        "currency": "AUD",
+        "dataSource": "xero_api",
+        "updatedAt": "2026-11-24T01:00:00Z",
+        "profitAndLoss": {
+            "basis": "accrual",
+            "totalTradingIncome": "12.50",
+            "costOfSales": "0.00",
+            "grossProfit": "0.00",
+            "otherIncome": "0.00",
+            "operatingExpenses": "0.00",
+            "netProfit": "0.00",
+        },
+        "lines": [
+            {
+                "accountId": "a-1",
+                "accountCode": "200",
+                "accountName": "Sales",
+                "accountType": "REVENUE",
+                "category": "trading_income",
+                "amount": "12.50",
+            }
+        ],
+        "revenue": [
+            {
+                "revenueType": "residential",
+                "region": "north",
+                "invoiced": "12.50",
+                "credited": "0.00",
+                "netRevenue": "12.50",
+                "tax": "0.10",
+                "invoiceCount": 1,
+                "creditNoteCount": 0,
+            }
+        ],
+        "cash": [
+            {
+                "bankAccountId": "b-1",
+                "bankAccountName": "Cheque",
+                "openingBalance": "0.00",
+                "cashReceived": "12.50",
+                "cashSpent": "0.00",
+                "currencyGain": "0.00",
+                "closingBalance": "12.50",
+            }
+        ],
+        "restatements": [],
+    }
+    one = page.api("/weeks/2026-11-21", params={"tenantId": "t-2"}).json()["organisations"]
+    assert [found["tenantId"] for found in one] == ["t-2"]
+
+
+def test_a_restated_figure_is_listed_with_its_week_and_alone(page: Page) -> None:
+    page.connect(ALPHA)
+    for week in (LATEST, LATEST.previous):
+        land(page, cash(account("b-1", "1.00")), "bank_summary", week=week)
+        page.clock.advance(hours=1)
+        land(page, cash(account("b-1", "2.00")), "bank_summary", week=week)
+    listed = page.api("/restatements").json()
+    closing = [one for one in listed if one["column"] == "closing_balance" and one["weekEnding"] == "2026-11-21"]
+    assert closing == [
+        {
+            "tenantId": "t-1",
+            "tenantName": "Alpha",
+            "weekEnding": "2026-11-21",
+            "table": "cash_position_weekly",
+            "key": "b-1",
+            "name": "Cheque",
+            "column": "closing_balance",
+            "old": "1.00",
+            "new": "2.00",
+            "restatedAt": "2026-11-24T02:00:00Z",
+            "dagsterRunId": "a-run",
+            "runUrl": "http://localhost:3000/runs/a-run",
+        }
+    ]
+    assert len(page.api("/restatements", params={"limit": 1}).json()) == 1
+    (of_week,) = page.api("/weeks/2026-11-21").json()["organisations"]
+    assert {one["weekEnding"] for one in of_week["restatements"]} == {"2026-11-21"}
+    assert closing[0] in of_week["restatements"]
+
+
+@pytest.mark.parametrize(
+    ("ending", "code"),
+    [
+        ("2026-11-20", "no_such_week"),
+        ("2026-11-28", "no_such_week"),
+        ("0", "invalid_request"),
+        ("x", "invalid_request"),
+    ],
+)
+def test_figures_of_a_week_that_is_none(page: Page, ending: str, code: str) -> None:
+    assert refused(page.api(f"/weeks/{ending}")) == (422, code)
+
+
+def test_before_the_first_week_is_over_there_is_nothing(tmp_path: Path, migrated: Path) -> None:
+    with deployed(tmp_path, template=migrated, PIPELINE_START_DATE="2026-11-22") as page:
+        assert page.api("/summary").json()["weeks"] == []
+        assert page.get("/").status_code == 200
+        page.connect(ALPHA)
+        assert refused(page.post(f"{API}/sync")) == (422, "no_such_week")
+
+
+# ---- disconnect -------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def before_xero(tmp_path: Path, template: Path, **routes: Any) -> Iterator[tuple[Page, ScriptedServer]]:
+    plain = PlainXero(**routes)
+    with ScriptedServer(plain) as xero, deployed(tmp_path, template=template, **at_xero(xero.url)) as page:
+        page.connect(ALPHA, BETA)
+        yield page, xero
+
+
+def test_one_organisation_is_disconnected_by_its_connections_id(tmp_path: Path, migrated: Path) -> None:
+    with before_xero(tmp_path, migrated, **{"connection-t-1": Answer(204)}) as (page, xero):
+        page.dagster.running = True
+        answer = page.post(f"{API}/disconnect", json={"tenantId": "t-1"})
+        assert (answer.status_code, answer.json()) == (200, {"success": True})
+        assert [(one.method, one.path) for one in xero.requests] == [("DELETE", "/connections/connection-t-1")]
+        assert [one.tenant_id for one in page.deployment.warehouse.tokens.organisations()] == ["t-2"]
+        assert page.dagster.running is True, "another one is still there"
+
+
+def test_all_are_disconnected_by_revoking_and_the_scheduler_stops(tmp_path: Path, migrated: Path) -> None:
+    with before_xero(tmp_path, migrated, revocation=Answer(200)) as (page, xero):
+        page.dagster.running = True
+        land(page, cash(account("b-1", "1.00")), "bank_summary")
+        assert page.post(f"{API}/disconnect").json() == {"success": True}
+        (revoked,) = xero.requests
+        assert (revoked.path, revoked.form) == ("/connect/revocation", {"token": "refresh-"})
+        assert page.deployment.warehouse.tokens.organisations() == []
+        assert page.dagster.running is False
+        assert len(page.api("/sync-logs").json()) == 1, "the log stays"
+        assert page.api("/summary").json()["weeks"][0]["closingCash"] == "1.00", "the figures stay"
+
+
+@pytest.mark.parametrize("gone", [Answer(404, body="The resource cannot be found"), Answer(204)])
+def test_what_is_gone_at_xero_already_is_as_good(tmp_path: Path, migrated: Path, gone: Answer) -> None:
+    with before_xero(tmp_path, migrated, **{"connection-t-1": gone}) as (page, _):
+        assert page.post(f"{API}/disconnect", json={"tenantId": "t-1"}).json() == {"success": True}
+        assert len(page.deployment.warehouse.tokens.organisations()) == 1
+
+
+def test_a_dead_grant_is_disconnected_all_the_same(tmp_path: Path, migrated: Path) -> None:
+    refusal = Answer(400, json={"error": "invalid_grant"})
+    with before_xero(tmp_path, migrated, revocation=refusal) as (page, _):
+        assert page.post(f"{API}/disconnect").json() == {"success": True}
+        assert page.deployment.warehouse.tokens.organisations() == []
+
+
+def test_what_xero_does_not_hear_of_stays_connected(tmp_path: Path, migrated: Path) -> None:
+    broken = {"revocation": Answer(503), "connection-t-1": Answer(503)}
+    with before_xero(tmp_path, migrated, **broken) as (page, _):
+        assert refused(page.post(f"{API}/disconnect")) == (503, "xero_unavailable")
+        assert refused(page.post(f"{API}/disconnect", json={"tenantId": "t-1"})) == (503, "xero_unavailable")
+        assert len(page.deployment.warehouse.tokens.organisations()) == 2
+
+
+def test_wrong_credentials_disconnect_nothing(tmp_path: Path, migrated: Path) -> None:
+    refusal = Answer(401, json={"error": "invalid_client"})
+    with before_xero(tmp_path, migrated, revocation=refusal) as (page, _):
+        assert refused(page.post(f"{API}/disconnect")) == (502, "app_refused")
+        assert len(page.deployment.warehouse.tokens.organisations()) == 2
+
+
+def test_the_last_disconnect_succeeds_without_dagster_and_says_so(tmp_path: Path, migrated: Path) -> None:
+    with before_xero(tmp_path, migrated, revocation=Answer(200)) as (page, _):
+        page.dagster.down = True
+        said = page.post(f"{API}/disconnect").json()
+        assert said["success"] is True
+        assert "scheduler could not be stopped" in said["warning"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"tenantId": null}', b'{"tenant_id": "t-1"}', b'{"tenantId": ""}', b'{"tenantId": ["t-1"]}', b'"t-1"', b"null"],
+)
+def test_a_body_that_was_meant_otherwise_disconnects_nothing(page: Page, body: bytes) -> None:
+    page.connect(ALPHA, BETA)
+    assert refused(page.post(f"{API}/disconnect", content=body)) == (422, "invalid_request")
+    assert refused(page.post(f"{API}/disconnect", content=b"tenantId=t-1")) == (400, "malformed_json")
+    assert len(page.deployment.warehouse.tokens.organisations()) == 2
+
+
+def test_disconnecting_nothing_is_done_already(page: Page) -> None:
+    assert page.post(f"{API}/disconnect").json() == {"success": True}
+
+
+# ---- health and the rest ----------------------------------------------------------------------------------
+
+
+def test_health_says_which_does_not_answer(page: Page) -> None:
+    assert page.get("/healthz").json() == {"database": "ok", "dagster": "ok"}
+    page.dagster.down = True
+    answer = page.get("/healthz")
+    assert answer.status_code == 503
+    assert (answer.json()["database"], answer.json()["dagster"]) == ("ok", "dagster_down")
+    assert answer.json()["error"]["code"] == "dagster_down"
+
+
+def test_a_database_that_is_gone_is_said_everywhere(tmp_path: Path, migrated: Path) -> None:
+    with deployed(tmp_path, template=migrated) as page:
+        file = Path(str(page.settings.database_url.database))
+        for leftover in file.parent.glob("xero.db*"):
+            if leftover.is_file():
+                leftover.unlink()
+        answer = page.get("/healthz")
+        assert (answer.status_code, answer.json()["database"]) == (503, "not_migrated")
+        assert refused(page.api("/status")) == (503, "database_unavailable")
+        assert page.get("/").status_code == 200
+
+
+def test_a_postgres_that_does_not_answer_is_a_503_with_words(tmp_path: Path, migrated: Path) -> None:
+    address = "postgresql+psycopg://nobody:a-password@127.0.0.1:1/none"
+    with deployed(tmp_path, template=None, migrate=False, DATABASE_URL=address) as page:
+        answer = page.get("/healthz")
+        assert (answer.status_code, answer.json()["database"]) == (503, "database_unavailable")
+        for path in ("/status", "/sync-logs", "/summary", "/weeks/2026-11-21", "/restatements"):
+            assert refused(page.api(path)) == (503, "database_unavailable")
+            assert "a-password" not in page.api(path).text
+        assert refused(page.post(f"{API}/sync")) == (503, "database_unavailable")
+        assert page.get("/").status_code == 200
+        back = page.api("/callback", params={"state": "x", "code": "y"}).headers["location"]
+        assert back == "/?xero=error&reason=database_unavailable"
+
+
+def test_a_spent_day_says_when_to_go_on(page: Page, caplog: pytest.LogCaptureFixture) -> None:
+    page.connect(ALPHA)
+
+    def spent(week: Week) -> str:
+        raise DayLimitReached("Today's calls are spent.", retry_at=page.clock.now().replace(hour=3))
+
+    page.dagster.launch = spent
+    with caplog.at_level(logging.INFO):
+        answer = page.post(f"{API}/sync")
+    assert refused(answer) == (429, "day_limit")
+    assert answer.headers["retry-after"] == "7200"
+    assert "day" in caplog.text
+
+
+def test_what_is_not_there_and_what_is_not_allowed(page: Page) -> None:
+    for path in ("/nothing", f"{API}/nothing", f"{API}/status/", "/static/nothing.js", "/static/../app.py", "/docs"):
+        assert refused(page.get(path)) == (404, "not_found")
+    assert refused(page.post(f"{API}/status")) == (405, "method_not_allowed")
+    assert refused(page.client.request("DELETE", f"{API}/sync")) == (405, "method_not_allowed")
+
+
+def test_another_name_of_this_machine_leads_to_server_urls(page: Page) -> None:
+    """A consent that begins at 127.0.0.1 could not end at localhost: the cookie would stay behind."""
+    other = page.url.replace("localhost", "127.0.0.1")
+    with httpx.Client(base_url=other) as client:
+        answer = client.get("/?xero=connected")
+        assert (answer.status_code, answer.headers["location"]) == (307, f"{page.url}/?xero=connected")
+        assert client.get(f"{API}/status").status_code == 200
+    assert page.get("/").status_code == 200
+
+
+def test_amounts_are_decimals_to_the_cent(page: Page) -> None:
+    land_week(page, "0.00")
+    assert page.api("/summary").json()["weeks"][0]["totalTradingIncome"] == "0.00"
+    assert Decimal(page.api("/weeks/2026-11-21").json()["organisations"][0]["revenue"][0]["tax"]) == Decimal("0.10")
