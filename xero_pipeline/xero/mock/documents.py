@@ -6,8 +6,8 @@ settled here and nowhere else: amount / rate, each line rounded to the cent.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import date, datetime
+import datetime as dt
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
 
@@ -85,17 +85,33 @@ class Document:
     kind: Kind
     id: str
     number: str
-    date: date
-    due: date
+    date: dt.date
+    due: dt.date
     status: Status
     tax: Tax
     currency: str
     rate: Decimal | None
     contact: str
     lines: tuple[Line, ...]
-    created_at: datetime
-    updated_at: datetime
-    paid_on: date | None = None
+    created_at: dt.datetime
+    updated_at: dt.datetime
+    paid_on: dt.date | None = None
+
+    def seen_on(self, today: dt.date, *, touched_in: dt.tzinfo | None = None) -> Document:
+        """As it stands on a day: paid only once its payment has been made.
+
+        Args:
+            touched_in: the zone in whose small hours a payment moves `updated_at`; `None` leaves it.
+        """
+        if self.paid_on is None or self.status is not Status.AUTHORISED:
+            return self
+        if self.paid_on > today:
+            return replace(self, paid_on=None)
+        updated = self.updated_at
+        if touched_in is not None:
+            paid_at = dt.datetime.combine(self.paid_on, dt.time(0), touched_in)
+            updated = max(updated, paid_at.astimezone(dt.UTC))
+        return replace(self, status=Status.PAID, updated_at=updated)
 
     def net(self, line: Line) -> int:
         """A line without tax, in the document's currency, cents."""
@@ -112,6 +128,15 @@ class Document:
     def base_total(self) -> int:
         """What is paid in the end, in base currency, cents."""
         return sum(self.base_net(line) + self.base_tax(line) for line in self.lines)
+
+    @property
+    def is_foreign(self) -> bool:
+        return self.rate is not None
+
+    @property
+    def credit_sign(self) -> int:
+        """1 where its lines are credited to their accounts (income), -1 where they are debited."""
+        return 1 if self.kind in (Kind.SALE, Kind.BILL_CREDIT) else -1
 
     def _to_base(self, cents: int) -> int:
         if self.rate is None:

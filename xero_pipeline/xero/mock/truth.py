@@ -40,3 +40,8 @@ class BankMovement:
     cash_spent: Decimal
     currency_gain: Decimal
     closing_balance: Decimal
+
+
+def in_units(cents: int) -> Decimal:
+    """Cents as an amount with two decimals."""
+    return Decimal(cents).scaleb(-2)
