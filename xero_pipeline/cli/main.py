@@ -28,10 +28,13 @@ class OneLineErrors(click.Group):
 @click.option("--verbose", "-v", is_flag=True, help="Log what happens, to stderr.")
 def cli(verbose: bool) -> None:
     """Xero's weekly figures in your own database, under Dagster."""
+    # The level is the handler's: dagster.yaml lets our own logger speak into a run's log in Dagster, too.
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(logging.INFO if verbose else logging.WARNING)
     logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler]
     )
-    logging.getLogger("xero_pipeline").setLevel(logging.INFO if verbose else logging.WARNING)
+    logging.getLogger("xero_pipeline").setLevel(logging.INFO)
     if not verbose:
         # Dagster marks parts of itself as beta; its users cannot do anything about it.
         warnings.filterwarnings("ignore", category=Warning, module="dagster.*")

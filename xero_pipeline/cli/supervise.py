@@ -40,14 +40,13 @@ def run_together(commands: Mapping[str, Sequence[str]], *, cwd: Path, environmen
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
-    running = {
-        name: subprocess.Popen(  # noqa: S603 - our own commands
-            command, cwd=cwd, env=dict(environment), start_new_session=True, preexec_fn=_listen_to_signals
-        )
-        for name, command in commands.items()
-    }
+    running: dict[str, subprocess.Popen[bytes]] = {}
     ended: list[str] = []
     try:
+        for name, command in commands.items():
+            running[name] = subprocess.Popen(  # noqa: S603 - our own commands
+                command, cwd=cwd, env=dict(environment), start_new_session=True, preexec_fn=_listen_to_signals
+            )
         while not stop.wait(0.3):
             ended = [name for name, process in running.items() if process.poll() is not None]
             if ended:
