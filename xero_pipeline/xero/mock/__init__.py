@@ -5,14 +5,13 @@ that every process of a deployment talks to one and the same Xero. Nothing outsi
 it is not the real one, but for the place that picks the transport.
 """
 
-from xero_pipeline.xero.mock.books import Books
-from xero_pipeline.xero.mock.documents import Document, Kind, Line, MockLine, Status, Tax
+from xero_pipeline.xero.mock.books.documents import Document, Kind, Line, MockLine, Status, Tax
+from xero_pipeline.xero.mock.books.truth import BankMovement, Books, ProfitAndLoss, RevenueCell
 from xero_pipeline.xero.mock.faults import Fault, FaultKind
 from xero_pipeline.xero.mock.messages import Break, MockRequest, MockResponse
 from xero_pipeline.xero.mock.organisations import DEFAULT_ORGANISATIONS, MockLimits, MockOrganisation
 from xero_pipeline.xero.mock.server import mock_app, serve
 from xero_pipeline.xero.mock.transport import MockTransport
-from xero_pipeline.xero.mock.truth import BankMovement, ProfitAndLoss, RevenueCell
 from xero_pipeline.xero.mock.xero import MockXero
 
 __all__ = [

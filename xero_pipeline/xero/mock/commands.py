@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.mock.documents import Document, Kind, MockLine, Status, Tax
+from xero_pipeline.xero.mock.books.documents import Document, Kind, MockLine, Status, Tax
 from xero_pipeline.xero.mock.faults import read_fault
 from xero_pipeline.xero.mock.messages import MockRequest, MockResponse
 

@@ -5,7 +5,7 @@ Sources: recorded answers for 401 and 403; Xero's documentation for 400, 404 and
 
 from __future__ import annotations
 
-from xero_pipeline.xero.mock.dice import steady_uuid
+from xero_pipeline.xero.mock.books.dice import steady_uuid
 from xero_pipeline.xero.mock.messages import MockResponse
 
 

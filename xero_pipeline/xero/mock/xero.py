@@ -16,17 +16,18 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from xero_pipeline.clock import Clock
-from xero_pipeline.xero.mock import faults, journal, limits, problems
-from xero_pipeline.xero.mock.accounting import PATH, Accounting
-from xero_pipeline.xero.mock.bookkeeping import Bookkeeper
-from xero_pipeline.xero.mock.books import Books
-from xero_pipeline.xero.mock.consent import Consent, stylesheet
-from xero_pipeline.xero.mock.documents import Kind, MockLine, Status, Tax
+from xero_pipeline.xero.mock import faults, journal, problems
+from xero_pipeline.xero.mock.api import limits
+from xero_pipeline.xero.mock.api.accounting import PATH, Accounting
+from xero_pipeline.xero.mock.books.bookkeeping import Bookkeeper
+from xero_pipeline.xero.mock.books.documents import Kind, MockLine, Status, Tax
+from xero_pipeline.xero.mock.books.truth import Books
 from xero_pipeline.xero.mock.faults import Fault, FaultKind
+from xero_pipeline.xero.mock.identity.consent import Consent, stylesheet
+from xero_pipeline.xero.mock.identity.tokens import App, Tokens
 from xero_pipeline.xero.mock.messages import MockRequest, MockResponse
 from xero_pipeline.xero.mock.organisations import DEFAULT_ORGANISATIONS, SYDNEY, MockLimits, MockOrganisation
 from xero_pipeline.xero.mock.state import State, ticks
-from xero_pipeline.xero.mock.tokens import App, Tokens
 
 _INVOICES = (Kind.SALE, Kind.BILL)
 _CREDIT_NOTES = (Kind.SALE_CREDIT, Kind.BILL_CREDIT)

@@ -9,21 +9,23 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from xero_pipeline.clock import Clock
-from xero_pipeline.xero.mock import connections, limits, problems
-from xero_pipeline.xero.mock.books import Books
-from xero_pipeline.xero.mock.company import accounts_json, organisation_json, tracking_json
-from xero_pipeline.xero.mock.dice import steady_uuid
-from xero_pipeline.xero.mock.ledger import ledger_of
-from xero_pipeline.xero.mock.limits import Admitted
-from xero_pipeline.xero.mock.listing import Listing
+from xero_pipeline.xero.mock import problems
+from xero_pipeline.xero.mock.api import limits
+from xero_pipeline.xero.mock.api.company import accounts_json, organisation_json, tracking_json
+from xero_pipeline.xero.mock.api.limits import Admitted
+from xero_pipeline.xero.mock.api.listing import Listing
+from xero_pipeline.xero.mock.api.reports import Reports
+from xero_pipeline.xero.mock.api.where import QueryProblem
+from xero_pipeline.xero.mock.api.xml import dump_xml
+from xero_pipeline.xero.mock.books.dice import steady_uuid
+from xero_pipeline.xero.mock.books.ledger import ledger_of
+from xero_pipeline.xero.mock.books.truth import Books
+from xero_pipeline.xero.mock.identity import connections
+from xero_pipeline.xero.mock.identity.scopes import OPENING
 from xero_pipeline.xero.mock.messages import MockRequest, MockResponse
 from xero_pipeline.xero.mock.organisations import MockLimits, MockOrganisation
 from xero_pipeline.xero.mock.problems import ValidationProblem
-from xero_pipeline.xero.mock.reports import Reports
-from xero_pipeline.xero.mock.scopes import OPENING
 from xero_pipeline.xero.mock.state import State, hashed, moment_of, ticks
-from xero_pipeline.xero.mock.where import QueryProblem
-from xero_pipeline.xero.mock.xml import dump_xml
 
 Json = dict[str, Any]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from xero_pipeline.xero.mock import chart
-from xero_pipeline.xero.mock.chart import MockAccount
-from xero_pipeline.xero.mock.dice import steady_uuid
-from xero_pipeline.xero.mock.listing import read_since
+from xero_pipeline.xero.mock.api.listing import read_since
+from xero_pipeline.xero.mock.api.rendering import moment_text
+from xero_pipeline.xero.mock.api.where import read_filter, sort_by
+from xero_pipeline.xero.mock.books import chart
+from xero_pipeline.xero.mock.books.chart import MockAccount
+from xero_pipeline.xero.mock.books.dice import steady_uuid
 from xero_pipeline.xero.mock.messages import MockRequest
 from xero_pipeline.xero.mock.organisations import MockOrganisation
-from xero_pipeline.xero.mock.rendering import moment_text
-from xero_pipeline.xero.mock.where import read_filter, sort_by
 
 Json = dict[str, Any]
 

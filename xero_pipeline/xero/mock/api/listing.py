@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from xero_pipeline.xero.mock.books import Books
-from xero_pipeline.xero.mock.documents import Document, Kind, Line, Status, Tax
-from xero_pipeline.xero.mock.ledger import FIRST_DAY, WEEKS_TO_PAY
+from xero_pipeline.xero.mock.api.rendering import Renderer
+from xero_pipeline.xero.mock.api.where import Filter, read_filter, sort_by
+from xero_pipeline.xero.mock.books.documents import Document, Kind, Line, Status, Tax
+from xero_pipeline.xero.mock.books.ledger import FIRST_DAY, WEEKS_TO_PAY
+from xero_pipeline.xero.mock.books.truth import Books
 from xero_pipeline.xero.mock.messages import MockRequest
 from xero_pipeline.xero.mock.problems import ValidationProblem
-from xero_pipeline.xero.mock.rendering import Renderer
-from xero_pipeline.xero.mock.where import Filter, read_filter, sort_by
 
 Json = dict[str, Any]
 

@@ -6,11 +6,10 @@ import datetime as dt
 from decimal import Decimal
 from typing import Any
 
-from xero_pipeline.xero.mock import chart
-from xero_pipeline.xero.mock.dice import steady_uuid
-from xero_pipeline.xero.mock.documents import Document, Line, Status, Tax
+from xero_pipeline.xero.mock.books import chart
+from xero_pipeline.xero.mock.books.dice import steady_uuid
+from xero_pipeline.xero.mock.books.documents import Document, Line, Status, Tax, in_units
 from xero_pipeline.xero.mock.organisations import MockOrganisation
-from xero_pipeline.xero.mock.truth import in_units
 
 Json = dict[str, Any]
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from xero_pipeline.xero.mock import chart
-from xero_pipeline.xero.mock.chart import MockAccount
+from xero_pipeline.xero.mock.books import chart
+from xero_pipeline.xero.mock.books.chart import MockAccount
 
 GROSS = chart.TRADING_INCOME | chart.COST_OF_SALES
 NET = GROSS | chart.OTHER_INCOME | chart.EXPENSES

@@ -10,15 +10,15 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from xero_pipeline.xero.mock import chart
-from xero_pipeline.xero.mock.books import Books
-from xero_pipeline.xero.mock.figures import Credits, Figures, Movement
+from xero_pipeline.xero.mock.api.report_layouts import LAYOUTS, Layout, Profit, Section
+from xero_pipeline.xero.mock.books import chart
+from xero_pipeline.xero.mock.books.documents import in_units
+from xero_pipeline.xero.mock.books.figures import Credits, Figures, Movement
+from xero_pipeline.xero.mock.books.truth import Books
 from xero_pipeline.xero.mock.messages import MockRequest
 from xero_pipeline.xero.mock.organisations import MockOrganisation
 from xero_pipeline.xero.mock.problems import ValidationProblem
-from xero_pipeline.xero.mock.report_layouts import LAYOUTS, Layout, Profit, Section
 from xero_pipeline.xero.mock.state import State
-from xero_pipeline.xero.mock.truth import in_units
 
 Json = dict[str, Any]
 Days = tuple[dt.date, dt.date]

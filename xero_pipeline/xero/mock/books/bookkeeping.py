@@ -10,10 +10,10 @@ from decimal import Decimal
 
 from xero_pipeline.clock import Clock
 from xero_pipeline.money import to_cents
-from xero_pipeline.xero.mock import chart, edits
-from xero_pipeline.xero.mock.documents import Document, Kind, Line, MockLine, Status, Tax
+from xero_pipeline.xero.mock.books import chart, edits
+from xero_pipeline.xero.mock.books.documents import Document, Kind, Line, MockLine, Status, Tax
+from xero_pipeline.xero.mock.books.ledger import FIRST_DAY, Ledger
 from xero_pipeline.xero.mock.exact_json import clean_text
-from xero_pipeline.xero.mock.ledger import FIRST_DAY, Ledger
 from xero_pipeline.xero.mock.state import State
 
 _NUMBERS = {Kind.SALE: "INV-L", Kind.BILL: "BILL-L", Kind.SALE_CREDIT: "CN-L", Kind.BILL_CREDIT: "BCN-L"}

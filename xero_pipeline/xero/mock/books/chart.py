@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from xero_pipeline.xero.mock.dice import steady_uuid
+from xero_pipeline.xero.mock.books.dice import steady_uuid
 from xero_pipeline.xero.mock.organisations import MockOrganisation
 
 OPERATING_BANK = "090"

@@ -142,3 +142,8 @@ class Document:
         if self.rate is None:
             return cents
         return int(to_cents(Decimal(cents) / 100 / self.rate) * 100)
+
+
+def in_units(cents: int) -> Decimal:
+    """Cents as an amount with two decimals."""
+    return Decimal(cents).scaleb(-2)

@@ -13,8 +13,8 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from xero_pipeline.xero.mock.documents import Document, Kind, Line, Status, Tax
-from xero_pipeline.xero.mock.ledger import payment_of
+from xero_pipeline.xero.mock.books.documents import Document, Kind, Line, Status, Tax
+from xero_pipeline.xero.mock.books.ledger import payment_of
 from xero_pipeline.xero.mock.state import ticks
 
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 
-from xero_pipeline.xero.mock import chart
-from xero_pipeline.xero.mock.generation import Season
+from xero_pipeline.xero.mock.books import chart
+from xero_pipeline.xero.mock.books.generation import Season
 
 
 @dataclass(frozen=True, slots=True)

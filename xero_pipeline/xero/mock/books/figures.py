@@ -1,4 +1,4 @@
-"""The same figures as `books.py`, quickly: sums of whole days, kept, and put right by the edits that touch them.
+"""The same figures as `truth.py`, quickly: sums of whole days, kept, and put right by the edits that touch them.
 
 A request asks here. That both agree, whatever was edited, is a test.
 """
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from xero_pipeline.xero.mock import edits
-from xero_pipeline.xero.mock.books import Books
-from xero_pipeline.xero.mock.documents import Document
-from xero_pipeline.xero.mock.entries import Entry
-from xero_pipeline.xero.mock.ledger import BANKS, Kept, Ledger, payment_of
+from xero_pipeline.xero.mock.books import edits
+from xero_pipeline.xero.mock.books.documents import Document
+from xero_pipeline.xero.mock.books.entries import Entry
+from xero_pipeline.xero.mock.books.ledger import BANKS, Kept, Ledger, payment_of
+from xero_pipeline.xero.mock.books.truth import Books
 from xero_pipeline.xero.mock.state import State
 
 Credits = Counter[str]

@@ -10,10 +10,10 @@ import datetime as dt
 from dataclasses import dataclass
 from decimal import Decimal
 
-from xero_pipeline.xero.mock import chart
-from xero_pipeline.xero.mock.dice import Dice
-from xero_pipeline.xero.mock.documents import Document, Kind, Line, Status, Tax
-from xero_pipeline.xero.mock.identifiers import document_id, document_number
+from xero_pipeline.xero.mock.books import chart
+from xero_pipeline.xero.mock.books.dice import Dice
+from xero_pipeline.xero.mock.books.documents import Document, Kind, Line, Status, Tax
+from xero_pipeline.xero.mock.books.identifiers import document_id, document_number
 from xero_pipeline.xero.mock.organisations import MockOrganisation
 
 # Sales of an ordinary week, in cents, and what the seasons make of them, per mille of it by month.

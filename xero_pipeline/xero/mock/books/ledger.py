@@ -1,7 +1,7 @@
 """The ledger as it is before anybody edits it: week by week, made when first asked for, and kept a while.
 
 Weeks run Sunday to Saturday and are numbered from the first one with books. Nothing here depends on the
-clock or on the state file; what a day has not reached yet, and what was edited, is `books.py`'s matter.
+clock or on the state file; what a day has not reached yet, and what was edited, is `truth.py`'s matter.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from threading import Lock
 from typing import Generic, TypeVar
 from zoneinfo import ZoneInfo
 
-from xero_pipeline.xero.mock import chart
-from xero_pipeline.xero.mock.documents import Document
-from xero_pipeline.xero.mock.entries import Entry, entries_of, opening_balance
-from xero_pipeline.xero.mock.generation import LONGEST_TO_PAY, Season, documents_of
-from xero_pipeline.xero.mock.identifiers import place_of
+from xero_pipeline.xero.mock.books import chart
+from xero_pipeline.xero.mock.books.documents import Document
+from xero_pipeline.xero.mock.books.entries import Entry, entries_of, opening_balance
+from xero_pipeline.xero.mock.books.generation import LONGEST_TO_PAY, Season, documents_of
+from xero_pipeline.xero.mock.books.identifiers import place_of
 from xero_pipeline.xero.mock.organisations import MockOrganisation
 
 FIRST_DAY = dt.date(2014, 12, 28)

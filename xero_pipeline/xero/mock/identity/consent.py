@@ -19,12 +19,12 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from jinja2 import Environment, PackageLoader
 
-from xero_pipeline.xero.mock import connections
+from xero_pipeline.xero.mock.identity import connections
+from xero_pipeline.xero.mock.identity.scopes import IN_WORDS
+from xero_pipeline.xero.mock.identity.tokens import USER, App
 from xero_pipeline.xero.mock.messages import MockRequest, MockResponse
 from xero_pipeline.xero.mock.organisations import MockOrganisation
-from xero_pipeline.xero.mock.scopes import IN_WORDS
 from xero_pipeline.xero.mock.state import State, hashed, ticks
-from xero_pipeline.xero.mock.tokens import USER, App
 
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}=?")
 
@@ -158,13 +158,13 @@ class Consent:
 
 def stylesheet() -> MockResponse:
     """The page's own style, beside it."""
-    text = resources.files("xero_pipeline.xero.mock").joinpath("pages/consent.css").read_text("utf-8")
+    text = resources.files("xero_pipeline.xero.mock.identity").joinpath("pages/consent.css").read_text("utf-8")
     return MockResponse.of_text(text, kind="text/css")
 
 
 @lru_cache(maxsize=1)
 def _pages() -> Environment:
-    return Environment(loader=PackageLoader("xero_pipeline.xero.mock", "pages"), autoescape=True)
+    return Environment(loader=PackageLoader("xero_pipeline.xero.mock.identity", "pages"), autoescape=True)
 
 
 def _page(name: str, status: int, forms: str, **values: Any) -> MockResponse:

@@ -17,12 +17,13 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from xero_pipeline.xero.mock import connections, journal
-from xero_pipeline.xero.mock.dice import steady_uuid
+from xero_pipeline.xero.mock import journal
+from xero_pipeline.xero.mock.books.dice import steady_uuid
+from xero_pipeline.xero.mock.identity import connections
+from xero_pipeline.xero.mock.identity.scopes import OF_A_USER, SCOPES
 from xero_pipeline.xero.mock.messages import MockRequest, MockResponse
 from xero_pipeline.xero.mock.organisations import MockOrganisation
 from xero_pipeline.xero.mock.problems import token_error
-from xero_pipeline.xero.mock.scopes import OF_A_USER, SCOPES
 from xero_pipeline.xero.mock.state import SECOND, State, hashed, ticks
 
 # Seconds.
