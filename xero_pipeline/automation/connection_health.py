@@ -10,6 +10,7 @@ import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from math import ceil
 
 import dagster as dg
 
@@ -116,7 +117,7 @@ class HealthCheck:
         for days in WARN_DAYS:
             cause = f"token_expiry:{grant_id}:{days}"
             if days == stage:
-                self._warn_of_expiry(cause, grant_id, organisations, dies, max(0, left.days))
+                self._warn_of_expiry(cause, grant_id, organisations, dies, max(0, ceil(left / timedelta(days=1))))
             elif self._is_open(cause) and stage is None:
                 self._alerter.recovered(cause, f"The connection of {_names(organisations)} was renewed.")
             elif self._is_open(cause):

@@ -125,6 +125,9 @@ class TokenStore:
     def save_refreshed(self, grant_id: str, tokens: Tokens) -> None:
         """Keep a new pair, for every organisation of the grant, in one transaction.
 
+        How each connection stands is not touched: an organisation that was disconnected at Xero is not
+        connected again by the refresh of another one of its consent.
+
         Raises:
             UnknownOrganisation: no organisation belongs to the grant any more: meanwhile somebody
                 disconnected, or connected again.
@@ -140,7 +143,6 @@ class TokenStore:
             for row in rows:
                 values = self._encrypted(row.tenant_id, tokens) | {
                     "scope": tokens.scope or row.scope,
-                    "status": ConnectionStatus.CONNECTED.value,
                     "updated_at": now,
                 }
                 connection.execute(update(table).where(table.c.tenant_id == row.tenant_id).values(values))
