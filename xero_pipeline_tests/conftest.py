@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -50,9 +51,9 @@ def skip_or_fail(reason: str) -> None:
     pytest.skip(reason)
 
 
-@pytest.fixture
-def postgres_url() -> Iterator[str]:
-    """The address of a database of the test's own, dropped afterwards."""
+@contextmanager
+def postgres_database() -> Iterator[str]:
+    """The address of an empty database, dropped afterwards."""
     server = create_engine(_server_url(), isolation_level="AUTOCOMMIT", poolclass=NullPool)
     name = f"xero_test_{uuid.uuid4().hex[:12]}"
     try:
@@ -60,9 +61,18 @@ def postgres_url() -> Iterator[str]:
             connection.execute(text(f'CREATE DATABASE "{name}"'))
     except OperationalError:
         skip_or_fail("no PostgreSQL server at TEST_DATABASE_URL")
-    yield make_url(_server_url()).set(database=name).render_as_string(hide_password=False)
-    with server.connect() as connection:
-        connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+    try:
+        yield make_url(_server_url()).set(database=name).render_as_string(hide_password=False)
+    finally:
+        with server.connect() as connection:
+            connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
+
+
+@pytest.fixture
+def postgres_url() -> Iterator[str]:
+    """The address of a database of the test's own, dropped afterwards."""
+    with postgres_database() as url:
+        yield url
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -231,15 +231,30 @@ def _step(settings: Settings, checked: Checked) -> dg.AssetChecksDefinition:
     def checks(
         context: dg.AssetCheckExecutionContext, warehouse: dg.ResourceParam[Warehouse]
     ) -> Iterator[dg.AssetCheckResult]:
-        held = read_held(warehouse.engine, *checked.tables)
-        look = Look(_weeks_of_run(context), weeks_due(settings, warehouse))
-        names = {one.tenant_id: one.tenant_name for one in warehouse.tokens.organisations()}
         chosen = {key.name for key in context.selected_asset_check_keys}
-        for rule in checked.rules:
-            if rule.name in chosen:
-                yield _result(checked, rule, rule.find(held, look), look, names)
+        rules = [rule for rule in checked.rules if rule.name in chosen]
+        yield from evaluate(checked, rules, settings, warehouse, _weeks_of_run(context))
 
     return checks
+
+
+def evaluate(
+    checked: Checked,
+    rules: Sequence[Rule],
+    settings: Settings,
+    warehouse: Warehouse,
+    weeks: Collection[Week] | None,
+) -> Iterator[dg.AssetCheckResult]:
+    """What these rules say of the tables as they are now.
+
+    Args:
+        weeks: those that the run is about; `None` where it is about none.
+    """
+    held = read_held(warehouse.engine, *checked.tables)
+    look = Look(weeks, weeks_due(settings, warehouse))
+    names = {one.tenant_id: one.tenant_name for one in warehouse.tokens.organisations()}
+    for rule in rules:
+        yield _result(checked, rule, rule.find(held, look), look, names)
 
 
 def _weeks_of_run(context: dg.AssetCheckExecutionContext) -> list[Week] | None:

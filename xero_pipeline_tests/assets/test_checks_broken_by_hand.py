@@ -1,0 +1,371 @@
+"""Whatever is broken in the tables by hand, the one check that it is about fails, and no other.
+
+On both databases. Each break is what a person with a database tool might do, in that tool's own SQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from sqlalchemy import delete, insert, select
+
+from xero_pipeline.assets.checks import CHECKED, evaluate
+from xero_pipeline.settings import Settings, load_settings
+from xero_pipeline.warehouse import schema
+from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline_tests.conftest import FakeClock, postgres_database
+from xero_pipeline_tests.warehouse.checks.books_given import LATEST, MIDDLE, NAME, by_hand, connect, land_books
+from xero_pipeline_tests.warehouse.figures_given import KEY
+
+_TABLES = (
+    schema.financial_weekly,
+    schema.financial_weekly_lines,
+    schema.revenue_weekly,
+    schema.cash_position_weekly,
+    schema.xero_sync_logs,
+)
+
+Failures = dict[str, str]
+"""What each failing check says, by `table.check`."""
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgres"])
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """Migrated, connected, with thirteen weeks in which everything holds together; one for all tests here."""
+    with ExitStack() as stack:
+        if request.param == "sqlite":
+            url = f"sqlite:///{tmp_path_factory.mktemp('held') / 'warehouse.db'}"
+        else:
+            url = stack.enter_context(postgres_database())
+        warehouse = Warehouse.open(url, [KEY], FakeClock())
+        stack.callback(warehouse.close)
+        warehouse.migrate()
+        connect(warehouse)
+        land_books(warehouse)
+        yield warehouse
+
+
+@pytest.fixture
+def warehouse(whole: Warehouse) -> Iterator[Warehouse]:
+    """The same for a test to break: it is mended afterwards."""
+    with whole.engine.connect() as connection:
+        held = {table: [dict(row) for row in connection.execute(select(table)).mappings()] for table in _TABLES}
+    yield whole
+    with whole.engine.begin() as connection:
+        for table, rows in held.items():
+            connection.execute(delete(table))
+            connection.execute(insert(table), rows)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return load_settings(XERO_MOCK_MODE="true", XERO_ENCRYPTION_KEY="5e" * 32, DAGSTER_HOME=str(tmp_path))
+
+
+def failing(warehouse: Warehouse, settings: Settings) -> Failures:
+    results = [result for checked in CHECKED for result in evaluate(checked, checked.rules, settings, warehouse, None)]
+    assert len(results) == sum(len(checked.rules) for checked in CHECKED)
+    return {
+        f"{result.asset_key.to_user_string()}.{result.check_name}": result.description or ""
+        for result in results
+        if result.asset_key and not result.passed
+    }
+
+
+def test_books_that_hold_together_fail_no_check(warehouse: Warehouse, settings: Settings) -> None:
+    assert failing(warehouse, settings) == {}
+
+
+_FORGET = "DELETE FROM {table} WHERE week_ending = {week}"
+_FORGET_LOG = "DELETE FROM xero_sync_logs WHERE week_ending = {week} AND sync_type = '{kind}'"
+
+
+def _forget(week: str, kind: str, *tables: str) -> tuple[str, ...]:
+    return (
+        *(_FORGET.format(table=table, week=week) for table in tables),
+        _FORGET_LOG.format(week=week, kind=kind),
+    )
+
+
+def _set(table: str, what: str, row: str = "1 = 1", *, week: str = ":week") -> tuple[str, ...]:
+    return (f"UPDATE {table} SET {what} WHERE {row} AND week_ending = {week}",)
+
+
+def _partial(kind: str) -> tuple[str, ...]:
+    return (
+        'UPDATE xero_sync_logs SET status = \'partial\', error_log = \'{"differences": [{"where": "Net Profit", '
+        '"stated": "68822.31", "found": "68822.30", "difference": "0.01"}]}\' '
+        f"WHERE week_ending = :week AND sync_type = '{kind}'",
+    )
+
+
+_LINES = "financial_weekly_lines"
+_TOTALS = "financial_weekly"
+_CELLS = "revenue_weekly"
+_CASH = "cash_position_weekly"
+
+_STAMPED = "data_source, currency, updated_at"
+_NOW = "'xero_mock', 'AUD', '2026-11-24 01:00:00.000000'"
+# What is broken, by which statements, which check tells of it, and which words a bookkeeper needs in it.
+BREAKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
+    "a line is a cent more": (
+        "financial_weekly.lines_add_up",
+        _set(_LINES, "amount = '3000.01'", "account_id = 'rent-1'"),
+        ("operating_expenses", "a difference of -0.01"),
+    ),
+    "a line is a fortune": (
+        "financial_weekly.lines_add_up",
+        _set(_LINES, "amount = '9000000.00'", "account_id = 'sales-1'"),
+        ("total_trading_income", "a difference of -"),
+    ),
+    "a line is gone": (
+        "financial_weekly.lines_add_up",
+        ("DELETE FROM financial_weekly_lines WHERE account_id = 'rent-1' AND week_ending = :week",),
+        ("operating_expenses", "a difference of 3000.00"),
+    ),
+    "a line is in another category": (
+        "financial_weekly.lines_add_up",
+        (
+            "UPDATE financial_weekly_lines SET category = 'cost_of_sales' "
+            "WHERE account_id = 'rent-1' AND week_ending = :week",
+        ),
+        ("operating_expenses", "cost_of_sales", "3000.00"),
+    ),
+    "the income is another": (
+        "financial_weekly.lines_add_up",
+        _set(_TOTALS, "total_trading_income = '5.00'"),
+        ("total_trading_income is 5.00",),
+    ),
+    "the expenses are others": (
+        "financial_weekly.lines_add_up",
+        _set(_TOTALS, "operating_expenses = '5.00'"),
+        ("operating_expenses is 5.00",),
+    ),
+    "the gross profit is another": (
+        "financial_weekly.gross_and_net_add_up",
+        _set(_TOTALS, "gross_profit = '5.00'"),
+        ("gross_profit is 5.00", "total_trading_income - cost_of_sales"),
+    ),
+    "the net profit is a fortune": (
+        "financial_weekly.gross_and_net_add_up",
+        _set(_TOTALS, "net_profit = '7777777.77'"),
+        ("net_profit is 7777777.77", "gross_profit + other_income - operating_expenses"),
+    ),
+    "Xero's report does not add up": (
+        "financial_weekly.adds_up_in_xero",
+        _partial("profit_and_loss"),
+        ("Net Profit", "68822.31", "68822.30", "0.01"),
+    ),
+    "a line is there twice": (
+        "financial_weekly.no_duplicates",
+        (
+            f"INSERT INTO financial_weekly_lines SELECT tenant_id, week_ending, 'RENT-1', account_code, account_name, "
+            f"account_type, category, amount, {_STAMPED} FROM financial_weekly_lines "
+            "WHERE account_id = 'rent-1' AND week_ending = :week",
+        ),
+        ("'RENT-1' and 'rent-1'", "2 times"),
+    ),
+    "a week of profit and loss is gone": (
+        "financial_weekly.no_gaps",
+        _forget(":week", "profit_and_loss", _TOTALS, _LINES),
+        ("profit and loss", "no profit and loss of this week ever landed"),
+    ),
+    "the totals of a week are gone": (
+        "financial_weekly.no_gaps",
+        ("DELETE FROM financial_weekly WHERE week_ending = :week",),
+        ("0 are held",),
+    ),
+    "the latest profit and loss is gone": (
+        "financial_weekly.fresh",
+        _forget(":latest", "profit_and_loss", _TOTALS, _LINES),
+        (str(LATEST), "should have landed"),
+    ),
+    "the expenses are a hundred times what they were, in all that is held": (
+        "financial_weekly.within_history",
+        (
+            "UPDATE financial_weekly_lines SET amount = '2500000.00' WHERE account_id = 'wages-1' "
+            "AND week_ending = :latest",
+            "UPDATE financial_weekly SET operating_expenses = '2503000.00' WHERE week_ending = :latest",
+            "UPDATE financial_weekly SET net_profit = gross_profit + other_income - operating_expenses "
+            "WHERE week_ending = :latest",
+        ),
+        (str(LATEST), "operating_expenses is 2503000.00", "12 weeks before"),
+    ),
+    "a cell's net revenue is another": (
+        "revenue_weekly.net_is_invoiced_less_credited",
+        _set(_CELLS, "net_revenue = '5.00'", "revenue_type = 'residential'"),
+        ("residential / north", "net_revenue is 5.00"),
+    ),
+    "what was invoiced is a fortune": (
+        "revenue_weekly.net_is_invoiced_less_credited",
+        _set(_CELLS, "invoiced = '9000000.00'", "revenue_type = 'commercial'"),
+        ("commercial / south", "9000000.00 invoiced"),
+    ),
+    "what was credited is another": (
+        "revenue_weekly.net_is_invoiced_less_credited",
+        _set(_CELLS, "credited = '0.01'", "revenue_type = 'commercial'"),
+        ("commercial / south", "0.01 credited"),
+    ),
+    "a cell is more than the books, in all its columns": (
+        "revenue_weekly.revenue_matches_income",
+        (
+            "UPDATE revenue_weekly SET invoiced = '70000.00', credited = '0.00', net_revenue = '70000.00' "
+            "WHERE revenue_type = 'residential' AND week_ending = :week",
+        ),
+        ("revenue is", "a difference of"),
+    ),
+    "invoices do not add up in Xero": ("revenue_weekly.adds_up_in_xero", _partial("invoices"), ("Net Profit",)),
+    "a cell is there twice": (
+        "revenue_weekly.no_duplicates",
+        (
+            f"INSERT INTO revenue_weekly SELECT tenant_id, week_ending, ' Residential', region, invoiced, credited, "
+            f"net_revenue, tax, invoice_count, credit_note_count, {_STAMPED} FROM revenue_weekly "
+            "WHERE revenue_type = 'residential' AND week_ending = :week",
+        ),
+        ("residential / north", "2 times"),
+    ),
+    "a week of revenue is gone": (
+        "revenue_weekly.no_gaps",
+        _forget(":week", "invoices", _CELLS),
+        ("no revenue of this week ever landed",),
+    ),
+    "the rows of a week of revenue are gone": (
+        "revenue_weekly.no_gaps",
+        ("DELETE FROM revenue_weekly WHERE week_ending = :week",),
+        ("2 rows of revenue landed, and 0 are held",),
+    ),
+    "a cell is gone": (
+        "revenue_weekly.no_gaps",
+        ("DELETE FROM revenue_weekly WHERE revenue_type = 'residential' AND week_ending = :week",),
+        ("2 rows of revenue landed, and 1 are held",),
+    ),
+    "the first week of revenue is gone": (
+        "revenue_weekly.no_gaps",
+        _forget(":first", "invoices", _CELLS),
+        ("no revenue of this week ever landed",),
+    ),
+    "the latest revenue is gone": (
+        "revenue_weekly.fresh",
+        _forget(":latest", "invoices", _CELLS),
+        ("revenue", "should have landed"),
+    ),
+    "half of a type's revenue is another's": (
+        "revenue_weekly.within_history",
+        (
+            "UPDATE revenue_weekly SET invoiced = '1000.00', credited = '0.00', net_revenue = '1000.00' "
+            "WHERE revenue_type = 'residential' AND week_ending = :latest",
+            "UPDATE revenue_weekly SET credited = '0.00', invoiced = (SELECT total_trading_income - 1000 "
+            "FROM financial_weekly WHERE week_ending = :latest), net_revenue = (SELECT total_trading_income - 1000 "
+            "FROM financial_weekly WHERE week_ending = :latest) "
+            "WHERE revenue_type = 'commercial' AND week_ending = :latest",
+        ),
+        ("residential: net_revenue is 1000.00", "weeks before"),
+    ),
+    "a closing balance is another": (
+        "cash_position_weekly.closing_follows_from_opening",
+        _set(_CASH, "closing_balance = '5.00'", "bank_account_id = 'bank-2'"),
+        ("Dollars", "closing_balance is 5.00"),
+    ),
+    "the last closing balance is another": (
+        "cash_position_weekly.closing_follows_from_opening",
+        _set(_CASH, "closing_balance = '5.00'", "bank_account_id = 'bank-2'", week=":latest"),
+        ("Dollars", "closing_balance is 5.00"),
+    ),
+    "the first opening balance is another": (
+        "cash_position_weekly.closing_follows_from_opening",
+        _set(_CASH, "opening_balance = '5.00'", "bank_account_id = 'bank-1'", week=":first"),
+        ("Cheque", "opening 5.00"),
+    ),
+    "what was received is a fortune": (
+        "cash_position_weekly.closing_follows_from_opening",
+        _set(_CASH, "cash_received = '9000000.00'", "bank_account_id = 'bank-1'"),
+        ("Cheque", "received 9000000.00"),
+    ),
+    "a currency gain is a cent more": (
+        "cash_position_weekly.closing_follows_from_opening",
+        _set(_CASH, "currency_gain = '-1.24'", "bank_account_id = 'bank-2'"),
+        ("Dollars", "currency gain -1.24", "a difference of -0.01"),
+    ),
+    "an opening balance is another": (
+        "cash_position_weekly.opening_is_the_closing_before",
+        _set(_CASH, "opening_balance = '5.00'", "bank_account_id = 'bank-1'"),
+        ("Cheque", "opening_balance is 5.00", f"week ending {MIDDLE.previous}"),
+    ),
+    "the last opening balance is another": (
+        "cash_position_weekly.opening_is_the_closing_before",
+        _set(_CASH, "opening_balance = '5.00'", "bank_account_id = 'bank-1'", week=":latest"),
+        ("Cheque", "opening_balance is 5.00"),
+    ),
+    "the bank summary does not add up in Xero": (
+        "cash_position_weekly.adds_up_in_xero",
+        _partial("bank_summary"),
+        ("Net Profit",),
+    ),
+    "an account is there twice": (
+        "cash_position_weekly.no_duplicates",
+        (
+            f"INSERT INTO cash_position_weekly SELECT tenant_id, week_ending, 'BANK-1', bank_account_name, "
+            f"opening_balance, cash_received, cash_spent, currency_gain, closing_balance, {_STAMPED} "
+            "FROM cash_position_weekly WHERE bank_account_id = 'bank-1' AND week_ending = :week",
+        ),
+        ("'BANK-1' and 'bank-1'", "2 times"),
+    ),
+    "a week of cash is gone": (
+        "cash_position_weekly.no_gaps",
+        _forget(":week", "bank_summary", _CASH),
+        ("no cash position of this week ever landed",),
+    ),
+    "an account of a week is gone": (
+        "cash_position_weekly.no_gaps",
+        ("DELETE FROM cash_position_weekly WHERE bank_account_id = 'bank-1' AND week_ending = :week",),
+        ("2 rows of cash position landed, and 1 are held",),
+    ),
+    "the latest cash is gone": (
+        "cash_position_weekly.fresh",
+        _forget(":latest", "bank_summary", _CASH),
+        ("cash position", "should have landed"),
+    ),
+    "an account received and spent a fortune": (
+        "cash_position_weekly.within_history",
+        (
+            "UPDATE cash_position_weekly "
+            "SET cash_received = cash_received + 5000000, cash_spent = cash_spent + 5000000 "
+            "WHERE bank_account_id = 'bank-2' AND week_ending = :latest",
+        ),
+        ("Dollars: cash_received", "Dollars: cash_spent", "weeks before"),
+    ),
+}
+
+
+@pytest.mark.parametrize("broken", BREAKS)
+def test_the_check_that_a_break_is_about_fails_and_only_it(
+    broken: str, warehouse: Warehouse, settings: Settings
+) -> None:
+    check, statements, words = BREAKS[broken]
+    by_hand(warehouse.engine, *statements)
+
+    told = failing(warehouse, settings)
+
+    assert set(told) == {check}
+    said = told[check]
+    assert f"{NAME}, week ending " in said
+    week = LATEST if ":latest" in statements[-1] else None if ":first" in statements[-1] else MIDDLE
+    assert week is None or f"week ending {week}" in said
+    for word in words:
+        assert word in said
+
+
+def test_every_check_is_broken_by_some_test_here() -> None:
+    every = {f"{checked.asset}.{rule.name}" for checked in CHECKED for rule in checked.rules}
+    assert every == {check for check, _, _ in BREAKS.values()}
+
+
+def test_what_can_be_true_warns_and_what_cannot_is_an_error() -> None:
+    warnings = {
+        rule.name for checked in CHECKED for rule in checked.rules if rule.severity is dg.AssetCheckSeverity.WARN
+    }
+    assert warnings == {"revenue_matches_income", "within_history"}

@@ -1,0 +1,126 @@
+"""Thirteen weeks of an organisation in which everything holds together, for a test to break. No test is here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import date
+from decimal import Decimal
+
+from sqlalchemy import Engine, text
+
+from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline.warehouse.weekly import replace_profit_and_loss
+from xero_pipeline.weeks import Week
+from xero_pipeline_tests.warehouse.figures_given import (
+    LINE_COLUMNS,
+    Write,
+    cash,
+    frame,
+    land_cash,
+    land_profit,
+    land_revenue,
+    opened,
+    revenue,
+    tokens,
+)
+
+LATEST = Week(date(2026, 11, 21))
+WEEKS = [LATEST.shift(-n) for n in reversed(range(13))]
+MIDDLE, AFTER_MIDDLE = WEEKS[6], WEEKS[7]
+TENANT = "org-1"
+NAME = "Organisation org-1"
+
+
+def connect(warehouse: Warehouse, *tenants: str) -> None:
+    """The organisations are connected, long before the test's clock."""
+    warehouse.tokens.save_consent(tokens(), opened(*(tenants or (TENANT,))), now=warehouse.clock.now())
+    with warehouse.engine.begin() as connection:
+        connection.execute(text("UPDATE xero_tokens SET connected_at = '2026-01-05 00:00:00.000000'"))
+
+
+def land_books(warehouse: Warehouse, weeks: Sequence[Week] = WEEKS, tenant_id: str = TENANT) -> None:
+    for week in weeks:
+        land_profit(warehouse, _profit(week), week=week, tenant_id=tenant_id)
+        land_revenue(warehouse, _revenue(week), week=week, tenant_id=tenant_id)
+        land_cash(warehouse, _cash(week), week=week, tenant_id=tenant_id)
+
+
+def _number(week: Week) -> int:
+    return (week.ending - WEEKS[0].ending).days // 7
+
+
+def _wiggle(week: Week) -> Decimal:
+    """Something that differs from week to week, to the cent."""
+    return Decimal((_number(week) * 37) % 11) * Decimal("101.01")
+
+
+def _residential(week: Week) -> Decimal:
+    return Decimal("60000.10") + _wiggle(week)
+
+
+def _commercial(week: Week) -> Decimal:
+    return Decimal("40000.20") + 2 * _wiggle(week)
+
+
+def _profit(week: Week) -> Write:
+    amounts = {
+        "sales-1": ("200", "Residential Sales", "REVENUE", "trading_income", _residential(week)),
+        "sales-2": ("210", "Commercial Sales", "REVENUE", "trading_income", _commercial(week)),
+        "cost-1": ("310", "Materials", "DIRECTCOSTS", "cost_of_sales", Decimal("30000.05") + _wiggle(week)),
+        "other-1": ("270", "Interest Income", "OTHERINCOME", "other_income", Decimal("12.34")),
+        "wages-1": ("477", "Wages", "WAGESEXPENSE", "operating_expenses", Decimal("25000.00") + _wiggle(week)),
+        "rent-1": ("469", "Rent", "EXPENSE", "operating_expenses", Decimal("3000.00")),
+    }
+    lines = frame(LINE_COLUMNS, *((account_id, *rest) for account_id, rest in amounts.items()))
+
+    def total(category: str) -> Decimal:
+        return sum((line[4] for line in amounts.values() if line[3] == category), Decimal("0.00"))
+
+    gross = total("trading_income") - total("cost_of_sales")
+    totals = {
+        "total_trading_income": total("trading_income"),
+        "cost_of_sales": total("cost_of_sales"),
+        "gross_profit": gross,
+        "other_income": total("other_income"),
+        "operating_expenses": total("operating_expenses"),
+        "net_profit": gross + total("other_income") - total("operating_expenses"),
+    }
+    return lambda connection, stamp: replace_profit_and_loss(connection, stamp, "accrual", totals, lines)
+
+
+def _revenue(week: Week) -> Write:
+    credited = Decimal("500.00")
+    cells = [
+        ("residential", "north", _residential(week) + credited, credited),
+        ("commercial", "south", _commercial(week), Decimal("0.00")),
+    ]
+    return revenue(*((t, r, inv, cred, inv - cred, Decimal("10.00"), 3, 1) for t, r, inv, cred in cells))
+
+
+def _movements(week: Week) -> Iterator[tuple[str, str, Decimal, Decimal, Decimal]]:
+    yield "bank-1", "Cheque", Decimal("90000.00") + _wiggle(week), Decimal("85000.00"), Decimal("0.00")
+    yield "bank-2", "Dollars", Decimal("5000.00") + _wiggle(week), Decimal("4000.00"), Decimal("-1.25")
+
+
+def _cash(week: Week) -> Write:
+    accounts = []
+    for place, (bank_id, name, *_) in enumerate(_movements(week)):
+        balance = Decimal("10000.00") * (place + 1)
+        opening = balance
+        for before in range(_number(week) + 1):
+            opening = balance
+            _, _, received, spent, gain = list(_movements(WEEKS[0].shift(before)))[place]
+            balance = opening + received - spent + gain
+        accounts.append((bank_id, name, opening, received, spent, gain, balance))
+    return cash(*accounts)
+
+
+def by_hand(engine: Engine, *statements: str) -> None:
+    """What somebody does to the database with a tool of their own; `:week` is the middle week, `:next` the one
+    after it, `:latest` the newest."""
+    weeks = {"week": MIDDLE, "next": AFTER_MIDDLE, "latest": LATEST, "first": WEEKS[0]}
+    with engine.begin() as connection:
+        for statement in statements:
+            for name, week in weeks.items():
+                statement = statement.replace(f":{name}", f"'{week}'")
+            connection.execute(text(statement))
