@@ -21,11 +21,11 @@ METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 LONGEST_SILENCE = 300.0
 
 
-def mock_app(mock: MockXero, *, with_commands: bool = True) -> Starlette:
+def mock_app(mock: MockXero, *, with_commands: bool = False) -> Starlette:
     """An ASGI app, by itself or mounted under a prefix (`app.mount("/mock-xero", mock_app(mock))`).
 
     Args:
-        with_commands: whether the commands under `/mock/` are served too: to whoever can reach it.
+        with_commands: whether the commands under `/mock/` are served too, to whoever can reach them.
     """
 
     async def answer(request: Request) -> Response:
@@ -86,4 +86,4 @@ def serve(mock: MockXero, *, host: str = "127.0.0.1", port: int = 3002) -> None:
     """Serve until Ctrl-C."""
     import uvicorn
 
-    uvicorn.run(mock_app(mock), host=host, port=port, access_log=False, log_level="info")
+    uvicorn.run(mock_app(mock, with_commands=True), host=host, port=port, access_log=False, log_level="info")

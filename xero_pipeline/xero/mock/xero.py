@@ -23,7 +23,7 @@ from xero_pipeline.xero.mock.books.bookkeeping import Bookkeeper
 from xero_pipeline.xero.mock.books.documents import Kind, MockLine, Status, Tax
 from xero_pipeline.xero.mock.books.truth import Books
 from xero_pipeline.xero.mock.faults import Fault, FaultKind
-from xero_pipeline.xero.mock.identity.consent import Consent, stylesheet
+from xero_pipeline.xero.mock.identity.consent import Consent
 from xero_pipeline.xero.mock.identity.tokens import App, Tokens
 from xero_pipeline.xero.mock.messages import MockRequest, MockResponse
 from xero_pipeline.xero.mock.organisations import DEFAULT_ORGANISATIONS, SYDNEY, MockLimits, MockOrganisation
@@ -122,8 +122,6 @@ class MockXero:
             return self._consent.page(request)
         if asked == ("POST", "/identity/connect/authorize"):
             return self._consent.decide(request, now)
-        if asked == ("GET", "/identity/connect/consent.css"):
-            return stylesheet()
         return problems.not_found()
 
     def _under(self, fault: Fault | None, answer: Answer) -> MockResponse:

@@ -6,7 +6,9 @@ Xero. Sources: Xero's "The standard authorization code flow", RFC 6749, RFC 7636
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
+import hashlib
 import re
 import secrets
 import uuid
@@ -18,6 +20,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from jinja2 import Environment, PackageLoader
+from markupsafe import Markup
 
 from xero_pipeline.xero.mock.identity import connections
 from xero_pipeline.xero.mock.identity.scopes import IN_WORDS
@@ -156,20 +159,23 @@ class Consent:
         )
 
 
-def stylesheet() -> MockResponse:
-    """The page's own style, beside it."""
-    text = resources.files("xero_pipeline.xero.mock.identity").joinpath("pages/consent.css").read_text("utf-8")
-    return MockResponse.of_text(text, kind="text/css")
-
-
 @lru_cache(maxsize=1)
 def _pages() -> Environment:
     return Environment(loader=PackageLoader("xero_pipeline.xero.mock.identity", "pages"), autoescape=True)
 
 
+@lru_cache(maxsize=1)
+def _style() -> tuple[str, str]:
+    """The pages' style, which stands in them, and what a content security policy calls it."""
+    text = resources.files("xero_pipeline.xero.mock.identity").joinpath("pages/consent.css").read_text("utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return text, f"'sha256-{digest}'"
+
+
 def _page(name: str, status: int, forms: str, **values: Any) -> MockResponse:
-    html = _pages().get_template(name).render(**values)
-    policy = f"default-src 'none'; style-src 'self'; form-action {forms}; frame-ancestors 'none'; base-uri 'none'"
+    style, known = _style()
+    html = _pages().get_template(name).render(style=Markup(style), **values)  # noqa: S704 - a file of ours
+    policy = f"default-src 'none'; style-src {known}; form-action {forms}; frame-ancestors 'none'; base-uri 'none'"
     headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
     return MockResponse.of_text(html, status, "text/html").with_headers(headers)
 
