@@ -37,9 +37,9 @@ bench: .venv/ready-dev  ## seconds and calls of a sync, measured
 	$(BIN)/python -m benchmarks
 
 lock: .venv/ready-dev  ## resolve the dependencies anew
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
 		--extra postgres --extra build pyproject.toml -o requirements.lock
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header \
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
 		--extra postgres --extra build --extra dev pyproject.toml -o requirements-dev.lock
 
 clean:  ## forget the environment and every figure
