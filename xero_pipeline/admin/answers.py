@@ -9,7 +9,16 @@ from datetime import date
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema, field_validator
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    field_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic.json_schema import SkipJsonSchema
 
@@ -22,6 +31,17 @@ Money = Annotated[
     WithJsonSchema({"type": "string", "pattern": r"^-?[0-9]+\.[0-9]{2}$", "examples": ["161101.83"]}),
 ]
 """An exact amount to the cent, as text: JSON's numbers are binary floats in most readers."""
+
+
+def _is_iso(value: object) -> object:
+    # pydantic would read a bare number as seconds since 1970.
+    if isinstance(value, date) or (isinstance(value, str) and len(value) == len("2026-11-21")):
+        return value
+    raise ValueError("must be a date as YYYY-MM-DD")
+
+
+Day = Annotated[date, BeforeValidator(_is_iso)]
+"""A date as YYYY-MM-DD, and nothing else that could be taken for one."""
 
 
 class _Model(BaseModel):
@@ -125,7 +145,7 @@ class RunAnswer(_Model):
 class SyncRequest(_Model):
     model_config = ConfigDict(extra="forbid", populate_by_name=False)
 
-    week_ending: str | SkipJsonSchema[None] = Field(None, description="A week by its Saturday, YYYY-MM-DD.")
+    week_ending: Day | SkipJsonSchema[None] = Field(None, description="A week by its Saturday.")
     wait: bool | SkipJsonSchema[None] = Field(None, description="false: do not wait for the run's end.")
 
 

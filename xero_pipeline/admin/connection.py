@@ -71,13 +71,21 @@ def _connect_at_once(request: Request, admin: Admin, as_json: bool) -> Response:
     "/callback",
     status_code=302,
     response_class=RedirectResponse,
-    responses=other(302, "To `/?xero=connected`, or to `/?xero=error&reason=…`.") | only(401, 403, 429, 500),
+    responses=other(302, "To `/?xero=connected`, or to `/?xero=error&reason=…`.") | only(401, 403, 422, 429, 500),
 )
-def callback(request: Request, admin: Context) -> Response:
-    """Where Xero sends the browser back to: finishes the consent."""
+def callback(
+    request: Request,
+    admin: Context,
+    state: str = "",
+    code: str = "",
+    error: str = "",
+    error_description: str = "",
+) -> Response:
+    """Where Xero sends the browser back to: finishes the consent. The names of the query are OAuth's own."""
+    answer = {"state": state, "code": code, "error": error, "error_description": error_description}
     cookie = _browser_cookie(admin)
     try:
-        admin.connector.finish(dict(request.query_params), browser=cookie.read(request))
+        admin.connector.finish(answer, browser=cookie.read(request))
     except PipelineError as error:
         return _back_with(error)
     response = RedirectResponse(_CONNECTED, 302)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from datetime import date
 from typing import Annotated, TypeVar
 
 from fastapi import Depends, Request
@@ -20,7 +21,10 @@ from xero_pipeline.settings import Settings
 from xero_pipeline.standing import Standing, describe_standing
 from xero_pipeline.warehouse.errors import UnknownOrganisation
 from xero_pipeline.warehouse.overview import known_tenants
+from xero_pipeline.weeks import NoSuchWeek, Week
 
+# Dates beyond cannot be counted with: a week before the first one, or after the last.
+_FIRST_YEAR, _LAST_YEAR = 1900, 2999
 _LONGEST_BODY = 64 * 1024
 
 Pause = Callable[[float], Awaitable[None]]
@@ -62,6 +66,16 @@ class Admin:
         """
         if tenant_id is not None and tenant_id not in known_tenants(self.deployment.warehouse.engine):
             raise UnknownOrganisation("There is no organisation with that tenantId.")
+
+    def week(self, ending: date) -> Week:
+        """The week with that Saturday.
+
+        Raises:
+            NoSuchWeek: it cannot be synced.
+        """
+        if not _FIRST_YEAR <= ending.year <= _LAST_YEAR:
+            raise NoSuchWeek(f"{ending.isoformat()} is no day of any books.")
+        return self.settings.calendar.require(ending, self.clock.now())
 
     def run_url(self, run_id: str | None) -> str | None:
         return self.dagster.run_url(run_id) if run_id else None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from datetime import date, datetime
+from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
 from xero_pipeline.admin.answers import (
+    Day,
     OrganisationWeek,
     RestatementAnswer,
     SummaryAnswer,
@@ -18,8 +19,8 @@ from xero_pipeline.admin.answers import (
     WeekAnswer,
 )
 from xero_pipeline.admin.context import Admin, Context
-from xero_pipeline.admin.errors import documented
-from xero_pipeline.admin.syncing import Limit, TenantId, WeekEnding
+from xero_pipeline.admin.errors import BadRequest, documented
+from xero_pipeline.admin.syncing import Limit, TenantId
 from xero_pipeline.warehouse.figures import WeekFigures, WeekSummary, revenue_by_type
 from xero_pipeline.warehouse.overview import tenants_with_figures
 from xero_pipeline.warehouse.restatements import Restatement
@@ -97,11 +98,14 @@ def _summed(week: Week, rows: Sequence[WeekSummary], types: dict[str, Decimal]) 
 @router.get("/weeks/{weekEnding}", responses=documented(404))
 def week(
     admin: Context,
-    week_ending: Annotated[WeekEnding, Path(alias="weekEnding")],
+    week_ending: Annotated[Day, Path(alias="weekEnding")],
     tenant_id: TenantId = None,
 ) -> WeekAnswer:
-    """Everything that is held of one week, by organisation."""
-    chosen = admin.settings.calendar.require(week_ending, admin.clock.now())
+    """Everything that is held of one week, by organisation. 404 for a date that names no week."""
+    try:
+        chosen = admin.week(week_ending)
+    except NoSuchWeek as error:
+        raise BadRequest(str(error), code=error.code, status=404) from None
     admin.require_tenant(tenant_id)
     warehouse = admin.deployment.warehouse
     tenants = [tenant_id] if tenant_id is not None else tenants_with_figures(warehouse.engine)
@@ -143,7 +147,7 @@ def restatements(
     admin: Context,
     limit: Limit = 50,
     tenant_id: TenantId = None,
-    since: Annotated[date | None, Query(description="Only what was found on that day (UTC) or later.")] = None,
+    since: Annotated[Day | None, Query(description="Only what was found on that day (UTC) or later.")] = None,
 ) -> list[RestatementAnswer]:
     """Figures of closed weeks that a later sync changed, newest first."""
     admin.require_tenant(tenant_id)

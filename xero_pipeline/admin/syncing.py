@@ -8,10 +8,9 @@ from datetime import date, timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from pydantic import AfterValidator, BeforeValidator
 from starlette.concurrency import run_in_threadpool
 
-from xero_pipeline.admin.answers import LogAnswer, RunAnswer, SchedulerAnswer, SyncRequest
+from xero_pipeline.admin.answers import Day, LogAnswer, RunAnswer, SchedulerAnswer, SyncRequest
 from xero_pipeline.admin.context import Admin, Context, body_of, read_body
 from xero_pipeline.admin.errors import BadRequest, documented, other
 from xero_pipeline.grants import ConnectionStatus
@@ -31,20 +30,6 @@ _POLL_SECONDS = 1.0
 _launching = threading.Lock()
 
 
-def _is_iso(value: object) -> object:
-    # pydantic would read a bare number as seconds since 1970.
-    if not isinstance(value, str) or len(value) != len("2026-11-21"):
-        raise ValueError("must be a date as YYYY-MM-DD")
-    return value
-
-
-def _is_sane(value: date) -> date:
-    if not 1900 <= value.year <= 2999:
-        raise ValueError("must be a date between 1900 and 2999")
-    return value
-
-
-WeekEnding = Annotated[date, BeforeValidator(_is_iso), AfterValidator(_is_sane)]
 Limit = Annotated[int, Query(ge=1, le=500)]
 TenantId = Annotated[str | None, Query(alias="tenantId", max_length=200)]
 
@@ -58,7 +43,7 @@ async def sync(
     request: Request,
     response: Response,
     admin: Context,
-    week_ending: Annotated[WeekEnding | None, Query(alias="weekEnding")] = None,
+    week_ending: Annotated[Day | None, Query(alias="weekEnding")] = None,
     wait: bool = True,
 ) -> RunAnswer:
     """Sync one week of every connected organisation, through a run in Dagster.
@@ -67,7 +52,7 @@ async def sync(
     most, unless `wait=false`. A run of the same week that was asked for here and is not over is joined.
     """
     body = await read_body(request, SyncRequest)
-    week = _which_week(admin, week_ending, body)
+    week = _which_week(admin, week_ending, body.week_ending)
     run_id = await run_in_threadpool(_launch, admin, week)
     answer = await run_in_threadpool(_describe, admin, run_id)
     until = admin.clock.now() + LONGEST_WAIT
@@ -81,17 +66,11 @@ async def sync(
     return answer
 
 
-def _which_week(admin: Admin, in_query: date | None, body: SyncRequest) -> Week:
-    ending = in_query
-    if body.week_ending is not None:
-        try:
-            ending = _is_sane(date.fromisoformat(str(_is_iso(body.week_ending))))
-        except ValueError:
-            raise BadRequest("weekEnding: must be a date as YYYY-MM-DD") from None
-        if in_query is not None and in_query != ending:
-            raise BadRequest("weekEnding: the query and the body name different weeks")
-    calendar, now = admin.settings.calendar, admin.clock.now()
-    return calendar.latest(now) if ending is None else calendar.require(ending, now)
+def _which_week(admin: Admin, in_query: date | None, in_body: date | None) -> Week:
+    if None not in (in_query, in_body) and in_query != in_body:
+        raise BadRequest("weekEnding: the query and the body name different weeks")
+    ending = in_query or in_body
+    return admin.settings.calendar.latest(admin.clock.now()) if ending is None else admin.week(ending)
 
 
 def _launch(admin: Admin, week: Week) -> str:

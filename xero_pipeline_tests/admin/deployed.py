@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import itertools
 import shutil
+import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -106,12 +107,17 @@ class Page:
 
     def browser(self, **headers: str) -> httpx.Client:
         """Another browser, with cookies of its own."""
-        return httpx.Client(base_url=self.url, headers=headers)
+        return a_browser(self.url, **headers)
 
     def connect(self, *tenants: tuple[str, str], grant: str = "") -> None:
         """Keep a consent for these organisations (tenant id and name), as if somebody had given it."""
         connections = [Connection(f"connection-{tenant}", tenant, name) for tenant, name in tenants]
         self.deployment.warehouse.tokens.save_consent(some_tokens(self.clock, grant), connections, now=self.clock.now())
+
+
+def a_browser(url: str, **headers: str) -> httpx.Client:
+    """A client with cookies of its own. No certificates: reading them would take longer than most tests."""
+    return httpx.Client(base_url=url, headers=headers, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
 
 def some_tokens(clock: Any, mark: str = "") -> Tokens:
@@ -180,5 +186,5 @@ def deployed(
             return create_app(settings, clock=clock, deployment=deployment, dagster=dagster, pause=pause)
 
         url = stack.enter_context(serving(make))
-        client = stack.enter_context(httpx.Client(base_url=url))
+        client = stack.enter_context(a_browser(url))
         yield Page(url, made["settings"], made["deployment"], dagster, clock, client, paused)

@@ -1,0 +1,119 @@
+"""The OpenAPI document is part of the product: every answer is in it, and no input makes the server fail."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from schemathesis import checks
+from schemathesis.specs.openapi import checks as openapi_checks
+
+from xero_pipeline_tests.admin.deployed import API, Page, at_xero, deployed
+from xero_pipeline_tests.admin.test_api import ALPHA, BETA, land_week
+from xero_pipeline_tests.plain_xero import PlainXero
+from xero_pipeline_tests.servers import Answer, ScriptedServer
+
+TOKEN = "the-admin-token-7c1f"
+
+CHECKS = [
+    checks.not_a_server_error,
+    openapi_checks.status_code_conformance,
+    openapi_checks.content_type_conformance,
+    openapi_checks.response_schema_conformance,
+    openapi_checks.response_headers_conformance,
+    openapi_checks.negative_data_rejection,
+    openapi_checks.unsupported_method,
+    openapi_checks.ignored_auth,
+]
+
+OPERATIONS = [
+    "GET /api/v1/xero/connect",
+    "GET /api/v1/xero/callback",
+    "GET /api/v1/xero/status",
+    "POST /api/v1/xero/disconnect",
+    "POST /api/v1/xero/sync",
+    "GET /api/v1/xero/runs/{runId}",
+    "GET /api/v1/xero/sync-logs",
+    "POST /api/v1/xero/scheduler/start",
+    "POST /api/v1/xero/scheduler/stop",
+    "GET /api/v1/xero/summary",
+    "GET /api/v1/xero/weeks/{weekEnding}",
+    "GET /api/v1/xero/restatements",
+    "GET /healthz",
+]
+
+
+@pytest.fixture(scope="module")
+def fuzzed(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Page]:
+    """The page with a sign-in, figures, a log and a restatement; its connections are made anew when gone."""
+    plain = PlainXero(revocation=Answer(200), **{"connection-t-1": Answer(204), "connection-t-2": Answer(204)})
+    home = tmp_path_factory.mktemp("fuzzed")
+    with (
+        ScriptedServer(plain) as xero,
+        deployed(home, template=migrated, ADMIN_TOKEN=TOKEN, **at_xero(xero.url)) as page,
+    ):
+        for amount in ("10.00", "12.00"):
+            land_week(page, amount)
+        page.client.headers["Authorization"] = f"Bearer {TOKEN}"
+        yield page
+
+
+@pytest.fixture(scope="module")
+def document(fuzzed: Page) -> dict[str, Any]:
+    found: dict[str, Any] = fuzzed.get("/openapi.json").json()
+    return found
+
+
+def test_the_document_names_every_path_of_the_contract_and_no_other(document: dict[str, Any]) -> None:
+    found = [f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods]
+    assert sorted(found) == sorted(OPERATIONS)
+
+
+def test_every_name_in_the_document_is_camel_case(document: dict[str, Any]) -> None:
+    for name, schema in document["components"]["schemas"].items():
+        for field in schema.get("properties", {}):
+            assert "_" not in field, f"{name}.{field}"
+
+
+def test_every_error_has_the_contracts_shape(document: dict[str, Any]) -> None:
+    for path, methods in document["paths"].items():
+        for method, operation in methods.items():
+            for status, answer in operation["responses"].items():
+                if int(status) >= 400 and path != "/healthz":
+                    schema = answer["content"]["application/json"]["schema"]
+                    assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}, f"{method} {path} {status}"
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_no_input_brings_an_answer_outside_the_document(fuzzed: Page, document: dict[str, Any], operation: str) -> None:
+    method, path = operation.split(" ")
+    schema = schemathesis.openapi.from_dict(document)
+    schema.location = f"{fuzzed.url}/openapi.json"
+    under_test = schema[path][method]
+
+    @settings(
+        max_examples=20,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=under_test.as_strategy())
+    def fuzz(case: schemathesis.Case) -> None:
+        fuzzed.connect(ALPHA, BETA)
+        case.call_and_validate(
+            base_url=fuzzed.url, headers={"Authorization": f"Bearer {TOKEN}"}, checks=CHECKS, allow_redirects=False
+        )
+
+    fuzz()
+
+
+def test_the_document_is_json_of_a_sane_size(document: dict[str, Any]) -> None:
+    assert len(json.dumps(document)) < 200_000
+    assert API in next(iter(document["paths"]))
