@@ -32,7 +32,9 @@ class Scene:
     restatements: Json = field(default_factory=lambda: restatements())
     run: tuple[Json, ...] = ()
     """What each question for the run is answered, the last one for ever after."""
-    start: Json = field(default_factory=lambda: {"runId": RUN, "status": "queued", "logs": [], "url": f"{DAGSTER}/runs/{RUN}"})
+    start: Json = field(
+        default_factory=lambda: {"runId": RUN, "status": "queued", "logs": [], "url": f"{DAGSTER}/runs/{RUN}"}
+    )
     notice: dict[str, str] | None = None
     signed_in: bool = False
     mock_mode: bool = True
@@ -73,7 +75,14 @@ def _books(ending: date) -> dict[str, int]:
     cost = income * 31 // 100 + _amount(2500 * _noise(n + 9))
     costs = _amount(122_000 + 9_000 * math.cos(n / 5) + 6_000 * _noise(n + 3))
     other = _amount(180 + 90 * _noise(n + 5))
-    return {"income": income, "cost": cost, "gross": income - cost, "other": other, "opex": costs, "net": income - cost + other - costs}
+    return {
+        "income": income,
+        "cost": cost,
+        "gross": income - cost,
+        "other": other,
+        "opex": costs,
+        "net": income - cost + other - costs,
+    }
 
 
 _TYPES = (("residential", 47), ("commercial", 33), ("retrospective", 20))
@@ -84,16 +93,27 @@ def _by_type(ending: date) -> dict[str, int]:
     n = (ending - FIRST).days // 7
     residential = books["income"] * (46 + int(4 * _noise(n + 1))) // 100
     commercial = books["income"] * (32 + int(4 * _noise(n + 2))) // 100
-    return {"residential": residential, "commercial": commercial, "retrospective": books["income"] - residential - commercial}
+    return {
+        "residential": residential,
+        "commercial": commercial,
+        "retrospective": books["income"] - residential - commercial,
+    }
 
 
 def _cash(ending: date) -> dict[str, dict[str, int]]:
     n = (ending - FIRST).days // 7
     accounts: dict[str, dict[str, int]] = {}
     for index, (name, base) in enumerate((("Business Cheque Account", 412_000), ("Tax Savings", 168_500))):
-        balance = [_amount(base + 60_000 * math.sin((n + k) / 6 + index) + 8_000 * _noise(n + k + index)) for k in (0, 1)]
+        balance = [
+            _amount(base + 60_000 * math.sin((n + k) / 6 + index) + 8_000 * _noise(n + k + index)) for k in (0, 1)
+        ]
         spent = _amount(150_000 / (1 + 4 * index) + 9_000 * _noise(n + 20 + index))
-        accounts[name] = {"opening": balance[0], "received": balance[1] - balance[0] + spent, "spent": spent, "closing": balance[1]}
+        accounts[name] = {
+            "opening": balance[0],
+            "received": balance[1] - balance[0] + spent,
+            "spent": spent,
+            "closing": balance[1],
+        }
     return accounts
 
 
@@ -102,7 +122,11 @@ def summary(count: int = 26, *, without: frozenset[date] = frozenset()) -> Json:
     weeks = []
     for ending in _weeks(count):
         if ending in without:
-            weeks.append({"weekEnding": ending.isoformat()} | dict.fromkeys(_SUMMED) | {"revenueByType": None, "organisations": 0})
+            weeks.append(
+                {"weekEnding": ending.isoformat()}
+                | dict.fromkeys(_SUMMED)
+                | {"revenueByType": None, "organisations": 0}
+            )
             continue
         books = _books(ending)
         weeks.append(
@@ -139,16 +163,34 @@ def _split(total: int, shares: tuple[tuple[str, str, int], ...], category: str, 
     for index, (code, name, share) in enumerate(shares):
         amount = left if index == len(shares) - 1 else total * share // 100
         left -= amount
-        lines.append({"accountId": f"account-{code}", "accountCode": code, "accountName": name, "accountType": kind, "category": category, "amount": _text(amount)})
+        lines.append(
+            {
+                "accountId": f"account-{code}",
+                "accountCode": code,
+                "accountName": name,
+                "accountType": kind,
+                "category": category,
+                "amount": _text(amount),
+            }
+        )
     return lines
 
 
-def week(ending_text: str, *, tenant_id: str = MOCK, name: str | None = "Mock Organisation", restated: bool = True) -> Json:
+def week(
+    ending_text: str, *, tenant_id: str = MOCK, name: str | None = "Mock Organisation", restated: bool = True
+) -> Json:
     """`GET /weeks/{weekEnding}` of one organisation."""
     ending = date.fromisoformat(ending_text)
     books, types = _books(ending), _by_type(ending)
-    lines = _split(books["income"], (("200", "Residential Sales", 47), ("210", "Commercial Sales", 33), ("220", "Retrospective Sales", 20)), "trading_income", "REVENUE")
-    lines += _split(books["cost"], (("310", "Materials", 64), ("320", "Subcontractors", 36)), "cost_of_sales", "DIRECTCOSTS")
+    lines = _split(
+        books["income"],
+        (("200", "Residential Sales", 47), ("210", "Commercial Sales", 33), ("220", "Retrospective Sales", 20)),
+        "trading_income",
+        "REVENUE",
+    )
+    lines += _split(
+        books["cost"], (("310", "Materials", 64), ("320", "Subcontractors", 36)), "cost_of_sales", "DIRECTCOSTS"
+    )
     lines += _split(books["other"], (("270", "Interest Income", 100),), "other_income", "OTHERINCOME")
     lines += _split(books["opex"], (*_EXPENSES, ("497", "Bank Revaluations", 3)), "operating_expenses", "EXPENSE")
     return {
@@ -222,7 +264,9 @@ def entry(number: int, kind: str, ending: date, status: str = "success", **more:
         "syncType": kind,
         "weekEnding": ending.isoformat(),
         "status": status,
-        "recordCount": 0 if status in ("failed", "running") else {"profit_and_loss": 15, "invoices": 12, "bank_summary": 2}[kind],
+        "recordCount": 0
+        if status in ("failed", "running")
+        else {"profit_and_loss": 15, "invoices": 12, "bank_summary": 2}[kind],
         "apiCalls": 0 if running else {"profit_and_loss": 2, "invoices": 4, "bank_summary": 1}[kind],
         "errorLog": None,
         "dagsterRunId": RUN,
@@ -261,7 +305,7 @@ def restatements() -> Json:
     ending = (LATEST - timedelta(weeks=2)).isoformat()
     found = [
         ("financial_weekly_lines", "account-210", "Commercial Sales", "amount", "79120.40", "80360.40"),
-        ("financial_weekly", "", "", "totalTradingIncome", "243011.15", "244251.15"),
+        ("financial_weekly", "week", "week", "totalTradingIncome", "243011.15", "244251.15"),
         ("revenue_weekly", "commercial / north", "commercial / north", "net_revenue", "20110.00", "21350.00"),
         ("revenue_weekly", "commercial / north", "commercial / north", "invoice_count", "8", "9"),
         ("financial_weekly_lines", "account-497", "Bank Revaluations", "amount", None, "112.90"),
@@ -314,7 +358,16 @@ def standing(*organisations: Json, scheduler: bool | None = True, mock_mode: boo
 
 
 def _second(**more: Any) -> Json:
-    return organisation(tenantId=SECOND, tenantName="Harbourside Joinery Pty Ltd", lastSyncAt="2026-11-23T20:00:41+00:00", callsToday=95, callsLeftToday=4705) | more
+    return (
+        organisation(
+            tenantId=SECOND,
+            tenantName="Harbourside Joinery Pty Ltd",
+            lastSyncAt="2026-11-23T20:00:41+00:00",
+            callsToday=95,
+            callsLeftToday=4705,
+        )
+        | more
+    )
 
 
 def _two_weeks(ending: str) -> Json:
@@ -349,26 +402,55 @@ EMPTY: dict[str, Any] = {"summary": EMPTY_SUMMARY, "weeks": no_week, "logs": [],
 
 SCENES: dict[str, Scene] = {
     "connected": CONNECTED,
-    "connected-real": CONNECTED.but(standing=standing(organisation(tenantName="Kauri Kitchens Limited"), mock_mode=False), mock_mode=False, signed_in=True),
-    "not-connected": Scene(standing(scheduler=False), **EMPTY),
-    "never-synced": Scene(standing(organisation(lastSyncAt=None, callsToday=3, callsLeftToday=4797), scheduler=False), run=RUN_STEPS, **EMPTY),
-    "reconnect-needed": CONNECTED.but(standing=standing(organisation(status="reconnect_needed", refreshTokenDaysLeft=0))),
-    "two-organisations": CONNECTED.but(
-        standing=standing(organisation(), _second(refreshTokenDaysLeft=9, refreshTokenExpiresAt="2026-12-03T20:00:05+00:00")), weeks=_two_weeks
+    "connected-real": CONNECTED.but(
+        standing=standing(organisation(tenantName="Kauri Kitchens Limited"), mock_mode=False),
+        mock_mode=False,
+        signed_in=True,
     ),
-    "one-of-two-lost": CONNECTED.but(standing=standing(organisation(), _second(status="reconnect_needed")), weeks=_two_weeks),
+    "not-connected": Scene(standing(scheduler=False), **EMPTY),
+    "never-synced": Scene(
+        standing(organisation(lastSyncAt=None, callsToday=3, callsLeftToday=4797), scheduler=False),
+        run=RUN_STEPS,
+        **EMPTY,
+    ),
+    "reconnect-needed": CONNECTED.but(
+        standing=standing(organisation(status="reconnect_needed", refreshTokenDaysLeft=0))
+    ),
+    "two-organisations": CONNECTED.but(
+        standing=standing(
+            organisation(), _second(refreshTokenDaysLeft=9, refreshTokenExpiresAt="2026-12-03T20:00:05+00:00")
+        ),
+        weeks=_two_weeks,
+    ),
+    "one-of-two-lost": CONNECTED.but(
+        standing=standing(organisation(), _second(status="reconnect_needed")), weeks=_two_weeks
+    ),
     "dagster-down": CONNECTED.but(standing=standing(organisation(), scheduler=None)),
     "loading": CONNECTED.but(delay=3600.0),
     "failing": CONNECTED.but(
-        errors=dict.fromkeys(("summary", "weeks", "sync-logs", "restatements"), (500, "The database does not answer: is it running, and is DATABASE_URL right?"))
+        errors=dict.fromkeys(
+            ("summary", "weeks", "sync-logs", "restatements"),
+            (500, "The database does not answer: is it running, and is DATABASE_URL right?"),
+        )
     ),
-    "status-failing": CONNECTED.but(standing=None, errors={"status": (503, "The database does not answer: is it running, and is DATABASE_URL right?")}),
+    "status-failing": CONNECTED.but(
+        standing=None,
+        errors={"status": (503, "The database does not answer: is it running, and is DATABASE_URL right?")},
+    ),
     "callback-connected": CONNECTED.but(notice={"kind": "success", "text": "Connected to Xero: Mock Organisation."}),
     "callback-error": Scene(
-        standing(scheduler=False), notice={"kind": "error", "text": "The consent was refused at Xero. Nothing was changed; begin again with Connect."}, **EMPTY
+        standing(scheduler=False),
+        notice={
+            "kind": "error",
+            "text": "The consent was refused at Xero. Nothing was changed; begin again with Connect.",
+        },
+        **EMPTY,
     ),
     "sync-running": CONNECTED.but(run=RUN_STUCK),
     "sync-partial": CONNECTED.but(run=RUN_PARTIAL),
     "sync-failed": CONNECTED.but(run=RUN_FAILED),
-    "gap": CONNECTED.but(summary=summary(without=frozenset({LATEST - timedelta(weeks=8), LATEST - timedelta(weeks=9)}))),
+    "short-log": CONNECTED.but(logs=logs(9)),
+    "gap": CONNECTED.but(
+        summary=summary(without=frozenset({LATEST - timedelta(weeks=8), LATEST - timedelta(weeks=9)}))
+    ),
 }

@@ -26,7 +26,8 @@ import xero_pipeline
 from xero_pipeline_tests.admin.canned import CONNECTED, DAGSTER, EMPTY, FIRST, LATEST, SCENES, Scene, standing
 
 ADMIN = Path(xero_pipeline.__file__).parent / "admin"
-POLICY = "default-src 'self'; img-src 'self' data:; base-uri 'none'; form-action 'self'; frame-ancestors 'none'; object-src 'none'"
+# as strict as the server's own (`admin/security.py`)
+POLICY = "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'"
 API = "/api/v1/xero"
 
 
@@ -113,8 +114,14 @@ class Stub:
                 self.scene = scene.but(standing=scene.standing | {"schedulerRunning": way == "start"})
                 return {"running": way == "start"}
             case "disconnect", None:
-                kept = [one for one in scene.standing["organisations"] if (body or {}).get("tenantId") not in (None, one["tenantId"])]
-                self.scene = scene.but(standing=standing(*kept, scheduler=bool(kept) and scene.standing["schedulerRunning"]), **EMPTY)
+                kept = [
+                    one
+                    for one in scene.standing["organisations"]
+                    if (body or {}).get("tenantId") not in (None, one["tenantId"])
+                ]
+                self.scene = scene.but(
+                    standing=standing(*kept, scheduler=bool(kept) and scene.standing["schedulerRunning"]), **EMPTY
+                )
                 return {"success": True, "warning": None}
         raise LookupError(f"the stub has no answer to {call}")
 
@@ -143,7 +150,7 @@ def running_stub() -> Iterator[Stub]:
     app = stub.app()
     app.router.lifespan_context = lifespan
     # an answer that waits for an hour must not hold up the end
-    config = uvicorn.Config(app, log_level="warning", ws="none", timeout_graceful_shutdown=0)
+    config = uvicorn.Config(app, log_level="critical", ws="none", timeout_graceful_shutdown=0)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

@@ -38,7 +38,9 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
     byId("state-text").textContent = state.text;
     byId("organisation-name").textContent = state.title;
     say(byId("state-advice"), state.advice);
-    byId("facts").replaceChildren(...facts(standing));
+    const shownFacts = facts(standing);
+    byId("facts").replaceChildren(...shownFacts);
+    byId("facts").hidden = shownFacts.length === 0;
     paintOrganisations();
     byId("connect-text").textContent = state.connect;
     byId("connect").classList.toggle("primary", state.kind !== "on");
@@ -53,7 +55,7 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
       made.push(fact("Last sync", "Never", "choose a week and sync it"));
     }
     if (newestWeek) {
-      const behind = weeksBetween(newestWeek, latestWeek);
+      const behind = latestWeek ? weeksBetween(newestWeek, latestWeek) : 0;
       made.push(fact("Figures up to", day(newestWeek), behind > 0 ? `${plural(behind, "week")} behind` : "up to date", behind > 1 ? "warn" : null));
     }
     if (organisations.length === 1) made.push(callsFact(organisations[0]), tokenFact(organisations[0]));
@@ -93,8 +95,7 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
     byId("connection-failed").hidden = false;
     byId("connection-failed-text").textContent = error.message;
     if (!standing) {
-      byId("connection-body").hidden = true;
-      byId("controls").hidden = true;
+      for (const id of ["connection-body", "controls", "facts", "organisations-block"]) byId(id).hidden = true;
     }
   }
 
@@ -176,7 +177,7 @@ function tokenFact(one) {
   if (!one.refreshTokenExpiresAt) return fact("Sign-in", "No expiry", "a custom connection");
   const left = one.refreshTokenDaysLeft ?? Math.max(0, Math.floor((new Date(one.refreshTokenExpiresAt) - Date.now()) / 86400000));
   const tone = left <= LAST_DAYS ? "bad" : left <= WARN_DAYS ? "warn" : null;
-  return fact("Refresh token dies in", plural(left, "day"), tone ? "sync to renew it" : "each sync renews it", tone);
+  return fact("Sign-in expires in", plural(left, "day"), tone ? "sync, or connect again, to renew it" : "each sync renews the refresh token", tone);
 }
 
 /** The dialog that asks before anything is disconnected. */
@@ -191,7 +192,7 @@ function disconnecting(standingNow, done) {
     byId("disconnect-choice").hidden = !several;
     options.replaceChildren(
       ...(several ? organisations.map((one, index) => option(one.tenantId, one.tenantName, index === 0)) : []),
-      ...(several ? [option("", `All ${organisations.length} organisations`, false)] : []),
+      ...(several ? [option("", organisations.length === 2 ? "Both organisations" : `All ${organisations.length} organisations`, false)] : []),
     );
     byId("disconnect-title").textContent = several ? "Disconnect from Xero?" : `Disconnect ${organisations[0].tenantName}?`;
     say(byId("disconnect-error"), null);

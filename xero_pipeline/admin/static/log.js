@@ -4,14 +4,14 @@ import { api } from "./api.js";
 import { day, lasted, moment } from "./dates.js";
 import { el, icon, outward, scrollable } from "./dom.js";
 import { isNegative, isZero, minus, money } from "./money.js";
-import { section, towards } from "./section.js";
+import { section } from "./section.js";
 import { differencesOf, humanise, problemSummary, STATUS, SYNC_TYPES, TABLES } from "./words.js";
 
 const PAGE = 20;
 const MOST = 200;
 const FIRST_RESTATEMENTS = 10;
 
-export function syncLog({ timezone, dagsterUrl, connected }) {
+export function syncLog({ timezone, dagsterUrl }) {
   const place = section("log");
   let limit = PAGE;
   // what a person has opened stays open when the log is read again
@@ -28,7 +28,7 @@ export function syncLog({ timezone, dagsterUrl, connected }) {
 
   function paint(entries) {
     if (entries.length === 0) {
-      place.empty("Nothing was synced yet", connected() ? "Each sync leaves a line here: what was read, how many rows, and what went wrong." : "Connect to Xero first.", connected() ? towards("sync-button", "Go to Sync now") : towards("connect", "Go to Connect"));
+      place.empty("Nothing was synced yet", "Each sync leaves a line here: what was read, how many rows, and what went wrong.", { picture: "clock" });
       return;
     }
     const several = new Set(entries.map(({ tenantId }) => tenantId)).size > 1;
@@ -45,7 +45,7 @@ export function syncLog({ timezone, dagsterUrl, connected }) {
           el("tbody", { role: "rowgroup" }, entries.flatMap((entry) => rows(entry, several, columns.length))),
         ),
       ),
-      more(entries),
+      ...more(entries),
     );
     place.show();
   }
@@ -89,8 +89,12 @@ export function syncLog({ timezone, dagsterUrl, connected }) {
   }
 
   function more(entries) {
-    if (entries.length < limit || limit >= MOST) return null;
-    return el("p", { class: "more" }, el("button", { type: "button", class: "button", onclick: () => { limit = Math.min(MOST, limit + 2 * PAGE); load(); } }, "Show more"));
+    if (entries.length < limit || limit >= MOST) return [];
+    const show = () => {
+      limit = Math.min(MOST, limit + 2 * PAGE);
+      load();
+    };
+    return [el("p", { class: "more" }, el("button", { type: "button", class: "button", onclick: show }, "Show more"))];
   }
 
   return { load };
@@ -113,7 +117,7 @@ function problemParts(errorLog, timezone) {
   const shown = new Set(["message", "advice", "retry_at", "retryAt", "differences", "notes", "error", "code"]);
   const rest = Array.isArray(errorLog) ? [] : Object.entries(errorLog).filter(([name]) => !shown.has(name));
   const kind = errorLog.error ?? errorLog.code;
-  if (kind) rest.push(["kind", kind]);
+  if (kind) rest.push(["code", kind]);
   if (rest.length > 0) {
     parts.push(el("dl", { class: "rest" }, rest.map(([name, value]) => el("div", {}, el("dt", {}, humanise(name)), el("dd", {}, plain(value))))));
   }
@@ -159,7 +163,7 @@ export function restatementList({ timezone, dagsterUrl }) {
 
   function paint(restatements) {
     if (restatements.length === 0) {
-      place.empty("Nothing was restated", "When a closed week is synced again and a figure has changed in Xero, the old and the new one are kept here.");
+      place.empty("Nothing was restated", "When a closed week is synced again and a figure has changed in Xero, the old and the new one are kept here.", { picture: "restated" });
       return;
     }
     const shown = all ? restatements : restatements.slice(0, FIRST_RESTATEMENTS);
@@ -176,24 +180,36 @@ export function restatementList({ timezone, dagsterUrl }) {
           el("tbody", { role: "rowgroup" }, shown.map(row)),
         ),
       ),
-      shown.length < restatements.length ? el("p", { class: "more" }, el("button", { type: "button", class: "button", onclick: () => { all = true; paint(restatements); } }, `Show all ${restatements.length}`)) : "",
+      ...rest(restatements, shown),
     );
     place.show();
+  }
+
+  function rest(restatements, shown) {
+    if (shown.length === restatements.length) return [];
+    const show = () => {
+      all = true;
+      paint(restatements);
+    };
+    return [el("p", { class: "more" }, el("button", { type: "button", class: "button", onclick: show }, `Show all ${restatements.length}`))];
   }
 
   function row(one) {
     const url = one.runUrl ?? (one.dagsterRunId ? `${dagsterUrl.replace(/\/$/, "")}/runs/${one.dagsterRunId}` : null);
     const cell = (name, kind, ...content) => el("td", { role: "cell", "data-label": name, class: kind }, ...content);
+    const table = TABLES[one.table] ?? humanise(one.table);
+    // a row that is the only one of its week has no name of its own
+    const named = one.name && one.table !== "financial_weekly";
     return el(
       "tr",
       { role: "row" },
       cell("Week ending", null, day(one.weekEnding)),
-      cell("Figure", null, el("span", { class: "restated-name" }, one.name ? nameOf(one.name) : TABLES[one.table] ?? humanise(one.table)), el("span", { class: "muted" }, ` ${humanise(one.column)}${one.name ? ` · ${TABLES[one.table] ?? humanise(one.table)}` : ""}`)),
+      cell("Figure", null, el("span", { class: "restated-name" }, named ? nameOf(one.name) : table), el("span", { class: "muted" }, ` ${humanise(one.column)}${named ? ` · ${table}` : ""}`)),
       cell("Before", "amount", value(one.old)),
       cell("After", "amount", value(one.new)),
       cell("Change", "amount", changeOf(one)),
       cell("Found", null, moment(one.restatedAt, timezone)),
-      cell("Run", null, (url && outward(url, "Dagster", `The run that found the change of ${one.name || humanise(one.column)}, in Dagster`)) || el("span", { class: "muted" }, "–")),
+      cell("Run", null, (url && outward(url, "Dagster", `The run that found the change of ${named ? one.name : humanise(one.column)}, in Dagster`)) || el("span", { class: "muted" }, "–")),
     );
   }
 

@@ -44,7 +44,7 @@ export function schedulerSwitch({ refresh }) {
     } finally {
       pending = false;
       paint();
-      button.focus();
+      if (document.activeElement === document.body) button.focus();
     }
   });
 

@@ -1,6 +1,6 @@
 // The states that each section has beside its content: loading, empty, failing.
 
-import { byId, el, icon } from "./dom.js";
+import { announce, byId, el, icon } from "./dom.js";
 
 /** A section with `#name-loading`, `#name-state` and `#name-body`. */
 export function section(name) {
@@ -27,16 +27,20 @@ export function section(name) {
       body.classList.toggle("stale", !body.hidden);
     },
     show: () => only({ content: true }),
-    empty: (title, text, action = null) => only({ message: emptiness(title, text, action) }),
-    fail: (error, retry) => only({ message: failure(error, retry) }),
+    empty: (title, text, { action = null, picture = "ledger" } = {}) => only({ message: emptiness(title, text, action, picture) }),
+    fail(error, retry) {
+      only({ message: failure(error, retry) });
+      // not an alert of its own: four sections that fail alike are one piece of news
+      announce(error.message);
+    },
   };
 }
 
-function emptiness(title, text, action) {
+function emptiness(title, text, action, picture) {
   return el(
     "div",
     { class: "card empty" },
-    icon("ledger", "empty-icon"),
+    icon(picture, "empty-icon"),
     el("h3", {}, title),
     el("p", { class: "muted" }, text),
     action,
@@ -46,7 +50,7 @@ function emptiness(title, text, action) {
 function failure(error, retry) {
   return el(
     "div",
-    { class: "notice notice-error", role: "alert" },
+    { class: "notice notice-error" },
     icon("cross-circle"),
     el(
       "div",

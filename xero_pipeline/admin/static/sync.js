@@ -18,6 +18,9 @@ export function syncControl({ firstWeek, latestWeek, onEnded }) {
   const button = byId("sync-button");
   let organisations = [];
   let running = false;
+  let held = false;
+  // how many parts a screen reader has heard of
+  let told = 0;
 
   fillWeeks(select, firstWeek, latestWeek, (week) => (week === latestWeek ? `${day(week)} (latest)` : day(week)));
   form.addEventListener("submit", (event) => {
@@ -27,8 +30,9 @@ export function syncControl({ firstWeek, latestWeek, onEnded }) {
 
   function show(standing) {
     organisations = standing.organisations;
-    const unable =
-      standing.schedulerRunning === null || standing.schedulerRunning === undefined
+    const unable = !select.value
+      ? "No week is over yet."
+      : standing.schedulerRunning === null || standing.schedulerRunning === undefined
         ? "Dagster does not answer, so nothing can be synced from here now."
         : organisations.length === 0
           ? "Connect to Xero first."
@@ -60,6 +64,7 @@ export function syncControl({ firstWeek, latestWeek, onEnded }) {
   /** Asks until the run has ended. Answers lost on the way are asked for again. */
   async function watch(runId, week) {
     let lost = 0;
+    told = 0;
     for (let polls = 0; ; polls += 1) {
       try {
         const run = await api.run(runId);
@@ -89,6 +94,8 @@ export function syncControl({ firstWeek, latestWeek, onEnded }) {
     else bar.value = over;
     byId("run-title").textContent =
       status === "queued" ? `Week ending ${day(week)}: waiting for Dagster` : `Week ending ${day(week)}: ${over} of ${parts.length} read`;
+    if (over > told && !ENDED.has(status)) announce(`${over} of ${parts.length} read.`);
+    told = over;
     byId("run-parts").replaceChildren(...parts.map((part) => partItem(part, ENDED.has(status))));
   }
 
@@ -161,13 +168,15 @@ export function syncControl({ firstWeek, latestWeek, onEnded }) {
   }
 
   function busy(on) {
+    if (on) held = form.contains(document.activeElement);
     running = on;
     button.disabled = on;
     select.disabled = on;
     button.classList.toggle("busy", on);
     byId("sync-button-text").textContent = on ? "Syncing…" : "Sync now";
     if (on) say(byId("sync-disabled"), null);
-    else button.focus({ preventScroll: true });
+    // a disabled button loses the focus; whoever has gone elsewhere meanwhile stays there
+    else if (held && document.activeElement === document.body) button.focus({ preventScroll: true });
   }
 
   /** A run that was begun before the page was loaded anew is watched on. */

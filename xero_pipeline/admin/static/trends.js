@@ -51,7 +51,7 @@ export function trends({ onNewest, onPick, connected }) {
       place.empty(
         "No figures yet",
         connected() ? "Sync the latest week to see its figures here; turn the scheduler on and the earlier weeks follow by themselves." : "Connect to Xero first; then the figures of each week gather here.",
-        connected() ? towards("sync-button", "Go to Sync now") : towards("connect", "Go to Connect"),
+        { action: connected() ? towards("sync-button", "Choose a week to sync") : towards("connect", "Go to the connection"), picture: "chart" },
       );
       return;
     }
@@ -267,6 +267,7 @@ function configuration(spec, { weeks, currency }, onPick) {
           ticks: { color: colour("text-2"), font, maxRotation: 0, autoSkipPadding: 14, callback: (_, index) => shortDay(weeks[index].weekEnding) },
         },
         y: {
+          beginAtZero: true,
           stacked: Boolean(spec.stacked),
           border: { display: false },
           grid: { color: colour("line"), drawTicks: false },

@@ -4,7 +4,7 @@ import { api } from "./api.js";
 import { day, fillWeeks, moment, shiftWeek } from "./dates.js";
 import { byId, el, icon, scrollable } from "./dom.js";
 import { isNegative, isZero, money, sum } from "./money.js";
-import { section, towards } from "./section.js";
+import { section } from "./section.js";
 import { CATEGORIES, humanise } from "./words.js";
 
 const MEASURES = {
@@ -15,6 +15,8 @@ const MEASURES = {
   invoiceCount: "Invoices",
   creditNoteCount: "Credit notes",
 };
+// the key of a row that is the only one of its week
+const WHOLE_WEEK = "week";
 const COUNTS = new Set(["invoiceCount", "creditNoteCount"]);
 
 export function weekFigures({ firstWeek, latestWeek, timezone, connected }) {
@@ -49,6 +51,11 @@ export function weekFigures({ firstWeek, latestWeek, timezone, connected }) {
     asked += 1;
     const mine = asked;
     const week = select.value;
+    if (!week) {
+      place.empty("No week is over yet", "The first week since PIPELINE_START_DATE has not ended.");
+      previous.disabled = next.disabled = true;
+      return;
+    }
     previous.disabled = week <= firstWeek;
     next.disabled = week >= latestWeek;
     place.busy();
@@ -77,8 +84,7 @@ export function weekFigures({ firstWeek, latestWeek, timezone, connected }) {
     if (!figures) {
       place.empty(
         "This week has not been synced",
-        connected() ? "Sync it to see its profit and loss, revenue and bank accounts." : "Connect to Xero first, then sync it.",
-        connected() ? towards("sync-button", "Go to Sync now") : towards("connect", "Go to Connect"),
+        connected() ? "Sync it to see its profit and loss, revenue and bank accounts." : "Its profit and loss, revenue and bank accounts will stand here.",
       );
       return;
     }
@@ -181,13 +187,17 @@ function lineRow(line, marks) {
   return el(
     "tr",
     {},
-    el("th", { scope: "row" }, line.accountCode ? el("span", { class: "code" }, line.accountCode) : null, line.accountName, mark),
+    el(
+      "th",
+      { scope: "row" },
+      el("div", { class: "account" }, line.accountCode ? el("span", { class: "code" }, line.accountCode) : null, el("div", {}, line.accountName, mark)),
+    ),
     amount(line.amount),
   );
 }
 
 function totalRow(name, totals, key, marks, kind) {
-  return el("tr", { class: kind }, el("th", { scope: "row" }, name, marks.of("financial_weekly", "", key)), amount(totals[key]));
+  return el("tr", { class: kind }, el("th", { scope: "row" }, name, marks.of("financial_weekly", WHOLE_WEEK, key)), amount(totals[key]));
 }
 
 // ---- revenue --------------------------------------------------------------------------------------------
@@ -217,7 +227,7 @@ function revenueTable(cells, measure, currency, marks) {
     return el(
       "tr",
       {},
-      el("th", { scope: "row" }, humanise(type), own.map((cell) => named(marks.of("revenue_weekly", `${type} / ${cell.region}`, measure), cell.region))),
+      el("th", { scope: "row" }, humanise(type)),
       regions.map((region) => {
         const cell = own.find((one) => one.region === region);
         return cell ? show(cell[measure]) : el("td", { class: "amount nothing" }, "–");
@@ -230,14 +240,21 @@ function revenueTable(cells, measure, currency, marks) {
     "table",
     { class: "figures ledger matrix" },
     head(`${MEASURES[measure]} by revenue type and region`, count ? "" : currency, "Type", [...regions.map(humanise), ...(count ? [] : ["Total"])]),
-    el("tbody", {}, types.map(row)),
+    el("tbody", {}, types.flatMap((type) => [row(type), marksRow(regions.map((region) => named(marks.of("revenue_weekly", `${type} / ${region}`, measure), humanise(region))), regions.length + 2)])),
     count ? null : el("tfoot", {}, el("tr", { class: "grand" }, el("th", { scope: "row" }, "Total"), regions.map((region) => show(add(cells.filter((cell) => cell.region === region)))), show(add(cells)))),
   );
 }
 
-function named(mark, region) {
-  if (mark) mark.querySelector("span").textContent = `${humanise(region)} restated`;
+/** Says which column's figure a mark is about. */
+function named(mark, column) {
+  if (mark) mark.querySelector("span").textContent = `${column} restated`;
   return mark;
+}
+
+/** The marks of a row with several figures, in a row below it. */
+function marksRow(marks, width) {
+  const there = marks.filter(Boolean);
+  return there.length > 0 ? el("tr", { class: "marks" }, el("td", { colspan: String(width) }, there)) : "";
 }
 
 // ---- cash -----------------------------------------------------------------------------------------------
@@ -252,24 +269,15 @@ function cash({ cash: accounts, currency }, marks) {
     ...(gains ? [["currencyGain", "Currency gain"]] : []),
     ["closingBalance", "Closing"],
   ];
-  const rows = accounts.map((account) =>
-    el(
-      "tr",
-      {},
-      el("th", { scope: "row" }, account.bankAccountName, columns.map(([key, name]) => columnMark(marks.of("cash_position_weekly", account.bankAccountId, key), name))),
-      columns.map(([key]) => amount(account[key])),
-    ),
-  );
+  const rows = accounts.flatMap((account) => [
+    el("tr", {}, el("th", { scope: "row" }, account.bankAccountName), columns.map(([key]) => amount(account[key]))),
+    marksRow(columns.map(([key, name]) => named(marks.of("cash_position_weekly", account.bankAccountId, key), name)), columns.length + 1),
+  ]);
   const totals = el("tr", { class: "grand" }, el("th", { scope: "row" }, "Total"), columns.map(([key]) => amount(sum(accounts.map((account) => account[key])))));
   return panel(
     "Bank accounts", "ba", null,
     scrollable("Bank accounts, a table", el("table", { class: "figures ledger matrix" }, head("Bank accounts", currency, "Account", columns.map(([, name]) => name)), el("tbody", {}, rows), el("tfoot", {}, totals))),
   );
-}
-
-function columnMark(mark, name) {
-  if (mark) mark.querySelector("span").textContent = `${name} restated`;
-  return mark;
 }
 
 // ---- parts ----------------------------------------------------------------------------------------------

@@ -1,0 +1,658 @@
+"""The admin page in a real browser, against a stub's canned answers: every state, and every control."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+pytest.importorskip("playwright.sync_api")
+
+from playwright.sync_api import Browser, Locator, Page, expect
+
+from xero_pipeline_tests.admin.canned import (
+    CONNECTED,
+    NOW,
+    RUN,
+    RUN_FAILED,
+    RUN_STEPS,
+    RUN_STUCK,
+    SCENES,
+    SECOND,
+    logs,
+    organisation,
+    restatements,
+    standing,
+    summary,
+    week,
+)
+from xero_pipeline_tests.admin.chromium import complaints, is_installed, running_browser, serious_violations
+from xero_pipeline_tests.admin.stub import Stub, running_stub
+from xero_pipeline_tests.conftest import skip_or_fail
+
+PATIENCE = 10_000
+
+
+@pytest.fixture(scope="module")
+def stub() -> Iterator[Stub]:
+    with running_stub() as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    if not is_installed():
+        skip_or_fail("no Chromium; CHROMIUM may name one")
+    with running_browser() as running:
+        yield running
+
+
+@pytest.fixture
+def page(browser: Browser, stub: Stub) -> Iterator[Page]:
+    """A page at the stub, connected, at a fixed time. It fails a test whose page throws or breaks its policy."""
+    stub.play(CONNECTED)
+    context = browser.new_context(base_url=stub.url, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.set_default_timeout(PATIENCE)
+    opened = context.new_page()
+    found = complaints(opened)
+    opened.clock.install(time=NOW)
+    opened.clock.resume()
+    yield opened
+    context.close()
+    assert found == []
+
+
+def fact(page: Page, name: str) -> Locator:
+    """What the status card says under that name."""
+    return page.locator("#facts .fact").filter(has=page.locator("dt", has_text=name)).locator("dd")
+
+
+def calls(stub: Stub, method: str) -> list[tuple[str, Any]]:
+    return [(path, body) for used, path, body in stub.asked if used == method]
+
+
+# ---- every state ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scene", SCENES)
+def test_no_state_has_a_serious_barrier_light_and_wide_or_dark_and_narrow(page: Page, stub: Stub, scene: str) -> None:
+    stub.play(SCENES[scene])
+    page.goto("/")
+    if scene != "loading":
+        expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    if scene.startswith("sync-"):
+        page.get_by_role("button", name="Sync now").click()
+        expect(page.locator("#run-parts li").first).to_be_visible()
+    for problem in page.locator(".problem summary, .as-table summary").all():
+        problem.click()
+    assert serious_violations(page) == []
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.emulate_media(color_scheme="dark")
+    # charts follow the window's size a moment later; a function, since the page's policy allows no `eval`
+    page.wait_for_function("() => document.documentElement.scrollWidth <= 360")
+    assert serious_violations(page) == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_dialog_that_asks_before_disconnecting_has_no_barrier(browser: Browser, stub: Stub, scheme: Any) -> None:
+    stub.play(SCENES["two-organisations"])
+    context = browser.new_context(base_url=stub.url, color_scheme=scheme, reduced_motion="reduce")
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_role("button", name="Disconnect…").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    assert serious_violations(page) == []
+    context.close()
+
+
+def test_the_page_has_its_landmarks_and_its_headings_in_order(page: Page) -> None:
+    page.goto("/")
+    expect(page.get_by_role("heading", name="Profit and loss")).to_be_visible()
+    for landmark in ("banner", "main", "contentinfo"):
+        expect(page.get_by_role(landmark)).to_have_count(1)  # type: ignore[arg-type]
+    levels = page.locator("h1:visible, h2:visible, h3:visible").evaluate_all("all => all.map(one => +one.tagName[1])")
+    assert levels[0] == 1
+    assert all(after - before <= 1 for before, after in pairwise(levels))
+
+
+# ---- the status card ------------------------------------------------------------------------------------
+
+
+def test_connected_says_to_whom_since_when_and_what_is_left(page: Page) -> None:
+    page.goto("/")
+    expect(page.locator("#state")).to_have_text("Connected (Mock)")
+    expect(page.locator("#organisation-name")).to_have_text("Mock Organisation")
+    # 20:00 UTC is 07:00 of the next day in Sydney
+    expect(fact(page, "Last sync")).to_contain_text("24/11/2026 07:00")
+    expect(fact(page, "Last sync")).to_contain_text("5 hours ago")
+    expect(fact(page, "Calls left today")).to_contain_text("4,688")
+    expect(fact(page, "Sign-in expires in")).to_contain_text("59 days")
+    expect(fact(page, "Figures up to")).to_contain_text("21/11/2026")
+
+
+@pytest.mark.parametrize(
+    ("scene", "state", "text"),
+    [
+        ("connected", "on", "Connected (Mock)"),
+        ("connected-real", "on", "Connected"),
+        ("not-connected", "off", "Not connected"),
+        ("reconnect-needed", "warn", "Reconnect needed"),
+        ("one-of-two-lost", "warn", "Reconnect needed"),
+    ],
+)
+def test_the_state_is_said_in_a_word_and_a_colour(page: Page, stub: Stub, scene: str, state: str, text: str) -> None:
+    stub.play(SCENES[scene])
+    page.goto("/")
+    expect(page.locator("#state-text")).to_have_text(text)
+    expect(page.locator("#state")).to_have_attribute("data-state", state)
+
+
+def test_a_reconnection_that_is_needed_is_offered_and_syncing_waits_for_it(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["reconnect-needed"])
+    page.goto("/")
+    expect(page.get_by_role("link", name="Reconnect to Xero")).to_have_attribute("href", "/api/v1/xero/connect")
+    expect(page.locator("#state-advice")).to_contain_text("Mock Organisation")
+    expect(page.get_by_role("button", name="Sync now")).to_be_disabled()
+
+
+def test_several_organisations_stand_in_a_list_each_with_its_own_state(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["one-of-two-lost"])
+    page.goto("/")
+    listed = page.get_by_role("list", name="Organisations").get_by_role("listitem")
+    expect(listed).to_have_count(2)
+    expect(listed.nth(0)).to_contain_text("Connected")
+    expect(listed.nth(1)).to_contain_text("Harbourside Joinery Pty Ltd")
+    expect(listed.nth(1)).to_contain_text("Reconnect needed")
+    # the other one can still be synced
+    expect(page.get_by_role("button", name="Sync now")).to_be_enabled()
+
+
+def test_few_days_and_few_calls_are_marked(page: Page, stub: Stub) -> None:
+    one = organisation(refreshTokenDaysLeft=2, callsToday=4700, callsLeftToday=100)
+    stub.play(CONNECTED.but(standing=standing(one)))
+    page.goto("/")
+    expect(fact(page, "Sign-in expires in").locator(".tone-bad")).to_be_visible()
+    expect(fact(page, "Calls left today").locator(".tone-warn")).to_be_visible()
+
+
+def test_a_custom_connection_has_no_refresh_token_that_could_die(page: Page, stub: Stub) -> None:
+    one = organisation(refreshTokenExpiresAt=None, refreshTokenDaysLeft=None)
+    stub.play(CONNECTED.but(standing=standing(one)))
+    page.goto("/")
+    expect(fact(page, "Sign-in")).to_contain_text("No expiry")
+
+
+def test_never_synced_says_what_to_do(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["never-synced"])
+    page.goto("/")
+    expect(fact(page, "Last sync")).to_contain_text("Never")
+    expect(page.locator("#trends")).to_contain_text("No figures yet")
+    page.get_by_role("button", name="Choose a week to sync").click()
+    expect(page.get_by_role("button", name="Sync now")).to_be_focused()
+
+
+def test_a_status_that_cannot_be_read_is_said_and_asked_for_again(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["status-failing"])
+    page.goto("/")
+    card = page.locator("#connection")
+    expect(card.get_by_role("alert")).to_contain_text("The database does not answer")
+    expect(card.get_by_role("button", name="Sync now")).to_be_hidden()
+    stub.play(CONNECTED)
+    card.get_by_role("button", name="Try again").click()
+    expect(page.locator("#state")).to_have_text("Connected (Mock)")
+    expect(card.get_by_role("button", name="Sync now")).to_be_enabled()
+
+
+def test_a_lost_status_keeps_what_was_known(page: Page, stub: Stub) -> None:
+    page.goto("/")
+    expect(page.locator("#state")).to_have_text("Connected (Mock)")
+    stub.scene = stub.scene.but(errors={"status": (503, "Out of order.")})
+    page.clock.run_for(61_000)
+    expect(page.locator("#connection-failed-text")).to_have_text("Out of order.")
+    expect(page.locator("#state")).to_have_text("Connected (Mock)")
+
+
+# ---- connecting and disconnecting -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("scene", "query"), [("callback-connected", "?xero=connected"), ("callback-error", "?xero=error&reason=denied")]
+)
+def test_the_way_back_from_the_consent_is_told_once_and_leaves_the_address(
+    page: Page, stub: Stub, scene: str, query: str
+) -> None:
+    stub.play(SCENES[scene])
+    page.goto("/" + query)
+    notice = page.locator("#notice")
+    expect(notice).to_contain_text(SCENES[scene].notice["text"])  # type: ignore[index]
+    expect(notice).to_be_focused()
+    expect(page).to_have_url(re.compile(r"/$"))
+    notice.get_by_role("button", name="Dismiss").click()
+    expect(notice).to_have_count(0)
+
+
+def test_disconnecting_asks_first_and_a_no_changes_nothing(page: Page, stub: Stub) -> None:
+    page.goto("/")
+    opener = page.get_by_role("button", name="Disconnect…")
+    opener.click()
+    dialog = page.get_by_role("dialog", name="Disconnect Mock Organisation?")
+    expect(dialog.get_by_role("button", name="Keep the connection")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(opener).to_be_focused()
+    opener.click()
+    dialog.get_by_role("button", name="Keep the connection").click()
+    expect(dialog).to_be_hidden()
+    assert calls(stub, "POST") == []
+
+
+def test_disconnecting_the_only_organisation_ends_at_not_connected(page: Page, stub: Stub) -> None:
+    page.goto("/")
+    page.get_by_role("button", name="Disconnect…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Disconnect", exact=True).click()
+    expect(page.locator("#state")).to_have_text("Not connected")
+    expect(page.get_by_role("link", name="Connect to Xero")).to_be_focused()
+    expect(page.get_by_role("button", name="Disconnect…")).to_be_hidden()
+    assert calls(stub, "POST") == [("/disconnect", {})]
+
+
+@pytest.mark.parametrize(
+    ("choice", "body", "left"),
+    [("Harbourside Joinery Pty Ltd", {"tenantId": SECOND}, "Connected (Mock)"), ("Both", {}, "Not connected")],
+)
+def test_of_several_organisations_one_or_all_can_be_disconnected(
+    page: Page, stub: Stub, choice: str, body: Any, left: str
+) -> None:
+    stub.play(SCENES["two-organisations"])
+    page.goto("/")
+    page.get_by_role("button", name="Disconnect…").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label(choice).check()
+    dialog.get_by_role("button", name="Disconnect", exact=True).click()
+    expect(dialog).to_be_hidden()
+    expect(page.locator("#state")).to_have_text(left)
+    assert calls(stub, "POST") == [("/disconnect", body)]
+
+
+def test_a_disconnect_that_fails_says_so_in_the_dialog(page: Page, stub: Stub) -> None:
+    stub.play(CONNECTED.but(errors={"disconnect": (503, "Xero does not answer.")}))
+    page.goto("/")
+    page.get_by_role("button", name="Disconnect…").click()
+    page.get_by_role("dialog").get_by_role("button", name="Disconnect", exact=True).click()
+    expect(page.get_by_role("dialog").get_by_role("alert")).to_have_text("Xero does not answer.")
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
+# ---- syncing --------------------------------------------------------------------------------------------
+
+
+def test_a_sync_shows_its_progress_and_ends_with_its_result_and_its_run(page: Page, stub: Stub) -> None:
+    stub.play(CONNECTED.but(run=RUN_STUCK))
+    page.goto("/")
+    page.get_by_role("button", name="Sync now").click()
+    expect(page.get_by_role("button", name="Syncing…")).to_be_disabled()
+    expect(page.locator("#run-title")).to_contain_text("1 of 3 read")
+    expect(page.locator("#sync-button .spinner")).to_be_visible()
+    expect(page.get_by_role("progressbar")).to_have_js_property("value", 1)
+    assert calls(stub, "POST") == [("/sync?wait=false&weekEnding=2026-11-21", {})]
+    stub.scene = stub.scene.but(run=RUN_STEPS[-1:])
+    expect(page.locator("#run-title")).to_have_text("Week ending 21/11/2026 is in")
+    expect(page.locator("#announcer")).to_contain_text("is in")
+    expect(page.locator("#run")).to_contain_text("29 rows, 7 calls to Xero")
+    expect(page.get_by_role("link", name="Open the run in Dagster")).to_have_attribute(
+        "href", f"http://localhost:3000/runs/{RUN}"
+    )
+    expect(page.get_by_role("button", name="Sync now")).to_be_focused()
+
+
+def test_after_a_sync_everything_below_is_read_again(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["never-synced"])
+    page.goto("/")
+    expect(page.locator("#trends")).to_contain_text("No figures yet")
+    stub.scene = CONNECTED.but(run=RUN_STEPS[-1:])
+    page.get_by_role("button", name="Sync now").click()
+    expect(page.locator("#trends canvas")).to_have_count(3)
+    expect(page.locator("#log tbody tr").first).to_be_visible()
+    expect(page.get_by_role("heading", name="Profit and loss")).to_be_visible()
+    expect(fact(page, "Last sync")).to_contain_text("24/11/2026")
+
+
+def test_an_older_week_can_be_chosen_and_is_then_shown(page: Page, stub: Stub) -> None:
+    stub.play(CONNECTED.but(run=RUN_STEPS[-1:]))
+    page.goto("/")
+    page.locator("#sync-week").select_option("2026-10-03")
+    page.get_by_role("button", name="Sync now").click()
+    expect(page.locator("#run-title")).to_have_text("Week ending 03/10/2026 is in")
+    expect(page.locator("#week-select")).to_have_value("2026-10-03")
+    assert calls(stub, "POST") == [("/sync?wait=false&weekEnding=2026-10-03", {})]
+
+
+@pytest.mark.parametrize(
+    ("scene", "tone", "title", "problem"),
+    [
+        ("sync-failed", "bad", "1 of 3 failed", "Xero's limit of 5,000 calls a day is spent"),
+        ("sync-partial", "warn", "does not add up", "2 figures do not add up"),
+    ],
+)
+def test_a_sync_that_went_wrong_says_what_and_why(
+    page: Page, stub: Stub, scene: str, tone: str, title: str, problem: str
+) -> None:
+    stub.play(SCENES[scene])
+    page.goto("/")
+    page.get_by_role("button", name="Sync now").click()
+    run = page.locator("#run")
+    expect(run).to_have_attribute("data-tone", tone)
+    expect(run).to_contain_text(title)
+    expect(run).to_contain_text(problem)
+    expect(page.get_by_role("button", name="Sync now")).to_be_enabled()
+
+
+def test_a_sync_that_cannot_start_says_why(page: Page, stub: Stub) -> None:
+    stub.play(CONNECTED.but(errors={"sync": (502, "Dagster refused: no such job.")}))
+    page.goto("/")
+    page.get_by_role("button", name="Sync now").click()
+    expect(page.locator("#run")).to_contain_text("Dagster refused: no such job.")
+    expect(page.get_by_role("button", name="Sync now")).to_be_enabled()
+
+
+def test_a_run_that_was_cancelled_is_called_so(page: Page, stub: Stub) -> None:
+    stub.play(CONNECTED.but(run=({**RUN_FAILED[0], "status": "canceled"},)))
+    page.goto("/")
+    page.get_by_role("button", name="Sync now").click()
+    expect(page.locator("#run-title")).to_contain_text("cancelled")
+
+
+def test_answers_lost_on_the_way_are_asked_for_again(page: Page, stub: Stub) -> None:
+    stub.play(CONNECTED.but(run=RUN_STUCK, errors={"runs": (503, "Dagster does not answer.")}))
+    page.goto("/")
+    page.get_by_role("button", name="Sync now").click()
+    page.clock.run_for(8_000)
+    expect(page.locator("#run-message")).to_contain_text("asking again")
+    stub.scene = stub.scene.but(run=RUN_STEPS[-1:], errors={})
+    expect(page.locator("#run-title")).to_have_text("Week ending 21/11/2026 is in")
+
+
+def test_a_run_is_watched_on_after_the_page_was_loaded_anew(page: Page, stub: Stub) -> None:
+    stub.play(CONNECTED.but(run=RUN_STUCK))
+    page.goto("/")
+    page.get_by_role("button", name="Sync now").click()
+    expect(page.locator("#run-title")).to_contain_text("1 of 3 read")
+    page.reload()
+    expect(page.locator("#run-title")).to_contain_text("1 of 3 read")
+    stub.scene = stub.scene.but(run=RUN_STEPS[-1:])
+    expect(page.locator("#run-title")).to_have_text("Week ending 21/11/2026 is in")
+    page.reload()
+    expect(page.locator("#state")).to_be_visible()
+    expect(page.locator("#run")).to_be_hidden()
+
+
+# ---- the scheduler --------------------------------------------------------------------------------------
+
+
+def test_the_scheduler_is_switched_off_and_on_by_keyboard(page: Page, stub: Stub) -> None:
+    page.goto("/")
+    switch = page.get_by_role("switch", name="Scheduler")
+    expect(switch).to_be_checked()
+    switch.focus()
+    page.keyboard.press("Space")
+    expect(switch).not_to_be_checked()
+    expect(page.locator("#announcer")).to_have_text("The scheduler is off.")
+    expect(switch).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(switch).to_be_checked()
+    assert [path for path, _ in calls(stub, "POST")] == ["/scheduler/stop", "/scheduler/start"]
+
+
+def test_without_dagster_switch_and_sync_are_off_and_say_why(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["dagster-down"])
+    page.goto("/")
+    expect(page.get_by_role("switch")).to_be_disabled()
+    expect(page.locator("#scheduler-state")).to_contain_text("Dagster does not answer")
+    expect(page.get_by_role("button", name="Sync now")).to_be_disabled()
+    expect(page.locator("#sync-disabled")).to_contain_text("Dagster does not answer")
+    # what is held is shown all the same
+    expect(page.locator("#trends canvas")).to_have_count(3)
+
+
+def test_a_switch_that_fails_falls_back_and_says_why(page: Page, stub: Stub) -> None:
+    stub.play(CONNECTED.but(errors={"scheduler": (503, "Dagster went away.")}))
+    page.goto("/")
+    page.get_by_role("switch").click()
+    expect(page.locator("#scheduler-error")).to_have_text("Dagster went away.")
+    expect(page.get_by_role("switch")).to_be_checked()
+
+
+# ---- figures --------------------------------------------------------------------------------------------
+
+
+def test_each_chart_has_its_words_and_its_figures_as_a_table(page: Page) -> None:
+    page.goto("/")
+    expect(page.locator("#trends canvas")).to_have_count(3)
+    for canvas in page.locator("#trends canvas").all():
+        expect(canvas).to_have_attribute("aria-label", re.compile("Chart: .*week ending"))
+    page.get_by_text("Show as table").first.click()
+    table = page.get_by_role("table", name="Income and net profit in AUD, newest week first")
+    expect(table.get_by_role("row")).to_have_count(27)
+    latest = summary()["weeks"][-1]
+    shown = table.get_by_role("row", name="21/11/2026")
+    expect(shown).to_contain_text(f"{latest['totalTradingIncome'][:3]},{latest['totalTradingIncome'][3:]}")
+
+
+def test_a_week_that_is_missing_is_a_gap_and_not_a_nothing(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["gap"])
+    page.goto("/")
+    page.get_by_text("Show as table").first.click()
+    table = page.get_by_role("table", name="Income and net profit in AUD, newest week first")
+    expect(table.get_by_role("row", name="26/09/2026")).to_have_text("26/09/2026––")
+    expect(table.get_by_role("row")).to_have_count(27)
+
+
+def test_amounts_are_shown_to_the_cent_whatever_their_size(page: Page, stub: Stub) -> None:
+    def huge(ending: str) -> Any:
+        said = week(ending)
+        said["organisations"][0]["profitAndLoss"]["netProfit"] = "-90071992547409931.07"
+        said["organisations"][0]["cash"] = [
+            {
+                "bankAccountId": str(number),
+                "bankAccountName": f"Account {number}",
+                "openingBalance": "0.10",
+                "cashReceived": "0.00",
+                "cashSpent": "0.00",
+                "currencyGain": "0.00",
+                "closingBalance": amount,
+            }
+            for number, amount in enumerate(("90071992547409931.01", "0.20"))
+        ]
+        return said
+
+    stub.play(CONNECTED.but(weeks=huge))
+    page.goto("/")
+    expect(page.locator("#week").get_by_role("row", name="Net profit").locator("td")).to_have_text(
+        "−90,071,992,547,409,931.07"
+    )
+    total = page.get_by_role("table", name="Bank accounts in AUD").get_by_role("row", name="Total")
+    expect(total.locator("td").last).to_have_text("90,071,992,547,409,931.21")
+    expect(total.locator("td").first).to_have_text("0.20")
+
+
+def test_a_week_is_chosen_by_its_name_or_step_by_step(page: Page) -> None:
+    page.goto("/")
+    expect(page.locator("#week-lede")).to_contain_text("Sunday 15/11/2026 to Saturday 21/11/2026")
+    expect(page.get_by_role("button", name="Week after")).to_be_disabled()
+    page.get_by_role("button", name="Week before").click()
+    expect(page.locator("#week-lede")).to_contain_text("Saturday 14/11/2026")
+    page.locator("#week-select").select_option("2025-01-04")
+    expect(page.locator("#week-lede")).to_contain_text("Saturday 04/01/2025")
+    expect(page.get_by_role("button", name="Week before")).to_be_disabled()
+
+
+def test_revenue_can_be_seen_by_each_of_its_figures(page: Page) -> None:
+    page.goto("/")
+    page.get_by_label("Which figure of revenue").select_option("invoiceCount")
+    table = page.get_by_role("table", name="Invoices by revenue type and region")
+    expect(table).to_be_visible()
+    # an invoice may stand in several cells, so counts have no total
+    expect(table.get_by_role("columnheader", name="Total")).to_have_count(0)
+
+
+def test_figures_that_changed_after_the_fact_are_marked_where_they_stand(page: Page) -> None:
+    page.goto("/")
+    page.locator("#week-select").select_option("2026-11-07")
+    sales = page.locator("#week").get_by_role("row", name="Commercial Sales")
+    expect(sales).to_contain_text(re.compile(r"restated was [\d,]+\.\d\d, 20/11/2026 06:00"))
+    expect(page.locator("#week").get_by_role("row", name="Gross profit")).to_contain_text("restated")
+    expect(page.get_by_role("table", name="Net revenue")).to_contain_text("North restated")
+    expect(page.locator("#week").get_by_role("row", name="Materials")).not_to_contain_text("restated")
+    expect(page.locator("#restatements tbody tr")).to_have_count(len(restatements()))
+
+
+def test_of_two_organisations_the_week_shows_the_chosen_one(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["two-organisations"])
+    page.goto("/")
+    page.get_by_label("Organisation", exact=True).select_option(label="Harbourside Joinery Pty Ltd")
+    page.get_by_role("button", name="Week before").click()
+    expect(page.locator("#week-lede")).to_contain_text("14/11/2026")
+    expect(page.get_by_label("Organisation", exact=True)).to_have_value(SECOND)
+
+
+def test_currencies_are_never_added_up_but_chosen(page: Page, stub: Stub) -> None:
+    stub.play(CONNECTED.but(summary=summary() | {"currencies": ["AUD", "NZD"]}))
+    page.goto("/")
+    page.get_by_label("Currency").select_option("NZD")
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    assert "/summary?weeks=26&currency=NZD" in [path for path, _ in calls(stub, "GET")]
+
+
+@pytest.mark.parametrize("name", ["trends", "week", "log", "restatements"])
+def test_a_section_that_fails_says_why_and_can_be_asked_again(page: Page, stub: Stub, name: str) -> None:
+    stub.play(SCENES["failing"])
+    page.goto("/")
+    place = page.locator(f"#{name}")
+    expect(place).to_contain_text("The database does not answer")
+    stub.scene = CONNECTED
+    place.get_by_role("button", name="Try again").click()
+    expect(page.locator(f"#{name}-body")).to_be_visible()
+    expect(place).not_to_contain_text("The database does not answer")
+
+
+def test_what_is_loading_shows_where_it_will_stand(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["loading"])
+    page.goto("/")
+    expect(page.locator("#state")).to_be_visible()
+    for name in ("trends", "week", "log", "restatements"):
+        expect(page.locator(f"#{name}")).to_have_attribute("aria-busy", "true")
+        expect(page.locator(f"#{name} .skeleton").first).to_be_visible()
+
+
+# ---- the log --------------------------------------------------------------------------------------------
+
+
+def test_an_error_of_the_log_can_be_read_with_what_to_do(page: Page) -> None:
+    page.goto("/")
+    failed = page.locator(".problem-bad")
+    failed.locator("summary").click()
+    expect(failed).to_contain_text("Xero's limit of 5,000 calls a day is spent for this organisation.")
+    expect(failed).to_contain_text("What to do: Nothing is lost")
+    expect(failed).to_contain_text("25/11/2026 00:00")
+    partial = page.locator(".problem-warn")
+    partial.locator("summary").click()
+    expect(partial.get_by_role("row").nth(1)).to_contain_text("131,204.18")
+
+
+def test_the_log_links_each_run_in_dagster(page: Page) -> None:
+    page.goto("/")
+    link = page.get_by_role("link", name="Run of Profit and loss, week ending 21/11/2026, in Dagster")
+    expect(link).to_have_attribute("href", f"http://localhost:3000/runs/{RUN}")
+
+
+def test_more_of_the_log_is_read_when_asked_for(page: Page, stub: Stub) -> None:
+    page.goto("/")
+    page.get_by_role("button", name="Show more").click()
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    assert [path for path, _ in calls(stub, "GET") if path.startswith("/sync-logs")] == [
+        "/sync-logs?limit=20",
+        "/sync-logs?limit=60",
+    ]
+
+
+# ---- trust ----------------------------------------------------------------------------------------------
+
+
+def test_what_comes_from_the_api_is_text_and_never_markup(page: Page, stub: Stub) -> None:
+    evil = "<img src=x onerror=\"document.title='broken'\"><b>Evil</b>"
+    rows = logs(3)
+    rows[0] |= {"status": "failed", "errorLog": {"message": evil, "advice": evil, "differences": [{evil: evil}]}}
+    rows[1] |= {"runUrl": "javascript:document.title='broken'"}
+    changed = [one | {"name": evil, "new": evil, "runUrl": "data:text/html,x"} for one in restatements()[:1]]
+    stub.play(
+        CONNECTED.but(
+            standing=standing(organisation(tenantName=evil)),
+            weeks=lambda ending: week(ending, name=evil),
+            logs=rows,
+            restatements=changed,
+        )
+    )
+    page.goto("/")
+    expect(page.locator("#organisation-name")).to_have_text(evil)
+    page.locator(".problem summary").click()
+    page.get_by_role("button", name="Disconnect…").click()
+    expect(page.get_by_role("dialog")).to_contain_text(evil)
+    assert page.locator("main img, main b, dialog b").count() == 0
+    hrefs = page.locator("a[href]").evaluate_all("all => all.map(one => one.href)")
+    assert not [href for href in hrefs if not href.startswith("http")]
+    assert page.title() == "Xero Pipeline"
+
+
+def test_an_ended_sign_in_leads_to_the_sign_in_page(page: Page, stub: Stub) -> None:
+    page.goto("/")
+    expect(page.locator("#state")).to_be_visible()
+    stub.scene = stub.scene.but(errors={"weeks": (401, "Sign in first.")})
+    page.get_by_role("button", name="Week before").click()
+    page.wait_for_url("**/login")
+
+
+def test_signing_out_is_offered_only_to_who_signed_in(page: Page, stub: Stub) -> None:
+    page.goto("/")
+    expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
+    stub.play(SCENES["connected-real"])
+    page.goto("/")
+    expect(page.get_by_role("button", name="Sign out")).to_be_visible()
+    expect(page.locator("#mock-badge")).to_have_count(0)
+
+
+def test_nothing_is_fetched_from_anywhere_else(page: Page, stub: Stub) -> None:
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto("/")
+    expect(page.locator("#trends canvas")).to_have_count(3)
+    assert [url for url in asked if not url.startswith(stub.url)] == []
+
+
+# ---- the sign-in page -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_sign_in_page_has_no_barrier(browser: Browser, stub: Stub, scheme: Any) -> None:
+    stub.play(CONNECTED)
+    stub.login_error = "This token is wrong."
+    context = browser.new_context(base_url=stub.url, color_scheme=scheme, viewport={"width": 360, "height": 700})
+    page = context.new_page()
+    found = complaints(page)
+    page.goto("/login")
+    expect(page.get_by_label("Access token")).to_be_focused()
+    expect(page.get_by_role("alert")).to_contain_text("This token is wrong.")
+    assert serious_violations(page) == []
+    assert found == []
+    context.close()
+
+
+def test_after_too_many_guesses_the_button_waits_and_says_how_long(page: Page, stub: Stub) -> None:
+    stub.login_error, stub.retry_after = "Too many wrong tokens.", 30
+    page.goto("/login")
+    expect(page.get_by_role("button", name="Sign in")).to_be_disabled()
+    expect(page.get_by_role("alert")).to_contain_text(re.compile(r"Try again in \d\d seconds"))
+    page.clock.run_for(31_000)
+    expect(page.get_by_role("button", name="Sign in")).to_be_enabled()
