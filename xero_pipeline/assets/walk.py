@@ -95,7 +95,8 @@ class Walk:
         try:
             organisations = choose_organisations(self.xero, config.organisations)
         except PipelineError as error:
-            raise dg.Failure(str(error), allow_retries=False) from None
+            errors = {"errors": dg.MetadataValue.json([error.code])}
+            raise dg.Failure(str(error), metadata=errors, allow_retries=False) from None
         self.progress.begin(self.sync_type, len(weeks))
         for number, week in enumerate(weeks, start=1):
             outcomes = [self._sync(context, organisation, week, shape) for organisation in organisations]

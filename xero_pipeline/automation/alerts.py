@@ -12,15 +12,17 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xero_pipeline.automation.posting import Tone, read_addresses
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.resources import Deployment
 from xero_pipeline.warehouse.alert_log import AlertLog
 from xero_pipeline.warehouse.alert_rules import Claim, Said
 from xero_pipeline.warehouse.sync_log import without_secrets
+
+if TYPE_CHECKING:
+    from xero_pipeline.resources import Deployment
 
 # One message a cause in so long, and then one with the count of what was swallowed.
 QUIET = timedelta(minutes=30)

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+from dagster._core.execution.plan.objects import StepFailureData
 
 from xero_pipeline.automation.alerts import Alerter, open_alerter
 from xero_pipeline.automation.connection_health import (
@@ -132,7 +133,7 @@ class FailureWatch:
 
     def _tell_run(self, run: dg.DagsterRun, event: dg.EventLogRecord) -> None:
         """Tell of a run that failed before, or beside, any organisation's week."""
-        code = code_of(self._error_names(run.run_id))
+        code = self._code_of_run(run.run_id)
         words, weeks = words_for(code), weeks_of_run(dict(run.tags))
         what = name_weeks(weeks) if weeks else run.job_name
         self._alerter.problem(
@@ -144,15 +145,21 @@ class FailureWatch:
             occurrence=run.run_id,
         )
 
-    def _error_names(self, run_id: str) -> list[str]:
-        """The classes of the errors that ended a run: of the step that failed, or else of the run itself."""
+    def _code_of_run(self, run_id: str) -> str:
+        """The code of the error that ended a run: of the step that failed, or else of the run itself."""
         names: list[str] = []
         kinds = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
         for record in self._instance.get_records_for_run(run_id, of_type=kinds).records:
             event = record.event_log_entry.dagster_event
             data = event.event_specific_data if event else None
+            if isinstance(data, StepFailureData) and data.user_failure_data:
+                # An asset says itself which errors made it fail.
+                said = data.user_failure_data.metadata.get("errors")
+                codes = said.value if isinstance(said, dg.JsonMetadataValue) else None
+                if isinstance(codes, list) and codes:
+                    return str(codes[0])
             names += error_names(getattr(data, "error", None))
-        return names
+        return code_of(names)
 
     def _tell_weeks(self, code: str, tenant_id: str, run_id: str, entries: Sequence[LogEntry]) -> None:
         """Tell of weeks of an organisation that did not land."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
@@ -25,8 +26,22 @@ def inbox() -> Iterator[Inbox]:
 
 @pytest.fixture
 def scene(database_url: str, tmp_path: Path, clock: FakeClock, inbox: Inbox) -> Iterator[Scene]:
-    """Connected, looked at once, and well."""
-    xero = PlainXero()
+    """Connected, looked at once, and well; on both databases."""
+    with make_scene(database_url, tmp_path, clock, inbox) as scene:
+        yield scene
+
+
+@pytest.fixture
+def sqlite_scene(tmp_path: Path, clock: FakeClock, inbox: Inbox) -> Iterator[Scene]:
+    """The same for what takes long and needs no second database."""
+    with make_scene(f"sqlite:///{tmp_path / 'warehouse.db'}", tmp_path, clock, inbox) as scene:
+        yield scene
+
+
+@contextmanager
+def make_scene(database_url: str, folder: Path, clock: FakeClock, inbox: Inbox) -> Iterator[Scene]:
+    token = {"access_token": "fresh", "refresh_token": "fresh-too", "expires_in": 1800, "token_type": "Bearer"}
+    xero = PlainXero(token=token)
     with ScriptedServer(xero) as at_xero, dg.DagsterInstance.ephemeral() as instance:
         settings = load_settings(
             XERO_MOCK_MODE="false",
@@ -37,7 +52,7 @@ def scene(database_url: str, tmp_path: Path, clock: FakeClock, inbox: Inbox) -> 
             XERO_IDENTITY_URL=at_xero.url,
             XERO_LOGIN_URL=at_xero.url,
             DATABASE_URL=database_url,
-            DAGSTER_HOME=str(tmp_path),
+            DAGSTER_HOME=str(folder),
             ALERT_URLS=inbox.address,
         )
         with Deployment(settings, clock=clock) as deployment:

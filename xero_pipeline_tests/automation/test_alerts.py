@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import logging
 import multiprocessing
-import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
-from email import message_from_bytes
-from email.message import Message as Mail
-from email.policy import default as modern
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from aiosmtpd.controller import Controller
 from sqlalchemy import Engine
 
 from xero_pipeline.automation.alerts import Alerter, AlertNotDelivered
@@ -24,6 +20,7 @@ from xero_pipeline.warehouse.alert_log import LEASE, AlertLog
 from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.migrating import migrate
 from xero_pipeline_tests.automation.failing_process import fail_again_and_again
+from xero_pipeline_tests.automation.mailbox import Mailbox
 from xero_pipeline_tests.automation.scene import Inbox
 from xero_pipeline_tests.conftest import FakeClock
 
@@ -39,32 +36,6 @@ def engine(database_url: str) -> Iterator[Engine]:
 @pytest.fixture
 def log(engine: Engine) -> AlertLog:
     return AlertLog(engine)
-
-
-class Mailbox:
-    """A mail server that takes everything."""
-
-    def __init__(self) -> None:
-        self.mails: list[Mail] = []
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
-        self._controller = Controller(self, hostname="127.0.0.1", port=self._port)
-
-    async def handle_DATA(self, _server: Any, _session: Any, envelope: Any) -> str:
-        self.mails.append(message_from_bytes(envelope.content, policy=modern))
-        return "250 taken"
-
-    def __enter__(self) -> Mailbox:
-        self._controller.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._controller.stop()
-
-    @property
-    def address(self) -> str:
-        return f"mailto://127.0.0.1:{self._port}?from=pipeline@example.com&to=bookkeeper@example.com"
 
 
 class Alerts:
@@ -269,9 +240,11 @@ def test_a_process_that_died_between_claim_and_post_leaves_the_message_to_the_ne
     assert inbox.titles == ["Sync failed"]
 
 
-def test_two_processes_that_notice_the_same_post_it_once(
-    log: AlertLog, database_url: str, inbox: Inbox, clock: FakeClock
-) -> None:
+def test_two_processes_that_notice_the_same_post_it_once(tmp_path: Path, inbox: Inbox, clock: FakeClock) -> None:
+    # The claims are held against processes on both databases in test_alert_log.py.
+    database_url = f"sqlite:///{tmp_path / 'warehouse.db'}"
+    engine = open_engine(database_url)
+    migrate(engine)
     spawn = multiprocessing.get_context("spawn")
     start = spawn.Barrier(2)
     processes = [
@@ -285,7 +258,8 @@ def test_two_processes_that_notice_the_same_post_it_once(
         process.close()
     [first] = inbox.taken()
     clock.advance(minutes=30)
-    Alerts(log, clock, inbox.address).flush()
+    Alerts(AlertLog(engine), clock, inbox.address).flush()
+    engine.dispose()
     [second] = inbox.taken()
     told = [int(m.title.split("(")[1].split()[0]) if "(" in m.title else 0 for m in (first, second)]
     assert 1 + sum(told) == 10
