@@ -48,7 +48,6 @@ class Scene:
 
 
 RUN = "5f0c7a52-6f0e-4c5e-9a1e-0c6a3f6b7d10"
-_SEED = 12.9898
 
 
 def _amount(number: float) -> int:
@@ -61,7 +60,7 @@ def _text(cents: int) -> str:
 
 
 def _noise(number: int) -> float:
-    return (math.sin(number * _SEED) * 43758.5453) % 1.0
+    return (math.sin(number * 12.9898) * 43758.5453) % 1.0
 
 
 def _weeks(count: int) -> list[date]:
@@ -83,9 +82,6 @@ def _books(ending: date) -> dict[str, int]:
         "opex": costs,
         "net": income - cost + other - costs,
     }
-
-
-_TYPES = (("residential", 47), ("commercial", 33), ("retrospective", 20))
 
 
 def _by_type(ending: date) -> dict[str, int]:
@@ -147,6 +143,7 @@ def summary(count: int = 26, *, without: frozenset[date] = frozenset()) -> Json:
 _SUMMED = ("totalTradingIncome", "grossProfit", "netProfit", "netRevenue", "closingCash")
 EMPTY_SUMMARY: Json = {"currency": None, "currencies": [], "weeks": []}
 
+_SALES = (("200", "Residential Sales", 47), ("210", "Commercial Sales", 33), ("220", "Retrospective Sales", 20))
 _EXPENSES = (
     ("404", "Wages and Salaries", 58),
     ("469", "Rent", 14),
@@ -184,7 +181,7 @@ def week(
     books, types = _books(ending), _by_type(ending)
     lines = _split(
         books["income"],
-        (("200", "Residential Sales", 47), ("210", "Commercial Sales", 33), ("220", "Retrospective Sales", 20)),
+        _SALES,
         "trading_income",
         "REVENUE",
     )
@@ -225,7 +222,7 @@ def week(
                     }
                     for index, (account, held) in enumerate(_cash(ending).items())
                 ],
-                "restatements": restatements() if restated and ending == LATEST - timedelta(weeks=2) else [],
+                "restatements": restatements() if restated and ending == RESTATED else [],
             }
         ],
     }
@@ -271,8 +268,8 @@ def entry(number: int, kind: str, ending: date, status: str = "success", **more:
         "errorLog": None,
         "dagsterRunId": RUN,
         "runUrl": f"{DAGSTER}/runs/{RUN}",
-        "startedAt": f"2026-11-23T20:00:{number % 60:02d}+00:00",
-        "completedAt": None if running else f"2026-11-23T20:00:{(number + 2) % 60:02d}+00:00",
+        "startedAt": f"2026-11-23T20:{number % 60:02d}:11+00:00",
+        "completedAt": None if running else f"2026-11-23T20:{number % 60:02d}:{13 + number % 3}+00:00",
     } | more
 
 
@@ -300,25 +297,39 @@ def logs(count: int = 20, *, troubled: bool = True) -> Json:
     return rows
 
 
+RESTATED = LATEST - timedelta(weeks=2)
+
+
 def restatements() -> Json:
-    """`GET /restatements`, newest first."""
-    ending = (LATEST - timedelta(weeks=2)).isoformat()
-    found = [
-        ("financial_weekly_lines", "account-210", "Commercial Sales", "amount", "79120.40", "80360.40"),
-        ("financial_weekly", "week", "week", "totalTradingIncome", "243011.15", "244251.15"),
-        ("revenue_weekly", "commercial / north", "commercial / north", "net_revenue", "20110.00", "21350.00"),
-        ("revenue_weekly", "commercial / north", "commercial / north", "invoice_count", "8", "9"),
+    """`GET /restatements`, newest first: an invoice of commercial sales came in after the week had landed."""
+    books = _books(RESTATED)
+    commercial = _split(books["income"], _SALES, "trading_income", "REVENUE")[1]["amount"]
+    north = next(
+        cell
+        for cell in _revenue(_by_type(RESTATED))
+        if (cell["revenueType"], cell["region"]) == ("commercial", "north")
+    )
+    revenue, cell = "revenue_weekly", "commercial / north"
+    count = north["invoiceCount"]
+    found: list[tuple[str, str, str, str, str | None, str]] = [
+        ("financial_weekly_lines", "account-210", "Commercial Sales", "amount", _less(commercial), commercial),
+        *(
+            ("financial_weekly", "week", "week", column, _less(_text(books[key])), _text(books[key]))
+            for column, key in (("total_trading_income", "income"), ("gross_profit", "gross"), ("net_profit", "net"))
+        ),
+        (revenue, cell, cell, "net_revenue", _less(north["netRevenue"]), north["netRevenue"]),
+        (revenue, cell, cell, "invoice_count", str(count - 1), str(count)),
         ("financial_weekly_lines", "account-497", "Bank Revaluations", "amount", None, "112.90"),
     ]
     return [
         {
             "tenantId": MOCK,
             "tenantName": "Mock Organisation",
-            "weekEnding": ending,
+            "weekEnding": RESTATED.isoformat(),
             "table": table,
             "key": key,
             "name": name,
-            "column": "total_trading_income" if column == "totalTradingIncome" else column,
+            "column": column,
             "old": old,
             "new": new,
             "restatedAt": "2026-11-19T19:00:04+00:00",
@@ -327,6 +338,11 @@ def restatements() -> Json:
         }
         for table, key, name, column, old, new in found
     ]
+
+
+def _less(amount: str) -> str:
+    """What it was before an invoice of 1,240.00 came in."""
+    return _text(int(amount.replace(".", "")) - 124_000)
 
 
 def organisation(**more: Any) -> Json:
