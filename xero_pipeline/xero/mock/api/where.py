@@ -89,17 +89,12 @@ class _Reader:
         self._kind = kind
         self._tokens = self._split(text)
         self._next = 0
-        self._first: list[dt.date] = []
-        self._last: list[dt.date] = []
-        self._has_or = False
 
     def read(self) -> Filter:
-        test = self._any_of()
+        found = self._any_of()
         if self._next != len(self._tokens):
             raise QueryProblem("Syntax error")
-        if self._has_or:
-            return Filter(test)
-        return Filter(test, max(self._first, default=None), min(self._last, default=None))
+        return found
 
     def _split(self, text: str) -> list[tuple[str, str]]:
         tokens, at = [], 0
@@ -122,35 +117,48 @@ class _Reader:
         self._next += 1
         return text
 
-    def _any_of(self) -> Test:
-        tests = [self._all_of()]
+    def _any_of(self) -> Filter:
+        parts = [self._all_of()]
         while self._peek()[1].upper() in ("OR", "||"):
             self._take()
-            self._has_or = True
-            tests.append(self._all_of())
-        return tests[0] if len(tests) == 1 else lambda fields: any(test(fields) for test in tests)
+            parts.append(self._all_of())
+        if len(parts) == 1:
+            return parts[0]
+        firsts, lasts = [one.first for one in parts], [one.last for one in parts]
+        return Filter(
+            lambda fields: any(one.test(fields) for one in parts),
+            None if None in firsts else min(one for one in firsts if one is not None),
+            None if None in lasts else max(one for one in lasts if one is not None),
+        )
 
-    def _all_of(self) -> Test:
-        tests = [self._one()]
+    def _all_of(self) -> Filter:
+        parts = [self._one()]
         while self._peek()[1].upper() in ("AND", "&&"):
             self._take()
-            tests.append(self._one())
-        return tests[0] if len(tests) == 1 else lambda fields: all(test(fields) for test in tests)
+            parts.append(self._one())
+        if len(parts) == 1:
+            return parts[0]
+        return Filter(
+            lambda fields: all(one.test(fields) for one in parts),
+            max((one.first for one in parts if one.first is not None), default=None),
+            min((one.last for one in parts if one.last is not None), default=None),
+        )
 
-    def _one(self) -> Test:
+    def _one(self) -> Filter:
         if self._peek()[1] == "(":
             self._take()
-            test = self._any_of()
+            found = self._any_of()
             self._take(")")
-            return test
+            return found
         name = _known_name(self._take("name"), self._known, self._kind)
         sign = self._take(*_COMPARE)
         value = self._value()
         if value is not None and not _comparable(self._known[name], value):
             raise QueryProblem(f"Operator '{sign}' incompatible with operand types for '{name}'")
+        test = _comparison(name, sign, value)
         if name == "Date" and isinstance(value, dt.datetime):
-            self._bound(sign, value)
-        return _comparison(name, sign, value)
+            return Filter(test, *_bounds(sign, value))
+        return Filter(test)
 
     def _value(self) -> Any:
         kind, text = self._peek()
@@ -185,14 +193,15 @@ class _Reader:
         except ValueError:
             raise QueryProblem("Year, Month, and Day parameters describe an un-representable DateTime.") from None
 
-    def _bound(self, sign: str, value: dt.datetime) -> None:
-        """Note what a comparison of `Date` says about the days to look at; a day too many does no harm."""
-        if sign in (">=", ">", "==", "="):
-            self._first.append(value.date())
-        if sign in ("<=", "==", "="):
-            self._last.append(value.date())
-        if sign == "<":
-            self._last.append((value - dt.timedelta(microseconds=1)).date())
+
+def _bounds(sign: str, value: dt.datetime) -> tuple[dt.date | None, dt.date | None]:
+    """The days that a comparison of `Date` leaves; a day too many does no harm."""
+    equal = sign in ("==", "=")
+    first = value.date() if sign in (">=", ">") or equal else None
+    last = value.date() if sign == "<=" or equal else None
+    if sign == "<":
+        last = (value - dt.timedelta(microseconds=1)).date()
+    return first, last
 
 
 def _comparable(example: object, value: object) -> bool:
