@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 from urllib.parse import urlsplit
@@ -41,6 +42,7 @@ def admin(host: str, port: int | None) -> None:
 
     from xero_pipeline.admin.app import create_app
     from xero_pipeline.admin.security import is_loopback, require_token_off_loopback
+    from xero_pipeline.admin.watchdog import watching_dagster
 
     settings = load_settings()
     require_token_off_loopback(settings, host)
@@ -65,7 +67,8 @@ def admin(host: str, port: int | None) -> None:
         ws="none",
         timeout_graceful_shutdown=_PATIENCE_SECONDS,
     )
-    uvicorn.Server(config).run(sockets=[listening])
+    with watching_dagster(settings), contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -18,7 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
-from sqlalchemy.pool import NullPool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from xero_pipeline.warehouse.errors import DatabaseUnavailable
 
@@ -53,7 +53,7 @@ def open_engine(url: URL | str, *, pooled: bool = True) -> Engine:
     values of a statement, and one that means that the database cannot be used is a `DatabaseUnavailable`.
 
     Args:
-        pooled: PostgreSQL: keep connections for the next use. SQLite opens a file each time.
+        pooled: PostgreSQL: keep connections for the next use, as SQLite always does.
     """
     url = make_url(url)
     engine = _open_sqlite(url) if url.get_backend_name() == "sqlite" else _open_postgres(url, pooled=pooled)
@@ -97,7 +97,9 @@ def _open_sqlite(url: URL) -> Engine:
     file = _file(url)
     plain = create_engine(
         url,
-        poolclass=NullPool,
+        # Opening a file is cheap, closing it is not: the last one to close writes the whole log back.
+        poolclass=QueuePool,
+        max_overflow=50,
         connect_args={"timeout": _BUSY_SECONDS, "check_same_thread": False},
         hide_parameters=True,
         json_serializer=_dumps,
