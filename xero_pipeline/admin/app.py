@@ -92,7 +92,7 @@ def create_app(
     if deployment.chosen.mock is not None:
         # Where people give the mock their consent, since nothing may leave the machine.
         app.mount(MOCK, mock_app(deployment.chosen.mock))
-    app.add_middleware(Guard, door=Door(settings, clock, sign_ins), server_url=settings.server_url)
+    app.add_middleware(Guard, door=Door(settings, clock, sign_ins))
     app.openapi = lambda: _document(app, settings)  # type: ignore[method-assign]
     return app
 
