@@ -61,10 +61,15 @@ class Fault:
     seconds: float = 0.0
     handled: bool = True
 
+    def __post_init__(self) -> None:
+        try:
+            re.compile(self.path)
+        except re.error:
+            raise ValueError("a fault's path is a regular expression") from None
+
 
 def add(connection: sqlite3.Connection, fault: Fault) -> int:
     """Arm a fault; answers its number."""
-    re.compile(fault.path)
     payload = json.dumps({**asdict(fault), "headers": dict(fault.headers)})
     number = connection.execute("INSERT INTO faults (payload) VALUES (?)", (payload,)).lastrowid
     return int(number or 0)
@@ -104,10 +109,6 @@ def read_fault(given: Mapping[str, Any]) -> Fault:
     unknown = set(given) - known
     if unknown or "kind" not in given:
         raise ValueError(f"a fault has the fields {', '.join(sorted(known))}")
-    try:
-        re.compile(str(given.get("path", "")))
-    except re.error:
-        raise ValueError("the fault's path is no regular expression") from None
     return Fault(**{**given, "kind": FaultKind(given["kind"])})
 
 
