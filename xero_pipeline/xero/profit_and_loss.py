@@ -22,7 +22,7 @@ from xero_pipeline.money import ZERO
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.accounts import Account, account_key
 from xero_pipeline.xero.errors import PayloadNotUnderstood
-from xero_pipeline.xero.profit_signs import Block, Nature, Role, settle_signs
+from xero_pipeline.xero.profit_signs import Block, Line, Nature, Role, settle_signs
 from xero_pipeline.xero.reports import Difference, Row, read_amount, read_report
 
 NAME = "Profit and Loss"
@@ -89,6 +89,7 @@ class _Statement:
     details: tuple[_Detail, ...] = ()
     last: tuple[_Detail, ...] = ()
     """Of a section's total: what it sums up, and what of that came since the total before it."""
+    is_total: bool = False
 
 
 @dataclass
@@ -153,9 +154,10 @@ def _read_rows(rows: Sequence[Row], accounts: Mapping[str, Account]) -> _Reading
             last = tuple(report.details[n] for n in inside if n >= summed.get(row.path, 0))
             summed[row.path] = after
             report.totals.append(_Statement(row.label or row.title, amount, after, details, last))
-        elif row.kind == "row" or amount or not row.title:
-            # A total of a section without rows states something of what stands above it.
-            report.lines.append(_Statement(row.label or row.title, amount, after))
+        else:
+            # A total of a section without rows is of what stands above it, or of nothing.
+            is_total = row.kind == "summaryrow"
+            report.lines.append(_Statement(row.label or row.title, amount, after, is_total=is_total))
     return report
 
 
@@ -185,7 +187,8 @@ def _settle(report: _Reading) -> list[_Statement]:
             blocks.append(Block({}, line))
         cents = blocks[detail.block].cents
         cents[detail.nature] = cents.get(detail.nature, 0) + _cents(detail.amount)
-    signs, roles = settle_signs(blocks, [_cents(line.amount) for line in report.lines])
+    lines = [Line(_cents(line.amount), of_nothing=line.is_total and not line.amount) for line in report.lines]
+    signs, roles = settle_signs(blocks, lines)
     for detail in report.details:
         detail.sign = signs[detail.block, detail.nature]
     return [line for line, role in zip(report.lines, roles, strict=True) if role is Role.PROFIT]

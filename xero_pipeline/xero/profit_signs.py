@@ -53,6 +53,14 @@ class Block:
         return Nature.EARNS in self.cents and Nature.COSTS in self.cents
 
 
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a line states, in cents. `of_nothing`: it may as well be the total of a section without rows."""
+
+    cents: int
+    of_nothing: bool = False
+
+
 Signs = dict[tuple[int, Nature], int]
 """+1 or -1 by the block's place and the nature of its rows."""
 
@@ -77,22 +85,22 @@ class _Reading:
     roles: dict[int, Role]
 
 
-def settle_signs(blocks: Sequence[Block], lines: Sequence[int]) -> tuple[Signs, list[Role]]:
+def settle_signs(blocks: Sequence[Block], lines: Sequence[Line]) -> tuple[Signs, list[Role]]:
     """The sign of each block's rows, and what each line is.
 
     Args:
         blocks: in the report's order; `Block.line` counts from 0, `len(lines)` for what follows the last.
-        lines: what each line states, in cents.
+        lines: in the report's order.
     """
     count = len(lines)
     best: list[_Reading] = [_Reading((0, 0, 0, 0), {}, {})] * (count + 1)
     for first in range(count, -1, -1):
-        base = lines[first - 1] if first else 0
+        base = lines[first - 1].cents if first else 0
         # Either no line from here on is a profit line, or `anchor` is the next one.
         readings = [_unanchored(blocks, lines, first)]
         for anchor in range(first, min(count, first + _LINES_PASSED)):
             open_blocks = [n for n, block in enumerate(blocks) if first <= block.line <= anchor]
-            signs, cost = _solve(blocks, open_blocks, lines[anchor] - base)
+            signs, cost = _solve(blocks, open_blocks, lines[anchor].cents - base)
             passed = _pass_lines(blocks, lines, first, anchor)
             then = best[anchor + 1]
             total = _add(cost, passed.cost, then.cost)
@@ -102,7 +110,7 @@ def settle_signs(blocks: Sequence[Block], lines: Sequence[int]) -> tuple[Signs, 
     return best[0].signs, [best[0].roles[place] for place in range(count)]
 
 
-def _unanchored(blocks: Sequence[Block], lines: Sequence[int], first: int) -> _Reading:
+def _unanchored(blocks: Sequence[Block], lines: Sequence[Line], first: int) -> _Reading:
     """What is left when no line from `first` on is a profit line: usual signs, held by nothing."""
     rest = [n for n, block in enumerate(blocks) if block.line >= first]
     passed = _pass_lines(blocks, lines, first, len(lines))
@@ -111,13 +119,15 @@ def _unanchored(blocks: Sequence[Block], lines: Sequence[int], first: int) -> _R
     return _Reading(_add(passed.cost, (int(unheld), 0, 0, 0)), signs, passed.roles)
 
 
-def _pass_lines(blocks: Sequence[Block], lines: Sequence[int], first: int, anchor: int) -> _Reading:
+def _pass_lines(blocks: Sequence[Block], lines: Sequence[Line], first: int, anchor: int) -> _Reading:
     """The lines from `first` up to the profit line `anchor`: subtotals, or unexplained."""
     cost: _Cost = (0, 0, 0, 0)
     roles = {}
     for place in range(first, anchor):
-        # The last line of all is never taken for a subtotal: then nothing would hold the net profit.
-        is_subtotal = place + 1 < len(lines) and lines[place] in _subtotals(blocks, first, place)
+        line = lines[place]
+        # The last line of all is never taken for a subtotal: it is what holds the net profit.
+        is_last = all(other.of_nothing for other in lines[place + 1 :])
+        is_subtotal = line.of_nothing or (not is_last and line.cents in _subtotals(blocks, first, place))
         roles[place] = Role.SUBTOTAL if is_subtotal else Role.PROFIT
         cost = _add(cost, (0, 0, 1, 0) if is_subtotal else (1, 0, 0, 0))
     return _Reading(cost, {}, roles)
@@ -175,6 +185,8 @@ def _solve(blocks: Sequence[Block], numbers: Sequence[int], wanted: int) -> tupl
 def _flips(units: Sequence[_Unit], *, known: bool) -> Iterator[tuple[_Unit, ...]]:
     """Which units to turn round: none first, then strangers before known ones, few before many."""
     sure = [unit for unit in units if unit.is_known and unit.cents] if known else []
+    # Expenses that stand negative are the likeliest to be written with their sign.
+    sure.sort(key=lambda unit: not (unit.usual < 0 and unit.cents < 0))
     strange = [unit for unit in units if not unit.is_known and unit.cents]
     tries = 0
     for many in range(len(sure) + 1):

@@ -345,6 +345,19 @@ def test_profit_lines_may_be_totals_of_sections_without_rows() -> None:
     assert found.differences == []
 
 
+def test_the_total_of_a_section_without_rows_is_nothing() -> None:
+    found = read(
+        SALES,
+        section("Less Cost of Sales", total("Total Cost of Sales", "0.00")),
+        line("Gross Profit", "100.00"),
+        section(None, total("Total Other Income", "0.00")),
+        RENT,
+        line("Net Profit", "70.00"),
+    )
+    assert figures(found) == ["100.00", "0.00", "100.00", "0.00", "30.00", "70.00"]
+    assert not found.differences
+
+
 @pytest.mark.parametrize(
     ("rows", "expected"),
     [
@@ -372,6 +385,10 @@ def test_profit_lines_may_be_totals_of_sections_without_rows() -> None:
         (
             [section("Income", total("Total Income", "100.00")), RENT, line("Net", "-30.00")],
             [("Total Income", "100.00", "0.00")],
+        ),
+        (
+            [SALES, section("", detail("rent", "30.00"), detail("bank", "-30.00")), line("Net", "0.00")],
+            [("Net", "0.00", "100.00")],
         ),
         (
             [SALES, line("Memo", "12.34"), COSTS, line("Gross", "60.00"), RENT, line("Net", "30.00")],
