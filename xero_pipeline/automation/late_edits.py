@@ -35,7 +35,7 @@ from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
 from xero_pipeline.xero.document_state import DocumentState, document_state
-from xero_pipeline.xero.errors import RateLimited
+from xero_pipeline.xero.errors import OrganisationDisconnected, RateLimited, ReconnectNeeded
 
 CURSOR = "late_edits"
 # `If-Modified-Since` is to the second, and Xero's clock is not ours.
@@ -74,6 +74,10 @@ class LateEdits:
             try:
                 reasons.append(f"{organisation.name}: {self._look(organisation)}")
             except RateLimited as error:
+                reasons.append(f"{organisation.name}: {error}")
+            except (OrganisationDisconnected, ReconnectNeeded) as error:
+                # Noticed here first; whoever looks after connections tells people.
+                self._deployment.warehouse.tokens.mark(organisation.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
                 reasons.append(f"{organisation.name}: {error}")
             except PipelineError as error:
                 failed.append(f"{organisation.name}: {error}")

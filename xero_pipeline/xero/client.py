@@ -187,6 +187,8 @@ class Xero:
         if client is None:
             client = OrganisationClient(organisation, self._apis(organisation), self._session)
             self._clients[organisation.tenant_id] = client
+        # Its connection may stand otherwise than when the client was made.
+        client.organisation = organisation
         return client
 
     def close(self) -> None:
