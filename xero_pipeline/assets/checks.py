@@ -204,7 +204,7 @@ _CASH = Checked(
             "one again, back to the transaction. Until then their balances are out of date.",
         ),
         *_common(SyncType.BANK_SUMMARY, cash_position_weekly),
-        _within_history(history.cash_within_history, "what a bank account received or spent"),
+        _within_history(history.cash_within_history, "what a bank account received, spent or held"),
     ],
     [cash_position_weekly],
 )
@@ -289,7 +289,7 @@ def _in_words(findings: Sequence[Finding], names: Mapping[str, str]) -> str:
     ]
     if len(findings) > _FINDINGS_TOLD:
         said.append(f"… and {len(findings) - _FINDINGS_TOLD} more.")
-    return "\n".join(said)
+    return "\n".join(f"- {line}" for line in said)
 
 
 def _table(findings: Sequence[Finding], names: Mapping[str, str]) -> dg.TableMetadataValue:

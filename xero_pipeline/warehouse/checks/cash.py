@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from xero_pipeline.warehouse.checks.held import Finding, Held, Row
+from xero_pipeline.warehouse.checks.held import Finding, Held, Row, once
 from xero_pipeline.warehouse.checks.presence import no_duplicates
 from xero_pipeline.warehouse.schema import cash_position_weekly
 from xero_pipeline.weeks import Week
@@ -16,6 +16,7 @@ from xero_pipeline.weeks import Week
 _Place = tuple[str, Week, str]
 
 
+@once
 def closing_follows_from_opening(held: Held) -> list[Finding]:
     """Closing balance is opening balance plus received, less spent, plus currency gain, for each account."""
     accounts = _accounts(held)
@@ -26,6 +27,7 @@ def closing_follows_from_opening(held: Held) -> list[Finding]:
     ]
 
 
+@once
 def opening_is_the_closing_before(held: Held) -> list[Finding]:
     """Each account opens with what it closed with the week before, where that is held."""
     accounts = _accounts(held)
@@ -70,6 +72,7 @@ def _wrong_closing(row: Row) -> Finding:
     )
 
 
+@once
 def _accounts(held: Held) -> dict[_Place, Row]:
     return {_place(row): row for row in held.rows(cash_position_weekly)}
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, func, select
 
@@ -24,6 +25,9 @@ Key = tuple[str, Week]
 
 Row = Mapping[str, Any]
 """A row by column name, with `week` as a `Week`."""
+
+# What says where a row comes from, and not what it says.
+_STAMP = {"data_source", "currency", "updated_at"}
 
 TABLE_OF = {
     SyncType.PROFIT_AND_LOSS: financial_weekly,
@@ -72,6 +76,7 @@ class Held:
         self._rows = rows
         self.counts = counts
         self.landed = landed
+        self.judged: dict[object, Any] = {}
 
     def rows(self, table: Table) -> list[Row]:
         """A table's rows in the order of their keys. It must be one of those that were read."""
@@ -93,6 +98,24 @@ class Held:
         return kind is SyncType.PROFIT_AND_LOSS or landing is None or held >= landing.record_count
 
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def once(judge: Callable[Concatenate[Held, _P], _T]) -> Callable[Concatenate[Held, _P], _T]:
+    """Judge the same tables once, however many rules rest on it. Its arguments must be positional, and hashable."""
+
+    @wraps(judge)
+    def judged(held: Held, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        place = (judge, args)
+        if kwargs or place not in held.judged:
+            held.judged[place] = judge(held, *args, **kwargs)
+        verdict: _T = held.judged[place]
+        return verdict
+
+    return judged
+
+
 def read_held(engine: Engine, *tables: Table) -> Held:
     """Read these tables, and of all three kinds which weeks are held and how they landed."""
     with snapshot(engine) as connection:
@@ -105,7 +128,8 @@ def read_held(engine: Engine, *tables: Table) -> Held:
 
 def _rows(connection: Connection, table: Table) -> list[Row]:
     found: list[Row] = []
-    for mapping in connection.execute(select(table).order_by(*table.primary_key.columns)).mappings():
+    columns = [column for column in table.c if column.name not in _STAMP]
+    for mapping in connection.execute(select(*columns).order_by(*table.primary_key.columns)).mappings():
         row = dict(mapping)
         row["week"] = Week(row.pop("week_ending"))
         found.append(row)

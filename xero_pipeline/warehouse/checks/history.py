@@ -1,8 +1,8 @@
 """A week far outside what the weeks before it looked like: no fault by itself, but somebody should look.
 
 Robust: by the median and the median distance from it (MAD) of the 26 weeks before, so that one odd week in
-the history hides no other. What comes every month or quarter is no surprise: a figure also has to lie well
-beyond all but the highest and the lowest week of that history.
+the history hides no other. What comes every month or quarter is no surprise: a figure also has to lie as far
+again beyond what the history spans.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ _SPREAD = Decimal("1.4826")
 _FAR = 5
 # Where hardly anything ever varies, what is less than a quarter off the median is still not far.
 _LEAST_SPREAD = Decimal("0.05")
+# From so many weeks on, the highest and the lowest of them may be odd ones, and the rest still shows the span.
+_LONG = 20
 
 _FINANCIAL = ("total_trading_income", "cost_of_sales", "operating_expenses", "net_profit")
-_CASH = ("cash_received", "cash_spent")
+_CASH = ("cash_received", "cash_spent", "closing_balance")
 
 Series = Mapping[Week, Decimal]
 _AllSeries = dict[tuple[str, str, str], dict[Week, Decimal]]
@@ -65,7 +67,7 @@ def revenue_within_history(held: Held, weeks: Collection[Week] | None = None) ->
 
 
 def cash_within_history(held: Held, weeks: Collection[Week] | None = None) -> list[Finding]:
-    """Of these weeks (by default all), those in which an account received or spent far more or less than ever."""
+    """Of these weeks (by default all), those in which an account received, spent or held far more or less."""
     series: _AllSeries = defaultdict(dict)
     called: dict[str, str] = {}
     for row in held.rows(cash_position_weekly):
@@ -104,13 +106,12 @@ def _before(values: Series, week: Week) -> Iterator[Decimal]:
 
 
 def is_far(value: Decimal, before: Sequence[Decimal]) -> bool:
-    """Whether a value lies far outside the ones before it, of which there are at least three."""
-    middle = median(before)
-    if abs(value - middle) <= _FAR * _spread(before):
+    """Whether a value lies far outside the ones before it."""
+    if abs(value - median(before)) <= _FAR * _spread(before):
         return False
-    low, *_, high = sorted(before)[1:-1] if len(before) > 3 else sorted(before)
-    margin = (high - low) / 2
-    return not low - margin <= value <= high + margin
+    ordered = sorted(before)[1:-1] if len(before) >= _LONG else sorted(before)
+    low, high = ordered[0], ordered[-1]
+    return not low - (high - low) <= value <= high + (high - low)
 
 
 def _spread(before: Sequence[Decimal]) -> Decimal:

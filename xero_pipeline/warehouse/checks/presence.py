@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Table
 
 from xero_pipeline.money import to_cents, to_decimal
-from xero_pipeline.warehouse.checks.held import Finding, Held, Key
+from xero_pipeline.warehouse.checks.held import Finding, Held, Key, once
 from xero_pipeline.warehouse.sync_log import SyncStatus, SyncType
 from xero_pipeline.weeks import Week
 
@@ -29,7 +29,8 @@ def no_duplicates(held: Held, *tables: Table) -> list[Finding]:
     return [finding for table in tables for finding in _duplicates(held, table)]
 
 
-def _duplicates(held: Held, table: Table) -> Iterator[Finding]:
+@once
+def _duplicates(held: Held, table: Table) -> list[Finding]:
     own = [column.name for column in table.primary_key.columns if column.name not in ("tenant_id", "week_ending")]
     times: Counter[tuple[str, Week, tuple[str, ...]]] = Counter()
     spelt: dict[tuple[str, Week, tuple[str, ...]], set[str]] = defaultdict(set)
@@ -37,17 +38,21 @@ def _duplicates(held: Held, table: Table) -> Iterator[Finding]:
         key = (row["tenant_id"], row["week"], tuple(" ".join(str(row[name]).split()).lower() for name in own))
         times[key] += 1
         spelt[key].add(" / ".join(row[name] for name in own))
+    found = []
     for key, count in times.items():
         if count > 1:
             tenant_id, week, _ = key
             names = " and ".join(repr(name) for name in sorted(spelt[key]) if name) or "the week"
-            yield Finding(
-                tenant_id,
-                week,
-                next(iter(sorted(spelt[key]))),
-                {"rows": count},
-                f"{table.name} holds {names} {count} times; it belongs there once.",
+            found.append(
+                Finding(
+                    tenant_id,
+                    week,
+                    min(spelt[key]),
+                    {"rows": count},
+                    f"{table.name} holds {names} {count} times; it belongs there once.",
+                )
             )
+    return found
 
 
 def no_gaps(held: Held, kind: SyncType) -> list[Finding]:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from xero_pipeline.money import ZERO
-from xero_pipeline.warehouse.checks.held import Finding, Held, Key, Row
+from xero_pipeline.warehouse.checks.held import Finding, Held, Key, Row, once
 from xero_pipeline.warehouse.checks.presence import no_duplicates
 from xero_pipeline.warehouse.schema import financial_weekly, financial_weekly_lines
 
@@ -23,6 +23,7 @@ TOTAL_OF = {
 }
 
 
+@once
 def sums_of_lines(held: Held) -> dict[Key, dict[str, Decimal]]:
     """For every week with totals, what its lines add up to, by the total's name."""
     nothing = dict.fromkeys(TOTAL_OF.values(), ZERO)
@@ -34,6 +35,7 @@ def sums_of_lines(held: Held) -> dict[Key, dict[str, Decimal]]:
     return dict(sums)
 
 
+@once
 def lines_add_up(held: Held) -> list[Finding]:
     """Each category's lines add up to its total. A week with a line twice is `no_duplicates`' matter."""
     sums, doubled = sums_of_lines(held), _doubled(held)
@@ -54,6 +56,7 @@ def lines_add_up(held: Held) -> list[Finding]:
     return found
 
 
+@once
 def gross_and_net_add_up(held: Held) -> list[Finding]:
     """Gross profit is income less cost of sales; net profit is gross profit and other income less expenses."""
     sums = sums_of_lines(held)
