@@ -121,18 +121,17 @@ class BudgetLimiter(Limiter):
         self._on_wait = on_wait
         self._given = 0
         self._counting = threading.Lock()
+        self._asking = threading.Lock()
         super().__init__(BudgetBuckets(budget, clock, self._held), buffer_ms=0)
 
-    def try_acquire(
-        self, name: str = APP, weight: int = 1, blocking: bool = True, timeout: int | float = -1
-    ) -> bool:
+    def try_acquire(self, name: str = APP, weight: int = 1, blocking: bool = True, timeout: int | float = -1) -> bool:
         """Take a slot; wait for one if need be.
 
         Raises:
             LimitHit: the day's calls are spent, or waiting took or would take too long.
         """
         gives_up = self._clock.now() + timedelta(seconds=LONGEST_QUEUE)
-        while not super().try_acquire(name, weight, blocking=False):
+        while not self._ask(name, weight):
             refusal = self._held.refusal
             now = self._clock.now()
             if isinstance(refusal, DayExhausted):
@@ -147,6 +146,12 @@ class BudgetLimiter(Limiter):
         with self._counting:
             self._given += 1
         return True
+
+    def _ask(self, name: str, weight: int) -> bool:
+        """Ask the budget once. Without waiting, pyrate-limiter gives up when another thread is just asking, and
+        never comes to the budget: so one thread asks after the other."""
+        with self._asking:
+            return bool(super().try_acquire(name, weight, blocking=False))
 
     @property
     def given(self) -> int:
