@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from typing import Any
 
@@ -11,6 +12,9 @@ from xero_pipeline.xero.mock.state import moment_of
 
 # The log keeps about so many requests, so that a mock that runs for months stays small.
 KEPT = 50_000
+
+# A counter for each resource, not for each document.
+_ID = re.compile(r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 def count(connection: sqlite3.Connection, name: str) -> None:
@@ -31,7 +35,7 @@ def note(connection: sqlite3.Connection, request: MockRequest, response: MockRes
     if cursor.lastrowid is not None and cursor.lastrowid % 1000 == 0:
         connection.execute("DELETE FROM requests WHERE id <= ?", (cursor.lastrowid - KEPT,))
     count(connection, "requests")
-    count(connection, f"{request.method} {request.path}")
+    count(connection, f"{request.method} {_ID.sub('{id}', request.path)}")
 
 
 def counters(connection: sqlite3.Connection) -> dict[str, int]:

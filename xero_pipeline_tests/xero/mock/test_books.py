@@ -297,5 +297,5 @@ def test_every_process_and_python_makes_the_same_books() -> None:
 
 
 def _expenses(books: Books) -> set[str]:
-    """What stands negative among other income: depreciation, interest paid, and currency losses."""
-    return {books.account_id("416"), books.account_id("437"), "FXGROUPID"}
+    """What stands negative among other income: depreciation, and interest paid."""
+    return {books.account_id("416"), books.account_id("437")}

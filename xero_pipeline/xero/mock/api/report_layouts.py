@@ -14,7 +14,7 @@ GROSS = chart.TRADING_INCOME | chart.COST_OF_SALES
 NET = GROSS | chart.OTHER_INCOME | chart.EXPENSES
 
 # What stands below the operating income of a United States organisation.
-_BELOW = frozenset({chart.DEPRECIATION, chart.INTEREST_EXPENSE, chart.CURRENCY_GAINS})
+_BELOW = frozenset({chart.DEPRECIATION, chart.INTEREST_EXPENSE})
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,8 +90,7 @@ class Books:
     def documents(self, week: Span) -> Sequence[Document]:
         """Every document dated in the range, of every kind and status, in order of date and number."""
         first, last = _ends(week)
-        with self._state.reading() as connection:
-            edited = edits.everything(connection, self.organisation.tenant_id)
+        edited = self._edited(first, last)
         made = [one for one in self._made(first, last) if one.id not in edited]
         made.extend(one for one in edited.values() if first <= one.date <= last)
         return sorted(map(self._seen, made), key=lambda one: (one.date, one.number))
@@ -180,6 +179,11 @@ class Books:
                 if first <= document.date <= last and document.created_at <= now:
                     yield document
 
+    def _edited(self, first: dt.date, last: dt.date) -> Mapping[str, Document]:
+        """Edited documents that a range of days has to do with, or had before they were edited."""
+        with self._state.reading() as connection:
+            return edits.touching(connection, self.organisation.tenant_id, first, last)
+
     def _seen(self, document: Document) -> Document:
         zone = self._ledger.zone if self.organisation.payments_touch_documents else None
         return document.seen_on(self.today, touched_in=zone)
@@ -192,8 +196,7 @@ class Books:
 
     def _paid_documents(self, first: dt.date, last: dt.date) -> list[Document]:
         """What was paid in the range, by documents of any date."""
-        with self._state.reading() as connection:
-            edited = edits.everything(connection, self.organisation.tenant_id)
+        edited = self._edited(first, last)
         early = first - dt.timedelta(weeks=WEEKS_TO_PAY)
         made = [one for one in self._made(early, last) if one.id not in edited]
         return [
