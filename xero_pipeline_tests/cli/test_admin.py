@@ -1,0 +1,157 @@
+"""`admin` and `rotate-key` as a person types them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+from click.testing import CliRunner, Result
+
+from xero_pipeline.cli import admin, connection  # noqa: F401 - they add themselves
+from xero_pipeline.cli.main import cli
+from xero_pipeline.clock import SystemClock
+from xero_pipeline.grants import Connection
+from xero_pipeline.warehouse.errors import NotDecryptable
+from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline_tests.admin.deployed import some_tokens
+from xero_pipeline_tests.admin.real_dagster import ROOT
+
+OLD, NEW = "5e" * 32, "6f" * 32
+
+
+class Folder:
+    """A deployment's folder, whose database is migrated."""
+
+    def __init__(self, folder: Path) -> None:
+        self.environment = {
+            "XERO_MOCK_MODE": "true",
+            "XERO_ENCRYPTION_KEY": OLD,
+            "DAGSTER_HOME": str(folder),
+            "DATABASE_URL": f"sqlite:///{folder / 'xero.db'}",
+        }
+        with self.warehouse(OLD) as opened:
+            opened.migrate()
+
+    def run(self, *arguments: str, **settings: str) -> Result:
+        return CliRunner().invoke(cli, list(arguments), env=self.environment | settings)
+
+    def warehouse(self, *keys: str) -> _Opened:
+        return _Opened(self.environment["DATABASE_URL"], keys)
+
+
+class _Opened:
+    def __init__(self, url: str, keys: tuple[str, ...]) -> None:
+        self._warehouse = Warehouse.open(url, [bytes.fromhex(key) for key in keys], SystemClock())
+
+    def __enter__(self) -> Warehouse:
+        return self._warehouse
+
+    def __exit__(self, *_: object) -> None:
+        self._warehouse.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(("XERO_", "DAGSTER_", "ADMIN_"))]:
+        monkeypatch.delenv(name)
+    return Folder(tmp_path)
+
+
+# ---- rotate-key -------------------------------------------------------------------------------------------
+
+
+def connect(folder: Folder) -> None:
+    with folder.warehouse(OLD) as opened:
+        now = SystemClock().now()
+        connections = [Connection("c-1", "t-1", "Alpha"), Connection("c-2", "t-2", "Beta")]
+        opened.tokens.save_consent(some_tokens(SystemClock(), "mark"), connections, now=now)
+
+
+def test_rotate_key_puts_every_token_under_the_current_key(folder: Folder) -> None:
+    connect(folder)
+    rotated = folder.run("rotate-key", XERO_ENCRYPTION_KEY=NEW, XERO_ENCRYPTION_KEYS_RETIRED=OLD)
+    assert (rotated.exit_code, rotated.stdout) == (0, "the tokens of 2 organisations are under the current key now\n")
+    with folder.warehouse(NEW) as opened:
+        assert opened.tokens.tokens("t-1").refresh_token == "refresh-mark"
+        assert opened.tokens.tokens("t-2").access_token == "access-mark"
+    with folder.warehouse(OLD) as opened, pytest.raises(NotDecryptable):
+        opened.tokens.tokens("t-1")
+    again = folder.run("rotate-key", XERO_ENCRYPTION_KEY=NEW)
+    assert (again.exit_code, again.stdout) == (0, "every token was under the current key already\n")
+
+
+def test_rotate_key_without_the_old_key_says_which_setting_and_changes_nothing(folder: Folder) -> None:
+    connect(folder)
+    rotated = folder.run("rotate-key", XERO_ENCRYPTION_KEY=NEW)
+    assert rotated.exit_code == 1
+    assert "XERO_ENCRYPTION_KEYS_RETIRED" in rotated.stderr
+    assert "Alpha" in rotated.stderr
+    assert OLD not in rotated.output
+    with folder.warehouse(OLD) as opened:
+        assert opened.tokens.tokens("t-1").refresh_token == "refresh-mark"
+
+
+# ---- admin ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5"])  # noqa: S104 - it must refuse them
+def test_admin_refuses_to_be_open_to_the_network(folder: Folder, host: str) -> None:
+    refused = folder.run("admin", "--host", host)
+    assert refused.exit_code == 1
+    assert len(refused.stderr.splitlines()) == 1
+    assert "ADMIN_TOKEN" in refused.stderr
+
+
+def test_admin_says_that_its_port_is_taken(folder: Folder) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        refused = folder.run("admin", "--port", port)
+    assert refused.exit_code == 1
+    assert refused.stderr.count("\n") == 1
+    assert port in refused.stderr
+
+
+def test_admin_wants_a_migrated_database(folder: Folder, tmp_path: Path) -> None:
+    refused = folder.run("admin", DATABASE_URL=f"sqlite:///{tmp_path / 'none.db'}")
+    assert (refused.exit_code, "xero-pipeline migrate" in refused.stderr) == (1, True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_admin_serves_until_it_is_told_to_end(folder: Folder, tmp_path: Path, number: signal.Signals) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XERO_", "DAGSTER_"))}
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", "from xero_pipeline.cli import main; main()", "admin", "--port", "0"],
+        cwd=tmp_path,
+        env={**kept, **folder.environment, "PYTHONPATH": str(ROOT), "ADMIN_TOKEN": "a-token-of-a-test"},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    try:
+        said = process.stderr.readline()
+        port = re.search(r"listening on 127\.0\.0\.1:(\d+)", said)
+        assert port, said
+        url = f"http://127.0.0.1:{port[1]}"
+        answer = httpx.get(f"{url}/healthz")
+        assert answer.json()["database"] == "ok"
+        assert "server" not in answer.headers
+        assert httpx.get(f"{url}/api/v1/xero/callback?state=the-state&code=the-code").status_code == 302
+        assert httpx.get(f"{url}/api/v1/xero/status").status_code == 401
+        process.send_signal(number)
+        _, rest = process.communicate(timeout=30)
+    finally:
+        process.kill()
+        process.wait()
+        process.stderr.close()
+    assert "Traceback" not in rest
+    assert "state_unknown" in rest, "what became of a sign-in is in the log"
+    assert "the-code" not in rest
+    assert "the-state" not in rest
