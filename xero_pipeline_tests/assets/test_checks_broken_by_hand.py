@@ -11,23 +11,21 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from sqlalchemy import delete, insert, select
 
 from xero_pipeline.assets.checks import CHECKED, evaluate
 from xero_pipeline.settings import Settings, load_settings
-from xero_pipeline.warehouse import schema
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.conftest import FakeClock, postgres_database
-from xero_pipeline_tests.warehouse.checks.books_given import LATEST, MIDDLE, NAME, by_hand, connect, land_books
-from xero_pipeline_tests.warehouse.figures_given import KEY
-
-_TABLES = (
-    schema.financial_weekly,
-    schema.financial_weekly_lines,
-    schema.revenue_weekly,
-    schema.cash_position_weekly,
-    schema.xero_sync_logs,
+from xero_pipeline_tests.warehouse.checks.books_given import (
+    LATEST,
+    MIDDLE,
+    NAME,
+    by_hand,
+    connect,
+    land_books,
+    mended,
 )
+from xero_pipeline_tests.warehouse.figures_given import KEY
 
 Failures = dict[str, str]
 """What each failing check says, by `table.check`."""
@@ -52,13 +50,8 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture
 def warehouse(whole: Warehouse) -> Iterator[Warehouse]:
     """The same for a test to break: it is mended afterwards."""
-    with whole.engine.connect() as connection:
-        held = {table: [dict(row) for row in connection.execute(select(table)).mappings()] for table in _TABLES}
-    yield whole
-    with whole.engine.begin() as connection:
-        for table, rows in held.items():
-            connection.execute(delete(table))
-            connection.execute(insert(table), rows)
+    with mended(whole.engine):
+        yield whole
 
 
 @pytest.fixture
@@ -109,7 +102,7 @@ _CELLS = "revenue_weekly"
 _CASH = "cash_position_weekly"
 
 _STAMPED = "data_source, currency, updated_at"
-_NOW = "'xero_mock', 'AUD', '2026-11-24 01:00:00.000000'"
+
 # What is broken, by which statements, which check tells of it, and which words a bookkeeper needs in it.
 BREAKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "a line is a cent more": (

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 
-from sqlalchemy import Engine, text
+from sqlalchemy import Engine, delete, insert, select, text
 
+from xero_pipeline.warehouse import schema
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.warehouse.weekly import replace_profit_and_loss
 from xero_pipeline.weeks import Week
@@ -113,6 +115,27 @@ def _cash(week: Week) -> Write:
             balance = opening + received - spent + gain
         accounts.append((bank_id, name, opening, received, spent, gain, balance))
     return cash(*accounts)
+
+
+_TABLES = (
+    schema.financial_weekly,
+    schema.financial_weekly_lines,
+    schema.revenue_weekly,
+    schema.cash_position_weekly,
+    schema.xero_sync_logs,
+)
+
+
+@contextmanager
+def mended(engine: Engine) -> Iterator[None]:
+    """Whatever is done to figures and log meanwhile, afterwards they are what they were."""
+    with engine.connect() as connection:
+        held = {table: [dict(row) for row in connection.execute(select(table)).mappings()] for table in _TABLES}
+    yield
+    with engine.begin() as connection:
+        for table, rows in held.items():
+            connection.execute(delete(table))
+            connection.execute(insert(table), rows)
 
 
 def by_hand(engine: Engine, *statements: str) -> None:

@@ -1,0 +1,146 @@
+"""A deployment over the mock Xero, for any test that wants the real thing from settings to Dagster.
+
+Everything is as in production but for three parts: time is the test's, the mock has the organisations that
+the test names, and runs are executed in this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from xero_pipeline.automation.jobs import range_tags, sync_config
+from xero_pipeline.connecting import Connector
+from xero_pipeline.definitions import build_defs
+from xero_pipeline.resources import ChosenXero, Deployment, choose_xero
+from xero_pipeline.settings import Settings, load_settings
+from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline.weeks import Week
+from xero_pipeline.xero.mock import DEFAULT_ORGANISATIONS, MockLimits, MockOrganisation, MockTransport, MockXero
+from xero_pipeline_tests.conftest import FakeClock
+
+TENANT = DEFAULT_ORGANISATIONS[0].tenant_id
+# Few documents: these tests ask what becomes of a week, not how much there is in it.
+SMALL = MockOrganisation(documents=6)
+SECOND = MockOrganisation(tenant_id="mock-tenant-002", name="Second Organisation", documents=6)
+
+
+class MockDeployment(Deployment):
+    """A deployment whose mock has these organisations."""
+
+    def __init__(self, settings: Settings, clock: FakeClock, organisations: Sequence[MockOrganisation]) -> None:
+        super().__init__(settings, clock=clock)
+        self._organisations = tuple(organisations)
+
+    @cached_property
+    def chosen(self) -> ChosenXero:
+        known = choose_xero(self.settings, self.clock)
+        mock = MockXero(
+            self.settings.data_folder / "mock-xero.db",
+            self.clock,
+            organisations=self._organisations,
+            # The tests of the session hold the limits; here they would only be in the way.
+            limits=MockLimits(per_minute=100_000, per_day=1_000_000),
+        )
+        return ChosenXero(known.app, MockTransport(mock), mock)
+
+
+@dataclass
+class Running:
+    """A deployment in use, with Dagster's storage beside it."""
+
+    deployment: Deployment
+    instance: dg.DagsterInstance
+    clock: FakeClock
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return self.deployment.warehouse
+
+    @property
+    def mock(self) -> MockXero:
+        assert self.deployment.chosen.mock is not None
+        return self.deployment.chosen.mock
+
+    @property
+    def latest(self) -> Week:
+        return self.deployment.settings.calendar.latest(self.clock.now())
+
+    @cached_property
+    def definitions(self) -> dg.Definitions:
+        return build_defs(
+            settings=self.deployment.settings,
+            resource_overrides={
+                "deployment": self.deployment,
+                "xero": self.deployment.xero,
+                "warehouse": self.deployment.warehouse,
+            },
+        )
+
+    def sync(
+        self, first: Week | None = None, last: Week | None = None, *, organisations: Sequence[str] = ()
+    ) -> dg.ExecuteInProcessResult:
+        """Run `weekly_sync` over these weeks (by default the latest one), as every start of it does."""
+        first = first or self.latest
+        return self.definitions.resolve_job_def("weekly_sync").execute_in_process(
+            run_config=sync_config(organisations),
+            instance=self.instance,
+            tags=range_tags(first, last or first),
+            raise_on_error=False,
+        )
+
+    def look(self, *checks: tuple[str, str]) -> dg.ExecuteInProcessResult:
+        """Start these checks (asset, name) by themselves, as somebody does in Dagster's UI; by default all."""
+        whole = self.definitions.resolve_implicit_global_asset_job_def()
+        keys = {dg.AssetCheckKey(dg.AssetKey(asset), name) for asset, name in checks}
+        chosen = keys or set(whole.asset_layer.asset_graph.asset_check_keys)
+        return whole.get_subset(asset_selection=set(), asset_check_selection=chosen).execute_in_process(
+            instance=self.instance, raise_on_error=False
+        )
+
+    def materialised(self, asset: str) -> set[Week]:
+        """The weeks that Dagster holds as materialised."""
+        keys = self.instance.get_materialized_partitions(dg.AssetKey(asset))
+        return {Week.from_key(key) for key in keys}
+
+
+@contextmanager
+def running(
+    folder: Path,
+    clock: FakeClock | None = None,
+    *,
+    organisations: Sequence[MockOrganisation] = (SMALL,),
+    database_url: str | None = None,
+    **settings: Any,
+) -> Iterator[Running]:
+    """Migrated and connected by the mock's consent; nothing synced yet."""
+    clock = clock or FakeClock()
+    read = load_settings(
+        XERO_MOCK_MODE="true",
+        XERO_ENCRYPTION_KEY="5e" * 32,
+        DAGSTER_HOME=str(folder),
+        XERO_CALLS_PER_MINUTE=100_000,
+        XERO_APP_CALLS_PER_MINUTE=100_000,
+        XERO_CALLS_PER_DAY=1_000_000,
+        **({"DATABASE_URL": database_url} if database_url else {}),
+        **settings,
+    )
+    with MockDeployment(read, clock, organisations) as deployment, dg.DagsterInstance.ephemeral() as instance:
+        deployment.warehouse.migrate()
+        Connector(deployment).connect_mock()
+        yield Running(deployment, instance, clock)
+
+
+def failing_checks(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """What each failing check of a run says, by `asset.check`."""
+    return {
+        f"{evaluation.asset_key.to_user_string()}.{evaluation.check_name}": evaluation.description or ""
+        for evaluation in result.get_asset_check_evaluations()
+        if not evaluation.passed
+    }
