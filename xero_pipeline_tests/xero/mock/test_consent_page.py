@@ -55,7 +55,7 @@ def test_the_page_lists_the_organisations_with_both_buttons(browser: Client) -> 
     boxes = [one for one in page.all("input") if one["type"] == "checkbox"]
     assert [one["value"] for one in boxes] == [TENANT, "tenant-b"]
     assert all("checked" in one for one in boxes)
-    assert [one["value"] for one in page.all("button")] == ["cancel", "allow"]
+    assert [one["value"] for one in page.all("button")] == ["allow", "cancel"]
     assert "Mock Organisation" in page.text
     assert '<Second> & "Sons"' in page.text
     # The form goes back to the address that it came from, whatever prefix that has.

@@ -176,7 +176,8 @@ def _page(name: str, status: int, forms: str, **values: Any) -> MockResponse:
     style, known = _style()
     html = _pages().get_template(name).render(style=Markup(style), **values)  # noqa: S704 - a file of ours
     policy = f"default-src 'none'; style-src {known}; form-action {forms}; frame-ancestors 'none'; base-uri 'none'"
-    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store", "Referrer-Policy": "no-referrer"}
+    # "same-origin" and no stricter: with "no-referrer" a browser posts the form with `Origin: null`.
+    headers = {"Content-Security-Policy": policy, "Cache-Control": "no-store", "Referrer-Policy": "same-origin"}
     return MockResponse.of_text(html, status, "text/html").with_headers(headers)
 
 
