@@ -61,11 +61,11 @@ def complaints(page: Page) -> list[str]:
     return found
 
 
-def serious_violations(page: Page) -> list[str]:
-    """What axe finds that is serious or critical, one line each."""
+def serious_violations(page: Page, part: str = "html") -> list[str]:
+    """What axe finds in that part of the page that is serious or critical, one line each."""
     # evaluated, not added as a script: the page's policy allows no other script
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    found: dict[str, Any] = page.evaluate("() => axe.run(document, {resultTypes: ['violations']})")
+    found: dict[str, Any] = page.evaluate("(part) => axe.run(part, {resultTypes: ['violations']})", part)
     return [
         f"{violation['id']}: {violation['help']}: {node['html'][:200]} {node['failureSummary']}"
         for violation in found["violations"]

@@ -135,7 +135,7 @@ function stateOf({ organisations, mockMode }) {
   const title = names.length > 2 ? `${names.length} organisations` : names.join(" and ");
   if (organisations.length === 0) {
     return {
-      kind: "off", icon: "plug", text: "Not connected", title: "No organisation yet", connect: "Connect to Xero",
+      kind: "off", icon: "plug", text: "Not connected", title: "No organisation connected", connect: "Connect to Xero",
       advice: mockMode
         ? "Connect the mock organisation to begin: nothing leaves this machine."
         : "Connect your company’s Xero to begin. You sign in at Xero and choose what this pipeline may read; it can change nothing there.",

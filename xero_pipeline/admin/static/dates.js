@@ -39,6 +39,7 @@ export function ago(iso, now = Date.now()) {
 export function lasted(from, to) {
   const seconds = Math.round((new Date(to).getTime() - new Date(from).getTime()) / 1000);
   if (!from || !to || Number.isNaN(seconds) || seconds < 0) return "";
+  if (seconds === 0) return "under 1 s";
   return seconds < 60 ? `${seconds} s` : `${Math.floor(seconds / 60)} min ${seconds % 60} s`;
 }
 

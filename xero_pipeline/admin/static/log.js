@@ -68,6 +68,8 @@ export function syncLog({ timezone, dagsterUrl }) {
       cell("Run", runLink(entry) ?? el("span", { class: "muted" }, "–")),
     );
     if (!said) return [row];
+    const note = onlyNote(entry);
+    if (note) return [row, el("tr", { role: "row", class: "problem-row" }, el("td", { role: "cell", colspan: String(width), class: "note muted" }, note))];
     return [row, el("tr", { role: "row", class: "problem-row" }, el("td", { role: "cell", colspan: String(width) }, problem(entry, status)))];
   }
 
@@ -98,6 +100,12 @@ export function syncLog({ timezone, dagsterUrl }) {
   }
 
   return { load };
+}
+
+/** One remark and nothing else: it stands there as it is, with nothing to open. */
+function onlyNote({ errorLog }) {
+  const names = Object.keys(errorLog);
+  return names.length === 1 && names[0] === "notes" && errorLog.notes?.length === 1 ? String(errorLog.notes[0]) : null;
 }
 
 function hasProblem({ errorLog }) {

@@ -93,7 +93,7 @@ export function syncControl({ firstWeek, latestWeek, onEnded }) {
     if (status === "queued") bar.removeAttribute("value");
     else bar.value = over;
     byId("run-title").textContent =
-      status === "queued" ? `Week ending ${day(week)}: waiting for Dagster` : `Week ending ${day(week)}: ${over} of ${parts.length} read`;
+      status === "queued" ? `Week ending ${day(week)}: waiting for Dagster` : `Week ending ${day(week)}: ${over} of ${parts.length} read${over === parts.length ? ", finishing" : ""}`;
     if (over > told && !ENDED.has(status)) announce(`${over} of ${parts.length} read.`);
     told = over;
     byId("run-parts").replaceChildren(...parts.map((part) => partItem(part, ENDED.has(status))));

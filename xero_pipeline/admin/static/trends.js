@@ -170,7 +170,7 @@ function revenue({ weeks }) {
   const own = types.length > COLOURS ? types.slice(0, COLOURS - 1) : types;
   const rest = types.slice(own.length);
   const of = (week, names) => (week.revenueByType ? sum(names.map((name) => week.revenueByType[name] ?? "0")) : null);
-  const series = own.map((type, index) => ({ name: humanise(type), colour: `series-${index + 1}`, values: weeks.map((week) => of(week, [type])) }));
+  const series = own.map((type, index) => ({ name: humanise(type), colour: type === "unallocated" ? `series-${COLOURS}` : `series-${index + 1}`, values: weeks.map((week) => of(week, [type])) }));
   if (rest.length > 0) series.push({ name: "Other types", colour: `series-${COLOURS}`, values: weeks.map((week) => of(week, rest)) });
   const latest = weeks.findLast((week) => week.revenueByType);
   return {
@@ -303,11 +303,12 @@ function dataset({ name, colour: colourName, line, area, values }, spec, colour)
   if (line) {
     return {
       ...common, type: "line", borderColor: paint, backgroundColor: area ? colour(`${colourName}-area`) : paint, borderWidth: 2.25, fill: area ? "origin" : false,
-      tension: 0.25, cubicInterpolationMode: "monotone", pointRadius: 0, pointHoverRadius: 4, pointBackgroundColor: paint, pointStyle: "circle", spanGaps: false,
+      // straight: between two weeks nothing is known
+      tension: 0, pointRadius: 0, pointHoverRadius: 4, pointBackgroundColor: paint, pointStyle: "circle", spanGaps: false,
     };
   }
   return {
-    ...common, type: "bar", backgroundColor: paint, borderRadius: spec.stacked ? 0 : 3, borderColor: colour("surface"), maxBarThickness: 26, pointStyle: "rectRounded",
+    ...common, type: "bar", backgroundColor: paint, borderRadius: spec.stacked ? 0 : 3, borderColor: colour("surface"), maxBarThickness: 40, pointStyle: "rectRounded",
     borderWidth: spec.stacked ? { top: 1 } : 0, categoryPercentage: 0.82, barPercentage: 0.92,
   };
 }

@@ -161,7 +161,7 @@ function profitAndLoss({ profitAndLoss: totals, lines, currency }, marks) {
   if (!totals) return missing("Profit and loss");
   const rows = [];
   const group = (category, total, always) => {
-    const own = lines.filter((line) => line.category === category);
+    const own = lines.filter((line) => line.category === category).sort(byCode);
     if (own.length === 0 && !always && isZero(totals[total])) return;
     rows.push(
       el(
@@ -180,6 +180,13 @@ function profitAndLoss({ profitAndLoss: totals, lines, currency }, marks) {
   group("operating_expenses", "operatingExpenses", true);
   rows.push(el("tbody", {}, totalRow("Net profit", totals, "netProfit", marks, "grand")));
   return panel("Profit and loss", "pl", null, scrollable("Profit and loss, a table", el("table", { class: "figures ledger" }, head("Profit and loss", currency, "Account", [currency || "Amount"]), rows)));
+}
+
+/** As in the chart of accounts: by code, those without one last, by name. */
+function byCode(a, b) {
+  const last = (line) => (line.accountCode ? 0 : 1);
+  const text = (line) => line.accountCode ?? line.accountName;
+  return last(a) - last(b) || text(a).localeCompare(text(b), "en", { numeric: true });
 }
 
 function lineRow(line, marks) {

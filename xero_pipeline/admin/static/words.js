@@ -40,7 +40,7 @@ export function problemSummary(errorLog) {
   if (errorLog.message) return errorLog.message;
   const count = differencesOf(errorLog).length;
   if (count > 0) return `${count} ${count === 1 ? "figure does" : "figures do"} not add up against Xero’s own totals.`;
-  if (Array.isArray(errorLog.notes) && errorLog.notes.length > 0) return String(errorLog.notes[0]);
+  if (Array.isArray(errorLog.notes) && errorLog.notes.length > 0) return `${errorLog.notes.length} remarks`;
   return "No message was kept.";
 }
 
