@@ -49,7 +49,7 @@ def build_defs(
         assets=_assets(settings, partitions),
         asset_checks=asset_checks(settings),
         jobs=[job],
-        schedules=[daily_sync_schedule(settings, job)],
+        schedules=[daily_sync_schedule(settings, job, opening=opening)],
         sensors=[
             missing_weeks_sensor(settings, job, opening=opening),
             late_edits_sensor(settings, job, opening=opening),

@@ -30,6 +30,8 @@ CHECK_EVERY = timedelta(days=1)
 CHECK_AGAIN = timedelta(hours=1)
 # Days before a refresh token dies on which somebody is warned, once each.
 WARN_DAYS = (14, 3)
+# Where the sensor keeps, in Dagster's storage, what one look leaves for the next.
+_MEMORY = "xero_pipeline/connection_health"
 # They say who connected, or that a refresh token is wanted, which is there or is not.
 _NOT_MISSED = {"openid", "profile", "email", "offline_access"}
 
@@ -66,6 +68,16 @@ class HealthCheck:
             self._tell_scopes(grant_id, organisations)
         self._close_gone(grants)
         return asked_next
+
+    def postponed(self, due: Mapping[str, str]) -> dict[str, str]:
+        """What `look` would return if Xero could not be asked.
+
+        To be kept before the look: should it be cut off, as Dagster does with a slow tick, Xero is not asked
+        again with every tick.
+        """
+        now = self._deployment.clock.now()
+        later = {grant_id: at for grant_id, at in due.items() if datetime.fromisoformat(at) > now}
+        return dict.fromkeys(self._grants(), (now + CHECK_AGAIN).isoformat()) | later
 
     def _grants(self) -> dict[str, list[Organisation]]:
         """The connected organisations of each consent."""
@@ -251,21 +263,22 @@ def connection_health_sensor(
         description="Asks Xero once a day whether each organisation is still connected, warns before a "
         "connection ends, and notices when Dagster's daemon, schedule or sensors have stopped. Starts no runs.",
     )
-    def connection_health(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        memory = json.loads(context.cursor) if context.cursor else {}
+    def connection_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+        storage = context.instance.daemon_cursor_storage
+        kept = storage.get_cursor_values({_MEMORY}).get(_MEMORY)
+        memory = json.loads(kept) if kept else {"due": {}, "suspected": {}}
         with opening(settings) as deployment:
             alerter = open_alerter(deployment)
-            due = HealthCheck(deployment, alerter).look(memory.get("due", {}))
+            check = HealthCheck(deployment, alerter)
+            postponed = {"due": check.postponed(memory["due"]), "suspected": memory["suspected"]}
+            storage.set_cursor_values({_MEMORY: json.dumps(postponed)})
+            due = check.look(memory["due"])
             watch = DagsterWatch(
-                alerter,
-                deployment.clock,
-                timezone=settings.timezone_name,
-                suspected=memory.get("suspected", {}),
+                alerter, deployment.clock, timezone=settings.timezone_name, suspected=memory["suspected"]
             )
             watch.look(context.instance, but=[HEALTH])
-        return dg.SensorResult(
-            skip_reason=f"{len(due)} consents looked at; {len(alerter.log.open_alerts())} alerts are open.",
-            cursor=json.dumps({"due": due, "suspected": watch.suspected}),
-        )
+            storage.set_cursor_values({_MEMORY: json.dumps({"due": due, "suspected": watch.suspected})})
+            open_alerts = len(alerter.log.open_alerts())
+        return dg.SkipReason(f"{len(due)} consents looked at; {open_alerts} alerts are open.")
 
     return connection_health

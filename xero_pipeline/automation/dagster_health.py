@@ -139,9 +139,10 @@ class DagsterWatch:
     def _troubles(
         self, instance: dg.DagsterInstance, now: datetime, but: Collection[str]
     ) -> Iterator[tuple[str, Trouble]]:
-        silent = _silent_daemons(instance, now)
+        beats = _heartbeats(instance)
+        silent = {name: at for name, at in beats.items() if at + DAEMON_SILENCE < now}
         if silent:
-            yield "dagster_daemon", self._silence(silent)
+            yield "dagster_daemon", self._silence(silent, len(silent) == len(beats))
             return
         for name, state in _states(instance, TICKING).items():
             expected = self._expected(instance, state)
@@ -156,13 +157,14 @@ class DagsterWatch:
                     ),
                 )
 
-    def _silence(self, silent: Mapping[str, datetime]) -> Trouble:
-        names = listed(sorted(name.lower().replace("_", " ") for name in silent))
+    def _silence(self, silent: Mapping[str, datetime], all_of_them: bool) -> Trouble:
+        names = listed(sorted(name.lower().removesuffix("_daemon").replace("_", " ") for name in silent))
         since = self._alerter.when(min(silent.values()))
         return Trouble(
-            "Dagster's daemon has stopped",
-            f"Dagster's daemon has given no sign of life since {since} ({names}). Nothing starts by itself "
-            "until it runs again; what was missed is then filled in.\nWhat to do: start Dagster again.",
+            "Dagster's daemon has stopped" if all_of_them else "A part of Dagster's daemon has stopped",
+            f"Dagster's daemon{'' if all_of_them else f' ({names})'} has given no sign of life since {since}. "
+            "What it does is not done until it runs again; what was missed is then filled in.\n"
+            "What to do: start Dagster again.",
         )
 
     def _expected(self, instance: dg.DagsterInstance, state: InstigatorState) -> datetime | None:
@@ -237,15 +239,14 @@ def _last_activity(instance: dg.DagsterInstance, state: InstigatorState) -> floa
     return max((moment for moment in moments if moment), default=None)
 
 
-def _silent_daemons(instance: dg.DagsterInstance, now: datetime) -> dict[str, datetime]:
-    """The daemons that this deployment needs and that have fallen silent, and since when.
+def _heartbeats(instance: dg.DagsterInstance) -> dict[str, datetime]:
+    """When the parts of the daemon that this deployment needs last gave a sign of life.
 
-    One that never gave a sign of life was never started, which is for whoever starts things to know.
+    One that never did was never started, which is for whoever starts things to know.
     """
     needed = set(instance.get_required_daemon_types())
-    beats = {
+    return {
         name: datetime.fromtimestamp(beat.timestamp, UTC)
         for name, beat in instance.get_daemon_heartbeats().items()
         if not needed or name in needed
     }
-    return {name: at for name, at in beats.items() if at + DAEMON_SILENCE < now}

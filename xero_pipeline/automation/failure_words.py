@@ -74,6 +74,11 @@ _WORDS = {
         "connect again.",
     ),
     "lock_timeout": Words("another process of this deployment is busy or hangs", _NOTHING_TO_DO),
+    "rate_limited": Words("one of Xero's limits was reached", _NOTHING_TO_DO),
+    "connection_lost": Words("the connection to Xero has ended", _RECONNECT),
+    "late_edits_failed": Words("Xero could not be asked what was edited", _NOTHING_TO_DO),
+    "wrong_frame": Words("figures did not have the shape that a table needs", f"{_NOTHING_LOST} {_MORE_IN_LOG}"),
+    "no_such_week": Words("a run asked for a week that cannot be synced", _MORE_IN_LOG),
     "settings": Words("a setting is missing or malformed", "The first lines of the process's log name it."),
 }
 

@@ -32,8 +32,8 @@ def range_tags(first: Week, last: Week) -> dict[str, str]:
     return {RANGE_START: first.key, RANGE_END: last.key, "week_ending": name}
 
 
-def sync_config(organisations: Sequence[str]) -> dict[str, Any]:
-    """Run config that limits a run to these organisations; none named: all."""
+def sync_config(organisations: Sequence[str], assets: Sequence[str] = ASSETS) -> dict[str, Any]:
+    """Run config that limits a run of these assets to these organisations; none named: all."""
     if not organisations:
         return {}
-    return {"ops": {asset: {"config": {"organisations": list(organisations)}} for asset in ASSETS}}
+    return {"ops": {asset: {"config": {"organisations": list(organisations)}} for asset in assets}}

@@ -5,6 +5,9 @@ is in and every week in whose figures it was counted before: one that moved touc
 old one, and a payment the week that it is dated in. The weeks found are kept in the database, in one step
 with the cursor, until each has been read again whole; so nothing is lost when a run fails, and nothing is
 asked for twice.
+
+A payment that is dated back also moves the bank balances of every later week, of which Xero tells nothing:
+those weeks show by their own balances, and only their bank summaries are read again.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.automation.planning import (
+    CALLS_A_WEEK,
     Plan,
     RunPlan,
     affordable_weeks,
@@ -28,6 +32,7 @@ from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment, Opening, open_deployment
 from xero_pipeline.settings import Settings
+from xero_pipeline.warehouse.balances import weeks_with_old_balances
 from xero_pipeline.warehouse.cursors import read_cursor
 from xero_pipeline.warehouse.document_index import KeptDocument, counted_documents, last_seen_documents
 from xero_pipeline.warehouse.stale_weeks import StaleWeeks, landings
@@ -86,6 +91,8 @@ class LateEdits:
         if failed and not wanted:
             raise LateEditsFailed(" | ".join(failed))
         runs = [self._run(span, tenants) for span, tenants in list(wanted.items())[:RUNS_A_TICK]]
+        if not runs:
+            runs = list(self._balance_runs(under_way))
         return Plan(runs, " ".join(reasons) or "No organisation is connected.")
 
     def _look(self, organisation: OrganisationClient) -> str:
@@ -129,6 +136,23 @@ class LateEdits:
         resting = resting_weeks(self._deployment.warehouse.log, tenant_id, now)
         kept = {w: at for w, at in self._kept.open(tenant_id).items() if w not in under_way and w not in resting}
         return {(a, b): max(at for week, at in kept.items() if a <= week <= b) for a, b in as_ranges(kept)}
+
+    def _balance_runs(self, under_way: set[Week]) -> Iterator[RunPlan]:
+        """Runs that only read bank summaries again, once every edited week has been."""
+        warehouse = self._deployment.warehouse
+        for organisation in warehouse.tokens.organisations():
+            tenant_id = organisation.tenant_id
+            old = weeks_with_old_balances(self._engine, tenant_id)
+            if old is None or organisation.status is not ConnectionStatus.CONNECTED:
+                continue
+            calls = CALLS_A_WEEK * affordable_weeks(self._deployment, tenant_id, daily_syncs_kept=2)
+            first, last = old[0], min(old[1], old[0].shift(calls - 1))
+            now = self._deployment.clock.now()
+            if calls < 1 or under_way or first in resting_weeks(warehouse.log, tenant_id, now):
+                continue
+            tried = warehouse.log.last(tenant_id, SyncType.BANK_SUMMARY, first)
+            key = f"balances:{first}:{last}:{tenant_id}:{tried.id if tried else 0}"
+            yield RunPlan(first, last, (tenant_id,), key, assets=("cash_position_weekly",))
 
     def _run(self, span: tuple[Week, Week], tenants: Mapping[str, datetime]) -> RunPlan:
         log = self._deployment.warehouse.log

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from xero_pipeline.automation.jobs import RANGE_END, RANGE_START, range_tags, sync_config
+from xero_pipeline.automation.jobs import ASSETS, RANGE_END, RANGE_START, range_tags, sync_config
 from xero_pipeline.resources import Deployment
 from xero_pipeline.warehouse.sync_log import LogEntry, SyncLog, SyncStatus
 from xero_pipeline.weeks import Week
@@ -40,18 +40,20 @@ _FAILURES_READ = 5000
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One run to ask for: a range of weeks, for these organisations (none named: all)."""
+    """One run to ask for: a range of weeks, for these organisations (none named: all), of these assets."""
 
     first: Week
     last: Week
     organisations: tuple[str, ...]
     key: str
+    assets: tuple[str, ...] = ASSETS
 
     def request(self, source: str) -> dg.RunRequest:
         return dg.RunRequest(
             run_key=self.key,
             tags=range_tags(self.first, self.last) | {"source": source},
-            run_config=sync_config(self.organisations),
+            run_config=sync_config(self.organisations, self.assets),
+            asset_selection=None if self.assets == ASSETS else [dg.AssetKey(asset) for asset in self.assets],
         )
 
 

@@ -15,9 +15,11 @@ import random
 import uuid
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -36,7 +38,6 @@ from xero_pipeline.assets.walk import WeeklySync
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.connection_health import HealthCheck
 from xero_pipeline.automation.failure_alert import FailureWatch
-from xero_pipeline.automation.jobs import ASSETS
 from xero_pipeline.automation.late_edits import LateEdits
 from xero_pipeline.automation.missing_weeks import GapFinder
 from xero_pipeline.automation.planning import Plan, weeks_of_run
@@ -110,6 +111,7 @@ class Year:
                 "xero": self.deployment.xero,
                 "warehouse": self.deployment.warehouse,
             },
+            opening=lambda _settings: nullcontext(self.deployment),
         )
         partitions = weekly_partitions(self.settings.calendar)
         self.assets = [
@@ -171,12 +173,13 @@ class Year:
             run_config={**request.run_config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             raise_on_error=False,
             # The asset checks have tests of their own.
-            asset_selection=[dg.AssetKey(name) for name in ASSETS],
+            asset_selection=list(request.asset_selection or [asset.key for asset in self.assets]),
         )
 
     def run_alone(self, request: dg.RunRequest) -> None:
         weeks = weeks_of_run(request.tags)
-        for asset in self.assets:
+        chosen = request.asset_selection or [asset.key for asset in self.assets]
+        for asset in (asset for asset in self.assets if asset.key in chosen):
             named = request.run_config.get("ops", {}).get(asset.key.path[-1], {}).get("config", {})
             asset.op.compute_fn.decorated_fn(  # type: ignore[union-attr]
                 Alone(weeks), WeeklySync(**named), self.deployment.xero, self.deployment.warehouse, Unwatched()
@@ -328,7 +331,7 @@ def test_every_restatement_is_recorded_from_the_first_figure_to_the_last(lived: 
     for one in reversed(year.deployment.warehouse.restatements()):
         chains.setdefault((one.week, one.table_name, one.row_key, one.column_name), []).append(one)
     for key, chain in chains.items():
-        for before, after in zip(chain, chain[1:], strict=False):
+        for before, after in pairwise(chain):
             assert before.new_value == after.old_value, key
         assert all(one.old_value != one.new_value for one in chain), key
     net_profit = {week: chain[-1].new_value for (week, _, _, column), chain in chains.items() if column == "net_profit"}
@@ -345,8 +348,9 @@ def test_two_hundred_edits_were_made_and_nothing_was_run_twice_for_one_of_them(l
     year, editors, _ = lived
     assert len(editors.touched) == EDITS
     assert {kind for _, kind, _ in editors.touched} == {"edit", "void", "move", "new", "credit"}
-    ticks = sum(not in_outage(BEGIN + timedelta(days=number)) for number in range(DAYS))
-    assert year.runs["daily_sync"] == ticks
+    mornings = [BEGIN + timedelta(days=number) for number in range(DAYS)]
+    expected = [day for day in mornings if not in_outage(day) and not DISCONNECTED < day < RECONNECTED]
+    assert year.runs["daily_sync"] == len(expected)
     assert 0 < year.runs["late_edits"] <= sum(len(weeks) for _, _, weeks in editors.touched)
 
 
@@ -370,8 +374,8 @@ def test_the_calls_of_no_day_pass_the_budget(lived: Lived) -> None:
 def test_the_alerts_are_exactly_the_expected_ones(lived: Lived) -> None:
     _, _, titles = lived
     assert titles == [
-        "Mock Organisation: Xero's calls of the day are spent",
-        "Recovered: Mock Organisation: Xero's calls of the day are spent",
-        "Mock Organisation: the connection to Xero is lost",
-        "Recovered: Mock Organisation: the connection to Xero is lost",
+        "Mock Organisation: Xero's calls for today are spent",
+        "Recovered: Mock Organisation: Xero's calls for today are spent",
+        "Mock Organisation: the connection to Xero has ended",
+        "Recovered: Mock Organisation: the connection to Xero has ended",
     ]
