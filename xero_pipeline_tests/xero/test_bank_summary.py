@@ -8,7 +8,7 @@ from decimal import Decimal as D
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xero_pipeline.weeks import Week
@@ -231,6 +231,7 @@ def money(cents: int) -> str:
     as_numbers=st.booleans(),
     week=st.integers(0, 200),
 )
+@settings(deadline=None)
 def test_every_summary_that_hangs_together_is_read_back_exactly(
     accounts: list[tuple[int, int, int, int]],
     order: list[int],

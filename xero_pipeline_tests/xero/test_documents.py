@@ -9,7 +9,7 @@ from decimal import Decimal as D
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xero_pipeline.weeks import Week
@@ -438,6 +438,7 @@ def money(cents: int) -> D:
 
 
 @given(DOCUMENTS, st.booleans(), st.booleans())
+@settings(deadline=None)
 def test_revenue_is_the_sum_of_its_lines_to_the_cent(documents: list[Any], as_text: bool, with_text: bool) -> None:
     def write(amount: D) -> object:
         return str(amount) if as_text else amount

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xero_pipeline.weeks import Week
@@ -114,6 +114,7 @@ WORDINGS = (
 
 
 @given(st.integers(0, 4000), st.sampled_from(WORDINGS), st.integers(-60, 60))
+@settings(deadline=None)
 def test_a_week_is_read_as_itself_and_never_as_another(number: int, wording: object, off: int) -> None:
     asked = Week(date(2000, 1, 1)).shift(number)
     said = Week(asked.ending + timedelta(weeks=off))

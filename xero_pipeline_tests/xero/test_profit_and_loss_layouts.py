@@ -158,7 +158,7 @@ def conventional(draw: st.DrawFn, amounts: st.SearchStrategy[int] = ANY) -> tupl
 
 
 @given(conventional(), st.booleans(), st.booleans())
-@settings(max_examples=300)
+@settings(max_examples=150, deadline=None)
 def test_books_in_sections_are_read_back_exactly(made: tuple[Books, list[Json]], header: bool, wrapped: bool) -> None:
     books, rows = made
     books.holds(books.read(*([section("", *rows)] if wrapped else rows), header=header))
@@ -188,13 +188,14 @@ def american(draw: st.DrawFn) -> tuple[Books, list[Json]]:
 
 
 @given(american())
-@settings(max_examples=200)
+@settings(max_examples=150, deadline=None)
 def test_books_in_the_layout_of_the_united_states_are_read_back_exactly(made: tuple[Books, list[Json]]) -> None:
     books, rows = made
     books.holds(books.read(*rows))
 
 
 @given(st.data(), WRITERS, st.booleans())
+@settings(deadline=None)
 def test_books_in_one_section_or_in_none_are_read_back_exactly(
     data: st.DataObject, write: Callable[[D], Any], one_section: bool
 ) -> None:
@@ -209,6 +210,7 @@ def test_books_in_one_section_or_in_none_are_read_back_exactly(
 
 
 @given(st.tuples(POSITIVE, POSITIVE, POSITIVE, POSITIVE), st.booleans(), st.booleans())
+@settings(deadline=None)
 def test_an_australian_report_of_strangers_alone_comes_out_as_it_states(
     amounts: tuple[int, int, int, int], has_costs: bool, has_other: bool
 ) -> None:
@@ -237,7 +239,7 @@ TENS = ANY.map(lambda cents: cents * 10)
 
 
 @given(conventional(TENS), st.data())
-@settings(max_examples=200)
+@settings(max_examples=150, deadline=None)
 def test_no_figure_can_be_a_cent_off_without_being_told(made: tuple[Books, list[Json]], data: st.DataObject) -> None:
     books, rows = made
     books.holds(books.read(*rows))
@@ -290,7 +292,7 @@ READERS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("name", READERS)
 @given(data=st.data(), junk=JUNK)
-@settings(max_examples=300)
+@settings(max_examples=150, deadline=None)
 def test_whatever_stands_in_a_payload_is_read_or_is_refused_as_not_understood(
     name: str, data: st.DataObject, junk: Any
 ) -> None:
