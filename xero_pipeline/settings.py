@@ -107,7 +107,16 @@ class Settings(BaseSettings):
         "XERO_REGION_TRACKING": "must be the name of a tracking category",
     }
 
-    @field_validator("encryption_keys_retired", "alert_urls", mode="before")
+    @field_validator("alert_urls", mode="before")
+    @classmethod
+    def _addresses(cls, value: object) -> object:
+        # As Apprise itself does: an address may hold commas (two recipients of a mail), so a new one begins
+        # where a comma is followed by what an address begins with.
+        if isinstance(value, str):
+            return tuple(filter(None, (part.strip(" ,") for part in _BEFORE_ADDRESS.split(value))))
+        return value
+
+    @field_validator("encryption_keys_retired", mode="before")
     @classmethod
     def _comma_separated(cls, value: object) -> object:
         if isinstance(value, str):
@@ -236,6 +245,8 @@ class Settings(BaseSettings):
         """What stands in every row, so that nobody takes mock figures for real ones."""
         return "xero_mock" if self.mock_mode else "xero_api"
 
+
+_BEFORE_ADDRESS = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 
 # Minute, hour, day of the month, month, day of the week.
 _CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))

@@ -111,6 +111,16 @@ def test_no_secret_is_in_the_settings_repr() -> None:
         assert secret not in shown
 
 
+def test_an_alert_address_may_hold_commas_itself() -> None:
+    urls = "mailto://u:p@example.com?to=a@example.com,b@example.com , slack://A/B/C,json://example.com/x,"
+    assert [url.get_secret_value() for url in settings(ALERT_URLS=urls).alert_urls] == [
+        "mailto://u:p@example.com?to=a@example.com,b@example.com",
+        "slack://A/B/C",
+        "json://example.com/x",
+    ]
+    assert settings(ALERT_URLS=" ").alert_urls == ()
+
+
 def test_the_example_lists_every_setting_and_no_other() -> None:
     listed = set(re.findall(r"^(?:# )?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
     known = {field.validation_alias.choices[0] for field in Settings.model_fields.values()}  # type: ignore[union-attr]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,6 +11,7 @@ import dagster as dg
 import pytest
 
 from xero_pipeline.automation.connection_health import HealthCheck, connection_health_sensor
+from xero_pipeline.connecting import Connector
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings
@@ -211,15 +211,17 @@ def test_a_refresh_token_that_is_about_to_die_is_told_at_fourteen_and_at_three_d
 ) -> None:
     scene.xero.routes["token"] = Answer(503)
     titles = []
-    for day in range(61):
+    begun = scene.clock.now()
+    for left in (60, 30, 16, 15, 14, 13, 8, 4, 3, 2, 1, 0):
+        scene.clock.moment = begun + timedelta(days=60 - left)
         checker.look()
-        titles += [(60 - day, message.title) for message in scene.inbox.taken()]
-        scene.clock.advance(days=1)
+        titles += [(left, message.title) for message in scene.inbox.taken()]
     assert titles == [
         (14, "Demo Company and Other Company: the connection to Xero ends in 14 days"),
         (3, "Demo Company and Other Company: the connection to Xero ends in 3 days"),
     ]
     scene.xero.routes["token"] = refreshed
+    scene.clock.advance(hours=1)
     checker.look()
     [message] = scene.inbox.taken()
     assert message.body == "The connection of Demo Company and Other Company was renewed."
@@ -254,21 +256,42 @@ def test_scopes_that_nothing_needs_are_not_missed(scene: Scene, checker: Checker
     assert scene.inbox.messages == []
 
 
-def test_the_sensor_remembers_between_its_ticks_and_waits_until_somebody_starts_it(
-    scene: Scene, checker: Checker
-) -> None:
+@pytest.fixture
+def sensor(scene: Scene) -> dg.SensorDefinition:
     @contextmanager
     def opening(_settings: Settings) -> Iterator[Deployment]:
         yield scene.deployment
 
-    sensor = connection_health_sensor(scene.settings, opening=opening)
+    return connection_health_sensor(scene.settings, opening=opening)
+
+
+def test_the_sensor_remembers_between_its_ticks_and_waits_until_somebody_starts_it(
+    scene: Scene, checker: Checker, sensor: dg.SensorDefinition
+) -> None:
     assert sensor.name == "connection_health"
     assert sensor.default_status is dg.DefaultSensorStatus.STOPPED
-    cursor = None
     for _ in range(3):
-        result: Any = sensor(dg.build_sensor_context(instance=scene.instance, cursor=cursor))
-        assert result.run_requests in (None, [])
-        cursor = result.cursor
+        result = sensor(dg.build_sensor_context(instance=scene.instance))
+        assert isinstance(result, dg.SkipReason)
+        scene.clock.advance(minutes=1)
     assert checker.asked == 1
-    assert "2 consents" not in result.skip_reason.skip_message
-    assert "token" not in json.dumps(cursor)
+
+
+def test_a_tick_that_was_cut_off_while_it_asked_xero_does_not_ask_again_at_once(
+    scene: Scene, checker: Checker, sensor: dg.SensorDefinition
+) -> None:
+    class CutOff(BaseException):
+        """As when Dagster ends a tick that takes too long."""
+
+    def cut_off(_self: object, _tenant_id: str) -> None:
+        raise CutOff
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Connector, "still_connected", cut_off)
+        with pytest.raises(CutOff):
+            sensor(dg.build_sensor_context(instance=scene.instance))
+    sensor(dg.build_sensor_context(instance=scene.instance))
+    assert checker.asked == 0
+    scene.clock.advance(hours=1)
+    sensor(dg.build_sensor_context(instance=scene.instance))
+    assert checker.asked == 1

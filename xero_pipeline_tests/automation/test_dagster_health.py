@@ -176,11 +176,24 @@ def test_a_daemon_that_has_died_is_told_once_it_is_certain_and_that_it_runs_agai
         watch.look(dagster.instance)
     [message] = inbox.taken()
     assert message.title == "Dagster's daemon has stopped"
-    assert "since 01:00 (backfill, scheduler and sensor)" in message.body
+    assert "Dagster's daemon has given no sign of life since 01:00. " in message.body
     dagster.beat()
     watch.look(dagster.instance)
     watch.look(dagster.instance)
     assert inbox.titles == ["Recovered: Dagster's daemon has stopped"]
+
+
+def test_a_part_of_the_daemon_that_has_died_is_named(
+    dagster: Dagster, watch: DagsterWatch, inbox: Inbox, clock: FakeClock
+) -> None:
+    dagster.beat()
+    for _ in range(5):
+        clock.advance(minutes=4)
+        dagster.beat("SENSOR", "BACKFILL")
+        watch.look(dagster.instance)
+    [message] = inbox.taken()
+    assert message.title == "A part of Dagster's daemon has stopped"
+    assert "Dagster's daemon (scheduler) has given no sign" in message.body
 
 
 def test_a_daemon_that_was_never_started_is_no_dead_one(
