@@ -203,9 +203,10 @@ class Settings(BaseSettings):
                 if not value or (isinstance(value, SecretStr) and not value.get_secret_value())
             ]
             if missing:
+                said = "is" if len(missing) == 1 else "are"
                 raise ValueError(
-                    f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing: take them from your app at "
-                    "developer.xero.com, or set XERO_MOCK_MODE=true to try without Xero"
+                    f"{' and '.join(missing)} {said} missing: take them from your app at developer.xero.com, or set "
+                    "XERO_MOCK_MODE=true to try without Xero"
                 )
         return self
 

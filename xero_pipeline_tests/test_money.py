@@ -32,6 +32,8 @@ def test_a_binary_float_or_no_number_at_all_is_refused(value: object) -> None:
         to_decimal(value)
 
 
-@pytest.mark.parametrize(("exact", "cents"), [("0.005", "0.01"), ("-0.005", "-0.01"), ("2.675", "2.68"), ("-0.001", "0.00")])
+@pytest.mark.parametrize(
+    ("exact", "cents"), [("0.005", "0.01"), ("-0.005", "-0.01"), ("2.675", "2.68"), ("-0.001", "0.00")]
+)
 def test_half_a_cent_goes_away_from_zero_and_zero_has_no_sign(exact: str, cents: str) -> None:
     assert str(to_cents(Decimal(exact))) == cents

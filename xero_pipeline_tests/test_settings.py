@@ -69,7 +69,7 @@ def test_a_malformed_setting_is_one_line_that_names_it_and_says_how_to_mend_it(
 
 
 def test_a_missing_key_is_named_with_the_command_that_makes_one() -> None:
-    with pytest.raises(SettingsError, match="XERO_ENCRYPTION_KEY is missing.*openssl rand -hex 32"):
+    with pytest.raises(SettingsError, match=r"XERO_ENCRYPTION_KEY is missing.*openssl rand -hex 32"):
         load_settings(XERO_MOCK_MODE="true")
 
 

@@ -80,7 +80,8 @@ class Deployed:
             'scheduleSelector: {repositoryLocationName: "xero_pipeline.definitions", '
             f'repositoryName: "__repository__", scheduleName: "{schedule}"}}'
         )
-        found = self.graphql(f"{{ scheduleOrError({selector}) {{ ... on Schedule {{ scheduleState {{ status }} }} }} }}")
+        query = f"{{ scheduleOrError({selector}) {{ ... on Schedule {{ scheduleState {{ status }} }} }} }}"
+        found = self.graphql(query)
         return bool(found["scheduleOrError"]["scheduleState"]["status"] == "RUNNING")
 
 
@@ -210,24 +211,29 @@ def tokens_of(deployed: Deployed) -> list[str]:
     cipher = Cipher([bytes.fromhex(KEY)])
     rows = deployed.rows("SELECT tenant_id, access_token, refresh_token FROM xero_tokens")
     names = ("access_token", "refresh_token")
-    return [cipher.decrypt(value, place(row[0], name)) for row in rows for name, value in zip(names, row[1:], strict=True)]
+    return [
+        cipher.decrypt(value, place(tenant_id, name))
+        for tenant_id, *values in rows
+        for name, value in zip(names, values, strict=True)
+    ]
 
 
 def test_in_mock_mode_a_person_connects_syncs_switches_and_disconnects(browser: Browser, tmp_path: Path) -> None:
     deployed = Deployed(tmp_path, XERO_MOCK_MODE="true")
-    with running_dev(deployed):
-        with opened_page(browser, deployed) as page:
-            connect(page, deployed)
-            expect(page.locator("#state")).to_contain_text("Connected (Mock)")
-            tokens = tokens_of(deployed)
-            assert len(tokens) == 2
-            sync_now(page, deployed)
-            switch_scheduler(page, deployed)
-            disconnect(page, deployed)
+    with running_dev(deployed), opened_page(browser, deployed) as page:
+        connect(page, deployed)
+        expect(page.locator("#state")).to_contain_text("Connected (Mock)")
+        tokens = tokens_of(deployed)
+        assert len(tokens) == 2
+        sync_now(page, deployed)
+        switch_scheduler(page, deployed)
+        disconnect(page, deployed)
     no_secret_lies_open(deployed, tokens)
 
 
-def test_with_a_real_apps_settings_the_same_and_a_late_edit_shows_up_by_itself(browser: Browser, tmp_path: Path) -> None:
+def test_with_a_real_apps_settings_it_is_the_same_and_a_late_edit_shows_up_by_itself(
+    browser: Browser, tmp_path: Path
+) -> None:
     port = free_port()
     xero = f"http://127.0.0.1:{port}"
     deployed = Deployed(
@@ -240,20 +246,22 @@ def test_with_a_real_apps_settings_the_same_and_a_late_edit_shows_up_by_itself(b
         XERO_LOGIN_URL=xero,
     )
     server = [*XERO_PIPELINE, "mock-xero", "--port", str(port), "--state", str(tmp_path / "xero-state.db")]
-    up = lambda: answers(f"{xero}/identity/connect/authorize") or _refuses(f"{xero}/connections")  # noqa: E731
-    with process(server, deployed, tmp_path / "xero.log", up), running_dev(deployed):
-        with opened_page(browser, deployed) as page:
-            connect(page, deployed)
-            tokens = tokens_of(deployed)
-            sync_now(page, deployed)
-            switch_scheduler(page, deployed)
-            page.get_by_role("switch").click()
-            expect(page.get_by_role("switch")).to_have_attribute("aria-checked", "true")
-            edit_in_xero(xero)
-            wait_for_restatement(deployed)
-            page.get_by_role("switch").click()
-            expect(page.get_by_role("switch")).to_have_attribute("aria-checked", "false")
-            disconnect(page, deployed)
+    with (
+        process(server, deployed, tmp_path / "xero.log", lambda: _refuses(f"{xero}/connections")),
+        running_dev(deployed),
+        opened_page(browser, deployed) as page,
+    ):
+        connect(page, deployed)
+        tokens = tokens_of(deployed)
+        sync_now(page, deployed)
+        switch_scheduler(page, deployed)
+        page.get_by_role("switch").click()
+        expect(page.get_by_role("switch")).to_have_attribute("aria-checked", "true")
+        edit_in_xero(xero)
+        wait_for_restatement(deployed)
+        page.get_by_role("switch").click()
+        expect(page.get_by_role("switch")).to_have_attribute("aria-checked", "false")
+        disconnect(page, deployed)
     no_secret_lies_open(deployed, tokens)
 
 

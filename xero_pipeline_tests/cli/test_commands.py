@@ -6,6 +6,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +44,8 @@ class Deployed:
         return CliRunner().invoke(cli, list(arguments), env=self.environment)
 
     def rows(self, query: str) -> list[Any]:
-        with sqlite3.connect(self.folder / "data" / "xero.db") as connection:
-            rows = connection.execute(query).fetchall()
-        connection.close()
-        return rows
+        with closing(sqlite3.connect(self.folder / "data" / "xero.db")) as database:
+            return database.execute(query).fetchall()
 
 
 @pytest.fixture
