@@ -136,6 +136,19 @@ def test_a_section_of_nothing_but_negative_expenses_is_told_by_the_profit_line()
     assert found.differences == []
 
 
+def test_negative_expenses_are_turned_round_before_income_of_the_same_amount_is() -> None:
+    found = read(
+        SALES,
+        line("Gross Profit", "100.00"),
+        section("Other Income", detail("interest", "12.50")),
+        section("Other Expense", detail("bank", "-12.50")),
+        line("Net Income", "100.00"),
+    )
+    assert lines(found)["interest"] == ("other_income", "12.50")
+    assert lines(found)["bank"] == ("operating_expenses", "12.50")
+    assert not found.differences
+
+
 def test_negative_figures_keep_their_meaning() -> None:
     found = read(
         section("Income", detail("sales", "-100.00")),
@@ -387,7 +400,12 @@ def test_the_total_of_a_section_without_rows_is_nothing() -> None:
             [("Total Income", "100.00", "0.00")],
         ),
         (
-            [SALES, section("", detail("rent", "30.00"), detail("bank", "-30.00")), line("Net", "0.00")],
+            [
+                SALES,
+                line("Gross", "100.00"),
+                section("", detail("rent", "30.00"), detail("bank", "-30.00")),
+                line("Net", "0.00"),
+            ],
             [("Net", "0.00", "100.00")],
         ),
         (
