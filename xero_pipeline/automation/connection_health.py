@@ -229,7 +229,8 @@ def tell_lost_connection(alerter: Alerter, organisation: Organisation, run_id: s
         f"What to do: {words.to_do}{link}",
         {"tenant_id": organisation.tenant_id, "run": run_id or told_of_run, "first": first},
         kind="connection",
-        occurrence=run_id if run_id and told_of_run else first,
+        # A run fails once, in however many ways it says so.
+        occurrence=run_id if run_id and told_of_run not in (None, run_id) else first,
     )
 
 
