@@ -40,6 +40,7 @@ from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
 from xero_pipeline.xero.document_state import DocumentState, document_state
+from xero_pipeline.xero.documents import reaches_reports
 from xero_pipeline.xero.errors import OrganisationDisconnected, RateLimited, ReconnectNeeded
 
 CURSOR = "late_edits"
@@ -110,7 +111,7 @@ class LateEdits:
             *organisation.changed_invoices(since - OVERLAP),
             *organisation.changed_credit_notes(since - OVERLAP),
         ]
-        states = [document_state(document) for document in documents]
+        states = [document_state(document) for document in documents if reaches_reports(document)]
         stale = self._stale(tenant_id, states, read_at)
         seen = [KeptDocument(one.key, one.week, one.figures, one.payments, one.edited_at) for one in states]
         self._kept.found(tenant_id, stale, seen=seen, cursor=CURSOR, asked_at=asked_at)
@@ -179,7 +180,7 @@ def _touched(
             # Counted as it is now, but another report of that week may have been read just before the edit.
             yield held.week, since_edit
     known = seen is not None and seen.figures == state.figures
-    if not state.is_draft and not known and all(held.figures != state.figures for held in counted):
+    if not known and all(held.figures != state.figures for held in counted):
         # Where it is, and (a bill, that no week's revenue knows) where it was last seen.
         for week in {state.week, *([seen.week] if seen else [])}:
             if read_at.get(week, since_edit) <= since_edit:

@@ -38,7 +38,6 @@ class DocumentState:
     figures: str
     payments: Mapping[str, str]
     edited_at: datetime
-    is_draft: bool
 
     def paid_weeks_that_differ(self, before: Mapping[str, str]) -> set[Week]:
         """The weeks of payments that were made, changed or taken back since."""
@@ -59,7 +58,6 @@ def document_state(document: Document) -> DocumentState:
         figures=_digest(document, status),
         payments=_payments(document),
         edited_at=updated_at(document) or _LONG_AGO,
-        is_draft=status in _NEVER_IN_FIGURES,
     )
 
 
