@@ -219,7 +219,7 @@ def tell_lost_connection(alerter: Alerter, organisation: Organisation, run_id: s
     name, alert = organisation.tenant_name, alerter.log.get(cause)
     said = alert.details if alert is not None and alert.is_open else {}
     first = said.get("first") or f"lost:{alert.recovered_at if alert else organisation.connected_at}"
-    told_of_run = said.get("run")
+    first_run = said.get("first_run") or run_id
     link = f"\nRun: {alerter.run_link(run_id)}" if run_id else ""
     alerter.problem(
         cause,
@@ -227,10 +227,10 @@ def tell_lost_connection(alerter: Alerter, organisation: Organisation, run_id: s
         f"Xero no longer lets this app into {name}: the connection was ended, or has expired. Nothing is "
         "fetched until it is connected again; what is missing is then filled in.\n"
         f"What to do: {words.to_do}{link}",
-        {"tenant_id": organisation.tenant_id, "run": run_id or told_of_run, "first": first},
+        {"tenant_id": organisation.tenant_id, "first": first, "first_run": first_run},
         kind="connection",
-        # A run fails once, in however many ways it says so.
-        occurrence=run_id if run_id and told_of_run not in (None, run_id) else first,
+        # By name: a run fails once, in however many ways it says so and however often it is looked at.
+        occurrence=run_id if run_id and run_id != first_run else first,
     )
 
 

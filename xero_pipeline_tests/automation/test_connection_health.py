@@ -15,7 +15,7 @@ from xero_pipeline.connecting import Connector
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings
-from xero_pipeline_tests.automation.scene import DEMO, OTHER, Scene
+from xero_pipeline_tests.automation.scene import DEMO, OTHER, WEEK, Scene
 from xero_pipeline_tests.servers import Answer, SeenRequest
 
 LISTED = [
@@ -148,6 +148,22 @@ def test_the_sensor_that_always_runs_tells_of_a_lost_connection_too_and_only_onc
     scene.clock.advance(minutes=1)
     scene.look()
     assert scene.inbox.titles[1:] == ["Other Company: the connection to Xero has ended (9 more)"]
+
+
+def test_a_run_counts_once_in_however_many_ways_it_says_that_the_connection_is_lost(scene: Scene) -> None:
+    scene.deployment.warehouse.tokens.mark(OTHER.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
+    log, storage = scene.deployment.warehouse.log, scene.instance.daemon_cursor_storage
+    place = storage.get_cursor_values({"xero_pipeline/run_failure_alert"})
+    for _ in range(2):
+        run = scene.run()
+        for code in ("organisation_disconnected", "reconnect_needed"):
+            log.fail(log.start(OTHER.tenant_id, "invoices", WEEK, run.run_id), api_calls=1, error_log={"error": code})
+        scene.instance.report_run_failed(run)
+    scene.look()
+    storage.set_cursor_values(place)
+    scene.look()
+    [alert] = scene.alerter.log.open_alerts()
+    assert alert.occurrences == 2
 
 
 def test_a_failure_from_before_the_new_consent_is_old_news(scene: Scene) -> None:
