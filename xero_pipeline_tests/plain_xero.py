@@ -34,9 +34,7 @@ EMPTY_PROFIT_AND_LOSS: dict[str, Any] = {
 }
 EMPTY_BANK_SUMMARY: dict[str, Any] = {
     "Status": "OK",
-    "Reports": [
-        {"ReportTitles": ["Bank Summary", "Example", "From 15 November 2026 to 21 November 2026"], "Rows": []}
-    ],
+    "Reports": [{"ReportTitles": ["Bank Summary", "Example", "From 15 November 2026 to 21 November 2026"], "Rows": []}],
 }
 
 

@@ -199,9 +199,7 @@ class SqlCallBudget:
                 today=today,
                 per_day=self._limits.per_day,
                 left_today=_left(connection, tenant_id, row, _DAY_KIND, at, self._limits.per_day - today),
-                left_this_minute=_left(
-                    connection, tenant_id, row, _MINUTE_KIND, at, self._limits.per_minute - minute
-                ),
+                left_this_minute=_left(connection, tenant_id, row, _MINUTE_KIND, at, self._limits.per_minute - minute),
             )
 
     def _day_exhausted(self, connection: Connection, tenant_id: str, at: int) -> int | None:
@@ -229,9 +227,7 @@ class SqlCallBudget:
         self, connection: Connection, tenant_id: str | None, kind: _Kind, at: int, limit: int
     ) -> Iterator[tuple[int, Problem]]:
         row = _limits_of(connection, APP_SCOPE if tenant_id is None else tenant_id)
-        end = max(
-            row[f"{kind.prefix}_blocked_until"] or 0, _room_at(connection, tenant_id, at, _MINUTE, limit)
-        )
+        end = max(row[f"{kind.prefix}_blocked_until"] or 0, _room_at(connection, tenant_id, at, _MINUTE, limit))
         if end > at:
             yield end - at, kind.problem
         if _trusted(row, kind, at) and _said_left(connection, tenant_id, row, kind) <= 0:
@@ -327,13 +323,7 @@ def _room_at(connection: Connection, tenant_id: str | None, at: int, window: int
     too_many = _count(connection, calls) - limit
     if too_many < 0:
         return 0
-    leaves = (
-        select(call_slots.c.started_at)
-        .where(*calls)
-        .order_by(call_slots.c.started_at)
-        .offset(too_many)
-        .limit(1)
-    )
+    leaves = select(call_slots.c.started_at).where(*calls).order_by(call_slots.c.started_at).offset(too_many).limit(1)
     return int(connection.execute(leaves).scalar_one()) + window
 
 
@@ -361,9 +351,7 @@ def _left(connection: Connection, tenant_id: str, row: _Row, kind: _Kind, at: in
 
 
 def _limits_of(connection: Connection, scope: str) -> _Row:
-    found = (
-        connection.execute(select(call_limits).where(call_limits.c.scope == scope)).mappings().one_or_none()
-    )
+    found = connection.execute(select(call_limits).where(call_limits.c.scope == scope)).mappings().one_or_none()
     return dict(found) if found is not None else dict.fromkeys(call_limits.c.keys())
 
 

@@ -71,9 +71,7 @@ class Cipher:
                 return number, key.decrypt(iv, sealed + tag, aad.encode()).decode()
             except (InvalidTag, UnicodeDecodeError):
                 continue
-        raise NotDecryptable(
-            "A stored secret does not open with the keys at hand, or was moved here from elsewhere."
-        )
+        raise NotDecryptable("A stored secret does not open with the keys at hand, or was moved here from elsewhere.")
 
     def __repr__(self) -> str:
         return f"Cipher(keys={len(self._keys)})"

@@ -81,9 +81,7 @@ def summary(engine: Engine, tenant_id: str, first: Week, last: Week) -> list[Wee
         return [_summary(dict(row)) for row in connection.execute(query).mappings()]
 
 
-def revenue_by_type(
-    engine: Engine, tenant_id: str, first: Week, last: Week
-) -> dict[Week, dict[str, Decimal]]:
+def revenue_by_type(engine: Engine, tenant_id: str, first: Week, last: Week) -> dict[Week, dict[str, Decimal]]:
     """Net revenue of each week by revenue type, oldest week first; a week without any is left out."""
     table = revenue_weekly
     query = (

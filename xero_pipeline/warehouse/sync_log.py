@@ -205,9 +205,7 @@ class SyncLog:
         return connection.execute(
             update(logs)
             .where(logs.c.status == SyncStatus.RUNNING.value, *where)
-            .values(
-                status=SyncStatus.FAILED.value, error_log=dict(INTERRUPTED), completed_at=self._clock.now()
-            )
+            .values(status=SyncStatus.FAILED.value, error_log=dict(INTERRUPTED), completed_at=self._clock.now())
         ).rowcount
 
     def _read(self, *where: ColumnElement[bool], limit: int | None = None) -> list[LogEntry]:
@@ -245,9 +243,7 @@ def without_secrets(value: Any) -> Any:
         return _SECRET_TEXT.sub(_HIDDEN, value)
     if isinstance(value, Mapping):
         return {
-            key: _HIDDEN
-            if _SECRET_NAME.search(str(key)) and isinstance(inner, str)
-            else without_secrets(inner)
+            key: _HIDDEN if _SECRET_NAME.search(str(key)) and isinstance(inner, str) else without_secrets(inner)
             for key, inner in value.items()
         }
     if isinstance(value, Sequence):

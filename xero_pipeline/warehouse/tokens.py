@@ -37,9 +37,7 @@ class TokenStore:
         self._clock = clock
         self._locks = locks or Locks(engine)
 
-    def save_consent(
-        self, tokens: Tokens, connections: Sequence[Connection], *, now: datetime
-    ) -> list[Organisation]:
+    def save_consent(self, tokens: Tokens, connections: Sequence[Connection], *, now: datetime) -> list[Organisation]:
         """Keep what a new consent opened, all of it in one transaction; answers its organisations.
 
         Each organisation of the consent gets the new tokens, whichever grant it belonged to before; its
@@ -51,9 +49,7 @@ class TokenStore:
         grant_id = str(uuid.uuid4())
         with self._engine.begin() as connection:
             # Should Xero name one twice, its last row counts. Sorted, so that two consents never deadlock.
-            for one in sorted(
-                {one.tenant_id: one for one in connections}.values(), key=lambda one: one.tenant_id
-            ):
+            for one in sorted({one.tenant_id: one for one in connections}.values(), key=lambda one: one.tenant_id):
                 _lock_row(connection, one.tenant_id)
                 values = self._encrypted(one.tenant_id, tokens) | {
                     "tenant_name": one.tenant_name,
@@ -64,9 +60,7 @@ class TokenStore:
                     "connected_at": now,
                     "updated_at": now,
                 }
-                changed = connection.execute(
-                    update(table).where(table.c.tenant_id == one.tenant_id).values(values)
-                )
+                changed = connection.execute(update(table).where(table.c.tenant_id == one.tenant_id).values(values))
                 if changed.rowcount == 0:
                     values |= {
                         "tenant_id": one.tenant_id,
@@ -188,17 +182,11 @@ class TokenStore:
         count = 0
         with self._engine.begin() as connection:
             for row in _locked(connection):
-                kept = {
-                    name: self._decrypted(row, name) for name in _SECRETS if getattr(row, name) is not None
-                }
+                kept = {name: self._decrypted(row, name) for name in _SECRETS if getattr(row, name) is not None}
                 if any(self._is_old(row, name) for name in kept):
-                    fresh = {
-                        name: self._cipher.encrypt(kept[name], place(row.tenant_id, name)) for name in kept
-                    }
+                    fresh = {name: self._cipher.encrypt(kept[name], place(row.tenant_id, name)) for name in kept}
                     changes = fresh | {"updated_at": self._clock.now()}
-                    connection.execute(
-                        update(table).where(table.c.tenant_id == row.tenant_id).values(changes)
-                    )
+                    connection.execute(update(table).where(table.c.tenant_id == row.tenant_id).values(changes))
                     count += 1
         return count
 
@@ -248,9 +236,7 @@ def _lock_row(connection: SqlConnection, tenant_id: str) -> None:
 
 def _last_landed(connection: SqlConnection, tenant_id: str) -> datetime | None:
     """When figures of an organisation last landed that was disconnected and is now connected again."""
-    query = select(func.max(logs.c.completed_at)).where(
-        logs.c.tenant_id == tenant_id, logs.c.status.in_(LANDED)
-    )
+    query = select(func.max(logs.c.completed_at)).where(logs.c.tenant_id == tenant_id, logs.c.status.in_(LANDED))
     return connection.execute(query).scalar_one_or_none()
 
 
@@ -266,7 +252,5 @@ def _organisation(row: Row[Any]) -> Organisation:
         refreshed_at=row.refreshed_at,
         expires_at=row.expires_at,
         last_sync_at=row.last_sync_at,
-        refresh_token_expires_at=row.refreshed_at + REFRESH_TOKEN_LIFE
-        if row.refresh_token is not None
-        else None,
+        refresh_token_expires_at=row.refreshed_at + REFRESH_TOKEN_LIFE if row.refresh_token is not None else None,
     )

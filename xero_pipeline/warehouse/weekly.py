@@ -175,9 +175,7 @@ def _begin(connection: Connection, stamp: Stamp, sync_type: SyncType, shapes: tu
     )
 
 
-def _replace(
-    connection: Connection, stamp: Stamp, shape: _Shape, new: _Rows, *, previous: bool
-) -> list[Restatement]:
+def _replace(connection: Connection, stamp: Stamp, shape: _Shape, new: _Rows, *, previous: bool) -> list[Restatement]:
     """Make the table's week hold exactly `new`; answers (and keeps) what was restated."""
     held_rows = connection.execute(select(shape.table).where(_of_week(shape, stamp))).mappings()
     held: _Rows = {tuple(row[name] for name in shape.row_key): dict(row) for row in held_rows}
@@ -192,9 +190,7 @@ def _replace(
             inserts.append(week | row | {"updated_at": stamp.now})
         elif any(held[key][name] != value for name, value in row.items()):
             changes = row | {"updated_at": stamp.now}
-            connection.execute(
-                update(shape.table).where(_of_week(shape, stamp), _of_row(shape, key)).values(changes)
-            )
+            connection.execute(update(shape.table).where(_of_week(shape, stamp), _of_row(shape, key)).values(changes))
     if inserts:
         connection.execute(insert(shape.table), inserts)
     restated = list(_differences(stamp, shape, held, new)) if previous else []

@@ -117,9 +117,7 @@ def _raise_forbidden(response: Response, said: _Said, tenant_id: str | None, wha
 
 def _scope_missing(response: Response, what: str) -> ScopeMissing:
     path = _path(response).rstrip("/").lower()
-    scopes = next(
-        (scopes for end, scopes in _SCOPES.items() if path.endswith(f"/{end}") or f"/{end}/" in path), ()
-    )
+    scopes = next((scopes for end, scopes in _SCOPES.items() if path.endswith(f"/{end}") or f"/{end}/" in path), ())
     if not scopes:
         return ScopeMissing(
             f"The consent lacks a scope for {what}.",
@@ -148,9 +146,7 @@ def raise_for_token_answer(response: Response) -> None:
     said = _Said(response)
     error = said.field("error").lower()
     if error == "invalid_grant":
-        raise ReconnectNeeded(
-            "Xero refuses the refresh token: it is expired, used or revoked.", status=status
-        )
+        raise ReconnectNeeded("Xero refuses the refresh token: it is expired, used or revoked.", status=status)
     if error == "invalid_scope":
         raise AppRefused(
             "Xero refuses the scopes that were asked for.",
@@ -186,9 +182,7 @@ def json_body(response: Response, container: type[Container]) -> Container:
         payload = json.loads(response.content, parse_float=Decimal, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         # `from None`: the error holds the body.
-        raise PayloadNotUnderstood(
-            f"Xero's answer to {where} is not JSON.", status=response.status_code
-        ) from None
+        raise PayloadNotUnderstood(f"Xero's answer to {where} is not JSON.", status=response.status_code) from None
     if not isinstance(payload, container):
         kind = "an object" if container is dict else "a list"
         raise PayloadNotUnderstood(f"Xero's answer to {where} is not {kind}.", status=response.status_code)

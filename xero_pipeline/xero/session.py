@@ -181,9 +181,7 @@ class XeroSession(LimiterSession):
         auth: AuthBase | None,
     ) -> PreparedRequest:
         own = {TENANT_HEADER: tenant_id} if tenant_id is not None else {}
-        request = Request(
-            method, url, headers={**(headers or {}), **own}, params=params, data=data, auth=auth
-        )
+        request = Request(method, url, headers={**(headers or {}), **own}, params=params, data=data, auth=auth)
         try:
             return self.prepare_request(request)
         except _UNSENDABLE:
@@ -235,9 +233,7 @@ class XeroSession(LimiterSession):
             return LimitHit(Problem.APP_MINUTE, hit.wait, self.clock.now())
         tenant_id = _tenant_of(request)
         # Too many at once is over in a moment, and no day limit is the app's own.
-        if hit.problem is not Problem.CONCURRENT and (
-            tenant_id is not None or hit.problem is not Problem.DAY
-        ):
+        if hit.problem is not Problem.CONCURRENT and (tenant_id is not None or hit.problem is not Problem.DAY):
             self.budget.block(tenant_id, hit.problem, hit.until)
         return hit
 

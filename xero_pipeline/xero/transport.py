@@ -167,9 +167,7 @@ class _RestClient:
         query = [(name, _query_value(value)) for name, value in query_params or ()]
         return _Answer(self._signed_in(method, url, own, query))
 
-    def _signed_in(
-        self, method: str, url: str, headers: Mapping[str, str], query: list[tuple[str, str]]
-    ) -> Response:
+    def _signed_in(self, method: str, url: str, headers: Mapping[str, str], query: list[tuple[str, str]]) -> Response:
         """Call with an access token; once more with a fresh one when Xero does not take it."""
         token = self._access_token(None)
         try:
@@ -192,12 +190,7 @@ class _RestClient:
             headers={**headers, "Accept": "application/json", "Authorization": f"Bearer {token}"},
             params=query,
         )
-        what = (
-            urlsplit(url)
-            .path.removeprefix(urlsplit(self._api_url).path)
-            .removeprefix(ACCOUNTING_PATH)
-            .strip("/")
-        )
+        what = urlsplit(url).path.removeprefix(urlsplit(self._api_url).path).removeprefix(ACCOUNTING_PATH).strip("/")
         raise_for_answer(response, tenant_id=tenant_id, what=what, clock=self._session.clock)
         return response
 

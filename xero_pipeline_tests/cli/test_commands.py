@@ -53,9 +53,7 @@ def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deploy
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith(("XERO_", "DAGSTER_"))]:
         monkeypatch.delenv(name)
-    xero = PlainXero(
-        ProfitAndLoss=reported(sample("profit_and_loss_au")), BankSummary=reported(sample("bank_summary"))
-    )
+    xero = PlainXero(ProfitAndLoss=reported(sample("profit_and_loss_au")), BankSummary=reported(sample("bank_summary")))
     with ScriptedServer(xero) as server:
         yield Deployed(tmp_path, xero, server.url)
 

@@ -64,9 +64,7 @@ def frame(columns: list[str], *rows: tuple[Any, ...]) -> pd.DataFrame:
     return pd.DataFrame([dict(zip(columns, row, strict=True)) for row in rows], columns=columns, dtype=object)
 
 
-def cell(
-    revenue_type: str, region: str, invoiced: str, credited: str = "0.00", invoices: int = 1
-) -> tuple[Any, ...]:
+def cell(revenue_type: str, region: str, invoiced: str, credited: str = "0.00", invoices: int = 1) -> tuple[Any, ...]:
     net = Decimal(invoiced) - Decimal(credited)
     return (revenue_type, region, Decimal(invoiced), Decimal(credited), net, Decimal("0.10"), invoices, 0)
 
@@ -86,9 +84,7 @@ def cash(*accounts: tuple[Any, ...]) -> Write:
     return lambda connection, stamp: replace_cash(connection, stamp, accounts_given)
 
 
-def line(
-    account_id: str, amount: str, category: str = "trading_income", name: str = "Sales"
-) -> tuple[Any, ...]:
+def line(account_id: str, amount: str, category: str = "trading_income", name: str = "Sales") -> tuple[Any, ...]:
     return (account_id, "200", name, "REVENUE", category, Decimal(amount))
 
 

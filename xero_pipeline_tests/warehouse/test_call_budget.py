@@ -35,9 +35,7 @@ def limits(**changed: int) -> CallLimits:
     return CallLimits(**{**{name: getattr(WIDE, name) for name in WIDE.__slots__}, **changed})
 
 
-def spend(
-    budget: SqlCallBudget, clock: FakeClock, tenant: str | None = "a", said: Remaining = NOTHING_SAID
-) -> Slot:
+def spend(budget: SqlCallBudget, clock: FakeClock, tenant: str | None = "a", said: Remaining = NOTHING_SAID) -> Slot:
     """One call, answered at once."""
     slot = budget.take(tenant, clock.now())
     assert isinstance(slot, Slot), slot
@@ -84,9 +82,7 @@ def test_only_so_many_calls_are_in_progress_at_once(engine: Engine, clock: FakeC
     assert isinstance(budget.take("a", clock.now()), Slot)
 
 
-def test_the_slot_of_a_killed_process_frees_itself_when_its_lease_ends(
-    engine: Engine, clock: FakeClock
-) -> None:
+def test_the_slot_of_a_killed_process_frees_itself_when_its_lease_ends(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(in_progress=1))
     assert isinstance(budget.take("a", clock.now()), Slot)
     clock.advance(milliseconds=LEASE - 1)
@@ -129,9 +125,7 @@ def test_no_request_goes_out_in_a_minute_of_which_xero_says_that_nothing_is_left
     assert isinstance(budget.take("a", clock.now()), Slot)
 
 
-def test_what_xero_says_is_left_is_shared_among_calls_that_began_since(
-    engine: Engine, clock: FakeClock
-) -> None:
+def test_what_xero_says_is_left_is_shared_among_calls_that_began_since(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     spend(budget, clock, said=Remaining(minute=2))
     assert isinstance(budget.take("a", clock.now()), Slot)
@@ -173,9 +167,7 @@ def test_the_apps_own_count_stops_every_organisation(engine: Engine, clock: Fake
     assert budget.take("b", clock.now()) == Wait(60.0, Problem.APP_MINUTE)
 
 
-def test_an_answer_that_was_overtaken_does_not_raise_the_count_again(
-    engine: Engine, clock: FakeClock
-) -> None:
+def test_an_answer_that_was_overtaken_does_not_raise_the_count_again(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     slow, quick = budget.take("a", clock.now()), budget.take("a", clock.now())
     assert isinstance(slow, Slot)
@@ -222,9 +214,7 @@ def test_an_app_minute_block_holds_every_organisation(engine: Engine, clock: Fak
     assert budget.take(None, clock.now()) == Wait(9.0, Problem.APP_MINUTE)
 
 
-def test_a_429_says_more_exactly_when_to_go_on_than_the_header_beside_it(
-    engine: Engine, clock: FakeClock
-) -> None:
+def test_a_429_says_more_exactly_when_to_go_on_than_the_header_beside_it(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     spend(budget, clock, said=Remaining(minute=0, day=0))
     budget.block("a", Problem.DAY, clock.now() + timedelta(seconds=30))
@@ -261,9 +251,7 @@ def test_usage_of_an_organisation_that_never_called_is_nothing(engine: Engine, c
     assert (usage.today, usage.left_today) == (0, 100)
 
 
-def test_giving_a_slot_back_twice_or_after_it_was_forgotten_is_harmless(
-    engine: Engine, clock: FakeClock
-) -> None:
+def test_giving_a_slot_back_twice_or_after_it_was_forgotten_is_harmless(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(in_progress=1))
     slot = spend(budget, clock)
     budget.give_back(slot, clock.now(), NOTHING_SAID)
@@ -319,9 +307,7 @@ def test_processes_that_ask_all_at_once_never_pass_a_limit_together(
     given = []
     for _ in range(2):
         results: multiprocessing.Queue[int] = context.Queue()
-        processes = [
-            context.Process(target=_take_all, args=(database_url, clock.now(), 10, results)) for _ in range(4)
-        ]
+        processes = [context.Process(target=_take_all, args=(database_url, clock.now(), 10, results)) for _ in range(4)]
         for process in processes:
             process.start()
         given.append(sum(results.get(timeout=60) for _ in processes))
@@ -355,9 +341,7 @@ class _Model:
         if tenant is None:
             return True
         in_progress = sum(
-            1
-            for whose, began in self.open.values()
-            if whose == tenant and began + timedelta(milliseconds=LEASE) > now
+            1 for whose, began in self.open.values() if whose == tenant and began + timedelta(milliseconds=LEASE) > now
         )
         return (
             self.since(tenant, now, minutes=1) < self.allowed.per_minute
@@ -366,9 +350,7 @@ class _Model:
         )
 
 
-MOMENTS = st.sampled_from(
-    [0, 0, 0, 1, 999, 20_000, 59_999, 60_000, 60_001, LEASE, 3_600_000, 86_399_999, 86_400_000]
-)
+MOMENTS = st.sampled_from([0, 0, 0, 1, 999, 20_000, 59_999, 60_000, 60_001, LEASE, 3_600_000, 86_399_999, 86_400_000])
 STEPS = st.lists(
     st.tuples(MOMENTS, st.sampled_from(["a", "a", "a", "b", None]), st.booleans()), min_size=1, max_size=60
 )
@@ -410,9 +392,7 @@ def test_a_call_may_go_exactly_when_no_window_is_full(
             assert model.since(tenant, answer.until, days=1) < allowed.per_day
         elif answer.problem is not Problem.CONCURRENT:
             whose, most = (
-                (None, allowed.app_per_minute)
-                if answer.problem is Problem.APP_MINUTE
-                else (tenant, allowed.per_minute)
+                (None, allowed.app_per_minute) if answer.problem is Problem.APP_MINUTE else (tenant, allowed.per_minute)
             )
             until = now + timedelta(seconds=answer.seconds)
             assert model.since(whose, until - timedelta(milliseconds=1), minutes=1) >= most

@@ -37,9 +37,7 @@ def test_a_value_copied_to_another_place_does_not_decrypt(text: str, aad: str, e
 
 
 @given(texts, st.data())
-def test_a_value_with_any_character_changed_or_missing_does_not_decrypt(
-    text: str, data: st.DataObject
-) -> None:
+def test_a_value_with_any_character_changed_or_missing_does_not_decrypt(text: str, data: st.DataObject) -> None:
     cipher = Cipher([KEY])
     value = cipher.encrypt(text, AAD)
     at = data.draw(st.integers(0, len(value) - 1))
@@ -115,7 +113,5 @@ def test_node_decrypts_what_we_wrote() -> None:
         skip_or_fail("no node on this machine")
     key, aad, text = os.urandom(32), place("mandant-ä", "refresh_token"), "ein Geheimnis: ☂ " + "x" * 1000
     value = Cipher([key]).encrypt(text, aad)
-    answer = subprocess.run(
-        [str(node), "-e", NODE, "--", key.hex(), aad, value], capture_output=True, check=True
-    )
+    answer = subprocess.run([str(node), "-e", NODE, "--", key.hex(), aad, value], capture_output=True, check=True)
     assert answer.stdout.decode() == text

@@ -42,10 +42,7 @@ def test_a_new_sqlite_file_and_its_companions_are_its_owners_alone(sqlite_engine
 
 def test_sqlite_runs_in_wal_mode_with_foreign_keys(sqlite_engine: Engine) -> None:
     with sqlite_engine.connect() as connection:
-        said = [
-            connection.execute(text(f"PRAGMA {name}")).scalar_one()
-            for name in ("journal_mode", "foreign_keys")
-        ]
+        said = [connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in ("journal_mode", "foreign_keys")]
         assert [*said, connection.execute(text("PRAGMA busy_timeout")).scalar_one()] == ["wal", 1, 30_000]
 
 
@@ -62,9 +59,7 @@ def test_begin_takes_the_write_lock_at_once_and_a_reader_neither_takes_nor_waits
 ) -> None:
     with sqlite_engine.begin() as writer:
         writer.execute(text("CREATE TABLE t (x INTEGER)"))
-    with contextlib.closing(
-        sqlite3.connect(sqlite_file(sqlite_engine), timeout=0, isolation_level=None)
-    ) as other:
+    with contextlib.closing(sqlite3.connect(sqlite_file(sqlite_engine), timeout=0, isolation_level=None)) as other:
         with sqlite_engine.connect() as reader:
             assert reader.execute(text("SELECT count(*) FROM t")).scalar_one() == 0
             other.execute("BEGIN IMMEDIATE")
@@ -136,10 +131,7 @@ def test_no_error_shows_the_values_of_a_statement(database_url: str) -> None:
 def test_postgresql_speaks_utc_and_reads_what_was_committed(postgres_url: str) -> None:
     engine = open_engine(postgres_url)
     with engine.connect() as connection:
-        said = [
-            connection.execute(text(f"SHOW {name}")).scalar_one()
-            for name in ("timezone", "transaction_isolation")
-        ]
+        said = [connection.execute(text(f"SHOW {name}")).scalar_one() for name in ("timezone", "transaction_isolation")]
         assert said == ["UTC", "read committed"]
     engine.dispose()
 
@@ -155,8 +147,7 @@ def refusal(url: str) -> str:
 def test_a_server_that_is_not_there_is_one_clear_line_without_the_password() -> None:
     said = refusal("postgresql+psycopg://someone:s3cret@127.0.0.1:1/books")
     assert said == (
-        "PostgreSQL at 127.0.0.1:1 cannot be used: nothing listens there. "
-        "Check DATABASE_URL, and that the server runs."
+        "PostgreSQL at 127.0.0.1:1 cannot be used: nothing listens there. Check DATABASE_URL, and that the server runs."
     )
 
 
@@ -196,17 +187,13 @@ def test_a_pooled_connection_that_died_meanwhile_is_replaced(postgres_url: str) 
 def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
     file = tmp_path / "letter.txt"
     file.write_text("Dear Sir or Madam, " * 100)
-    assert refusal(f"sqlite:///{file}").startswith(
-        f"The database file {file} cannot be used: file is not a database."
-    )
+    assert refusal(f"sqlite:///{file}").startswith(f"The database file {file} cannot be used: file is not a database.")
 
 
 def test_a_file_where_none_can_be_made_is_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     said = refusal(f"sqlite:///{tmp_path}/file/below/xero.db")
-    assert said.startswith(
-        f"The database file {tmp_path}/file/below/xero.db cannot be made: Not a directory."
-    )
+    assert said.startswith(f"The database file {tmp_path}/file/below/xero.db cannot be made: Not a directory.")
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])

@@ -80,9 +80,7 @@ def test_the_view_adds_up_to_the_cent(warehouse: Warehouse, balances: list[Decim
     assert shown == format(sum(balances, Decimal("0.00")), "f")
 
 
-@pytest.mark.parametrize(
-    ("by_hand", "shown"), [("closing_balance + 1", "2.25"), ("'3'", "3.00"), ("-7.5", "-7.50")]
-)
+@pytest.mark.parametrize(("by_hand", "shown"), [("closing_balance + 1", "2.25"), ("'3'", "3.00"), ("-7.5", "-7.50")])
 def test_an_amount_changed_by_hand_in_sqlite_is_not_misread(
     sqlite_warehouse: Warehouse, by_hand: str, shown: str
 ) -> None:

@@ -36,9 +36,7 @@ def test_migrations_and_tables_say_the_same(engine: Engine) -> None:
         importlib.import_module(f"xero_pipeline.warehouse.{module.name}")
     migrate(engine)
     with engine.connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"compare_type": True, "compare_server_default": True}
-        )
+        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
 
 
@@ -93,9 +91,7 @@ def test_the_tables_have_the_promised_names_columns_and_keys(engine: Engine) -> 
     assert inspector.get_view_names() == ["weekly_summary"]
 
 
-def test_a_database_that_was_not_migrated_is_refused_and_stays_as_it_is(
-    database_url: str, engine: Engine
-) -> None:
+def test_a_database_that_was_not_migrated_is_refused_and_stays_as_it_is(database_url: str, engine: Engine) -> None:
     with pytest.raises(NotMigrated, match="xero-pipeline migrate"):
         require_current(engine)
     if database_url.startswith("sqlite"):
@@ -108,9 +104,7 @@ def test_a_migrated_database_is_accepted_and_migrating_again_changes_nothing(eng
     assert migrate(engine) == newest()
     require_current(engine)
     with engine.begin() as connection:
-        connection.execute(
-            text("INSERT INTO sync_cursors VALUES ('a', 'b', 'c', '2026-11-24 01:00:00.000000')")
-        )
+        connection.execute(text("INSERT INTO sync_cursors VALUES ('a', 'b', 'c', '2026-11-24 01:00:00.000000')"))
     assert migrate(engine) == newest()
     with engine.connect() as connection:
         assert connection.execute(text("SELECT value FROM sync_cursors")).scalar_one() == "c"
@@ -144,9 +138,7 @@ def one_more_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     migrating._revisions.cache_clear()
 
 
-def test_an_older_schema_is_refused_until_it_is_migrated(
-    engine: Engine, request: pytest.FixtureRequest
-) -> None:
+def test_an_older_schema_is_refused_until_it_is_migrated(engine: Engine, request: pytest.FixtureRequest) -> None:
     older = migrate(engine)
     script = request.getfixturevalue("one_more_migration")
     with pytest.raises(NotMigrated, match=f"at schema {older}.*needs 9000.*xero-pipeline migrate"):

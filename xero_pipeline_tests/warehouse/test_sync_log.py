@@ -91,9 +91,7 @@ def test_a_row_left_running_by_a_dead_process_is_closed_when_the_week_is_tried_a
     assert {by_id[number].status for number in [*others, again]} == {"running"}
 
 
-def test_a_process_thought_dead_that_ends_all_the_same_has_the_last_word(
-    warehouse: Warehouse, log: SyncLog
-) -> None:
+def test_a_process_thought_dead_that_ends_all_the_same_has_the_last_word(warehouse: Warehouse, log: SyncLog) -> None:
     slow = log.start("org-1", "invoices", WEEK, "run-1")
     log.start("org-1", "invoices", WEEK, "run-2")
     with warehouse.engine.begin() as connection:

@@ -208,9 +208,7 @@ def test_a_sync_never_moves_the_last_one_back(store: TokenStore) -> None:
 
 
 @pytest.mark.parametrize("column", ["access_token", "refresh_token"])
-@pytest.mark.parametrize(
-    "how", ["from another row", "from another column", "cut short", "under an unknown key"]
-)
+@pytest.mark.parametrize("how", ["from another row", "from another column", "cut short", "under an unknown key"])
 def test_a_ciphertext_that_does_not_belong_there_is_refused_with_the_organisations_name(
     sqlite_warehouse: Warehouse, how: str, column: str
 ) -> None:
@@ -235,9 +233,7 @@ def test_a_ciphertext_that_does_not_belong_there_is_refused_with_the_organisatio
 
 def with_id_token() -> Tokens:
     plain = tokens()
-    return Tokens(
-        "access", "refresh", "id", plain.token_type, plain.scope, plain.expires_at, plain.refreshed_at
-    )
+    return Tokens("access", "refresh", "id", plain.token_type, plain.scope, plain.expires_at, plain.refreshed_at)
 
 
 def test_rotation_puts_every_token_under_the_current_key(warehouse: Warehouse, clock: FakeClock) -> None:
@@ -252,9 +248,7 @@ def test_rotation_puts_every_token_under_the_current_key(warehouse: Warehouse, c
     assert only_new.tokens("c") == tokens(refresh=False)
 
 
-def test_rotation_with_one_value_that_no_key_opens_changes_nothing(
-    warehouse: Warehouse, clock: FakeClock
-) -> None:
+def test_rotation_with_one_value_that_no_key_opens_changes_nothing(warehouse: Warehouse, clock: FakeClock) -> None:
     old = TokenStore(warehouse.engine, Cipher([OLD_KEY]), clock, warehouse.locks)
     old.save_consent(tokens(), opened("a", "b"), now=NOW)
     with warehouse.engine.begin() as connection:

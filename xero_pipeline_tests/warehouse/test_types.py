@@ -16,9 +16,7 @@ from sqlalchemy.exc import StatementError
 from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.types import Money, UtcDateTime
 
-held = Table(
-    "held", MetaData(), Column("id", Integer, primary_key=True), Column("a", Money), Column("at", UtcDateTime)
-)
+held = Table("held", MetaData(), Column("id", Integer, primary_key=True), Column("a", Money), Column("at", UtcDateTime))
 
 each = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -84,9 +82,7 @@ def test_anything_but_exact_cents_is_refused(engine: Engine, wrong: object) -> N
 
 
 def test_sqlite_holds_plain_text_and_postgresql_a_numeric(engine: Engine) -> None:
-    keep(
-        engine, a=Decimal("161101.83"), at=datetime(2026, 11, 24, 12, 0, tzinfo=timezone(timedelta(hours=11)))
-    )
+    keep(engine, a=Decimal("161101.83"), at=datetime(2026, 11, 24, 12, 0, tzinfo=timezone(timedelta(hours=11))))
     kind = "typeof" if engine.dialect.name == "sqlite" else "pg_typeof"
     with engine.connect() as connection:
         amount, moment, of = connection.execute(

@@ -106,9 +106,7 @@ def test_other_weeks_and_organisations_stay(warehouse: Warehouse) -> None:
     assert held == [("org-1", Decimal("1.00")), ("org-2", Decimal("2.00"))]
 
 
-def test_the_same_week_again_restates_nothing_and_leaves_the_rows_alone(
-    warehouse: Warehouse, clock: FakeClock
-) -> None:
+def test_the_same_week_again_restates_nothing_and_leaves_the_rows_alone(warehouse: Warehouse, clock: FakeClock) -> None:
     write = revenue(cell("residential", "north", "5.00"), cell("commercial", "north", "6.00"))
     land_revenue(warehouse, write)
     before = rows(warehouse, revenue_weekly)
@@ -119,13 +117,9 @@ def test_the_same_week_again_restates_nothing_and_leaves_the_rows_alone(
 
 
 def test_only_the_row_that_changed_says_so(warehouse: Warehouse, clock: FakeClock) -> None:
-    land_revenue(
-        warehouse, revenue(cell("commercial", "north", "6.00"), cell("residential", "north", "5.00"))
-    )
+    land_revenue(warehouse, revenue(cell("commercial", "north", "6.00"), cell("residential", "north", "5.00")))
     clock.advance(days=1)
-    land_revenue(
-        warehouse, revenue(cell("commercial", "north", "6.00"), cell("residential", "north", "5.50"))
-    )
+    land_revenue(warehouse, revenue(cell("commercial", "north", "6.00"), cell("residential", "north", "5.50")))
     assert [row["updated_at"] for row in rows(warehouse, revenue_weekly)] == [
         clock.now() - timedelta(days=1),
         clock.now(),
@@ -135,9 +129,7 @@ def test_only_the_row_that_changed_says_so(warehouse: Warehouse, clock: FakeCloc
 def test_figures_that_differ_appear_or_vanish_are_restated(warehouse: Warehouse, clock: FakeClock) -> None:
     land_cash(warehouse, cash(account("bank-1", "1.00"), account("bank-2", "2.00", "Savings")))
     clock.advance(days=7)
-    landing = land_cash(
-        warehouse, cash(account("bank-1", "1.50"), account("bank-3", "0.00", "Till")), run_id="run-2"
-    )
+    landing = land_cash(warehouse, cash(account("bank-1", "1.50"), account("bank-3", "0.00", "Till")), run_id="run-2")
     table = "cash_position_weekly"
     assert changes(landing) == [
         (table, "bank-1", "cash_received", "1.00", "1.50"),
@@ -237,9 +229,7 @@ def test_restatements_are_listed_newest_first_since_a_day_of_one_organisation(
 
 CENTS = st.integers(-(10**6), 10**6).map(lambda whole: Decimal(whole).scaleb(-2))
 CELLS = st.dictionaries(
-    st.tuples(
-        st.sampled_from(["residential", "commercial", "ä / b"]), st.sampled_from(["north", "unallocated"])
-    ),
+    st.tuples(st.sampled_from(["residential", "commercial", "ä / b"]), st.sampled_from(["north", "unallocated"])),
     st.tuples(CENTS, CENTS, CENTS, CENTS, st.integers(0, 9), st.integers(0, 9)),
     max_size=4,
 )
@@ -258,8 +248,7 @@ def test_after_any_row_of_syncs_the_last_is_held_and_the_restatements_tell_the_w
         landing = land_revenue(warehouse, revenue(*((*key, *values) for key, values in week.items())))
         held = rows(warehouse, revenue_weekly)
         assert {
-            (row["revenue_type"], row["region"]): tuple(row[name] for name in CELL_COLUMNS[2:])
-            for row in held
+            (row["revenue_type"], row["region"]): tuple(row[name] for name in CELL_COLUMNS[2:]) for row in held
         } == week
         figures = {
             (" / ".join(key), name): str(value)
@@ -276,9 +265,7 @@ def test_after_any_row_of_syncs_the_last_is_held_and_the_restatements_tell_the_w
 
 
 def with_value(columns: list[str], row: tuple[Any, ...], column: str, value: object) -> pd.DataFrame:
-    return frame(
-        columns, tuple(value if name == column else old for name, old in zip(columns, row, strict=True))
-    )
+    return frame(columns, tuple(value if name == column else old for name, old in zip(columns, row, strict=True)))
 
 
 GOOD_LINE, GOOD_CELL, GOOD_ACCOUNT = (
@@ -363,9 +350,7 @@ def test_pandas_own_kinds_of_text_number_and_nothing_are_understood(warehouse: W
             "amount": [Decimal("1.00")] * 3,
         }
     )
-    land_profit(
-        warehouse, lambda connection, stamp: replace_profit_and_loss(connection, stamp, "accrual", NIL, lines)
-    )
+    land_profit(warehouse, lambda connection, stamp: replace_profit_and_loss(connection, stamp, "accrual", NIL, lines))
     held = rows(warehouse, financial_weekly_lines)
     assert [row["account_code"] for row in held] == ["200", None, None]
     assert [row["account_type"] for row in held] == ["REVENUE", None, None]

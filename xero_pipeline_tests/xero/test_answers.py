@@ -93,9 +93,7 @@ def test_a_401_without_a_body_may_be_cured_by_a_fresh_token() -> None:
     ],
 )
 @pytest.mark.parametrize("status", [401, 403])
-def test_a_missing_scope_is_named_with_the_setting(
-    body: object, headers: Mapping[str, str], status: int
-) -> None:
+def test_a_missing_scope_is_named_with_the_setting(body: object, headers: Mapping[str, str], status: int) -> None:
     error = error_of(answer(status, body, headers=headers))
     assert type(error) is ScopeMissing
     assert "accounting.invoices.read" in str(error)
@@ -151,9 +149,7 @@ def test_a_400_shows_xeros_own_validation_errors() -> None:
         "ErrorNumber": 10,
         "Type": "ValidationException",
         "Message": "A validation exception occurred",
-        "Elements": [
-            {"ValidationErrors": [{"Message": "The date is no date"}, {"Message": "The page is no page"}]}
-        ],
+        "Elements": [{"ValidationErrors": [{"Message": "The date is no date"}, {"Message": "The page is no page"}]}],
     }
     error = error_of(answer(400, body))
     assert type(error) is RequestRefused

@@ -20,7 +20,12 @@ INVOICE: dict[str, Any] = {
     "LineAmountTypes": "Exclusive",
     "CurrencyCode": "AUD",
     "LineItems": [
-        {"LineAmount": 100.0, "TaxAmount": "10.00", "AccountCode": "200", "Tracking": [{"Name": "Region", "Option": "N"}]},
+        {
+            "LineAmount": 100.0,
+            "TaxAmount": "10.00",
+            "AccountCode": "200",
+            "Tracking": [{"Name": "Region", "Option": "N"}],
+        },
         {"LineAmount": "5", "TaxAmount": 0, "AccountCode": "200", "Tracking": []},
     ],
 }

@@ -55,7 +55,7 @@ def open_session(clock: FakeClock, budget: RememberingBudget) -> Iterator[OpenSe
     opened: list[XeroSession] = []
 
     def open_one(**changed: Any) -> XeroSession:
-        given = {"budget": budget, "clock": clock, "random": random.Random(7), **changed}  # noqa: S311
+        given = {"budget": budget, "clock": clock, "random": random.Random(7), **changed}
         session = XeroSession(given.pop("budget"), given.pop("clock"), **given)
         opened.append(session)
         return session
@@ -90,9 +90,7 @@ Serve = Callable[..., ScriptedServer]
 
 def too_many(problem: str | None = None, retry_after: str | None = None, **said: str) -> Answer:
     headers = {"X-Rate-Limit-Problem": problem, "Retry-After": retry_after}
-    return Answer(
-        status=429, headers={name: value for name, value in headers.items() if value is not None} | said
-    )
+    return Answer(status=429, headers={name: value for name, value in headers.items() if value is not None} | said)
 
 
 def test_an_answer_comes_back_whole_with_one_slot_spent(
@@ -104,9 +102,7 @@ def test_an_answer_comes_back_whole_with_one_slot_spent(
         "X-AppMinLimit-Remaining": "9998",
     }
     server = serve(Answer(json={"Invoices": []}, headers=headers))
-    response = session.call(
-        "GET", server.url + PATH, tenant_id="a", params={"page": 1}, headers={"X-Own": "1"}
-    )
+    response = session.call("GET", server.url + PATH, tenant_id="a", params={"page": 1}, headers={"X-Own": "1"})
     assert response.json() == {"Invoices": []}
     assert budget.taken == ["a"]
     assert budget.given_back == [Remaining(minute=59, day=4999, app_minute=9998)]
@@ -179,13 +175,9 @@ def test_a_fault_is_tried_again_with_a_slot_for_each_attempt(
     assert 0 < first < second <= LONGEST_BACKOFF
 
 
-def test_three_faults_are_the_end_and_say_so(
-    serve: Serve, session: XeroSession, budget: RememberingBudget
-) -> None:
+def test_three_faults_are_the_end_and_say_so(serve: Serve, session: XeroSession, budget: RememberingBudget) -> None:
     server = serve(Answer(status=500))
-    with pytest.raises(
-        XeroUnavailable, match=r"GET /api.xro/2.0/Invoices: it answered 500 \(3 tries\)"
-    ) as caught:
+    with pytest.raises(XeroUnavailable, match=r"GET /api.xro/2.0/Invoices: it answered 500 \(3 tries\)") as caught:
         session.call("GET", server.url + PATH, tenant_id="a")
     assert caught.value.status == 500
     assert caught.value.can_retry
@@ -193,9 +185,7 @@ def test_three_faults_are_the_end_and_say_so(
     assert budget.in_progress == 0
 
 
-def test_a_server_that_cannot_be_reached_is_unavailable(
-    session: XeroSession, budget: RememberingBudget
-) -> None:
+def test_a_server_that_cannot_be_reached_is_unavailable(session: XeroSession, budget: RememberingBudget) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{nobody.getsockname()[1]}{PATH}"
@@ -243,9 +233,7 @@ def test_a_compressed_answer_in_chunks_is_read_whole(serve: Serve, session: Xero
     body = gzip.compress(b'{"text": "' + b"x" * 300_000 + b'"}')
     parts = [body[i : i + 100] for i in range(0, len(body), 100)]
     server = serve(
-        lambda _: Answer(
-            body=iter(parts), headers={"Content-Type": "application/json", "Content-Encoding": "gzip"}
-        )
+        lambda _: Answer(body=iter(parts), headers={"Content-Type": "application/json", "Content-Encoding": "gzip"})
     )
     assert len(session.call("GET", server.url + PATH, tenant_id="a").json()["text"]) == 300_000
 
@@ -323,9 +311,7 @@ def test_a_minute_limit_that_never_ends_is_given_up(serve: Serve, session: XeroS
     assert len(server.requests) == MINUTE_WAITS + 1
 
 
-def test_a_minute_limit_that_wants_hours_is_not_slept_on(
-    serve: Serve, session: XeroSession, clock: FakeClock
-) -> None:
+def test_a_minute_limit_that_wants_hours_is_not_slept_on(serve: Serve, session: XeroSession, clock: FakeClock) -> None:
     server = serve(too_many("minute", "66975"))
     with pytest.raises(MinuteLimitReached) as caught:
         session.call("GET", server.url + PATH, tenant_id="a")
@@ -381,9 +367,7 @@ def test_too_many_at_once_for_ever_is_given_up(serve: Serve, session: XeroSessio
     assert len(server.requests) == CONCURRENT_WAITS + 1
 
 
-def test_waiting_for_a_limit_uses_up_none_of_the_tries_of_an_outage(
-    serve: Serve, session: XeroSession
-) -> None:
+def test_waiting_for_a_limit_uses_up_none_of_the_tries_of_an_outage(serve: Serve, session: XeroSession) -> None:
     down = Answer(status=500)
     server = serve(down, too_many("minute", "5"), too_many("concurrent"), down, FINE)
     assert session.call("GET", server.url + PATH, tenant_id="a").status_code == 200
@@ -411,9 +395,7 @@ def test_processes_that_queue_for_a_call_in_progress_do_not_come_back_all_at_onc
     assert all(0 < seconds < 1 for seconds in clock.slept)
 
 
-def test_every_wait_between_attempts_is_told_before_it_begins(
-    serve: Serve, open_session: OpenSession
-) -> None:
+def test_every_wait_between_attempts_is_told_before_it_begins(serve: Serve, open_session: OpenSession) -> None:
     told: list[tuple[float, str]] = []
     session = open_session(on_wait=lambda seconds, reason: told.append((seconds, reason)))
     session.call("GET", serve(too_many("minute", "17"), Answer(status=500), FINE).url + PATH, tenant_id="a")
@@ -503,9 +485,7 @@ class Interrupted(BaseAdapter):
         pass
 
 
-def test_a_slot_is_given_back_when_somebody_interrupts(
-    open_session: OpenSession, budget: RememberingBudget
-) -> None:
+def test_a_slot_is_given_back_when_somebody_interrupts(open_session: OpenSession, budget: RememberingBudget) -> None:
     with pytest.raises(KeyboardInterrupt):
         open_session(transport=Interrupted()).call("GET", "https://api.xero.com" + PATH, tenant_id="a")
     assert budget.taken == ["a"]
@@ -528,9 +508,7 @@ class InProcess(BaseAdapter):
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
 def test_a_transport_in_the_process_carries_every_request(open_session: OpenSession, scheme: str) -> None:
-    response = open_session(transport=InProcess()).call(
-        "GET", f"{scheme}://api.xero.com{PATH}", tenant_id="a"
-    )
+    response = open_session(transport=InProcess()).call("GET", f"{scheme}://api.xero.com{PATH}", tenant_id="a")
     assert response.json() == {"from": "process"}
 
 
@@ -556,9 +534,7 @@ def test_an_address_that_is_none_is_refused(session: XeroSession, url: str) -> N
 def test_the_log_tells_of_each_answer_and_holds_no_secret(
     serve: Serve, session: XeroSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    answer = Answer(
-        json={"refresh_token": SECRET}, headers={"Xero-Correlation-Id": "c0ffee", "X-Secret": SECRET}
-    )
+    answer = Answer(json={"refresh_token": SECRET}, headers={"Xero-Correlation-Id": "c0ffee", "X-Secret": SECRET})
     server = serve(Answer(status=500, body=SECRET), answer)
     with caplog.at_level(logging.DEBUG, "xero_pipeline"):
         session.call(

@@ -28,9 +28,7 @@ from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.servers import Answer, Handler, ScriptedServer, SeenRequest, in_turn
 from xero_pipeline_tests.xero.budgets import RememberingBudget
 
-EXPIRED = Answer(
-    status=401, json={"Title": "Unauthorized", "Status": 401, "Detail": "TokenExpired: token expired"}
-)
+EXPIRED = Answer(status=401, json={"Title": "Unauthorized", "Status": 401, "Detail": "TokenExpired: token expired"})
 
 
 class Tokens:
@@ -145,9 +143,7 @@ def test_not_modified_is_an_empty_list(against: Against) -> None:
 
 
 def test_amounts_come_as_decimals(against: Against) -> None:
-    apis, _ = against(
-        Answer(body='{"Invoices": [{"Total": 1234.10}]}', headers={"Content-Type": "application/json"})
-    )
+    apis, _ = against(Answer(body='{"Invoices": [{"Total": 1234.10}]}', headers={"Content-Type": "application/json"}))
     total = apis.get("Invoices", "get_invoices", "t")["Invoices"][0]["Total"]
     assert isinstance(total, Decimal)
     assert str(total) == "1234.10"

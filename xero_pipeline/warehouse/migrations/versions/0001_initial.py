@@ -155,9 +155,7 @@ def _create_figures() -> None:
             "category IN ('trading_income', 'cost_of_sales', 'other_income', 'operating_expenses')",
             name=op.f("ck_financial_weekly_lines_category"),
         ),
-        sa.PrimaryKeyConstraint(
-            "tenant_id", "week_ending", "account_id", name=op.f("pk_financial_weekly_lines")
-        ),
+        sa.PrimaryKeyConstraint("tenant_id", "week_ending", "account_id", name=op.f("pk_financial_weekly_lines")),
     )
     op.create_table(
         "revenue_weekly",
@@ -171,9 +169,7 @@ def _create_figures() -> None:
         sa.Column("invoice_count", sa.Integer(), nullable=False),
         sa.Column("credit_note_count", sa.Integer(), nullable=False),
         *_stamp(),
-        sa.PrimaryKeyConstraint(
-            "tenant_id", "week_ending", "revenue_type", "region", name=op.f("pk_revenue_weekly")
-        ),
+        sa.PrimaryKeyConstraint("tenant_id", "week_ending", "revenue_type", "region", name=op.f("pk_revenue_weekly")),
     )
     op.create_table(
         "cash_position_weekly",
@@ -186,9 +182,7 @@ def _create_figures() -> None:
         _money("currency_gain"),
         _money("closing_balance"),
         *_stamp(),
-        sa.PrimaryKeyConstraint(
-            "tenant_id", "week_ending", "bank_account_id", name=op.f("pk_cash_position_weekly")
-        ),
+        sa.PrimaryKeyConstraint("tenant_id", "week_ending", "bank_account_id", name=op.f("pk_cash_position_weekly")),
     )
 
 
