@@ -45,6 +45,8 @@ class Standing:
     scheduler_running: bool | None
     organisations: list[OrganisationStanding]
     timezone: ZoneInfo
+    alert_error: str | None = None
+    """Which alert could not be posted, in a line without secrets; `None` when all is well."""
 
     @property
     def connected(self) -> bool:
@@ -65,11 +67,14 @@ class Standing:
             "lastSyncAt": _iso(self.last_sync_at),
             "mockMode": self.mock_mode,
             "schedulerRunning": self.scheduler_running,
+            "alertError": self.alert_error,
             "organisations": [one.as_dict() for one in self.organisations],
         }
 
 
-def describe_standing(deployment: Deployment, *, scheduler_running: bool | None) -> Standing:
+def describe_standing(
+    deployment: Deployment, *, scheduler_running: bool | None, alert_error: str | None = None
+) -> Standing:
     """Look it up: the database only, no call to Xero."""
     now = deployment.clock.now()
     budget = deployment.warehouse.budget(deployment.limits)
@@ -85,6 +90,7 @@ def describe_standing(deployment: Deployment, *, scheduler_running: bool | None)
             for organisation in deployment.warehouse.tokens.organisations()
         ],
         timezone=deployment.settings.calendar.timezone,
+        alert_error=alert_error,
     )
 
 

@@ -1,4 +1,4 @@
-"""A wheel, built from the tree and installed elsewhere, is enough: templates, migrations and the mock travel with it."""
+"""A wheel installed elsewhere is enough: templates, migrations and the mock travel with it."""
 
 from __future__ import annotations
 

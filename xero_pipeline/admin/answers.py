@@ -78,10 +78,8 @@ class OrganisationAnswer(_Model):
     refresh_token_expires_at: AwareDatetime | None = Field(
         description="When the refresh token dies if nobody uses it; null for a Custom Connection."
     )
-    refresh_token_days_left: int | None
     calls_today: int
     calls_per_day: int
-    calls_left_today: int
 
 
 class StatusAnswer(_Model):
@@ -91,6 +89,18 @@ class StatusAnswer(_Model):
     mock_mode: bool
     scheduler_running: bool | None = Field(description="null: Dagster does not answer.")
     organisations: list[OrganisationAnswer]
+
+
+class OrganisationStandingAnswer(OrganisationAnswer):
+    refresh_token_days_left: int | None
+    calls_left_today: int = Field(description="By the stricter of our own count and Xero's.")
+
+
+class StandingAnswer(StatusAnswer):
+    """The status, and what the page shows besides."""
+
+    alert_error: str | None = Field(description="Which alert could not be posted; null: all is well.")
+    organisations: list[OrganisationStandingAnswer]  # type: ignore[assignment]
 
 
 class DisconnectRequest(_Model):

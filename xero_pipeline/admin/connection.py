@@ -11,7 +11,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from xero_pipeline.admin.answers import ConnectAnswer, DisconnectAnswer, DisconnectRequest, StatusAnswer
+from xero_pipeline.admin.answers import ConnectAnswer, DisconnectAnswer, DisconnectRequest, StandingAnswer, StatusAnswer
 from xero_pipeline.admin.context import Admin, Context, body_of, read_body
 from xero_pipeline.admin.errors import documented, error_response, only, other
 from xero_pipeline.admin.reasons import reason_of, sentence
@@ -108,6 +108,12 @@ def _browser_cookie(admin: Admin) -> Cookie:
 def status(admin: Context) -> StatusAnswer:
     """How the connection, the organisations and the scheduler stand. No call to Xero."""
     return StatusAnswer.model_validate(admin.standing().as_dict())
+
+
+@router.get("/standing", responses=documented())
+def standing(admin: Context) -> StandingAnswer:
+    """The status, and what the page shows besides. No call to Xero."""
+    return StandingAnswer.model_validate(admin.standing().as_dict())
 
 
 @router.post(

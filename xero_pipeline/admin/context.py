@@ -13,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 from xero_pipeline.admin.dagster_api import Dagster
 from xero_pipeline.admin.errors import BadRequest, in_words
 from xero_pipeline.admin.sign_in import SignIns
+from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.clock import Clock
 from xero_pipeline.connecting import Connector
 from xero_pipeline.errors import PipelineError
@@ -52,7 +53,8 @@ class Admin:
             running: bool | None = self.dagster.scheduler_running()
         except PipelineError:
             running = None
-        return describe_standing(self.deployment, scheduler_running=running)
+        broken = open_alerter(self.deployment).error
+        return describe_standing(self.deployment, scheduler_running=running, alert_error=broken)
 
     def names(self) -> dict[str, str]:
         """What each connected organisation is called, by tenant id."""

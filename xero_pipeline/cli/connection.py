@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 from rich.table import Table
 
+from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.cli.main import cli
 from xero_pipeline.cli.options import deployment, print_json, print_table
 from xero_pipeline.connecting import Connector
@@ -69,7 +70,8 @@ def status(as_json: bool) -> None:
     with deployment() as opened:
         with open_instance(opened.settings) as instance:
             running = schedule_is_running(instance)
-        standing = describe_standing(opened, scheduler_running=running)
+        broken = open_alerter(opened).error
+        standing = describe_standing(opened, scheduler_running=running, alert_error=broken)
     if as_json:
         print_json(standing.as_dict())
         return
@@ -77,6 +79,8 @@ def status(as_json: bool) -> None:
         f"Xero{' (mock)' if standing.mock_mode else ''}: {'connected' if standing.connected else 'not connected'}"
     )
     click.echo(f"scheduler: {'running' if running else 'stopped'}")
+    if broken:
+        click.echo(f"alerts: {broken}")
     if standing.organisations:
         table = Table("Organisation", "Id", "Status", "Last sync", "Refresh token", "Calls left today")
         for one in standing.organisations:

@@ -346,7 +346,7 @@ def _less(amount: str) -> str:
 
 
 def organisation(**more: Any) -> Json:
-    """One organisation of `GET /status`."""
+    """One organisation of `GET /standing`."""
     return {
         "tenantId": MOCK,
         "tenantName": "Mock Organisation",
@@ -362,7 +362,7 @@ def organisation(**more: Any) -> Json:
 
 
 def standing(*organisations: Json, scheduler: bool | None = True, mock_mode: bool = True) -> Json:
-    """`GET /status`."""
+    """`GET /standing`."""
     return {
         "connected": any(one["status"] == "connected" for one in organisations),
         "tenantName": ", ".join(one["tenantName"] for one in organisations) or None,
@@ -451,7 +451,7 @@ SCENES: dict[str, Scene] = {
     ),
     "status-failing": CONNECTED.but(
         standing=None,
-        errors={"status": (503, "The database does not answer: is it running, and is DATABASE_URL right?")},
+        errors={"standing": (503, "The database does not answer: is it running, and is DATABASE_URL right?")},
     ),
     "callback-connected": CONNECTED.but(notice={"kind": "success", "text": "Connected to Xero: Mock Organisation."}),
     "callback-error": Scene(

@@ -95,7 +95,7 @@ class Stub:
     def _answer(self, call: str, rest: str | None, body: Any) -> Any:
         scene = self.scene
         match call, rest:
-            case "status", None:
+            case "standing", None:
                 return scene.standing
             case "summary", None:
                 return scene.summary

@@ -97,12 +97,14 @@ def test_the_status_of_a_connected_organisation(page: Page) -> None:
             "connectedAt": "2026-11-24T01:00:00Z",
             "lastSyncAt": "2026-12-04T01:00:00Z",
             "refreshTokenExpiresAt": "2027-01-23T01:00:00Z",
-            "refreshTokenDaysLeft": 50,
             "callsToday": 0,
             "callsPerDay": 4800,
-            "callsLeftToday": 4800,
         }
     ]
+    shown = page.api("/standing").json()
+    assert shown["alertError"] is None
+    assert shown["organisations"] == [said["organisations"][0] | {"refreshTokenDaysLeft": 50, "callsLeftToday": 4800}]
+    assert said.keys() == shown.keys() - {"alertError"}
 
 
 def test_a_lost_connection_is_said(page: Page) -> None:

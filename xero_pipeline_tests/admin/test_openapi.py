@@ -35,6 +35,7 @@ OPERATIONS = [
     "GET /api/v1/xero/connect",
     "GET /api/v1/xero/callback",
     "GET /api/v1/xero/status",
+    "GET /api/v1/xero/standing",
     "POST /api/v1/xero/disconnect",
     "POST /api/v1/xero/sync",
     "GET /api/v1/xero/runs/{runId}",

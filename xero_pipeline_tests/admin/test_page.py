@@ -214,7 +214,7 @@ def test_a_status_that_cannot_be_read_is_said_and_asked_for_again(page: Page, st
 def test_a_lost_status_keeps_what_was_known(page: Page, stub: Stub) -> None:
     page.goto("/")
     expect(page.locator("#state")).to_have_text("Connected (Mock)")
-    stub.scene = stub.scene.but(errors={"status": (503, "Out of order.")})
+    stub.scene = stub.scene.but(errors={"standing": (503, "Out of order.")})
     page.clock.run_for(61_000)
     expect(page.locator("#connection-failed-text")).to_have_text("Out of order.")
     expect(page.locator("#state")).to_have_text("Connected (Mock)")

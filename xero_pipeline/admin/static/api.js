@@ -53,7 +53,7 @@ async function read(answer) {
 }
 
 export const api = {
-  status: () => call("GET", "/status"),
+  status: () => call("GET", "/standing"),
   disconnect: (tenantId) => call("POST", "/disconnect", { body: tenantId ? { tenantId } : {} }),
   startSync: (weekEnding) => call("POST", "/sync", { query: { wait: "false", weekEnding }, body: {} }),
   run: (runId) => call("GET", `/runs/${encodeURIComponent(runId)}`),

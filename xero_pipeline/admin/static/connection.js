@@ -38,6 +38,7 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
     byId("state-text").textContent = state.text;
     byId("organisation-name").textContent = state.title;
     say(byId("state-advice"), state.advice);
+    say(byId("alert-error"), standing.alertError ?? null);
     const shownFacts = facts(standing);
     byId("facts").replaceChildren(...shownFacts);
     byId("facts").hidden = shownFacts.length === 0;
