@@ -5,9 +5,11 @@ from typing import Any
 
 import dagster as dg
 
+from xero_pipeline.assets.columns import OWNERS, described
 from xero_pipeline.assets.progress import Progress
 from xero_pipeline.assets.walk import Shaped, Walk, WeeklySync
 from xero_pipeline.settings import Settings
+from xero_pipeline.warehouse.schema import cash_position_weekly as cash_position_weekly_table
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.warehouse.weekly import replace_cash
 from xero_pipeline.weeks import Week
@@ -35,8 +37,13 @@ def cash_position_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitio
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name="xero",
         kinds={"xero", "pandas", "sql"},
+        owners=OWNERS,
+        tags={"data_source": settings.data_source},
+        metadata=described(cash_position_weekly_table),
         description="Each bank account's week in base currency: opening balance, cash received and spent, currency "
-        "gain, closing balance.",
+        "gain, closing balance; one row for each organisation, week and account.\n\n"
+        "A week opens with what the week before closed with. Where it does not, a transaction of an older week was "
+        "entered or changed since: sync those weeks again.",
     )
     def cash_position_weekly(
         context: dg.AssetExecutionContext,

@@ -122,7 +122,7 @@ def _within_history(find: Callable[[Held, Collection[Week] | None], list[Finding
     return Rule(
         "within_history",
         _of_run(find),
-        f"Warns when {what} of a week lies far outside the {history.WEEKS_BEFORE} weeks before it (at least "
+        f"Warns when {what} in a week lies far outside the {history.WEEKS_BEFORE} weeks before it (at least "
         f"{history.WEEKS_NEEDED} of them held). It may well be true: a big sale, a yearly bill. Look at the week's "
         "documents in Xero for one with a wrong amount, date or account.",
         dg.AssetCheckSeverity.WARN,

@@ -4,9 +4,12 @@ from typing import Any
 
 import dagster as dg
 
+from xero_pipeline.assets.columns import OWNERS, column_schema, described
 from xero_pipeline.assets.progress import Progress
 from xero_pipeline.assets.walk import Shaped, Walk, WeeklySync
 from xero_pipeline.settings import Basis, Settings
+from xero_pipeline.warehouse.schema import financial_weekly as financial_weekly_table
+from xero_pipeline.warehouse.schema import financial_weekly_lines
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.warehouse.weekly import replace_profit_and_loss
 from xero_pipeline.weeks import Week
@@ -36,8 +39,14 @@ def financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDe
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name="xero",
         kinds={"xero", "pandas", "sql"},
+        owners=OWNERS,
+        tags={"data_source": settings.data_source},
+        metadata={**described(financial_weekly_table), "lines": column_schema(financial_weekly_lines)},
         description="The week's profit and loss, true to the week: income, cost of sales, gross profit, other "
-        "income, operating expenses, net profit, and a line for each account. Held against the report's own totals.",
+        "income, operating expenses, net profit, one row for each organisation and week; and in "
+        "`financial_weekly_lines` a line for each account.\n\n"
+        "Accounts are put under a total by their type in Xero, never by a label of the report, and the totals are "
+        "held against the report's own: a week that does not add up lands as `partial` and says by how much.",
     )
     def financial_weekly(
         context: dg.AssetExecutionContext,

@@ -1,13 +1,25 @@
-"""What a materialised week says about itself in Dagster's UI."""
+"""What a materialised week says about itself in Dagster's UI, and what its newest week says of the table."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
+from sqlalchemy import func, select
 
+from xero_pipeline.assets.columns import column_schema
+from xero_pipeline.assets.pictures import WEEKS_SHOWN, Chart, Curve, in_markdown
+from xero_pipeline.warehouse.figures import newest_week, revenue_by_type
+from xero_pipeline.warehouse.schema import (
+    cash_position_weekly,
+    financial_weekly,
+    financial_weekly_lines,
+    revenue_weekly,
+)
+from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.weeks import Week
 
 if TYPE_CHECKING:
@@ -15,6 +27,13 @@ if TYPE_CHECKING:
 
 # Dagster keeps an event's metadata for ever: a long list is cut.
 _LINES_SHOWN = 50
+_ORGANISATIONS_DRAWN = 5
+
+_TABLES = {
+    SyncType.PROFIT_AND_LOSS: (financial_weekly, financial_weekly_lines),
+    SyncType.INVOICES: (revenue_weekly,),
+    SyncType.BANK_SUMMARY: (cash_position_weekly,),
+}
 
 
 def week_metadata(week: Week, outcomes: Sequence[Outcome]) -> dict[str, Any]:
@@ -67,3 +86,57 @@ def _changes_table(outcomes: Sequence[Outcome]) -> str:
             cells = (change.table_name, change.row_key, change.column_name, change.old_value, change.new_value)
             lines.append(f"| {outcome.tenant_name} | " + " | ".join("" if c is None else str(c) for c in cells) + " |")
     return "\n".join(lines)
+
+
+def columns_metadata(kind: SyncType) -> dict[str, Any]:
+    """Which columns a week was written with. What they mean is said once, by the asset."""
+    return {"dagster/column_schema": column_schema(_TABLES[kind][0], described=False)}
+
+
+def table_metadata(warehouse: Warehouse, kind: SyncType, organisations: Mapping[str, str]) -> dict[str, Any]:
+    """What is held by now: all rows of the asset's tables, and a picture of the last weeks.
+
+    Args:
+        organisations: their names by tenant id.
+    """
+    with warehouse.engine.connect() as connection:
+        counts = [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in _TABLES[kind]]
+    metadata: dict[str, Any] = {}
+    for tenant_id, name in list(organisations.items())[:_ORGANISATIONS_DRAWN]:
+        chart = _chart(warehouse, kind, tenant_id, name)
+        if chart is not None and (picture := in_markdown(chart)):
+            title = "last_weeks" if len(organisations) == 1 else f"last_weeks of {name}"
+            metadata[title] = dg.MetadataValue.md(picture)
+    return metadata | {"dagster/row_count": dg.MetadataValue.int(sum(counts))}
+
+
+def _chart(warehouse: Warehouse, kind: SyncType, tenant_id: str, name: str) -> Chart | None:
+    last = newest_week(warehouse.engine, tenant_id)
+    if last is None:
+        return None
+    first = last.shift(1 - WEEKS_SHOWN)
+    rows = warehouse.summary(tenant_id, first, last)
+
+    def curve(title: str, column: str) -> Curve:
+        return Curve(title, {row.week: amount for row in rows if (amount := getattr(row, column)) is not None})
+
+    currency = rows[-1].currency
+    if kind is SyncType.PROFIT_AND_LOSS:
+        area, line = curve("trading income", "total_trading_income"), curve("net profit", "net_profit")
+        return Chart(name, currency, area, line)
+    if kind is SyncType.BANK_SUMMARY:
+        return Chart(name, currency, curve("closing cash", "closing_cash"))
+    by_type = revenue_by_type(warehouse.engine, tenant_id, first, last)
+    return Chart(name, currency, curve("net revenue", "net_revenue"), _largest_type(by_type))
+
+
+def _largest_type(by_type: Mapping[Week, Mapping[str, Decimal]]) -> Curve | None:
+    """The revenue type that brings the most, where there are several."""
+    sums: dict[str, Decimal] = {}
+    for amounts in by_type.values():
+        for name, amount in amounts.items():
+            sums[name] = sums.get(name, Decimal(0)) + amount
+    if len(sums) < 2:
+        return None
+    largest = max(sorted(sums), key=lambda name: sums[name])
+    return Curve(largest, {week: amounts.get(largest, Decimal("0.00")) for week, amounts in by_type.items()})

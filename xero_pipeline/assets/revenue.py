@@ -5,10 +5,12 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import Connection
 
+from xero_pipeline.assets.columns import OWNERS, described
 from xero_pipeline.assets.progress import Progress
 from xero_pipeline.assets.walk import Shaped, Walk, WeeklySync
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.document_index import KeptDocument, replace_documents
+from xero_pipeline.warehouse.schema import revenue_weekly as revenue_weekly_table
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.warehouse.weekly import Landing, Stamp, replace_revenue
 from xero_pipeline.weeks import Week
@@ -54,8 +56,13 @@ def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefi
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name="xero",
         kinds={"xero", "pandas", "sql"},
+        owners=OWNERS,
+        tags={"data_source": settings.data_source},
+        metadata=described(revenue_weekly_table),
         description="The week's sales invoices less credit notes, without tax and in base currency, summed from "
-        "their lines by revenue type and region.",
+        "their lines by revenue type and region: one row for each organisation, week and cell.\n\n"
+        "Authorised and paid documents count, by their date. Type and region are the lines' tracking options "
+        f"`{settings.revenue_tracking}` and `{settings.region_tracking}`; a line without one is `unallocated`.",
     )
     def revenue_weekly(
         context: dg.AssetExecutionContext,

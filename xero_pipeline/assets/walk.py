@@ -14,17 +14,21 @@ import dagster as dg
 from pydantic import Field
 from sqlalchemy import Connection
 
-from xero_pipeline.assets.metadata import week_metadata
+from xero_pipeline.assets.metadata import columns_metadata, table_metadata, week_metadata
 from xero_pipeline.assets.progress import Progress
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.warehouse.errors import UnknownOrganisation
 from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.warehouse.weekly import Landing, Stamp
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient, Xero
 from xero_pipeline.xero.errors import NotConnected, OrganisationDisconnected, ReconnectNeeded
 from xero_pipeline.xero.reports import Difference
+
+# A tag is an index of Dagster's database, and no place for a list of fifty names.
+_TAG_LONG = 200
 
 
 class WeeklySync(dg.Config):
@@ -97,12 +101,15 @@ class Walk:
         except PipelineError as error:
             errors = {"errors": dg.MetadataValue.json([error.code])}
             raise dg.Failure(str(error), metadata=errors, allow_retries=False) from None
+        _tag_run(context, weeks, organisations)
         self.progress.begin(self.sync_type, len(weeks))
         for number, week in enumerate(weeks, start=1):
             outcomes = [self._sync(context, organisation, week, shape) for organisation in organisations]
             lost = [outcome for outcome in outcomes if not outcome.landed]
             failed += lost
             if not lost:
+                if week == weeks[-1]:
+                    self._report_table(context, week, organisations)
                 self._report(context, week, outcomes, alone=len(weeks) == 1)
             calls = sum(outcome.calls for outcome in outcomes)
             context.log.info("week %d of %d, ending %s: %d calls", number, len(weeks), week, calls)
@@ -122,6 +129,17 @@ class Walk:
             context.log_event(
                 dg.AssetMaterialization(asset_key=context.asset_key, partition=week.key, metadata=metadata)
             )
+
+    def _report_table(
+        self, context: dg.AssetExecutionContext, newest: Week, organisations: Sequence[OrganisationClient]
+    ) -> None:
+        """Only the run's newest week tells of the whole table: Dagster shows it first, and keeps events for ever."""
+        kind = SyncType(self.sync_type)
+        names = {organisation.tenant_id: organisation.name for organisation in organisations}
+        context.add_asset_metadata(
+            table_metadata(self.warehouse, kind, names), asset_key=context.asset_key, partition_key=newest.key
+        )
+        context.add_asset_metadata(columns_metadata(kind), asset_key=context.asset_key)
 
     def _sync(
         self, context: dg.AssetExecutionContext, organisation: OrganisationClient, week: Week, shape: Shape
@@ -185,6 +203,16 @@ def choose_organisations(xero: Xero, wanted: Sequence[str]) -> list[Organisation
     if unknown:
         raise UnknownOrganisation(f"No organisation with the id {', '.join(sorted(unknown))} is connected.")
     return [organisation for organisation in kept if not wanted or organisation.tenant_id in wanted]
+
+
+def _tag_run(
+    context: dg.AssetExecutionContext, weeks: Sequence[Week], organisations: Sequence[OrganisationClient]
+) -> None:
+    """Whoever started the run: Dagster's list of runs can be searched by its weeks and organisations."""
+    names = ", ".join(organisation.name for organisation in organisations)
+    weeks_named = str(weeks[-1]) if len(weeks) == 1 else f"{weeks[0]} to {weeks[-1]}"
+    tags = {"week_ending": weeks_named, "organisation": names if len(names) <= _TAG_LONG else f"{names[:_TAG_LONG]}…"}
+    context.instance.add_run_tags(context.run.run_id, tags)
 
 
 def _error_log(shaped: Shaped) -> dict[str, Any] | None:
