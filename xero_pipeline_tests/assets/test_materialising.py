@@ -107,6 +107,60 @@ def test_a_range_is_one_run_with_a_result_a_week(tmp_path: Path) -> None:
         assert failing_checks(result) == {}
 
 
+def test_every_week_keeps_its_columns_and_the_newest_tells_of_the_whole_table(tmp_path: Path) -> None:
+    with running(tmp_path) as at:
+        older = at.latest.shift(-1)
+        result = at.sync(older, at.latest)
+        rows = sum(1 + len(at.mock.books(TENANT).profit_and_loss(week).lines) for week in (older, at.latest))
+        for asset in ASSETS:
+            said = metadata(result, asset)
+            assert {"tenant_id", "week_ending", "currency"} <= {
+                column.name for column in said[older]["dagster/column_schema"].columns
+            }
+            assert said[at.latest]["last_weeks"].startswith(f"Mock Organisation, 2 weeks to {at.latest}: ")
+            assert set(said[older]).isdisjoint({"last_weeks", "dagster/row_count"})
+        assert metadata(result, "financial_weekly")[at.latest]["dagster/row_count"] == rows
+
+
+def test_each_organisation_has_its_own_picture(tmp_path: Path) -> None:
+    with running(tmp_path, organisations=(SMALL, SECOND)) as at:
+        said = metadata(at.sync(), "revenue_weekly")[at.latest]
+    assert {name for name in said if name.startswith("last_weeks")} == {
+        "last_weeks of Mock Organisation",
+        "last_weeks of Second Organisation",
+    }
+
+
+def test_what_dagster_keeps_of_a_week_is_small(tmp_path: Path) -> None:
+    """Events are kept for ever, and a daily sync writes five weeks of three tables again."""
+    with running(tmp_path) as at:
+        result = at.sync(at.latest.shift(-1), at.latest)
+    sizes = [
+        len(dg.serialize_value(event.step_materialization_data.materialization))
+        for event in result.all_events
+        if event.is_step_materialization
+    ]
+    assert len(sizes) == 12
+    assert max(sizes) < 8_000
+
+
+def test_a_run_is_tagged_with_its_weeks_and_organisations_whoever_started_it(tmp_path: Path) -> None:
+    with running(tmp_path, organisations=(SMALL, SECOND)) as at:
+        job = at.definitions.resolve_implicit_global_asset_job_def()
+        started = job.get_subset(asset_selection={dg.AssetKey("cash_position_weekly")}).execute_in_process(
+            instance=at.instance, partition_key=at.latest.key
+        )
+        run = at.instance.get_run_by_id(started.run_id)
+        ranged = at.instance.get_run_by_id(at.sync(at.latest.shift(-1), at.latest).run_id)
+    assert run is not None
+    assert (run.tags["week_ending"], run.tags["organisation"]) == (
+        str(at.latest),
+        "Mock Organisation, Second Organisation",
+    )
+    assert ranged is not None
+    assert ranged.tags["week_ending"] == f"{at.latest.shift(-1)} to {at.latest}"
+
+
 def test_syncing_again_changes_no_figure_and_restates_nothing(tmp_path: Path) -> None:
     with running(tmp_path) as at:
         at.sync()

@@ -1,0 +1,89 @@
+"""The picture in Dagster's metadata: sound XML, short enough to be shown at once, true to the figures."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from datetime import date
+from decimal import Decimal
+from urllib.parse import unquote
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from xero_pipeline.assets.pictures import SHOWN_AT_ONCE, WEEKS_SHOWN, Chart, Curve, in_markdown
+from xero_pipeline.weeks import Week
+
+LATEST = Week(date(2026, 11, 21))
+WEEKS = [LATEST.shift(-n) for n in reversed(range(30))]
+SVG = "{http://www.w3.org/2000/svg}"
+
+amounts = st.decimals(-(10**10), 10**10, places=2)
+curves = st.dictionaries(st.sampled_from(WEEKS), amounts)
+
+
+def image(markdown: str) -> ET.Element:
+    address = re.search(r"\(<data:image/svg\+xml,([^<>\n]*)>\)$", markdown)
+    assert address is not None
+    return ET.fromstring(unquote(address[1]))  # noqa: S314 - it is our own
+
+
+def texts(markdown: str) -> list[str]:
+    return [text.text or "" for text in image(markdown).iter(f"{SVG}text")]
+
+
+def steady(name: str, amount: str) -> Curve:
+    return Curve(name, dict.fromkeys(WEEKS, Decimal(amount)))
+
+
+def test_a_picture_tells_the_newest_figures_and_draws_the_weeks() -> None:
+    drawn = in_markdown(
+        Chart("Mock Organisation", "AUD", steady("trading income", "1234.50"), steady("net profit", "-600.00"))
+    )
+    assert drawn.startswith(
+        "Mock Organisation, 26 weeks to 2026-11-21: trading income 1,234.50, net profit -600.00 AUD\n\n![drawn]("
+    )
+    assert texts(drawn) == ["trading income", "net profit", "-600", "1.23k", "0"]
+    area, line = list(image(drawn).iter(f"{SVG}path"))[1:]
+    assert area.attrib["d"].count("h12") == WEEKS_SHOWN
+    assert line.attrib["d"].count("12 0") == WEEKS_SHOWN - 1
+
+
+def test_nothing_to_draw_is_no_picture() -> None:
+    assert in_markdown(Chart("Mock Organisation", "AUD", Curve("closing cash", {}))) == ""
+
+
+def test_weeks_that_are_not_held_leave_their_place_empty() -> None:
+    held = {WEEKS[-4]: Decimal(3), WEEKS[-1]: Decimal(3)}
+    drawn = in_markdown(Chart("Mock Organisation", "AUD", Curve("closing cash", held)))
+    assert "4 weeks to 2026-11-21: closing cash 3.00 AUD" in drawn
+    (_, area) = image(drawn).iter(f"{SVG}path")
+    assert area.attrib["d"] == "M38 78v-58h12v58h12h12v-58h12V78"
+
+
+@given(st.text(max_size=30), curves, curves)
+@example("R&D <b>[Org](x)</b> 100 % 'q' \"p\" `c` \\ ü \n 名", dict.fromkeys(WEEKS, Decimal(1)), {LATEST: Decimal(-1)})
+def test_whatever_an_organisation_is_called_and_has_its_picture_is_sound(
+    name: str, first: dict[Week, Decimal], second: dict[Week, Decimal]
+) -> None:
+    drawn = in_markdown(Chart(name, "AUD", Curve("trading income", first), Curve("net profit", second)))
+    assert bool(drawn) == bool(first or second)
+    if drawn:
+        root = image(drawn)
+        assert root.tag == f"{SVG}svg"
+        for path in root.iter(f"{SVG}path"):
+            assert not re.search(r"[^MlhvVHz0-9 .-]", path.attrib["d"])
+        words = drawn.split("\n\n")[0]
+        assert not set("[]()<>`\n") & set(words)
+
+
+@given(st.lists(amounts, min_size=WEEKS_SHOWN, max_size=WEEKS_SHOWN), st.lists(amounts, min_size=26, max_size=26))
+def test_a_picture_is_short_enough_to_be_shown_without_a_click(first: list[Decimal], second: list[Decimal]) -> None:
+    weeks = WEEKS[-WEEKS_SHOWN:]
+    chart = Chart(
+        "An Organisation With Quite A Name Pty Ltd",
+        "AUD",
+        Curve("trading income", dict(zip(weeks, first, strict=True))),
+        Curve("net profit", dict(zip(weeks, second, strict=True))),
+    )
+    assert len(in_markdown(chart)) < SHOWN_AT_ONCE
