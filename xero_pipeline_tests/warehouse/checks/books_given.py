@@ -28,7 +28,8 @@ from xero_pipeline_tests.warehouse.figures_given import (
 
 LATEST = Week(date(2026, 11, 21))
 WEEKS = [LATEST.shift(-n) for n in reversed(range(13))]
-MIDDLE, AFTER_MIDDLE = WEEKS[6], WEEKS[7]
+# Late enough that it has a history to be judged by.
+MIDDLE, AFTER_MIDDLE = WEEKS[9], WEEKS[10]
 TENANT = "org-1"
 NAME = "Organisation org-1"
 

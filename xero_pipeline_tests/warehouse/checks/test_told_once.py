@@ -115,6 +115,15 @@ def test_one_wrong_figure_is_told_by_one_rule_in_its_own_week(figure: tuple[str,
     assert abs(finding.amounts.get("difference", by)) == abs(by)
 
 
+def test_a_wrong_closing_balance_excuses_no_other() -> None:
+    """Two weeks are five too high: the second seems to follow from the first, which itself does not follow."""
+    broken = copy.deepcopy(WHOLE)
+    for row in broken[cash_position_weekly.name]:
+        if row["week"] in SHORT[1:3] and row["bank_account_id"] == "a":
+            row["closing_balance"] += 5
+    assert [one.week for one in told(broken)["closing_follows_from_opening"]] == SHORT[1:3]
+
+
 # Small whole amounts, so that one wrong figure often makes up for another.
 _CHANGES = st.lists(st.tuples(st.sampled_from(FIGURES), st.sampled_from([D(-1), D(1), D(2)])), min_size=1, max_size=6)
 
