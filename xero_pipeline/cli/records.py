@@ -45,7 +45,7 @@ def restatements(since: date | None, as_json: bool) -> None:
     with deployment() as opened:
         found = opened.warehouse.restatements(since)
     if as_json:
-        print_json([one.as_dict() for one in found])
+        print_json([{"when": one.restated_at.isoformat(), **one.as_dict()} for one in found])
         return
     if not found:
         click.echo("nothing was restated")

@@ -18,6 +18,8 @@ from itertools import combinations
 _TRIES = 5_000
 # How many lines in a row may be no profit lines; real layouts have two or three in all.
 _LINES_PASSED = 6
+# How strange it is that a section of income takes from the profit; one of expenses that adds to it is 1.
+_INCOME_TURNED = 3
 
 
 class Nature(Enum):
@@ -166,6 +168,7 @@ def _units(blocks: Sequence[Block], numbers: Sequence[int], *, split: bool) -> l
 
 def _solve(blocks: Sequence[Block], numbers: Sequence[int], wanted: int) -> tuple[Signs, _Cost]:
     """The signs under which the blocks bring what is wanted; the usual ones where none do."""
+    found: list[tuple[_Cost, Signs]] = []
     for split in (False, True):
         units = _units(blocks, numbers, split=split)
         if split and not any(blocks[number].is_mixed for number in numbers):
@@ -173,8 +176,14 @@ def _solve(blocks: Sequence[Block], numbers: Sequence[int], wanted: int) -> tupl
         usual = sum(unit.usual * unit.cents for unit in units)
         for flipped in _flips(units, known=True):
             if usual - _turned(flipped) == wanted:
-                known = sum(unit.is_known for unit in flipped)
-                return _signs(units, flipped), (0, known + 2 * split, 0, len(flipped) - known)
+                # Expenses with their sign are written somewhere; income that takes from the profit nowhere.
+                known = sum(_INCOME_TURNED if unit.usual > 0 else 1 for unit in flipped if unit.is_known)
+                strange = sum(not unit.is_known for unit in flipped)
+                found.append(((0, known + 2 * split, 0, strange), _signs(units, flipped)))
+                break
+    if found:
+        cost, signs = min(found, key=lambda one: one[0])
+        return signs, cost
     units = _units(blocks, numbers, split=False)
     usual = sum(unit.usual * unit.cents for unit in units)
     # Nothing adds up: accounts that say what they are keep their usual signs, strangers come as near as they can.
@@ -186,7 +195,7 @@ def _flips(units: Sequence[_Unit], *, known: bool) -> Iterator[tuple[_Unit, ...]
     """Which units to turn round: none first, then strangers before known ones, few before many."""
     sure = [unit for unit in units if unit.is_known and unit.cents] if known else []
     # Expenses that stand negative are the likeliest to be written with their sign.
-    sure.sort(key=lambda unit: not (unit.usual < 0 and unit.cents < 0))
+    sure.sort(key=lambda unit: (unit.usual > 0, unit.cents >= 0))
     strange = [unit for unit in units if not unit.is_known and unit.cents]
     tries = 0
     for many in range(len(sure) + 1):

@@ -200,6 +200,7 @@ def test_an_edited_week_is_listed_as_restated(connected: Deployed) -> None:
     connected.xero.routes["ProfitAndLoss"] = reported(report)
     assert connected.run(*LATEST).exit_code == 0
     told = json.loads(connected.run("restatements", "--json").stdout)
+    assert {"table", "key", "column", "old", "new", "when"} <= told[0].keys()
     assert {(one["column"], one["old"], one["new"]) for one in told} == {
         ("total_trading_income", "230450.05", "230449.05"),
         ("gross_profit", "161101.83", "161100.83"),
