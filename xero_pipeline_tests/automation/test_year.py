@@ -23,6 +23,7 @@ from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import dagster as dg
@@ -34,7 +35,7 @@ from xero_pipeline.assets.financial import financial_weekly_asset
 from xero_pipeline.assets.partitions import weekly_partitions
 from xero_pipeline.assets.progress import Unwatched
 from xero_pipeline.assets.revenue import revenue_weekly_asset
-from xero_pipeline.assets.walk import WeeklySync
+from xero_pipeline.assets.walk import Walk, WeeklySync
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.connection_health import HealthCheck
 from xero_pipeline.automation.failure_alert import FailureWatch
@@ -177,6 +178,11 @@ class Year:
         )
 
     def run_alone(self, request: dg.RunRequest) -> None:
+        # Neither the picture of the table that Dagster's UI shows: it is drawn from every week that is held.
+        with patch.object(Walk, "_report_table"):
+            self._run_alone(request)
+
+    def _run_alone(self, request: dg.RunRequest) -> None:
         weeks = weeks_of_run(request.tags)
         chosen = request.asset_selection or [asset.key for asset in self.assets]
         for asset in (asset for asset in self.assets if asset.key in chosen):
