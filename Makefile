@@ -24,7 +24,7 @@ dev: .venv/ready .env  ## Dagster on port 3000 and the admin page on port 3001; 
 	@$(BIN)/xero-pipeline dev
 
 test: lint  ## everything that CI runs
-	$(BIN)/python -m pytest -n 3 --dist worksteal
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/ready-dev  ## ruff, types, layers, and that Dagster can load the definitions
 	$(BIN)/ruff check .
