@@ -15,7 +15,7 @@ import pytest
 from xero_pipeline.assets.checks import CHECKED, evaluate
 from xero_pipeline.settings import Settings, load_settings
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline_tests.conftest import FakeClock, postgres_database
+from xero_pipeline_tests.conftest import FakeClock, empty_postgres
 from xero_pipeline_tests.warehouse.checks.books_given import (
     LATEST,
     MIDDLE,
@@ -38,7 +38,8 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         if request.param == "sqlite":
             url = f"sqlite:///{tmp_path_factory.mktemp('held') / 'warehouse.db'}"
         else:
-            url = stack.enter_context(postgres_database())
+            url = request.getfixturevalue("postgres_server")
+            empty_postgres(url)
         warehouse = Warehouse.open(url, [KEY], FakeClock())
         stack.callback(warehouse.close)
         warehouse.migrate()
