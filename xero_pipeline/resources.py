@@ -8,6 +8,8 @@ reach a run's stored config.
 from __future__ import annotations
 
 import logging
+import os
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -144,6 +146,28 @@ def open_deployment(settings: Settings, *, on_wait: OnWait | None = None) -> Ite
         yield deployment
 
 
+WORKER = "xero_pipeline/worker"
+"""The tag of a run whose process holds `living` for as long as it works: on which machine, and which process."""
+
+
+def worker_tag() -> dict[str, str]:
+    return {WORKER: f"{socket.gethostname()}/{os.getpid()}"}
+
+
+def living(deployment: Deployment, run_id: str) -> AbstractContextManager[None]:
+    """Hold, for the block, what shows every other process that this run is alive; it ends with the process."""
+    return deployment.warehouse.locks.hold(_life_of(run_id), once=True)
+
+
+def is_living(deployment: Deployment, run_id: str) -> bool:
+    """Whether the process of a run that has the tag `WORKER` is at work."""
+    return deployment.warehouse.locks.is_held(_life_of(run_id))
+
+
+def _life_of(run_id: str) -> str:
+    return f"run-{run_id}"
+
+
 Opening = Callable[[Settings], AbstractContextManager[Deployment]]
 """How a sensor opens the deployment: `open_deployment`, or a test's own with its own clock."""
 
@@ -157,9 +181,14 @@ def build_resources(settings: Settings) -> dict[str, Any]:
     """The Dagster resources: `deployment` opens everything once a run and process; the others are its parts."""
 
     @dg.resource(description="This deployment's database and Xero session, opened once a run.")
-    def deployment(_context: dg.InitResourceContext) -> Iterator[Deployment]:
+    def deployment(context: dg.InitResourceContext) -> Iterator[Deployment]:
         with open_deployment(settings, on_wait=_log_wait) as opened:
-            yield opened
+            if context.run is None or context.instance is None:
+                yield opened
+                return
+            with living(opened, context.run.run_id):
+                context.instance.add_run_tags(context.run.run_id, worker_tag())
+                yield opened
 
     @dg.resource(
         description="Xero (or the mock): each organisation's client over the rate-limited session, "

@@ -15,10 +15,21 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
+from xero_pipeline.warehouse.store import Warehouse
+
 # The same examples every time, so that what passes here passes in CI; HYPOTHESIS_PROFILE=explore looks for new ones.
 hypothesis_settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis_settings.register_profile("explore", deadline=None)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
+
+
+# What takes longest begins first, so that no worker is left alone with it at the end.
+_LONGEST = ("test_year", "test_whole", "test_restart", "test_wheel")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    place = {name: number for number, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(_LONGEST)))
 
 
 class FakeClock:
@@ -105,3 +116,12 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path / 'warehouse.db'}"
     url: str = request.getfixturevalue("postgres_url")
     return url
+
+
+@pytest.fixture
+def sqlite_warehouse(tmp_path: Path, clock: FakeClock) -> Iterator[Warehouse]:
+    """Migrated; for what only SQLite does, or what needs no second database."""
+    warehouse = Warehouse.open(f"sqlite:///{tmp_path / 'warehouse.db'}", [bytes(32)], clock)
+    warehouse.migrate()
+    yield warehouse
+    warehouse.close()

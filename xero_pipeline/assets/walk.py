@@ -20,7 +20,7 @@ from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.warehouse.errors import UnknownOrganisation
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline.warehouse.sync_log import SyncType
+from xero_pipeline.warehouse.sync_log import INTERRUPTED, SyncType
 from xero_pipeline.warehouse.weekly import Landing, Stamp
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient, Xero
@@ -225,6 +225,8 @@ def _error_log(shaped: Shaped) -> dict[str, Any] | None:
 
 
 def _describe(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, (dg.DagsterExecutionInterruptedError, KeyboardInterrupt, SystemExit)):
+        return dict(INTERRUPTED)
     if isinstance(error, PipelineError):
         retry_at = getattr(error, "retry_at", None)
         said = {"error": error.code, "message": error.what, "advice": error.advice}

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,8 +31,9 @@ from xero_pipeline.automation.dagster_health import (
     is_running,
     tell_failed_ticks,
 )
+from xero_pipeline.automation.dead_runs import end_dead_runs
 from xero_pipeline.automation.failure_words import KINDS, Words, code_of, listed, name_weeks, words_for
-from xero_pipeline.automation.planning import weeks_of_run
+from xero_pipeline.automation.planning import RETRY_NUMBER, weeks_of_run, will_run_again
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment, Opening, open_deployment
 from xero_pipeline.settings import Settings
@@ -43,7 +44,8 @@ from xero_pipeline.weeks import Week
 _PLACE = "xero_pipeline/run_failure_alert"
 # So many runs are looked at in one tick; the rest waits for the next one.
 _AT_ONCE = 50
-_RETRY_NUMBER = "dagster/retry_number"
+# How Dagster calls the failure of a run whose process was told to end, as by Ctrl-C; a killed one says nothing.
+_FAILURE_REASON, _TOLD_TO_END = "dagster/failure_reason", "UNEXPECTED_TERMINATION"
 # The job of the schedule and the command line, and the one that Dagster gives a backfill of assets.
 _OUR_JOBS = ("weekly_sync", "__ASSET_JOB")
 _PARTIALS_READ = 500
@@ -77,6 +79,7 @@ class FailureWatch:
                 }
             )
             return "The first look: from now on failures are told."
+        end_dead_runs(self._instance, self._deployment, now)
         failed = self._ended(dg.DagsterEventType.RUN_FAILURE, place["failed"])
         canceled = self._ended(dg.DagsterEventType.RUN_CANCELED, place["canceled"])
         for event in [*failed, *canceled]:
@@ -114,26 +117,39 @@ class FailureWatch:
 
     def _report_run(self, event: dg.EventLogRecord) -> None:
         run = self._instance.get_run_by_id(event.run_id)
-        if run is None or _RETRY_NUMBER in run.tags or self._was_canceled(run.run_id):
-            # Deleted meanwhile; or tried again by itself, and its first failure was told; or ended by a person.
+        if run is None or self._was_canceled(run.run_id) or _is_put_off(run):
+            # Deleted meanwhile; or ended by a person; or put off by a restart.
             return
-        failed = [entry for entry in self._log.of_run(run.run_id) if entry.status == SyncStatus.FAILED]
-        if not failed:
-            self._tell_run(run, event)
-        by_cause: dict[tuple[str, str], list[LogEntry]] = defaultdict(list)
-        for entry in failed:
-            by_cause[_code(entry), entry.tenant_id].append(entry)
-        for (code, tenant_id), entries in by_cause.items():
-            if not self._tell_lost_connection(code, tenant_id, run.run_id, entries):
+        told = self._told_of_first_try(run)
+        for (code, tenant_id), entries in self._causes(run).items():
+            if (code, tenant_id) in told:
+                continue
+            if tenant_id is None:
+                self._tell_run(run, event, code)
+            elif not self._tell_lost_connection(code, tenant_id, run.run_id, entries):
                 self._tell_weeks(code, tenant_id, run.run_id, entries)
+
+    def _causes(self, run: dg.DagsterRun) -> dict[tuple[str, str | None], list[LogEntry]]:
+        """Why a run failed: the failed weeks by code and organisation, or the run itself, before or beside any."""
+        causes: dict[tuple[str, str | None], list[LogEntry]] = defaultdict(list)
+        for entry in self._log.of_run(run.run_id):
+            if entry.status == SyncStatus.FAILED:
+                causes[_code(entry), entry.tenant_id].append(entry)
+        return causes or {(self._code_of_run(run.run_id), None): []}
+
+    def _told_of_first_try(self, run: dg.DagsterRun) -> Collection[tuple[str, str | None]]:
+        """What was told already when the run failed of which Dagster made this one by itself."""
+        first = self._instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
+        if RETRY_NUMBER not in run.tags or first is None or _is_put_off(first):
+            return ()
+        return self._causes(first).keys()
 
     def _was_canceled(self, run_id: str) -> bool:
         asked = self._instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_CANCELING, limit=1)
         return bool(asked.records)
 
-    def _tell_run(self, run: dg.DagsterRun, event: dg.EventLogRecord) -> None:
+    def _tell_run(self, run: dg.DagsterRun, event: dg.EventLogRecord, code: str) -> None:
         """Tell of a run that failed before, or beside, any organisation's week."""
-        code = self._code_of_run(run.run_id)
         words, weeks = words_for(code), weeks_of_run(dict(run.tags))
         what = name_weeks(weeks) if weeks else run.job_name
         self._alerter.problem(
@@ -288,6 +304,11 @@ class FailureWatch:
     def _name(self, tenant_id: str) -> str:
         organisation = self._organisations.get(tenant_id)
         return organisation.tenant_name if organisation else tenant_id
+
+
+def _is_put_off(run: dg.DagsterRun) -> bool:
+    """Whether a run was told to end, as when Dagster is restarted, and goes on by itself: that is no news."""
+    return run.tags.get(_FAILURE_REASON) == _TOLD_TO_END and will_run_again(run)
 
 
 def _said(entry: LogEntry) -> Mapping[str, Any]:

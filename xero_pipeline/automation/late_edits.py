@@ -20,11 +20,13 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.automation.planning import (
+    BACKFILL_FIRST,
     CALLS_A_WEEK,
     Plan,
     RunPlan,
     affordable_weeks,
     as_ranges,
+    is_backfill_to_come,
     resting_weeks,
     weeks_under_way,
 )
@@ -202,6 +204,8 @@ def late_edits_sensor(settings: Settings, job: Any, *, opening: Opening = open_d
         description="Asks Xero what was edited since it last asked, and syncs the closed weeks concerned again.",
     )
     def late_edits(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        if is_backfill_to_come(context.instance):
+            return dg.SensorResult(skip_reason=BACKFILL_FIRST)
         with opening(settings) as deployment:
             plan = LateEdits(deployment).plan(weeks_under_way(context.instance))
         if not plan.runs:

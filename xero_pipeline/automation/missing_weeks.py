@@ -15,10 +15,12 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.automation.planning import (
+    BACKFILL_FIRST,
     Plan,
     RunPlan,
     affordable_weeks,
     as_ranges,
+    is_backfill_to_come,
     resting_weeks,
     weeks_under_way,
 )
@@ -101,6 +103,8 @@ def missing_weeks_sensor(settings: Settings, job: Any, *, opening: Opening = ope
         "today's calls go.",
     )
     def missing_weeks(context: dg.SensorEvaluationContext) -> dg.SensorResult:
+        if is_backfill_to_come(context.instance):
+            return dg.SensorResult(skip_reason=BACKFILL_FIRST)
         with opening(settings) as deployment:
             plan = GapFinder(deployment).plan(weeks_under_way(context.instance))
         if not plan.runs:

@@ -6,10 +6,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
+from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from xero_pipeline.automation.jobs import ASSETS, RANGE_END, RANGE_START, range_tags, sync_config
 from xero_pipeline.resources import Deployment
@@ -17,6 +18,15 @@ from xero_pipeline.warehouse.sync_log import LogEntry, SyncLog, SyncStatus
 from xero_pipeline.weeks import Week
 
 _PARTITION = "dagster/partition"
+RETRY_NUMBER = "dagster/retry_number"
+_WILL_RETRY, _RETRIED_AS = "dagster/will_retry", "dagster/auto_retry_run_id"
+# Dagster runs a crashed run again within moments of its daemon's start; one of which nothing has come by then is
+# left to the sensors.
+_RETRY_COMES_WITHIN = timedelta(hours=1)
+
+_BACKFILL = "dagster/backfill"
+_BACKFILL_COMES_WITHIN = timedelta(minutes=10)
+BACKFILL_FIRST = "Somebody has asked for a backfill, whose run is about to start."
 
 _UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
@@ -66,11 +76,37 @@ class Plan:
 
 
 def weeks_under_way(instance: dg.DagsterInstance) -> set[Week]:
-    """The weeks of every run that is queued or running, whoever started it."""
+    """The weeks of every run that is queued or running, or that Dagster is about to run again, whoever started it."""
+    crashed = dg.RunsFilter(
+        statuses=[dg.DagsterRunStatus.FAILURE],
+        tags={_WILL_RETRY: "true"},
+        updated_after=datetime.now(UTC) - _RETRY_COMES_WITHIN,  # by the clock that Dagster stamps its runs with
+    )
     weeks: set[Week] = set()
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_UNDER_WAY)):
         weeks.update(weeks_of_run(run.tags))
+    for run in instance.get_runs(filters=crashed):
+        if will_run_again(run) and _RETRIED_AS not in run.tags:
+            weeks.update(weeks_of_run(run.tags))
     return weeks
+
+
+def will_run_again(run: dg.DagsterRun) -> bool:
+    """Whether Dagster makes another run of this failed one by itself: not of one that was executed in a process of
+    its own, as the command line does."""
+    return run.tags.get(_WILL_RETRY) == "true" and run.remote_job_origin is not None
+
+
+def is_backfill_to_come(instance: dg.DagsterInstance) -> bool:
+    """Whether somebody has just asked for a backfill whose run is not there yet, so that nobody can see its weeks."""
+    asked_for = instance.get_backfills(filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
+    since = (datetime.now(UTC) - _BACKFILL_COMES_WITHIN).timestamp()
+    return any(
+        backfill.backfill_timestamp > since
+        and {key.to_user_string() for key in backfill.asset_selection or ()} & set(ASSETS)
+        and not instance.get_runs(dg.RunsFilter(tags={_BACKFILL: backfill.backfill_id}), limit=1)
+        for backfill in asked_for
+    )
 
 
 def weeks_of_run(tags: Mapping[str, str]) -> list[Week]:

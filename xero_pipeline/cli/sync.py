@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
+from uuid import uuid4
 
 import click
 import dagster as dg
@@ -21,7 +22,7 @@ from xero_pipeline.cli.options import DAY, deployment, print_json, print_table
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.home import open_instance
-from xero_pipeline.resources import Deployment
+from xero_pipeline.resources import Deployment, living, worker_tag
 from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.sync_log import LogEntry
 from xero_pipeline.weeks import Week
@@ -157,11 +158,13 @@ def _materialize(
     )
     config = sync_config(organisations) | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    with open_instance(opened.settings) as instance:
+    run_id = str(uuid4())
+    with open_instance(opened.settings) as instance, living(opened, run_id):
         return definitions.resolve_job_def("weekly_sync").execute_in_process(
             run_config=config,
             instance=instance,
-            tags=range_tags(weeks[0], weeks[-1]),
+            tags=range_tags(weeks[0], weeks[-1]) | worker_tag(),
+            run_id=run_id,
             raise_on_error=False,
         )
 

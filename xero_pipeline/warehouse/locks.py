@@ -38,11 +38,12 @@ class Locks:
         self._server = open_engine(engine.url, pooled=False) if file is None else None
 
     @contextlib.contextmanager
-    def hold(self, name: str, timeout: float = 60.0) -> Iterator[None]:
+    def hold(self, name: str, timeout: float = 60.0, *, once: bool = False) -> Iterator[None]:
         """Hold the lock of that name for the block.
 
         Args:
             timeout: seconds to wait for whoever holds it.
+            once: the name is not used again, so leave no file behind.
 
         Raises:
             LockTimeout: it was not free in time.
@@ -50,12 +51,20 @@ class Locks:
         if self._server is not None:
             holding = self._hold_session(self._server, name, timeout)
         else:
-            holding = self._hold_file(name, timeout)
+            holding = self._hold_file(name, timeout, once)
         with holding:
             yield
 
+    def is_held(self, name: str) -> bool:
+        """Whether somebody holds a lock that is held `once`: for as long as its holder lives."""
+        try:
+            with self.hold(name, timeout=0, once=True):
+                return False
+        except LockTimeout:
+            return True
+
     @contextlib.contextmanager
-    def _hold_file(self, name: str, timeout: float) -> Iterator[None]:
+    def _hold_file(self, name: str, timeout: float, once: bool) -> Iterator[None]:
         assert self._folder is not None  # noqa: S101
         # The hash tells apart what the readable part no longer does.
         readable = re.sub(r"[^A-Za-z0-9-]+", "_", name)[:60]
@@ -74,6 +83,9 @@ class Locks:
         try:
             yield
         finally:
+            if once:
+                # Before the release: whoever waits notices that what it then gets is no longer the file.
+                file.unlink(missing_ok=True)
             lock.release()
 
     @contextlib.contextmanager

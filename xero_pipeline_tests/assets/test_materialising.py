@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import date
 from decimal import Decimal
@@ -13,7 +14,9 @@ import pytest
 from sqlalchemy import text
 
 from xero_pipeline.automation.jobs import ASSETS
+from xero_pipeline.automation.planning import resting_weeks
 from xero_pipeline.weeks import Week
+from xero_pipeline.xero.client import OrganisationClient
 from xero_pipeline.xero.mock import Fault, FaultKind
 from xero_pipeline_tests.deployment import SECOND, SMALL, TENANT, Running, failing_checks, running
 
@@ -288,6 +291,22 @@ def test_weeks_before_an_unexpected_end_stay_materialised(tmp_path: Path) -> Non
             entry.week: entry.status for entry in at.warehouse.log.newest(20) if entry.sync_type == "profit_and_loss"
         }
         assert statuses == {weeks[0]: "success", weeks[1]: "failed"}
+
+
+@pytest.mark.parametrize("stop", [dg.DagsterExecutionInterruptedError, KeyboardInterrupt, SystemExit])
+def test_a_sync_that_is_told_to_end_says_so_and_does_not_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
+) -> None:
+    def end(*_: object, **__: object) -> None:
+        raise stop
+
+    with running(tmp_path) as at:
+        monkeypatch.setattr(OrganisationClient, "profit_and_loss", end)
+        with contextlib.suppress(stop):
+            at.sync()
+        [entry] = at.warehouse.log.newest(10, sync_type="profit_and_loss")
+        assert (entry.status, entry.error_log["error"]) == ("failed", "interrupted")
+        assert resting_weeks(at.warehouse.log, TENANT, at.clock.now()) == set()
 
 
 def test_a_credit_note_list_that_fails_leaves_the_revenue_as_it_was(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
+from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
 
 from xero_pipeline.automation.alerts import Alerter, open_alerter
@@ -132,12 +133,13 @@ class Scene:
         job: str = "weekly_sync",
         weeks: tuple[Week, Week] | None = (WEEK, WEEK),
         tags: dict[str, str] | None = None,
+        retry_of: dg.DagsterRun | None = None,
     ) -> dg.DagsterRun:
-        """A run under way."""
+        """A run under way, as Dagster's daemon launches one."""
         named = range_tags(*weeks) if weeks else {}
-        return create_run_for_test(
-            self.instance, job_name=job, tags=named | (tags or {}), status=dg.DagsterRunStatus.STARTED
-        )
+        if retry_of is not None:
+            named |= {"dagster/retry_number": "1"}
+        return launched(self.instance, job=job, tags=named | (tags or {}), retry_of=retry_of)
 
     def failing_run(
         self,
@@ -183,6 +185,28 @@ class Scene:
                     api_calls=1,
                     error_log={"differences": [{"by": "1234.56"}]} if status == "partial" else None,
                 )
+
+
+def launched(
+    instance: dg.DagsterInstance,
+    *,
+    job: str = "weekly_sync",
+    tags: dict[str, str] | None = None,
+    status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED,
+    retry_of: dg.DagsterRun | None = None,
+) -> dg.DagsterRun:
+    """A run as Dagster's daemon launches one: of a job in a code location, so that it can be run again."""
+    location = RegisteredCodeLocationOrigin("xero_pipeline.definitions")
+    before = retry_of.run_id if retry_of else None
+    return create_run_for_test(
+        instance,
+        job_name=job,
+        tags=tags,
+        status=status,
+        parent_run_id=before,
+        root_run_id=before,
+        remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job),
+    )
 
 
 def _weeks(ends: tuple[Week, Week]) -> list[Week]:

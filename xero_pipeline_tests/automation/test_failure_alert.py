@@ -8,6 +8,7 @@ import dagster as dg
 import pytest
 
 from xero_pipeline.automation.alerts import AlertNotDelivered
+from xero_pipeline.resources import WORKER
 from xero_pipeline_tests.automation.scene import DEMO, OTHER, WEEK, Scene
 
 
@@ -107,11 +108,49 @@ def test_each_organisation_and_each_kind_of_error_is_a_cause_of_its_own(scene: S
 
 def test_only_the_first_attempt_is_told_not_its_automatic_retries(scene: Scene) -> None:
     first = scene.failing_run(tags={"dagster/will_retry": "true"})
-    scene.failing_run(tags={"dagster/retry_number": "1", "dagster/parent_run_id": first.run_id})
+    scene.failing_run(retry_of=first)
     scene.look()
     scene.clock.advance(hours=1)
     scene.look()
     assert len(scene.inbox.messages) == 1
+
+
+def test_a_retry_that_fails_for_another_reason_is_told(scene: Scene) -> None:
+    first = scene.failing_run(tags={"dagster/will_retry": "true"}, code="interrupted")
+    scene.failing_run(retry_of=first, code="request_refused")
+    scene.look()
+    assert [title.partition(": ")[2] for title in scene.inbox.titles] == [
+        "the sync was cut off before it ended: its process was stopped or died",
+        "Xero refused a request",
+    ]
+
+
+PUT_OFF = {"dagster/will_retry": "true", "dagster/failure_reason": "UNEXPECTED_TERMINATION"}
+
+
+def test_a_run_that_a_restart_puts_off_is_no_news_unless_it_fails_again(scene: Scene) -> None:
+    put_off = scene.failing_run(tags=PUT_OFF, code="interrupted")
+    scene.look()
+    assert scene.inbox.messages == []
+    scene.failing_run(retry_of=put_off, code="interrupted")
+    scene.look()
+    [title] = scene.inbox.titles
+    assert title.startswith("Demo Company: the sync was cut off")
+
+
+def test_a_run_that_was_told_to_end_and_does_not_go_on_by_itself_is_told(scene: Scene) -> None:
+    scene.failing_run(tags=PUT_OFF | {"dagster/will_retry": "false"}, code="interrupted")
+    scene.look()
+    assert len(scene.inbox.messages) == 1
+
+
+def test_a_run_whose_process_died_with_everything_around_it_is_ended_and_told(scene: Scene) -> None:
+    run = scene.run(tags={WORKER: "a-machine/1"})
+    scene.deployment.warehouse.log.start(DEMO.tenant_id, "invoices", WEEK, run.run_id)
+    scene.look()
+    assert scene.deployment.warehouse.log.newest(5, status="running") == []
+    [title] = scene.inbox.titles
+    assert title.startswith("Demo Company: the sync was cut off")
 
 
 def test_a_run_that_a_person_cancelled_is_not_told(scene: Scene) -> None:

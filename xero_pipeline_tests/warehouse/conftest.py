@@ -17,12 +17,3 @@ def warehouse(database_url: str, clock: FakeClock) -> Iterator[Warehouse]:
     warehouse.migrate()
     yield warehouse
     warehouse.close()
-
-
-@pytest.fixture
-def sqlite_warehouse(tmp_path: object, clock: FakeClock) -> Iterator[Warehouse]:
-    """For what only SQLite does, or what needs no second database."""
-    warehouse = Warehouse.open(f"sqlite:///{tmp_path}/warehouse.db", [KEY], clock)
-    warehouse.migrate()
-    yield warehouse
-    warehouse.close()

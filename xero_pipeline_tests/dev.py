@@ -1,0 +1,123 @@
+"""`xero-pipeline dev` as a person starts it: in a folder of its own, on ports of its own, with real Dagster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import httpx
+import pytest
+
+from xero_pipeline.weeks import Week
+from xero_pipeline_tests.admin.real_dagster import free_port
+
+LATEST = Week.containing(datetime.now(ZoneInfo("Australia/Sydney")).date()).previous
+KEY = "c0ffee" * 10 + "beef"
+XERO_PIPELINE = [sys.executable, "-c", "from xero_pipeline.cli import main; main()"]
+STARTS_WITHIN = 90.0
+
+
+class Deployed:
+    """A folder, its settings, and `xero-pipeline dev` running in it."""
+
+    def __init__(self, folder: Path, **settings: str) -> None:
+        self.folder = folder
+        self.admin, self.dagster = f"http://localhost:{free_port()}", f"http://localhost:{free_port()}"
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("XERO_", "DAGSTER_"))}
+        self.environment = kept | {
+            "XERO_ENCRYPTION_KEY": KEY,
+            "DAGSTER_HOME": str(folder),
+            "SERVER_URL": self.admin,
+            "DAGSTER_URL": self.dagster,
+            "PIPELINE_START_DATE": LATEST.shift(-3).start.isoformat(),
+            "LATE_EDITS_SECONDS": "5",
+            **settings,
+        }
+
+    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*XERO_PIPELINE, *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+
+    def rows(self, query: str) -> list[Any]:
+        with closing(sqlite3.connect(self.folder / "data" / "xero.db")) as connection:
+            return connection.execute(query).fetchall()
+
+    def graphql(self, query: str) -> Any:
+        return httpx.post(f"{self.dagster}/graphql", json={"query": query}).json()["data"]
+
+    def is_switched_on(self, schedule: str) -> bool:
+        selector = (
+            'scheduleSelector: {repositoryLocationName: "xero_pipeline.definitions", '
+            f'repositoryName: "__repository__", scheduleName: "{schedule}"}}'
+        )
+        query = f"{{ scheduleOrError({selector}) {{ ... on Schedule {{ scheduleState {{ status }} }} }} }}"
+        found = self.graphql(query)
+        return bool(found["scheduleOrError"]["scheduleState"]["status"] == "RUNNING")
+
+
+@contextmanager
+def process(command: list[str], deployed: Deployed, log: Path, is_up: Callable[[], bool]) -> Iterator[None]:
+    """A server until left; ended by Ctrl-C, as a person does."""
+    with log.open("wb") as said:
+        running = subprocess.Popen(
+            command,
+            cwd=deployed.folder,
+            env=deployed.environment,
+            stdout=said,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            # As from a terminal: a shell's background job would ignore Ctrl-C.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+    try:
+        _wait(is_up, running, log)
+        yield
+    finally:
+        running.send_signal(signal.SIGINT)
+        running.wait(60)
+
+
+def _wait(is_up: Callable[[], bool], running: subprocess.Popen[bytes], log: Path) -> None:
+    until = time.monotonic() + STARTS_WITHIN
+    while time.monotonic() < until and running.poll() is None:
+        if is_up():
+            return
+        time.sleep(0.3)
+    pytest.fail(f"it does not answer: {log.read_text()[-3000:]}")
+
+
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return False
+    except OSError:
+        return False
+
+
+@contextmanager
+def running_dev(deployed: Deployed) -> Iterator[None]:
+    deployed.run("migrate")
+    command = [*XERO_PIPELINE, "dev"]
+    with process(command, deployed, deployed.folder / "dev.log", lambda: answers(f"{deployed.admin}/healthz")):
+        yield
