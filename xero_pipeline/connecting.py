@@ -161,18 +161,22 @@ class Connector:
             raise UnknownOrganisation(f"No organisation with the id {tenant_id} is connected.")
         if tenant_id is None:
             for grant_id in dict.fromkeys(organisation.grant_id for organisation in leaving):
-                self._end_grant(grant_id, [one for one in leaving if one.grant_id == grant_id])
+                self._end_grant(grant_id)
         else:
             self._leave(leaving[0])
         for organisation in leaving:
             log.info("disconnected %s", organisation.tenant_name)
         return leaving
 
-    def _end_grant(self, grant_id: str, organisations: Sequence[Organisation]) -> None:
+    def _end_grant(self, grant_id: str) -> None:
         """Revoke a whole consent, which disconnects every organisation of it. A Custom Connection has no
         refresh token to revoke: its organisation is disconnected by itself."""
         # Nobody may refresh meanwhile: the token that is revoked must be the one in force.
         with self._vault.refreshing(grant_id):
+            # Read only now: meanwhile somebody may have connected one of them again, by another consent.
+            organisations = [one for one in self._vault.organisations() if one.grant_id == grant_id]
+            if not organisations:
+                return
             refresh_token = self._vault.tokens(organisations[0].tenant_id).refresh_token
             if refresh_token:
                 self._deployment.sign_in.revoke(refresh_token)
@@ -183,7 +187,8 @@ class Connector:
 
     def _leave(self, organisation: Organisation) -> None:
         try:
-            self._deployment.apis(organisation.tenant_id).delete_connection(organisation.connection_id)
+            apis = self._deployment.apis(organisation.tenant_id, leaving=True)
+            apis.delete_connection(organisation.connection_id)
         except ConnectionLost as error:
             log.info("%s was disconnected at Xero already: %s", organisation.tenant_name, error.what)
         except RequestRefused as error:

@@ -104,12 +104,12 @@ class Deployment:
     def access_tokens(self) -> AccessTokens:
         return AccessTokens(self.warehouse.tokens, self.sign_in, self.clock)
 
-    def apis(self, tenant_id: str) -> XeroApis:
-        """Xero's APIs for one organisation, signed in as it."""
+    def apis(self, tenant_id: str, *, leaving: bool = False) -> XeroApis:
+        """Xero's APIs for one organisation, signed in as it; see `AccessTokens.current`."""
         return XeroApis(
             self.session,
             api_url=self.settings.api_url,
-            access_token=lambda rejected: self.access_tokens.current(tenant_id, rejected=rejected),
+            access_token=lambda rejected: self.access_tokens.current(tenant_id, rejected=rejected, leaving=leaving),
         )
 
     @cached_property

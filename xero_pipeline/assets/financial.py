@@ -1,19 +1,17 @@
 """`financial_weekly` and its lines: the week's profit and loss. Not here: how the report is read."""
 
-from typing import Any
-
 import dagster as dg
 
-from xero_pipeline.assets.columns import OWNERS, column_schema, described
-from xero_pipeline.assets.progress import Progress
-from xero_pipeline.assets.walk import Shaped, Walk, WeeklySync
+from xero_pipeline.assets.columns import column_schema, described
+from xero_pipeline.assets.walk import Shaped
+from xero_pipeline.assets.weekly import weekly_asset
 from xero_pipeline.settings import Basis, Settings
 from xero_pipeline.warehouse.schema import financial_weekly as financial_weekly_table
 from xero_pipeline.warehouse.schema import financial_weekly_lines
-from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.warehouse.weekly import replace_profit_and_loss
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.client import OrganisationClient, Xero
+from xero_pipeline.xero.client import OrganisationClient
 from xero_pipeline.xero.profit_and_loss import read_profit_and_loss
 
 
@@ -34,13 +32,12 @@ def financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDe
             notes=figures.notes,
         )
 
-    @dg.asset(
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name="xero",
-        kinds={"xero", "pandas", "sql"},
-        owners=OWNERS,
-        tags={"data_source": settings.data_source},
+    return weekly_asset(
+        "financial_weekly",
+        SyncType.PROFIT_AND_LOSS,
+        shape,
+        settings=settings,
+        partitions=partitions,
         metadata={**described(financial_weekly_table), "lines": column_schema(financial_weekly_lines)},
         description="The week's profit and loss, true to the week: income, cost of sales, gross profit, other "
         "income, operating expenses, net profit, one row for each organisation and week; and in "
@@ -48,14 +45,3 @@ def financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDe
         "Accounts are put under a total by their type in Xero, never by a label of the report, and the totals are "
         "held against the report's own: a week that does not add up lands as `partial` and says by how much.",
     )
-    def financial_weekly(
-        context: dg.AssetExecutionContext,
-        config: WeeklySync,
-        xero: dg.ResourceParam[Xero],
-        warehouse: dg.ResourceParam[Warehouse],
-        progress: dg.ResourceParam[Progress],
-    ) -> dg.MaterializeResult[Any]:
-        walk = Walk("profit_and_loss", xero, warehouse, progress, settings.data_source)
-        return walk.materialize(context, config, shape)
-
-    return financial_weekly

@@ -1,20 +1,18 @@
 """`revenue_weekly`: the week's invoices less credit notes, by revenue type and region."""
 
-from typing import Any
-
 import dagster as dg
 from sqlalchemy import Connection
 
-from xero_pipeline.assets.columns import OWNERS, described
-from xero_pipeline.assets.progress import Progress
-from xero_pipeline.assets.walk import Shaped, Walk, WeeklySync
+from xero_pipeline.assets.columns import described
+from xero_pipeline.assets.walk import Shaped
+from xero_pipeline.assets.weekly import weekly_asset
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.document_index import KeptDocument, replace_documents
 from xero_pipeline.warehouse.schema import revenue_weekly as revenue_weekly_table
-from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.warehouse.weekly import Landing, Stamp, replace_revenue
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.client import Json, OrganisationClient, Xero
+from xero_pipeline.xero.client import Json, OrganisationClient
 from xero_pipeline.xero.document_state import document_state
 from xero_pipeline.xero.documents import is_counted, read_revenue
 
@@ -40,38 +38,28 @@ def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefi
         counted = [_kept(one) for one in [*invoices, *credit_notes] if is_counted(one)]
 
         def write(connection: Connection, stamp: Stamp) -> Landing:
+            # Which waits for whoever writes the same week; so the documents come after it.
+            landing = replace_revenue(connection, stamp, revenue.cells)
             replace_documents(connection, stamp.tenant_id, week, counted)
-            return replace_revenue(connection, stamp, revenue.cells)
+            return landing
 
         return Shaped(
             write=write,
             currency=organisation.details.base_currency,
             totals=revenue.totals,
-            differences=revenue.differences,
+            differences=[*filter(None, (invoices.miscount, credit_notes.miscount)), *revenue.differences],
             notes=revenue.notes,
         )
 
-    @dg.asset(
-        partitions_def=partitions,
-        backfill_policy=dg.BackfillPolicy.single_run(),
-        group_name="xero",
-        kinds={"xero", "pandas", "sql"},
-        owners=OWNERS,
-        tags={"data_source": settings.data_source},
+    return weekly_asset(
+        "revenue_weekly",
+        SyncType.INVOICES,
+        shape,
+        settings=settings,
+        partitions=partitions,
         metadata=described(revenue_weekly_table),
         description="The week's sales invoices less credit notes, without tax and in base currency, summed from "
         "their lines by revenue type and region: one row for each organisation, week and cell.\n\n"
         "Authorised and paid documents count, by their date. Type and region are the lines' tracking options "
         f"`{settings.revenue_tracking}` and `{settings.region_tracking}`; a line without one is `unallocated`.",
     )
-    def revenue_weekly(
-        context: dg.AssetExecutionContext,
-        config: WeeklySync,
-        xero: dg.ResourceParam[Xero],
-        warehouse: dg.ResourceParam[Warehouse],
-        progress: dg.ResourceParam[Progress],
-    ) -> dg.MaterializeResult[Any]:
-        walk = Walk("invoices", xero, warehouse, progress, settings.data_source)
-        return walk.materialize(context, config, shape)
-
-    return revenue_weekly

@@ -5,6 +5,7 @@ organisation's week and says how to write it. Here they are written, logged and 
 stops no other.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -18,15 +19,17 @@ from xero_pipeline.assets.metadata import columns_metadata, table_metadata, week
 from xero_pipeline.assets.progress import Progress
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
-from xero_pipeline.warehouse.errors import UnknownOrganisation
+from xero_pipeline.warehouse.errors import DatabaseUnavailable, Superseded, UnknownOrganisation
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.warehouse.sync_log import INTERRUPTED, SyncType
 from xero_pipeline.warehouse.weekly import Landing, Stamp
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient, Xero
-from xero_pipeline.xero.errors import NotConnected, OrganisationDisconnected, ReconnectNeeded
+from xero_pipeline.xero.errors import NotConnected, OrganisationDisconnected, ReconnectNeeded, XeroUnavailable
 from xero_pipeline.xero.reports import Difference
 
+# So many weeks in a row for which Xero was unavailable, and the rest of the run is not asked for.
+GIVES_UP_AFTER = 3
 # A tag is an index of Dagster's database, and no place for a list of fifty names.
 _TAG_LONG = 200
 
@@ -84,6 +87,8 @@ class Walk:
     warehouse: Warehouse
     progress: Progress
     data_source: str
+    outages: dict[str, int] = field(default_factory=dict)
+    """How many weeks in a row each organisation was asked for in vain."""
 
     def materialize(
         self, context: dg.AssetExecutionContext, config: WeeklySync, shape: Shape
@@ -147,33 +152,60 @@ class Walk:
         log_id = self.warehouse.log.start(organisation.tenant_id, self.sync_type, week, context.run.run_id)
         before = organisation.attempts
         try:
-            shaped = shape(organisation, week)
-            status = "partial" if shaped.differences else "success"
-            calls = organisation.attempts - before
-            landing = self.warehouse.land(
-                shaped.write,
-                tenant_id=organisation.tenant_id,
-                week=week,
-                currency=shaped.currency,
-                data_source=self.data_source,
-                run_id=context.run.run_id,
-                log_id=log_id,
-                status=status,
-                api_calls=calls,
-                error_log=_error_log(shaped),
+            self._require_up(organisation)
+            outcome = self._read_and_land(organisation, week, shape, log_id, context.run.run_id)
+        except PipelineError as error:
+            outcome = Outcome(
+                organisation.tenant_id, organisation.name, week, "failed", organisation.attempts - before, error=error
             )
-        except BaseException as error:
-            calls = organisation.attempts - before
-            self.warehouse.log.fail(log_id, api_calls=calls, error_log=_describe(error))
-            if isinstance(error, (OrganisationDisconnected, ReconnectNeeded)):
-                # Disconnected at Xero's side: from now on this is shown, and Xero is not asked in vain.
-                self.warehouse.tokens.mark(organisation.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
-            if not isinstance(error, PipelineError):
-                raise
+            self._write_failure(organisation, log_id, outcome.calls, error)
             context.log.error("%s, week ending %s: %s", organisation.name, week, error)
-            return Outcome(organisation.tenant_id, organisation.name, week, "failed", calls, error=error)
-        for difference in shaped.differences:
+        except BaseException as error:
+            # A defect, or the end of this process: the run ends with it.
+            self._write_failure(organisation, log_id, organisation.attempts - before, error)
+            raise
+        down = isinstance(outcome.error, XeroUnavailable)
+        self.outages[outcome.tenant_id] = self.outages.get(outcome.tenant_id, 0) + 1 if down else 0
+        for difference in outcome.differences:
             context.log.warning("%s, week ending %s: %s", organisation.name, week, difference)
+        return outcome
+
+    def _require_up(self, organisation: OrganisationClient) -> None:
+        """An outage of Xero's must not spend the day's calls: each week asked in vain costs several."""
+        if self.outages.get(organisation.tenant_id, 0) >= GIVES_UP_AFTER:
+            raise XeroUnavailable(
+                f"Xero was unavailable for the {GIVES_UP_AFTER} weeks before, so it was not asked for this one."
+            )
+
+    def _read_and_land(
+        self, organisation: OrganisationClient, week: Week, shape: Shape, log_id: int, run_id: str
+    ) -> Outcome:
+        """Read a week and write it; once more, where another process has meanwhile written a newer reading."""
+        try:
+            return self._read_and_land_once(organisation, week, shape, log_id, run_id)
+        except Superseded:
+            self.warehouse.log.begin_again(log_id)
+            return self._read_and_land_once(organisation, week, shape, log_id, run_id)
+
+    def _read_and_land_once(
+        self, organisation: OrganisationClient, week: Week, shape: Shape, log_id: int, run_id: str
+    ) -> Outcome:
+        before = organisation.attempts
+        shaped = shape(organisation, week)
+        status = "partial" if shaped.differences else "success"
+        calls = organisation.attempts - before
+        landing = self.warehouse.land(
+            shaped.write,
+            tenant_id=organisation.tenant_id,
+            week=week,
+            currency=shaped.currency,
+            data_source=self.data_source,
+            run_id=run_id,
+            log_id=log_id,
+            status=status,
+            api_calls=calls,
+            error_log=_error_log(shaped),
+        )
         return Outcome(
             organisation.tenant_id,
             organisation.name,
@@ -187,6 +219,18 @@ class Walk:
             differences=shaped.differences,
             notes=shaped.notes,
         )
+
+    def _write_failure(self, organisation: OrganisationClient, log_id: int, calls: int, error: BaseException) -> None:
+        # What cannot be written now, since the database is away, is closed as interrupted later.
+        with contextlib.suppress(DatabaseUnavailable):
+            self.warehouse.log.fail(log_id, api_calls=calls, error_log=_describe(error))
+            if isinstance(error, (OrganisationDisconnected, ReconnectNeeded)):
+                # Disconnected at Xero's side: from now on this is shown, and Xero is not asked in vain.
+                self.warehouse.tokens.mark(
+                    organisation.tenant_id,
+                    ConnectionStatus.RECONNECT_NEEDED,
+                    grant_id=organisation.organisation.grant_id,
+                )
 
 
 def choose_organisations(xero: Xero, wanted: Sequence[str]) -> list[OrganisationClient]:

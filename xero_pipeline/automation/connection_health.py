@@ -115,10 +115,9 @@ class HealthCheck:
         return True
 
     def _mark_lost(self, organisations: Sequence[Organisation]) -> None:
-        for organisation in organisations:
+        for one in organisations:
             # Somebody may have connected again while Xero was asked with the old tokens.
-            if self._vault.organisation(organisation.tenant_id).grant_id == organisation.grant_id:
-                self._vault.mark(organisation.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
+            self._vault.mark(one.tenant_id, ConnectionStatus.RECONNECT_NEEDED, grant_id=one.grant_id)
 
     def _tell_expiry(self, grant_id: str, organisations: Sequence[Organisation]) -> None:
         dies = organisations[0].refresh_token_expires_at

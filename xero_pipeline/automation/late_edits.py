@@ -85,7 +85,11 @@ class LateEdits:
                 reasons.append(f"{organisation.name}: {error}")
             except (OrganisationDisconnected, ReconnectNeeded) as error:
                 # Noticed here first; whoever looks after connections tells people.
-                self._deployment.warehouse.tokens.mark(organisation.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
+                self._deployment.warehouse.tokens.mark(
+                    organisation.tenant_id,
+                    ConnectionStatus.RECONNECT_NEEDED,
+                    grant_id=organisation.organisation.grant_id,
+                )
                 reasons.append(f"{organisation.name}: {error}")
             except PipelineError as error:
                 failed.append(f"{organisation.name}: {error}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import Engine, select
+from sqlalchemy import Engine, func, select
 
 from xero_pipeline.warehouse.schema import cash_position_weekly as cash
 from xero_pipeline.warehouse.schema import xero_sync_logs as logs
@@ -21,8 +21,11 @@ from xero_pipeline.weeks import Week
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
+    """A week's bank summary: when and by which run it was last read, and since when its figures are what they are."""
+
     began_at: datetime
     run_id: str | None
+    unchanged_since: datetime
 
 
 _Accounts = dict[str, tuple[Decimal, Decimal]]
@@ -33,18 +36,27 @@ def weeks_with_old_balances(engine: Engine, tenant_id: str) -> tuple[Week, Week]
 
     It begins at the oldest link that does not hold: with the week before it, if that was read earlier than
     the week after it (and then it is that week alone), or else with the week after it and every later one.
-    Two weeks that one run has read are as Xero has them, whether they fit or not.
+    Two weeks that one run has read are as Xero has them, whether they fit or not; and so are two of which the
+    one was read again after the other, and was as it had been before.
     """
     weeks, readings = _balances(engine, tenant_id), _readings(engine, tenant_id)
     for week in sorted(weeks):
         after = week.shift(1)
         if after not in weeks or _fits(weeks[week], weeks[after]):
             continue
-        earlier, later = readings.get(week), readings.get(after)
-        if earlier is None or later is None or (earlier.run_id is not None and earlier.run_id == later.run_id):
+        before, then = readings.get(week), readings.get(after)
+        if before is None or then is None or _stood_together(before, then):
             continue
-        return (week, week) if earlier.began_at < later.began_at else (after, max(weeks))
+        return (week, week) if before.began_at < then.began_at else (after, max(weeks))
     return None
+
+
+def _stood_together(one: _Reading, other: _Reading) -> bool:
+    """Whether Xero had both weeks' figures at one and the same moment."""
+    if one.run_id is not None and one.run_id == other.run_id:
+        return True
+    first, last = sorted((one, other), key=lambda reading: reading.began_at)
+    return last.unchanged_since <= first.began_at
 
 
 def _fits(week: _Accounts, after: _Accounts) -> bool:
@@ -63,9 +75,16 @@ def _balances(engine: Engine, tenant_id: str) -> dict[Week, _Accounts]:
 
 
 def _readings(engine: Engine, tenant_id: str) -> Mapping[Week, _Reading]:
-    """When and by which run each week's bank summary was last read."""
+    """How each week's bank summary was last read."""
+    changes = (
+        select(cash.c.week_ending, func.max(cash.c.updated_at).label("at"))
+        .where(cash.c.tenant_id == tenant_id)
+        .group_by(cash.c.week_ending)
+        .subquery()
+    )
     query = (
-        select(logs.c.week_ending, logs.c.started_at, logs.c.dagster_run_id)
+        select(logs.c.week_ending, logs.c.started_at, logs.c.dagster_run_id, changes.c.at)
+        .join(changes, changes.c.week_ending == logs.c.week_ending)
         .where(
             logs.c.tenant_id == tenant_id,
             logs.c.sync_type == SyncType.BANK_SUMMARY.value,
@@ -75,5 +94,6 @@ def _readings(engine: Engine, tenant_id: str) -> Mapping[Week, _Reading]:
     )
     with engine.connect() as connection:
         return {
-            Week(row.week_ending): _Reading(row.started_at, row.dagster_run_id) for row in connection.execute(query)
+            Week(row.week_ending): _Reading(row.started_at, row.dagster_run_id, row.at)
+            for row in connection.execute(query)
         }

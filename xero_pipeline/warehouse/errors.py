@@ -43,6 +43,13 @@ class LockTimeout(WarehouseError):
     default_advice = "Another process of this deployment is busy or hangs; try again when it is done."
 
 
+class Superseded(WarehouseError):
+    """Figures that another process has read and written anew meanwhile; the older ones were not written."""
+
+    code = "superseded"
+    default_advice = "Nothing needs to be done: the newer figures stay."
+
+
 class WrongFrame(WarehouseError):
     """Figures that were handed in do not have the shape that the table needs; nothing was written."""
 

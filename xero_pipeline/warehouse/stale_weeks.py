@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from sqlalchemy import Column, Date, Engine, Table, Text, delete, func, insert, select
+from sqlalchemy import Column, Date, Engine, Table, Text, and_, delete, func, insert, or_, select
 
 from xero_pipeline.warehouse.cursors import write_cursor
 from xero_pipeline.warehouse.document_index import KeptDocument, remember_seen
@@ -51,9 +51,13 @@ class StaleWeeks:
         kept = stale_weeks.c.tenant_id == tenant_id
         with self._engine.begin() as connection:
             for week, read_after in weeks.items():
-                connection.execute(delete(stale_weeks).where(kept, stale_weeks.c.week_ending == week.ending))
+                same = and_(kept, stale_weeks.c.week_ending == week.ending)
+                asked = connection.execute(select(stale_weeks.c.read_after).where(same)).scalar_one_or_none()
+                connection.execute(delete(stale_weeks).where(same))
+                # Of two edits the later one says after when.
+                after = max(read_after, asked or read_after)
                 connection.execute(
-                    insert(stale_weeks).values(tenant_id=tenant_id, week_ending=week.ending, read_after=read_after)
+                    insert(stale_weeks).values(tenant_id=tenant_id, week_ending=week.ending, read_after=after)
                 )
             remember_seen(connection, tenant_id, seen)
             write_cursor(connection, tenant_id, cursor, asked_at)
@@ -64,12 +68,14 @@ class StaleWeeks:
         with self._engine.begin() as connection:
             rows = connection.execute(select(stale_weeks).where(stale_weeks.c.tenant_id == tenant_id)).all()
             kept = {Week(row.week_ending): row.read_after for row in rows}
-            done = [week.ending for week, after in kept.items() if week in read_at and read_at[week] > after]
+            done = {week: after for week, after in kept.items() if week in read_at and read_at[week] > after}
             if done:
-                connection.execute(
-                    delete(stale_weeks).where(stale_weeks.c.tenant_id == tenant_id, stale_weeks.c.week_ending.in_(done))
-                )
-        return {week: after for week, after in kept.items() if week.ending not in done}
+                # As they were seen just now: another look may have found more meanwhile.
+                seen = [
+                    and_(stale_weeks.c.week_ending == w.ending, stale_weeks.c.read_after == a) for w, a in done.items()
+                ]
+                connection.execute(delete(stale_weeks).where(stale_weeks.c.tenant_id == tenant_id, or_(*seen)))
+        return {week: after for week, after in kept.items() if week not in done}
 
 
 def landings(engine: Engine, tenant_id: str) -> dict[Week, datetime]:

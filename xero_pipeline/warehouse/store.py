@@ -14,6 +14,7 @@ from xero_pipeline.warehouse import figures, migrating, restatements
 from xero_pipeline.warehouse.call_budget import SqlCallBudget
 from xero_pipeline.warehouse.cipher import Cipher
 from xero_pipeline.warehouse.database import open_engine
+from xero_pipeline.warehouse.errors import Superseded
 from xero_pipeline.warehouse.figures import WeekFigures, WeekSummary
 from xero_pipeline.warehouse.locks import Locks
 from xero_pipeline.warehouse.restatements import Restatement
@@ -78,10 +79,16 @@ class Warehouse:
             write: replaces the week, such as `replace_revenue` with its frame.
             log_id: the row that `log.start` began.
             status: `success` or `partial`.
+
+        Raises:
+            Superseded: a reading that began later has landed already, and must not be undone by this one.
         """
         stamp = Stamp(tenant_id, week, currency, data_source, run_id, self.clock.now())
         with self.engine.begin() as connection:
             landing = write(connection, stamp)
+            # Only now, since `write` has waited for whoever writes the same week.
+            if self.log.is_superseded(connection, log_id):
+                raise Superseded(f"The week ending {week} has been read anew meanwhile.")
             self.log.finish(
                 connection,
                 log_id,

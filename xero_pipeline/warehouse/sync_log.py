@@ -12,7 +12,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, insert, select, update
 
 from xero_pipeline.clock import Clock
 from xero_pipeline.warehouse.schema import xero_sync_logs as logs
@@ -107,6 +107,29 @@ class SyncLog:
                 started_at=now,
             )
             return int(connection.execute(new.returning(logs.c.id)).scalar_one())
+
+    def begin_again(self, log_id: int) -> None:
+        """Write that this sync reads its week anew, from now on."""
+        with self._engine.begin() as connection:
+            connection.execute(update(logs).where(logs.c.id == log_id).values(started_at=self._clock.now()))
+
+    def is_superseded(self, connection: Connection, log_id: int) -> bool:
+        """Whether the same week landed from a reading that began after this one."""
+        newer = logs.alias()
+        query = (
+            select(newer.c.id)
+            .join(
+                logs,
+                and_(
+                    newer.c.tenant_id == logs.c.tenant_id,
+                    newer.c.sync_type == logs.c.sync_type,
+                    newer.c.week_ending == logs.c.week_ending,
+                    newer.c.started_at > logs.c.started_at,
+                ),
+            )
+            .where(logs.c.id == log_id, newer.c.status.in_(LANDED))
+        )
+        return connection.execute(query.limit(1)).first() is not None
 
     def finish(
         self,

@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Row, delete, func, insert, or_, select, update
+from sqlalchemy import Engine, Row, and_, delete, func, insert, or_, select, update
 
 from xero_pipeline.clock import Clock
 from xero_pipeline.grants import REFRESH_TOKEN_LIFE, Connection, ConnectionStatus, Organisation, Tokens
@@ -82,14 +82,6 @@ class TokenStore:
         """
         return _organisation(self._row(tenant_id))
 
-    def grant_of(self, tenant_id: str) -> str:
-        """Which consent the organisation belongs to.
-
-        Raises:
-            UnknownOrganisation: it is not kept.
-        """
-        return self.organisation(tenant_id).grant_id
-
     def tokens(self, tenant_id: str) -> Tokens:
         """The organisation's tokens, decrypted.
 
@@ -141,9 +133,15 @@ class TokenStore:
                 }
                 connection.execute(update(table).where(table.c.tenant_id == row.tenant_id).values(values))
 
-    def mark(self, grant_id: str, status: ConnectionStatus) -> None:
-        """Write how a connection stands, for a whole grant, or for one organisation by its tenant id."""
-        named = or_(table.c.grant_id == grant_id, table.c.tenant_id == grant_id)
+    def mark(self, whose: str, status: ConnectionStatus, *, grant_id: str | None = None) -> None:
+        """Write how a connection stands, for a whole grant, or for one organisation by its tenant id.
+
+        Args:
+            grant_id: the consent that showed it; an organisation that was connected anew since is left alone.
+        """
+        named = or_(table.c.grant_id == whose, table.c.tenant_id == whose)
+        if grant_id is not None:
+            named = and_(named, table.c.grant_id == grant_id)
         changes = {"status": ConnectionStatus(status).value, "updated_at": self._clock.now()}
         with self._engine.begin() as connection:
             _locked(connection, named)

@@ -6,27 +6,27 @@ and `transport.py`'s matter. What is settled here is what to ask for, page after
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 from xero_pipeline.grants import Organisation
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.accounts import Account, OrganisationDetails, read_accounts, read_organisation
-from xero_pipeline.xero.errors import PayloadNotUnderstood
+from xero_pipeline.xero.errors import PayloadNotUnderstood, XeroUnavailable
+from xero_pipeline.xero.reports import Difference
 from xero_pipeline.xero.session import XeroSession
 from xero_pipeline.xero.transport import XeroApis
-
-log = logging.getLogger(__name__)
 
 Json = dict[str, Any]
 
 # Xero allows up to 1,000 documents a page; the larger the page, the fewer calls a week costs.
 PAGE_SIZE = 1000
-# How often a list that changed while it was read is read anew.
-RESTARTS = 3
+# How often a list of several pages is read, until it is the same twice.
+READINGS = 4
 # A server that announces pages without end must not keep us for ever.
 PAGES_AT_MOST = 1000
 
@@ -81,43 +81,52 @@ class OrganisationClient:
             to_date=week.ending,
         )
 
-    def invoices(self, week: Week) -> list[Json]:
+    def invoices(self, week: Week) -> Listing:
         """The week's sales invoices with their lines, authorised or paid."""
-        return self._pages(
+        return self._week_list(
             "Invoices", "get_invoices", "InvoiceID", where=_dated(week, "ACCREC"), statuses=["AUTHORISED", "PAID"]
         )
 
-    def credit_notes(self, week: Week) -> list[Json]:
+    def credit_notes(self, week: Week) -> Listing:
         """The week's credit notes to customers with their lines, whatever their status."""
-        return self._pages("CreditNotes", "get_credit_notes", "CreditNoteID", where=_dated(week, "ACCRECCREDIT"))
+        return self._week_list("CreditNotes", "get_credit_notes", "CreditNoteID", where=_dated(week, "ACCRECCREDIT"))
 
     def changed_invoices(self, since: datetime) -> list[Json]:
         """Every invoice and bill that was made, edited, voided or deleted since then."""
-        return self._pages("Invoices", "get_invoices", "InvoiceID", if_modified_since=since)
+        return self._changed_list("Invoices", "get_invoices", "InvoiceID", since)
 
     def changed_credit_notes(self, since: datetime) -> list[Json]:
-        return self._pages("CreditNotes", "get_credit_notes", "CreditNoteID", if_modified_since=since)
+        return self._changed_list("CreditNotes", "get_credit_notes", "CreditNoteID", since)
 
-    def _pages(self, container: str, method: str, key: str, **filters: Any) -> list[Json]:
-        """Read a list to its last page, ordered by a key that no edit changes.
+    def _changed_list(self, container: str, method: str, key: str, since: datetime) -> list[Json]:
+        """Read once: no document leaves this list, so one that enters it can push none of the others out."""
+        return list(self._read_once(container, method, key, {"if_modified_since": since}).documents.values())
 
-        A document that enters or leaves the list between two pages shifts the others, and one could slip
-        through. Xero counts the list in each answer: where that count moves, or the documents are not as
-        many as counted, the list is read anew.
+    def _week_list(self, container: str, method: str, key: str, **filters: Any) -> Listing:
+        """Read a week's list to its last page, ordered by a key that no edit changes.
+
+        A document that leaves the list between two pages moves the others up, and one slips through; another
+        that enters it may hide that from any count. So a list of several pages is read until two readings in
+        a row have the same documents.
+
+        Raises:
+            XeroUnavailable: it was another list each time.
         """
-        for _ in range(RESTARTS):
-            documents, settled = self._read_once(container, method, key, filters)
-            if settled:
-                return documents
-            log.info("%s of %s changed while they were read; reading them again", container, self.name)
-        # Not a race but the server's way of counting: three readings agree with themselves, not with it.
-        log.warning("Xero counts the %s of %s otherwise than it lists them", container, self.name)
-        return documents
+        before = None
+        for _ in range(READINGS):
+            reading = self._read_once(container, method, key, filters)
+            if reading.pages <= 1 or reading.documents.keys() == before:
+                return Listing(reading.documents.values(), reading.miscount(container))
+            before = reading.documents.keys()
+        raise XeroUnavailable(
+            f"The {container} of {self.name} were others each of the {READINGS} times that they were read.",
+            advice="Somebody is editing them just now; the next sync tries again.",
+        )
 
-    def _read_once(self, container: str, method: str, key: str, filters: Json) -> tuple[list[Json], bool]:
+    def _read_once(self, container: str, method: str, key: str, filters: Json) -> _Reading:
         found: dict[str, Json] = {}
-        counts: set[int | None] = set()
-        page, last = 1, 1
+        count: int | None = None
+        page, last, filled = 1, 1, 0
         while page <= last:
             payload = self._apis.get(
                 container, method, self.tenant_id, order=f"{key} ASC", page=page, page_size=PAGE_SIZE, **filters
@@ -129,13 +138,39 @@ class OrganisationClient:
                 last = page + 1 if any(row[key] not in found for row in rows) else page
             else:
                 last, count = _read_pagination(pagination, container)
-                counts.add(count)
+            filled += any(row[key] not in found for row in rows)
             found.update((row[key], row) for row in rows)
             page += 1
             if page > PAGES_AT_MOST:
                 raise PayloadNotUnderstood(f"The {container} of {self.name} come in more than {PAGES_AT_MOST} pages.")
-        settled = page <= 2 or (len(counts) <= 1 and counts <= {len(found), None})
-        return list(found.values()), settled
+        return _Reading(found, filled, count)
+
+
+class Listing(list[Json]):
+    """The documents of a list, each once.
+
+    Attributes:
+        miscount: where Xero counts more or fewer documents than it lists.
+    """
+
+    def __init__(self, documents: Iterable[Json], miscount: Difference | None) -> None:
+        super().__init__(documents)
+        self.miscount = miscount
+
+
+@dataclass(frozen=True, slots=True)
+class _Reading:
+    """A list read once, from its first page to its last: on how many pages there was anything new, and how many
+    documents Xero says it has."""
+
+    documents: dict[str, Json]
+    pages: int
+    count: int | None
+
+    def miscount(self, container: str) -> Difference | None:
+        if self.count in (None, len(self.documents)):
+            return None
+        return Difference(f"the number of {container}", Decimal(self.count or 0), Decimal(len(self.documents)))
 
 
 def _dated(week: Week, kind: str) -> str:

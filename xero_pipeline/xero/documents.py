@@ -61,7 +61,8 @@ def document_key(document: Document) -> str:
     """The id that stays whatever is edited."""
     for name in ("InvoiceID", "CreditNoteID"):
         if document.get(name):
-            return str(document[name])
+            # A GUID, whose capitals mean nothing.
+            return str(document[name]).lower()
     raise PayloadNotUnderstood("A document has neither InvoiceID nor CreditNoteID.")
 
 
@@ -170,7 +171,8 @@ def _require_week(document: Document, week: Week) -> None:
     day = document_date(document)
     if day not in week:
         raise WrongPeriod(
-            f"{document_name(document)} of {day} came with the documents of {week.start} to {week.ending}."
+            f"Xero answered {document_name(document)} of {day} where the documents of {week.start} to {week.ending} "
+            "were asked."
         )
 
 
@@ -183,7 +185,8 @@ def _lines(
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise PayloadNotUnderstood(f"{document_name(document)} has LineItems that are no list of lines.")
     amounts = [_line_amounts(document, row) for row in rows]
-    net, tax = sum((one[0] for one in amounts), ZERO), sum((one[1] for one in amounts), ZERO)
+    # Each line by the cent, as it is kept.
+    net, tax = sum((to_cents(one[0]) for one in amounts), ZERO), sum((to_cents(one[1]) for one in amounts), ZERO)
     stated_net, stated_tax = _stated(document, tax)
     number = document_name(document)
     if stated_net is not None and to_cents(stated_net) != to_cents(net):

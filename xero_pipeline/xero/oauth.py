@@ -58,7 +58,7 @@ class TokenVault(Protocol):
 
     def save_refreshed(self, grant_id: str, tokens: Tokens) -> None: ...
 
-    def mark(self, grant_id: str, status: ConnectionStatus) -> None: ...
+    def mark(self, whose: str, status: ConnectionStatus) -> None: ...
 
 
 class SignIn:
@@ -206,23 +206,24 @@ class AccessTokens:
         self._sign_in = sign_in
         self._clock = clock
 
-    def current(self, tenant_id: str, *, rejected: str | None = None) -> str:
+    def current(self, tenant_id: str, *, rejected: str | None = None, leaving: bool = False) -> str:
         """The organisation's access token, refreshed if it is about to expire.
 
         Args:
             rejected: a token that Xero has just refused: it will not do, whatever its date says.
+            leaving: for a disconnect, which is tried with what there is, however the connection stands.
 
         Raises:
             ReconnectNeeded: the grant is dead; somebody has to connect again.
         """
-        grant_id = self._require_connected(tenant_id)
+        grant_id = self._grant_of(tenant_id, leaving)
         tokens = self._vault.tokens(tenant_id)
         if self._usable(tokens, rejected):
             return tokens.access_token
         with self._vault.refreshing(grant_id):
-            if self._require_connected(tenant_id) != grant_id:
+            if self._grant_of(tenant_id, leaving) != grant_id:
                 # Meanwhile somebody connected again: another grant, whose lock this is not.
-                return self.current(tenant_id, rejected=rejected)
+                return self.current(tenant_id, rejected=rejected, leaving=leaving)
             tokens = self._vault.tokens(tenant_id)
             if not self._usable(tokens, rejected):
                 tokens = self._refresh(grant_id, tokens)
@@ -241,9 +242,9 @@ class AccessTokens:
     def _usable(self, tokens: Tokens, rejected: str | None) -> bool:
         return tokens.access_token != rejected and not tokens.expires_within(EXPIRY_MARGIN, self._clock.now())
 
-    def _require_connected(self, tenant_id: str) -> str:
+    def _grant_of(self, tenant_id: str, leaving: bool) -> str:
         organisation = self._vault.organisation(tenant_id)
-        if organisation.status is ConnectionStatus.RECONNECT_NEEDED:
+        if not leaving and organisation.status is ConnectionStatus.RECONNECT_NEEDED:
             raise ReconnectNeeded(f"{organisation.tenant_name} is no longer connected to Xero.")
         return organisation.grant_id
 

@@ -74,6 +74,11 @@ class _Detail:
     """Whether its section adds to the profit or takes from it."""
 
     @property
+    def is_currency_gain(self) -> bool:
+        """Realised and unrealised currency gains, which Xero groups under an id that is no account's."""
+        return self.account_id.upper() == "FXGROUPID"
+
+    @property
     def adds(self) -> Decimal:
         """What it adds to the profit, once the signs are settled."""
         return self.sign * self.amount
@@ -199,12 +204,15 @@ def _cents(amount: Decimal) -> int:
 
 
 def _gross_line(details: Sequence[_Detail], profits: Sequence[_Statement]) -> _Statement | None:
-    """Which line is gross profit: the last one before the first account that is neither sales nor their cost.
+    """Which line is gross profit: the last one before the first section without any sales or cost of sales.
 
     Where the accounts do not tell, it is the first line after the sales and costs that are known, unless that
     is the last line of all: then it is net profit.
     """
-    beyond = next((n for n, detail in enumerate(details) if detail.category in {OTHER, EXPENSES}), None)
+    trade = {detail.path for detail in details if detail.category in {INCOME, COST}}
+    beyond = next(
+        (n for n, one in enumerate(details) if one.category in {OTHER, EXPENSES} and one.path not in trade), None
+    )
     if beyond is not None:
         return next((line for line in reversed(profits) if line.after <= beyond), None)
     trading = max((n for n, detail in enumerate(details) if detail.category is not None), default=-1)
@@ -221,7 +229,8 @@ def _place_unknown(details: Sequence[_Detail], gross: _Statement | None) -> list
     placed: dict[str, list[str]] = {}
     for place, detail in enumerate(details):
         if detail.category is None:
-            trading = place < (gross.after if gross else beyond)
+            # Grouped currency gains are no trade, unless the report itself counts them into its gross profit.
+            trading = place < gross.after if gross else place < beyond and not detail.is_currency_gain
             detail.category = _by_place(detail, known.get(detail.path, set()), trading, has_gross=gross is not None)
             placed.setdefault(detail.category, []).append(detail.name)
     return [
@@ -237,6 +246,8 @@ def _by_place(detail: _Detail, known: set[str], trading: bool, *, has_gross: boo
         known = known & EARNS
     elif len(known) > 1:
         known = known & EARNS if detail.adds >= 0 else known - EARNS
+    if detail.is_currency_gain and not trading:
+        known = known - {INCOME, COST}
     if len(known) == 1:
         return next(iter(known))
     # The sign of its section, not its own: a discount stands negative among the sales.

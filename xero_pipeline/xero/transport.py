@@ -64,7 +64,7 @@ class XeroApis:
             # Xero takes UTC to the second, without a zone.
             arguments["if_modified_since"] = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
         answer: _Answer = getattr(self.accounting, method)(tenant_id, _preload_content=False, **arguments)
-        if answer.status == 304:
+        if answer.status == 304 and since is not None:
             # Nothing has changed since; Xero answers an empty list, but HTTP allows this too.
             return {container: []}
         payload = json_body(answer.response, dict)

@@ -61,7 +61,7 @@ def test_an_organisation_says_how_its_connection_stands(store: TokenStore) -> No
     assert (one.tenant_name, one.connection_id, one.status) == ("Organisation a", "connection-a", "connected")
     assert (one.connected_at, one.refreshed_at, one.last_sync_at) == (NOW, NOW, None)
     assert one.refresh_token_expires_at == NOW + timedelta(days=60)
-    assert store.grant_of("a") == one.grant_id
+    assert store.organisation("a").grant_id == one.grant_id
 
 
 def test_a_custom_connection_has_no_refresh_token_and_none_that_dies(store: TokenStore) -> None:
@@ -135,7 +135,7 @@ def test_an_organisation_that_another_user_connected_keeps_that_users_tokens(sto
     assert [one.tenant_id for one in store.save_consent(tokens("bob"), opened("b"), now=NOW)] == ["b"]
     assert store.tokens("a").refresh_token == "refresh-alice"
     assert store.tokens("b").refresh_token == "refresh-bob"
-    store.save_refreshed(store.grant_of("a"), tokens("alice-2"))
+    store.save_refreshed(store.organisation("a").grant_id, tokens("alice-2"))
     assert store.tokens("b").refresh_token == "refresh-bob"
 
 
@@ -160,7 +160,7 @@ def test_two_consents_at_once_leave_one_of_them_whole(store: TokenStore) -> None
     for thread in threads:
         thread.join()
     assert failed == []
-    assert store.grant_of("a") == store.grant_of("b")
+    assert store.organisation("a").grant_id == store.organisation("b").grant_id
     assert store.tokens("a") == store.tokens("b")
 
 
@@ -173,7 +173,7 @@ def test_what_is_forgotten_is_unknown_and_connected_again_it_knows_when_it_was_s
     store.forget("a")
     store.forget("a")
     assert [one.tenant_id for one in store.organisations()] == ["b"]
-    for ask in (store.organisation, store.tokens, store.grant_of):
+    for ask in (store.organisation, store.tokens):
         with pytest.raises(UnknownOrganisation, match="id a "):
             ask("a")
     clock.advance(days=3)
@@ -275,11 +275,11 @@ def test_many_threads_with_an_expired_token_refresh_it_once(store: TokenStore) -
     asked: list[str] = []
 
     def use(tenant: str) -> None:
-        with store.refreshing(store.grant_of(tenant)):
+        with store.refreshing(store.organisation(tenant).grant_id):
             held = store.tokens(tenant)
             if held.access_token == "access-0":
                 asked.append(held.refresh_token)
-                store.save_refreshed(store.grant_of(tenant), tokens("1"))
+                store.save_refreshed(store.organisation(tenant).grant_id, tokens("1"))
 
     threads = [threading.Thread(target=use, args=("ab"[number % 2],)) for number in range(10)]
     for thread in threads:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -13,7 +14,7 @@ from xero_pipeline.calls import Remaining, Slot, Usage
 from xero_pipeline.grants import ConnectionStatus, Organisation
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
-from xero_pipeline.xero.errors import PayloadNotUnderstood
+from xero_pipeline.xero.errors import PayloadNotUnderstood, XeroUnavailable
 from xero_pipeline.xero.session import XeroSession
 from xero_pipeline.xero.transport import XeroApis
 from xero_pipeline_tests.conftest import FakeClock
@@ -79,8 +80,11 @@ def ids(documents: list[dict[str, Any]]) -> list[str]:
 def test_pages_are_read_to_the_servers_own_count_though_each_is_shorter_than_asked() -> None:
     pages = {1: ("a", "b"), 2: ("c",), 3: ("d", "e")}
     with client_of(lambda n: listed(*pages[n], page=n, pages=3, count=5)) as (client, requests):
-        assert ids(client.invoices(WEEK)) == ["a", "b", "c", "d", "e"]
-        assert len(requests) == 3
+        found = client.invoices(WEEK)
+        assert ids(found) == ["a", "b", "c", "d", "e"]
+        assert found.miscount is None
+        # Twice, since only then nothing can have slipped through between two pages.
+        assert len(requests) == 6
 
 
 def test_a_week_is_asked_for_by_its_dates_its_type_and_its_statuses_in_a_stable_order() -> None:
@@ -107,11 +111,36 @@ def test_a_document_that_leaves_between_two_pages_pushes_no_other_one_out() -> N
         assert ids(client.invoices(WEEK)) == ["b", "c", "d"]
 
 
-def test_a_server_that_counts_wrongly_is_believed_about_its_documents_in_the_end() -> None:
-    pages = {1: ("a", "b"), 2: ("c",)}
-    with client_of(lambda n: listed(*pages[n], page=n, pages=2, count=9)) as (client, requests):
-        assert ids(client.invoices(WEEK)) == ["a", "b", "c"]
-        assert len(requests) == 6
+def test_a_document_that_takes_the_place_of_another_hides_no_third_one() -> None:
+    asked: list[int] = []
+
+    def page(number: int) -> dict[str, Any]:
+        asked.append(number)
+        if len(asked) == 1:
+            return listed("a", "b", page=1, pages=2, count=4)
+        # "a" has left, and "e" has come: "c" moved to the first page, and the count is what it was.
+        return listed(*(("b", "c") if number == 1 else ("d", "e")), page=number, pages=2, count=4)
+
+    with client_of(page) as (client, _):
+        assert ids(client.invoices(WEEK)) == ["b", "c", "d", "e"]
+
+
+def test_a_list_that_is_another_each_time_is_an_error_that_may_pass() -> None:
+    numbers = itertools.count()
+
+    def page(number: int) -> dict[str, Any]:
+        return listed(f"x{next(numbers)}", page=number, pages=2, count=2)
+
+    with client_of(page) as (client, _), pytest.raises(XeroUnavailable, match="Invoices of Example were others"):
+        client.invoices(WEEK)
+
+
+@pytest.mark.parametrize("pages", [1, 2])
+def test_a_server_that_counts_more_than_it_lists_is_told_of(pages: int) -> None:
+    listings = {1: ("a", "b"), 2: ("c",)}
+    with client_of(lambda n: listed(*listings[n], page=n, pages=pages, count=9)) as (client, _):
+        found = client.invoices(WEEK)
+    assert str(found.miscount) == f"the number of Invoices: Xero states 9, its parts add up to {pages + 1}"
 
 
 def test_without_any_count_pages_are_read_until_one_brings_nothing_new() -> None:
@@ -122,7 +151,7 @@ def test_without_any_count_pages_are_read_until_one_brings_nothing_new() -> None
 
     with client_of(page) as (client, requests):
         assert ids(client.invoices(WEEK)) == ["a", "b", "c"]
-        assert len(requests) == 3
+        assert len(requests) == 6
 
 
 def test_a_server_that_ignores_the_page_is_asked_no_third_time() -> None:

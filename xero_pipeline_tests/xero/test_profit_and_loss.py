@@ -121,6 +121,32 @@ def test_a_section_of_the_united_states_where_expenses_stand_negative() -> None:
     assert found.differences == []
 
 
+@pytest.mark.parametrize("title", ["Other Income", "Less Operating Expenses"])
+def test_without_a_gross_profit_line_grouped_currency_gains_are_still_no_trade(title: str) -> None:
+    gain = title == "Other Income"
+    found = read(
+        SALES,
+        section(title, detail("FXGROUPID", "7.00"), total(f"Total {title}", "7.00")),
+        line("Net Profit", "107.00" if gain else "93.00"),
+    )
+    expected = ["100.00", "0.00", "100.00", "7.00", "0.00", "107.00"]
+    assert figures(found) == (expected if gain else ["100.00", "0.00", "100.00", "0.00", "7.00", "93.00"])
+
+
+def test_an_account_that_xero_counts_into_gross_profit_though_its_type_is_no_trade_is_told_of() -> None:
+    found = read(
+        SALES,
+        section(
+            "Less Cost of Sales", detail("materials", "40.00"), detail("wages", "10.00"), total("Total Cost", "50.00")
+        ),
+        line("Gross Profit", "50.00"),
+        RENT,
+        line("Net Profit", "20.00"),
+    )
+    assert figures(found) == ["100.00", "40.00", "60.00", "0.00", "40.00", "20.00"]
+    assert [str(one) for one in found.differences] == ["Gross Profit: Xero states 50.00, its parts add up to 60.00"]
+
+
 def test_a_section_of_nothing_but_negative_expenses_is_told_by_the_profit_line() -> None:
     found = read(
         SALES,
