@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
+from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.xero.mock import MockOrganisation, MockXero, mock_app
 from xero_pipeline_tests.admin.deployed import API, Page, a_browser, at_xero, deployed
 from xero_pipeline_tests.admin.serving import serving
@@ -126,3 +127,14 @@ def test_an_organisation_that_was_disconnected_at_xero_is_forgotten_all_the_same
         mock.revoke_all()
         assert page.post(f"{API}/disconnect").json() == {"success": True}
         assert page.api("/status").json()["organisations"] == []
+
+
+def test_a_connection_that_is_thought_lost_is_ended_at_xero_all_the_same(tmp_path: Path, migrated: Path) -> None:
+    mock = MockXero(tmp_path / "xero.db", FakeClock(), organisations=(MockOrganisation("t-1", "Alpha"),))
+    with serving(lambda _url: mock_app(mock)) as xero, deployed(tmp_path, template=migrated, **at_xero(xero)) as page:
+        back = urlsplit(mock.give_consent(page.api("/connect").headers["location"]))
+        page.get(f"{back.path}?{back.query}")
+        page.deployment.warehouse.tokens.mark("t-1", ConnectionStatus.RECONNECT_NEEDED)
+        assert page.post(f"{API}/disconnect", json={"tenantId": "t-1"}).json() == {"success": True}
+        asked = [(one["method"], str(one["path"]).split("/")[1]) for one in mock.request_log()]
+        assert ("DELETE", "connections") in asked

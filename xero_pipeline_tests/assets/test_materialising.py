@@ -15,6 +15,9 @@ from sqlalchemy import text
 
 from xero_pipeline.automation.jobs import ASSETS
 from xero_pipeline.automation.planning import resting_weeks
+from xero_pipeline.warehouse.errors import DatabaseUnavailable
+from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline.warehouse.sync_log import SyncLog
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
 from xero_pipeline.xero.mock import Fault, FaultKind
@@ -321,3 +324,66 @@ def test_a_credit_note_list_that_fails_leaves_the_revenue_as_it_was(tmp_path: Pa
         assert at.warehouse.week_figures(TENANT, at.latest).revenue == before
         # The other tables landed, with the edit in them.
         assert at.warehouse.log.newest(1, sync_type="profit_and_loss")[0].status == "success"
+
+
+def test_a_slow_sync_does_not_undo_what_a_later_one_has_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(tmp_path) as at:
+        at.sync()
+        edited = next(one for one in at.mock.books(TENANT).documents(at.latest) if one.kind.value == "ACCREC")
+        read = OrganisationClient.invoices
+        readings = 0
+
+        def slow(client: OrganisationClient, week: Week) -> Any:
+            nonlocal readings
+            readings += 1
+            found = read(client, week)
+            if readings == 1:
+                # While this one is on its way, somebody edits an invoice, and another process syncs the week.
+                at.clock.advance(minutes=1)
+                at.mock.edit_invoice(TENANT, edited.id, change=Decimal("100.00"))
+                assert at.sync().success
+                at.clock.advance(minutes=1)
+            return found
+
+        monkeypatch.setattr(OrganisationClient, "invoices", slow)
+        assert at.sync().success
+        held = {
+            (c["revenue_type"], c["region"]): c["invoiced"]
+            for c in at.warehouse.week_figures(TENANT, at.latest).revenue
+        }
+        assert held == {key: cell.invoiced for key, cell in at.mock.books(TENANT).revenue(at.latest).items()}
+        # The slow one, the one in between, and the slow one again.
+        assert readings == 3
+        assert {entry.status for entry in at.warehouse.log.newest(3, sync_type="invoices")} == {"success"}
+
+
+def test_an_outage_is_noticed_after_three_weeks_and_spends_no_more_calls(tmp_path: Path) -> None:
+    with running(tmp_path) as at:
+        at.sync()
+        at.mock.add_fault(Fault(FaultKind.STATUS, path="/api.xro/", status=503, times=None))
+        before = at.deployment.session.attempts
+        assert not at.sync(at.latest.shift(-9), at.latest).success
+        failed = at.warehouse.log.newest(30)
+        assert [entry.error_log["error"] for entry in failed] == ["xero_unavailable"] * 30
+        # Three kinds, three weeks each, three tries a week.
+        assert at.deployment.session.attempts - before == 27
+        assert sum(entry.api_calls for entry in failed) == 27
+
+
+def test_a_run_that_a_database_blip_meets_goes_on_with_the_next_week(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(tmp_path) as at:
+        land, fail, blips = Warehouse.land, SyncLog.fail, []
+
+        def away(*given: Any, **named: Any) -> Any:
+            if named.get("week") == at.latest.previous or blips == ["land"]:
+                blips.append("land" if "week" in named else "log")
+                raise DatabaseUnavailable("The database is away.")
+            return (land if "week" in named else fail)(*given, **named)
+
+        monkeypatch.setattr(Warehouse, "land", away)
+        monkeypatch.setattr(SyncLog, "fail", away)
+        at.sync(at.latest.shift(-2), at.latest)
+        assert at.latest in {entry.week for entry in at.warehouse.log.newest(9) if entry.status == "success"}
+        assert blips[:2] == ["land", "log"]

@@ -97,3 +97,16 @@ def test_a_gap_breaks_no_chain(book: Book) -> None:
     book.read("first", WEEKS[:2], "100.00", "10.00")
     book.read("second", WEEKS[3:], "500.00", "10.00")
     assert book.old is None
+
+
+def test_weeks_that_do_not_fit_in_xero_either_come_to_rest(book: Book) -> None:
+    book.read("first", WEEKS[:2], "100.00", "10.00")
+    book.read("second", WEEKS[2:], "500.00", "10.00")
+    read: list[tuple[Week, Week]] = []
+    while (old := book.old) is not None:
+        read.append(old)
+        assert len(read) < 4
+        first, opening = (WEEKS[1], "110.00") if old[0] == WEEKS[1] else (WEEKS[2], "500.00")
+        book.read(f"again-{len(read)}", [week for week in WEEKS if old[0] <= week <= old[1]], opening, "10.00")
+        assert old[0] == first
+    assert read == [(WEEKS[1], WEEKS[1])]

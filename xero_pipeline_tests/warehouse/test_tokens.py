@@ -293,3 +293,12 @@ def test_many_threads_with_an_expired_token_refresh_it_once(store: TokenStore) -
 def test_the_log_of_a_sync_does_not_touch_an_organisation_that_left_meanwhile(warehouse: Warehouse) -> None:
     land_revenue(warehouse, revenue(), tenant_id="gone", week=WEEK)
     assert warehouse.tokens.organisations() == []
+
+
+def test_a_connection_is_marked_only_for_the_consent_that_showed_it(store: TokenStore) -> None:
+    [old] = store.save_consent(tokens(), opened("a"), now=NOW)
+    [new] = store.save_consent(tokens(), opened("a"), now=NOW)
+    store.mark("a", ConnectionStatus.RECONNECT_NEEDED, grant_id=old.grant_id)
+    assert store.organisation("a").status is ConnectionStatus.CONNECTED
+    store.mark("a", ConnectionStatus.RECONNECT_NEEDED, grant_id=new.grant_id)
+    assert store.organisation("a").status is ConnectionStatus.RECONNECT_NEEDED

@@ -10,12 +10,13 @@ from multiprocessing.synchronize import Barrier
 from multiprocessing.synchronize import Event as Flag
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import Connection, event, text
 
+from xero_pipeline.warehouse.document_index import KeptDocument, replace_documents
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline.warehouse.weekly import Landing
+from xero_pipeline.warehouse.weekly import Landing, Stamp
 from xero_pipeline_tests.conftest import FakeClock
-from xero_pipeline_tests.warehouse.figures_given import KEY, WEEK, land_profit, line, profit, stamp
+from xero_pipeline_tests.warehouse.figures_given import KEY, NOW, WEEK, cell, land_profit, line, profit, revenue, stamp
 
 TIMES = 12
 
@@ -153,3 +154,39 @@ def test_two_processes_with_the_same_week_leave_one_of_theirs_whole_at_every_mom
             told = str(one.new_value)
     assert told == weeks_income(warehouse)[0]
     assert {entry.status for entry in warehouse.log.newest(100)} == {"success"}
+
+
+def test_two_landings_of_one_revenue_week_with_its_documents_both_succeed(warehouse: Warehouse) -> None:
+    documents = [KeptDocument(f"d{n}", WEEK, "figures", {}, NOW) for n in range(200)]
+    cells = revenue(cell("residential", "north", "1.00"))
+    failed: list[BaseException] = []
+
+    def write(connection: Connection, given: Stamp) -> Landing:
+        landing = cells(connection, given)
+        replace_documents(connection, given.tenant_id, WEEK, documents)
+        return landing
+
+    def land(run: str) -> None:
+        try:
+            for _ in range(5):
+                log_id = warehouse.log.start("org-1", "invoices", WEEK, run)
+                warehouse.land(
+                    write,
+                    tenant_id="org-1",
+                    week=WEEK,
+                    currency="AUD",
+                    data_source="xero_mock",
+                    run_id=run,
+                    log_id=log_id,
+                    status="success",
+                    api_calls=1,
+                )
+        except BaseException as error:  # noqa: BLE001 - whatever it was, the test says so
+            failed.append(error)
+
+    threads = [threading.Thread(target=land, args=(f"run-{n}",)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []

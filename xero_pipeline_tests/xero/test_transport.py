@@ -142,6 +142,12 @@ def test_not_modified_is_an_empty_list(against: Against) -> None:
     assert apis.get("Invoices", "get_invoices", "t", if_modified_since=since) == {"Invoices": []}
 
 
+def test_not_modified_where_nobody_asked_since_when_is_no_empty_list(against: Against) -> None:
+    apis, _ = against(Answer(status=304))
+    with pytest.raises(PayloadNotUnderstood):
+        apis.get("Invoices", "get_invoices", "t")
+
+
 def test_amounts_come_as_decimals(against: Against) -> None:
     apis, _ = against(Answer(body='{"Invoices": [{"Total": 1234.10}]}', headers={"Content-Type": "application/json"}))
     total = apis.get("Invoices", "get_invoices", "t")["Invoices"][0]["Total"]

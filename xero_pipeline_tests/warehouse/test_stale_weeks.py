@@ -1,0 +1,28 @@
+"""Weeks that were found edited are kept until a reading that began late enough has landed."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from xero_pipeline.warehouse.stale_weeks import StaleWeeks
+from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline_tests.warehouse.figures_given import NOW, WEEK
+
+
+def test_of_two_edits_the_later_one_says_after_when_the_week_is_read(warehouse: Warehouse) -> None:
+    kept = StaleWeeks(warehouse.engine)
+    early, late = NOW + timedelta(minutes=5), NOW + timedelta(minutes=10)
+    for found in (late, early):
+        kept.found("org-1", {WEEK: found}, seen=[], cursor="late_edits", asked_at=NOW)
+    assert kept.open("org-1") == {WEEK: late}
+
+
+def test_a_week_is_forgotten_once_every_kind_was_read_after_the_edit(warehouse: Warehouse) -> None:
+    kept = StaleWeeks(warehouse.engine)
+    kept.found("org-1", {WEEK: NOW - timedelta(minutes=1)}, seen=[], cursor="late_edits", asked_at=NOW)
+    for kind in ("profit_and_loss", "invoices", "bank_summary"):
+        assert WEEK in kept.open("org-1")
+        log_id = warehouse.log.start("org-1", kind, WEEK, None)
+        with warehouse.engine.begin() as connection:
+            warehouse.log.finish(connection, log_id, status="success", record_count=0, api_calls=1)
+    assert kept.open("org-1") == {}
