@@ -66,6 +66,7 @@ _WORDS = {
         "the sync was cut off before it ended: its process was stopped or died",
         "Nothing was changed by halves; the next sync reads the weeks again.",
     ),
+    "superseded": Words("another process kept reading the same week anew", _NOTHING_TO_DO),
     "not_migrated": Words("the database is not at the newest schema", "Bring it there with `xero-pipeline migrate`."),
     "database_unavailable": Words("the database cannot be reached", "Check DATABASE_URL, and that the server runs."),
     "not_decryptable": Words(
