@@ -8,6 +8,7 @@ process was started in.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Mapping
@@ -99,7 +100,6 @@ class Settings(BaseSettings):
         "XERO_ENCRYPTION_KEY": "is missing: 32 bytes as 64 hex characters; make one with `openssl rand -hex 32`",
         "XERO_GRANT": "must be authorization_code or client_credentials",
         "XERO_BASIS": "must be accrual or cash",
-        "PIPELINE_START_DATE": "must be a date as YYYY-MM-DD",
         "SYNC_LOOKBACK_WEEKS": "must be a whole number from 0 to 520",
         "MISSING_WEEKS_SECONDS": "must be a whole number of seconds, 5 or more",
         "LATE_EDITS_SECONDS": "must be a whole number of seconds, 5 or more",
@@ -139,9 +139,16 @@ class Settings(BaseSettings):
     @field_validator("server_url", "api_url", "identity_url", "login_url", "dagster_url")
     @classmethod
     def _is_url(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.query or parts.fragment:
-            raise ValueError("must be an http or https address, such as https://example.com")
+        try:
+            parts = urlsplit(value)
+            sound = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:
+            # A port that is none, a bracket left open; what Python says of it may repeat a password.
+            sound = None
+        if not sound or parts.query or parts.fragment:
+            raise ValueError(
+                "must be an http or https address, such as https://example.com, with a port from 1 to 65535 or none"
+            )
         if parts.username or parts.password:
             raise ValueError("must not carry a user name or password")
         return value.rstrip("/")
@@ -170,6 +177,18 @@ class Settings(BaseSettings):
             raise ValueError("must be an IANA time zone, such as Australia/Sydney") from None
         return value
 
+    @field_validator("start_date", mode="before")
+    @classmethod
+    def _is_day(cls, value: object) -> date:
+        # Pydantic alone takes a number for seconds since 1970, and every year that a calendar has.
+        text = str(value)
+        with contextlib.suppress(ValueError):
+            day = date.fromisoformat(text)
+            # A text that is not written as the day writes itself is another of ISO's forms.
+            if day.isoformat() == text and 2000 <= day.year <= 2100:
+                return day
+        raise ValueError("must be a date as YYYY-MM-DD, from 2000-01-01 to 2100-12-31")
+
     @field_validator("sync_cron")
     @classmethod
     def _is_cron(cls, value: str) -> str:
@@ -181,17 +200,22 @@ class Settings(BaseSettings):
     @field_validator("database_url_text")
     @classmethod
     def _is_database(cls, value: SecretStr) -> SecretStr:
+        text = value.get_secret_value()
         try:
-            url = make_url(value.get_secret_value())
-        except ArgumentError:
+            url = make_url(text)
+        except (ArgumentError, ValueError):
+            # `from None`: what cannot be read may be a part of the password.
             raise ValueError(
-                "must be an SQLAlchemy address: sqlite:///data/xero.db or postgresql+psycopg://…"
+                "must be an SQLAlchemy address: sqlite:///data/xero.db or postgresql+psycopg://…; in its password "
+                f"{_ENCODE}"
             ) from None
         if url.get_backend_name() == "sqlite":
-            if not url.database or url.database == ":memory:":
-                raise ValueError("must name a file: several processes share the database")
+            _require_file(url)
         elif url.drivername != "postgresql+psycopg":
             raise ValueError("must begin with sqlite:/// or postgresql+psycopg://")
+        elif text.count("@") > 1 or not 0 < (url.port or 1) <= 65535:
+            # The rest of the password would pass for the host, or for the port, and be shown as such.
+            raise ValueError(f"must have one @ at most, before the host, and a port to 65535: in a password {_ENCODE}")
         return value
 
     @model_validator(mode="after")
@@ -247,6 +271,8 @@ class Settings(BaseSettings):
         return "xero_mock" if self.mock_mode else "xero_api"
 
 
+_ENCODE = "write @ as %40, : as %3A and / as %2F"
+
 _BEFORE_ADDRESS = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 
 # Minute, hour, day of the month, month, day of the week.
@@ -262,6 +288,15 @@ def _is_cron_field(field: str, limits: tuple[int, int]) -> bool:
         if any(not limits[0] <= bound <= limits[1] for bound in bounds) or bounds != sorted(bounds):
             return False
     return True
+
+
+def _require_file(url: URL) -> None:
+    if url.host or url.username:
+        raise ValueError("must begin with sqlite:/// (three slashes), or four before an absolute path")
+    if not url.database or url.database == ":memory:":
+        raise ValueError("must name a file: several processes share the database")
+    if url.query:
+        raise ValueError("must end with the file's name: for SQLite nothing can be set behind a ?")
 
 
 def _require_key(value: SecretStr, which: str) -> None:

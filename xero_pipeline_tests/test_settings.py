@@ -50,12 +50,25 @@ def test_the_key_and_mock_mode_are_enough() -> None:
         ("DATABASE_URL", "postgresql://x/y", "DATABASE_URL must begin with"),
         ("DATABASE_URL", "sqlite://", "DATABASE_URL must name a file"),
         ("DATABASE_URL", "nonsense", "DATABASE_URL must be an SQLAlchemy address"),
+        ("DATABASE_URL", "sqlite://data/xero.db", "DATABASE_URL must begin with sqlite:/// \\(three slashes\\)"),
+        ("DATABASE_URL", "sqlite:///data/xero.db?mode=ro", "DATABASE_URL must end with the file's name"),
         ("PIPELINE_TIMEZONE", "Mars/Olympus", "PIPELINE_TIMEZONE must be an IANA time zone"),
         ("PIPELINE_START_DATE", "01/02/2023", "PIPELINE_START_DATE must be a date as YYYY-MM-DD"),
+        ("PIPELINE_START_DATE", "0", "PIPELINE_START_DATE must be a date as YYYY-MM-DD"),
+        ("PIPELINE_START_DATE", "1672531200", "PIPELINE_START_DATE must be a date as YYYY-MM-DD"),
+        ("PIPELINE_START_DATE", "20230101", "PIPELINE_START_DATE must be a date as YYYY-MM-DD"),
+        ("PIPELINE_START_DATE", "2023-02-30", "PIPELINE_START_DATE must be a date as YYYY-MM-DD"),
+        ("PIPELINE_START_DATE", "0001-01-01", "from 2000-01-01 to 2100-12-31"),
+        ("PIPELINE_START_DATE", "9999-12-31", "from 2000-01-01 to 2100-12-31"),
         ("SYNC_CRON", "daily", "SYNC_CRON must be a cron line"),
         ("SYNC_CRON", "61 25 * * *", "SYNC_CRON must be a cron line"),
         ("SYNC_LOOKBACK_WEEKS", "-1", "SYNC_LOOKBACK_WEEKS must be a whole number from 0"),
         ("SERVER_URL", "localhost:3001", "SERVER_URL must be an http or https address"),
+        ("SERVER_URL", "http://localhost:abc", "SERVER_URL must be .* a port from 1 to 65535"),
+        ("SERVER_URL", "http://localhost:0", "SERVER_URL must be .* a port from 1 to 65535"),
+        ("SERVER_URL", "http://[::1", "SERVER_URL must be an http or https address"),
+        ("DAGSTER_URL", "http://localhost:99999", "DAGSTER_URL must be .* a port from 1 to 65535"),
+        ("XERO_API_URL", "https://api.xero.com:xx", "XERO_API_URL must be .* a port from 1 to 65535"),
     ],
 )
 def test_a_malformed_setting_is_one_line_that_names_it_and_says_how_to_mend_it(
@@ -66,6 +79,33 @@ def test_a_malformed_setting_is_one_line_that_names_it_and_says_how_to_mend_it(
     assert "\n" not in str(caught.value)
     if "KEY" in name and len(value) > 8:
         assert value not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql+psycopg://xero:Sup3r@S3cret@127.0.0.1/xero",
+        "postgresql+psycopg://xero:Sup3r@S3cret:w0rd@127.0.0.1/xero",
+        "postgresql+psycopg://xero:Sup3r@S3c/ret@127.0.0.1/xero",
+        "postgresql+psycopg://xero:S3cret/xero",
+        "postgresql+psycopg://xero:3331333/xero",
+    ],
+)
+def test_a_password_that_is_not_encoded_is_refused_and_no_part_of_it_is_shown(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"DATABASE_URL must .* write @ as %40") as caught:
+        settings(DATABASE_URL=url)
+    assert not re.search(r"Sup3r|S3c|ret|w0rd|333|127", str(caught.value))
+    assert caught.value.__suppress_context__
+
+
+def test_an_encoded_password_is_read_as_it_was() -> None:
+    url = settings(DATABASE_URL="postgresql+psycopg://xero:p%40s%3As%2Fword@[::1]:5432/xero").database_url
+    assert (url.password, url.host, url.port, url.database) == ("p@s:s/word", "::1", 5432, "xero")
+
+
+@pytest.mark.parametrize("day", ["2000-01-01", "2024-02-29", "2100-12-31"])
+def test_a_start_date_of_this_century_is_taken(day: str) -> None:
+    assert settings(PIPELINE_START_DATE=day).start_date.isoformat() == day
 
 
 def test_a_missing_key_is_named_with_the_command_that_makes_one() -> None:

@@ -178,7 +178,9 @@ def _explain(url: URL, context: ExceptionContext) -> None:
                 advice="Check DATABASE_URL, the disk's space and the file's permissions.",
             ) from None
         return
-    where = f"PostgreSQL at {url.host or 'the local socket'}{f':{url.port}' if url.port else ''}"
+    # Behind an @ that a password holds as it is, the host begins with the rest of the password.
+    host = (url.host or "the local socket").rpartition("@")[2]
+    where = f"PostgreSQL at {host}{f':{url.port}' if url.port else ''}"
     state = getattr(error, "sqlstate", None) or ""
     if context.is_disconnect or context.connection is None:
         raise DatabaseUnavailable(f"{where} cannot be used: {_why(error)}.") from None

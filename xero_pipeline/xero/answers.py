@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any, NoReturn, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, quote_plus, urlsplit
 
 from requests import Response
 
@@ -45,6 +45,9 @@ _SCOPES = {
     "accounts": ("accounting.settings.read",),
     "trackingcategories": ("accounting.settings.read",),
 }
+
+# What of a form that we post is a secret: all that it sends to the token and revocation endpoints but words.
+_SECRET_FIELDS = {"client_secret", "code", "code_verifier", "refresh_token", "token"}
 
 # The header and first letters of a JSON Web Token, whole or cut: Xero's tokens never belong in a message.
 _TOKEN = re.compile(r"eyJ[\w-]{8,}(\.[\w-]*)*")
@@ -250,11 +253,19 @@ class _Said:
 
     def _secrets(self) -> Iterator[str]:
         request = self._response.request
-        credential = request.headers.get("Authorization", "") if request is not None else ""
-        if isinstance(credential, bytes):
-            credential = credential.decode("latin-1")
+        if request is None:
+            return
+        sent = _words(request.headers.get("Authorization")).split()[1:]
+        for name, value in parse_qsl(_words(request.body)):
+            if name in _SECRET_FIELDS:
+                # As it is, and as it travelled.
+                sent += [value, quote_plus(value)]
         # Shorter ones are no secrets, and replacing them would maim the words.
-        yield from (part for part in credential.split()[1:] if len(part) >= 8)
+        yield from (secret for secret in sent if len(secret) >= 8)
+
+
+def _words(value: object) -> str:
+    return value.decode("latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else ""
 
 
 def _field(body: object, name: str) -> object:

@@ -187,11 +187,12 @@ def _rows(payload: Json, container: str, key: str) -> list[Json]:
 
 def _read_pagination(pagination: object, container: str) -> tuple[int, int | None]:
     try:
-        assert isinstance(pagination, dict)  # noqa: S101 - caught below with the rest
+        if not isinstance(pagination, dict):
+            raise TypeError
         pages = int(pagination["pageCount"])
         count = pagination.get("itemCount")
         return pages, None if count is None else int(count)
-    except (AssertionError, KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise PayloadNotUnderstood(f"The pagination of Xero's {container} is not understood.") from None
 
 

@@ -222,7 +222,8 @@ class XeroSession(LimiterSession):
         if status >= 500 or status == 408:
             retry_after = read_retry_after(response, self.clock.now())
             raise Fault(f"it answered {status}", status=status, retry_after=retry_after)
-        if _is_cut(response):
+        # Another status says enough by itself: a 401 without its body is still a token that Xero does not take.
+        if 200 <= status <= 299 and _is_cut(response):
             raise Fault("its answer was cut short", status=status)
         return response
 
@@ -311,7 +312,7 @@ def _is_cut(response: Response) -> bool:
     Xero writes chunked and compressed answers; a proxy on the way that drops its own source may still end
     them properly.
     """
-    if "json" not in response.headers.get("Content-Type", "").lower() or response.status_code in {204, 304}:
+    if "json" not in response.headers.get("Content-Type", "").lower() or response.status_code == 204:
         return False
     if not response.content:
         return response.request.method == "GET" and response.headers.get("Content-Length") != "0"

@@ -151,6 +151,12 @@ def test_a_server_that_is_not_there_is_one_clear_line_without_the_password() -> 
     )
 
 
+def test_a_password_that_runs_into_the_host_is_not_shown_with_it() -> None:
+    said = refusal("postgresql+psycopg://someone:Sup3r@S3cret@127.0.0.1:1/books")
+    assert "S3cret" not in said
+    assert said.startswith("PostgreSQL at 127.0.0.1:1 cannot be used")
+
+
 def test_a_database_that_is_not_there_is_named(postgres_url: str) -> None:
     url = make_url(postgres_url).set(database="no_such_database")
     assert 'database "no_such_database" does not exist' in refusal(url.render_as_string(hide_password=False))

@@ -197,6 +197,18 @@ def test_an_opaque_credential_that_xero_repeats_is_not_repeated_by_us() -> None:
     assert "opaque" not in str(error_of(response))
 
 
+@pytest.mark.parametrize("field", ["refresh_token", "code", "code_verifier", "token", "client_secret"])
+@pytest.mark.parametrize("repeated", ["opaque/secret=1", "opaque%2Fsecret%3D1"])
+def test_a_secret_of_the_form_that_xero_repeats_is_not_repeated_by_us(field: str, repeated: str) -> None:
+    response = answer(400, {"error": "invalid_request", "error_description": f"{field} {repeated} is bad for openid1"})
+    form = {"grant_type": "refresh_token", field: "opaque/secret=1", "scope": "openid1"}
+    response.request = Request("POST", "https://identity.xero.com/connect/token", data=form).prepare()
+    with pytest.raises(RequestRefused) as caught:
+        raise_for_token_answer(response)
+    assert "opaque" not in str(caught.value)
+    assert f"{field} [secret] is bad for openid1" in str(caught.value)
+
+
 def test_a_redirect_is_refused() -> None:
     error = error_of(answer(302, headers={"Location": "https://elsewhere.example"}))
     assert type(error) is RequestRefused

@@ -246,6 +246,16 @@ def test_any_other_status_comes_back_at_once(serve: Serve, session: XeroSession,
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("status", [400, 401, 403, 404])
+@pytest.mark.parametrize("body", [[], "{"], ids=["empty", "cut"])
+def test_a_refusal_is_judged_by_its_status_though_its_json_is_cut_short(
+    serve: Serve, session: XeroSession, status: int, body: Any
+) -> None:
+    server = serve(Answer(status=status, body=body, headers={"Content-Type": "application/json"}, chunked=True))
+    assert session.call("GET", server.url + PATH, tenant_id="a").status_code == status
+    assert len(server.requests) == 1
+
+
 def test_an_answer_without_a_body_is_whole(serve: Serve, session: XeroSession) -> None:
     server = serve(Answer(status=204, headers={"Content-Type": "application/json"}))
     assert session.call("DELETE", server.url + "/connections/1").status_code == 204
