@@ -61,7 +61,7 @@ class Deployed:
             return connection.execute(query).fetchall()
 
     def graphql(self, query: str) -> Any:
-        return httpx.post(f"{self.dagster}/graphql", json={"query": query}).json()["data"]
+        return httpx.post(f"{self.dagster}/graphql", json={"query": query}, timeout=60).json()["data"]
 
     def is_switched_on(self, schedule: str) -> bool:
         selector = (

@@ -46,7 +46,7 @@ def test_a_backfill_goes_on_by_itself_and_nothing_is_lost_or_there_twice(tmp_pat
         with running_dev(deployed):
             start_backfill(deployed)
             # What fills gaps by itself must see that somebody has these weeks in hand, before and after.
-            httpx.post(f"{deployed.admin}/api/v1/xero/scheduler/start").raise_for_status()
+            httpx.post(f"{deployed.admin}/api/v1/xero/scheduler/start", timeout=60).raise_for_status()
             wait(lambda: len(landed(deployed)) >= 3, "three weeks have landed")
         assert len(landed(deployed)) < 3 * WEEKS
         assert deployed.rows("SELECT count(*) FROM xero_sync_logs WHERE status = 'running'") == [(0,)]
@@ -74,7 +74,8 @@ def start_backfill(deployed: Deployed) -> None:
         "partitionNames": [LATEST.shift(-n).key for n in range(WEEKS)],
         "assetSelection": [{"path": [asset]} for asset in ASSETS],
     }
-    answer = httpx.post(f"{deployed.dagster}/graphql", json={"query": BACKFILL, "variables": {"p": asked}}).json()
+    question = {"query": BACKFILL, "variables": {"p": asked}}
+    answer = httpx.post(f"{deployed.dagster}/graphql", json=question, timeout=60).json()
     assert answer["data"]["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess", answer
 
 

@@ -15,7 +15,9 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or "/usr/bin/chromium"
+# The one without a window's machinery costs a quarter less of the processor, where it is there.
+_NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
+CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), "/usr/bin/chromium")
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
 # A rule's impact is that of all it finds, so the lesser rules need not run.
 RUN_AXE = """(part) => {

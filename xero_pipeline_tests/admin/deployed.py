@@ -117,7 +117,8 @@ class Page:
 
 def a_browser(url: str, **headers: str) -> httpx.Client:
     """A client with cookies of its own. No certificates: reading them would take longer than most tests."""
-    return httpx.Client(base_url=url, headers=headers, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    # Patient: a run that is asked for waits for Dagster, which a busy machine may keep for long.
+    return httpx.Client(base_url=url, headers=headers, timeout=60, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
 
 def some_tokens(clock: Any, mark: str = "") -> Tokens:

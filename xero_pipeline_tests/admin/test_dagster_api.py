@@ -100,6 +100,7 @@ def test_a_week_that_is_asked_for_is_run_by_dagster_and_lands(running: Running) 
     tags = httpx.post(
         f"{running.url}/graphql",
         json={"query": f'{{runOrError(runId:"{run_id}"){{...on Run{{jobName tags{{key value}}}}}}}}'},
+        timeout=60,
     ).json()["data"]["runOrError"]
     assert tags["jobName"] == "weekly_sync"
     assert {"key": "week_ending", "value": "2026-11-21"} in tags["tags"]
@@ -132,7 +133,8 @@ def switched_on(url: str) -> set[str]:
     """What Dagster itself says is switched on, of what the page switches."""
     fields = "schedules{name scheduleState{status}} sensors{name sensorState{status}}"
     query = f"{{repositoriesOrError{{...on RepositoryConnection{{nodes{{{fields}}}}}}}}}"
-    (node,) = httpx.post(f"{url}/graphql", json={"query": query}).json()["data"]["repositoriesOrError"]["nodes"]
+    answer = httpx.post(f"{url}/graphql", json={"query": query}, timeout=60).json()
+    (node,) = answer["data"]["repositoriesOrError"]["nodes"]
     states = [(one["name"], one["scheduleState"]["status"]) for one in node["schedules"]]
     states += [(one["name"], one["sensorState"]["status"]) for one in node["sensors"]]
     return {name for name, status in states if status == "RUNNING" and name in {"daily_sync", *SENSORS}}
