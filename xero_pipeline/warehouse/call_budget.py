@@ -77,7 +77,7 @@ _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 
 # A process that was killed never gives its slot back; after this it no longer counts as in progress. Longer
-# than one attempt can last (`xero/session.py`: a deadline of 120 s, and up to 60 s for the bytes after it).
+# than one attempt can last (`xero/session.py`: a deadline of 120 s, and what connecting may take beyond it).
 LEASE = 190 * _SECOND
 # When to ask again while calls in progress may settle it: about as long as Xero takes for an answer.
 SOON = 250
