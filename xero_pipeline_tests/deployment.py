@@ -31,6 +31,9 @@ SMALL = MockOrganisation(documents=6)
 SECOND = MockOrganisation(tenant_id="mock-tenant-002", name="Second Organisation", documents=6)
 
 
+_NO_LIMITS = {"XERO_CALLS_PER_MINUTE": 100_000, "XERO_APP_CALLS_PER_MINUTE": 100_000, "XERO_CALLS_PER_DAY": 1_000_000}
+
+
 class MockDeployment(Deployment):
     """A deployment whose mock has these organisations."""
 
@@ -125,11 +128,7 @@ def running(
         XERO_MOCK_MODE="true",
         XERO_ENCRYPTION_KEY="5e" * 32,
         DAGSTER_HOME=str(folder),
-        XERO_CALLS_PER_MINUTE=100_000,
-        XERO_APP_CALLS_PER_MINUTE=100_000,
-        XERO_CALLS_PER_DAY=1_000_000,
-        **({"DATABASE_URL": database_url} if database_url else {}),
-        **settings,
+        **_NO_LIMITS | ({"DATABASE_URL": database_url} if database_url else {}) | settings,
     )
     with MockDeployment(read, clock, organisations) as deployment, dg.DagsterInstance.ephemeral() as instance:
         deployment.warehouse.migrate()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.staticfiles import StaticFiles
 
@@ -83,10 +83,9 @@ def create_app(
     )
     app.state.admin = admin
     handle_errors(app, clock)
-    api = APIRouter(prefix="/api/v1/xero")
+    # each by itself: of a router within a router FastAPI works out every route once more
     for part in (connection, syncing, figures):
-        api.include_router(part.router)
-    app.include_router(api)
+        app.include_router(part.router, prefix="/api/v1/xero")
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.FOLDER / "static"), name="static")
     if deployment.chosen.mock is not None:

@@ -51,6 +51,8 @@ OVERLAP = timedelta(minutes=2)
 SKEW = timedelta(seconds=5)
 # A tick asks for so many runs at most; the others stay kept for the next one.
 RUNS_A_TICK = 10
+# ... and for so many bank summaries, a call each: some ten minutes of Xero's time.
+BALANCES_A_TICK = 520
 
 
 class LateEditsFailed(PipelineError):
@@ -153,7 +155,7 @@ class LateEdits:
             if old is None or organisation.status is not ConnectionStatus.CONNECTED:
                 continue
             calls = CALLS_A_WEEK * affordable_weeks(self._deployment, tenant_id, daily_syncs_kept=2)
-            first, last = old[0], min(old[1], old[0].shift(calls - 1))
+            first, last = old[0], min(old[1], old[0].shift(min(calls, BALANCES_A_TICK) - 1))
             now = self._deployment.clock.now()
             if calls < 1 or under_way or first in resting_weeks(warehouse.log, tenant_id, now):
                 continue

@@ -2,7 +2,7 @@
 
 `SqlCallBudget` keeps what `calls.CallBudget` promises: no process takes a slot that would pass a limit,
 however many ask at once. It knows limits, windows and what Xero's headers said; sending, waiting and
-reading headers is `xero/session.py`'s matter. The two tables are here, since nobody else reads them.
+reading headers is `xero/session.py`'s matter. What is kept and how it is counted is in `call_counts.py`.
 
 Three things are held together. Our own count, over rolling windows: the strictest reading of "a minute"
 and "a day", since Xero does not say whether its windows roll. Xero's own count, from its answers' headers,
@@ -13,112 +13,61 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    ColumnElement,
-    Connection,
-    Engine,
-    Index,
-    Integer,
-    String,
-    Table,
-    delete,
-    func,
-    insert,
-    select,
-    text,
-    update,
-)
+from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
 from xero_pipeline.calls import CallLimits, DayExhausted, Problem, Remaining, Slot, Usage, Wait
+from xero_pipeline.warehouse.call_counts import (
+    APP_BY_MINUTE,
+    APP_SCOPE,
+    BY_DAY,
+    BY_MINUTE,
+    DAY,
+    HOUR,
+    KINDS,
+    LEASE,
+    SECOND,
+    Kind,
+    Said,
+    Standing,
+    call_limits,
+    call_slots,
+    is_trusted,
+    read_said,
+)
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, NotMigrated
-from xero_pipeline.warehouse.metadata import metadata
 
-# All moments are epoch milliseconds (UTC). Plain numbers compare alike on both databases.
-_Moment = BigInteger
-
-call_slots = Table(
-    "call_slots",
-    metadata,
-    # SQLite counts up by itself only for INTEGER.
-    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
-    Column("tenant_id", String(64)),
-    Column("started_at", _Moment, nullable=False),
-    Column("expires_at", _Moment, nullable=False),
-    Column("finished_at", _Moment),
-    Index("ix_call_slots_tenant_id_started_at", "tenant_id", "started_at"),
-    Index("ix_call_slots_started_at", "started_at"),
-)
-
-# One row an organisation, and one for the app. For each kind of limit: what an answer's header said was
-# left, the slot of that answer, when it came; and until when a 429 told us to stay away.
-call_limits = Table(
-    "call_limits",
-    metadata,
-    Column("scope", String(64), primary_key=True),
-    *(
-        Column(f"{kind}_{name}", _Moment)
-        for kind in ("minute", "day", "app_minute")
-        for name in ("left", "slot", "seen", "blocked_until")
-    ),
-)
-
-APP_SCOPE = "app"
-
-_SECOND = 1000
-_MINUTE = 60 * _SECOND
-_HOUR = 60 * _MINUTE
-_DAY = 24 * _HOUR
-
-# A process that was killed never gives its slot back; after this it no longer counts as in progress. Longer
-# than one attempt can last (`xero/session.py`: a deadline of 120 s, and what connecting may take beyond it).
-LEASE = 190 * _SECOND
 # When to ask again while calls in progress may settle it: about as long as Xero takes for an answer.
 SOON = 250
-# How long a header's count is trusted. A minute's count is worth nothing after a minute. A day's count could
-# stand for 24 hours if Xero's window rolls, or for minutes if it is fixed and about to turn, which Xero does
-# not say: so after an hour at zero one call may go and find out.
-MINUTE_TRUST = _MINUTE
-DAY_TRUST = _HOUR
-# A clock that was set back leaves slots in the future; beyond this they are a clock's error, not a call.
-CLOCK_SKEW = 10 * _MINUTE
 # Slots older than every window are deleted, once in so many.
 PRUNE_EVERY = 100
-KEPT = _DAY + _HOUR
+KEPT = DAY + HOUR
 
 # PostgreSQL's advisory locks are numbers; this one is ours: "xerocall".
 _LOCK_KEY = int.from_bytes(b"xerocall", "big")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """One of Xero's limits: where its columns are, how long its header is trusted."""
-
-    prefix: str
-    problem: Problem
-    trust: int
-
-
-_MINUTE_KIND = _Kind("minute", Problem.MINUTE, MINUTE_TRUST)
-_DAY_KIND = _Kind("day", Problem.DAY, DAY_TRUST)
-_APP_KIND = _Kind("app_minute", Problem.APP_MINUTE, MINUTE_TRUST)
-_KINDS = {kind.problem: kind for kind in (_MINUTE_KIND, _DAY_KIND, _APP_KIND)}
-
-_Row = dict[str, Any]
+_FINISH = (
+    update(call_slots)
+    .where(call_slots.c.id == bindparam("slot"))
+    .values(finished_at=bindparam("at"))
+    .returning(call_slots.c.tenant_id)
+)
+_NEW_SLOT = insert(call_slots).returning(call_slots.c.id)
+_CHANGE_LIMITS = update(call_limits).where(call_limits.c.scope == bindparam("whose"))
 
 
 class SqlCallBudget:
     """`calls.CallBudget` over SQLite or PostgreSQL. Safe to use from several threads and processes.
 
     Must not be asked within a transaction of the caller's own: on SQLite both would wait for each other.
+
+    Args:
+        engine: as `database.open_engine` makes it, so that on SQLite `begin()` takes the write lock.
     """
 
     def __init__(self, engine: Engine, limits: CallLimits) -> None:
@@ -137,51 +86,50 @@ class SqlCallBudget:
         Returns:
             A slot, or when to ask again: exactly, but soon where a call in progress may settle it earlier.
         """
-        at = _floor(now)
         with self._alone() as connection:
+            standing = Standing.read(connection, tenant_id, _floor(now))
             if tenant_id is not None:
-                exhausted = self._day_exhausted(connection, tenant_id, at)
+                exhausted = self._day_exhausted(standing)
                 if exhausted is not None:
                     return DayExhausted(_moment(exhausted))
-            waits = list(self._waits(connection, tenant_id, at))
+            waits = list(self._waits(standing))
             if waits:
                 longest, problem = max(waits, key=lambda wait: wait[0])
-                return Wait(longest / _SECOND, problem)
-            return self._give(connection, tenant_id, now)
+                return Wait(longest / SECOND, problem)
+            return _give(connection, tenant_id, now)
 
     def give_back(self, slot: Slot, now: datetime, remaining: Remaining) -> None:
         """The attempt is over, however it ended; what Xero's headers said corrects the count."""
         at = _floor(now)
         with self._alone() as connection:
-            found = connection.execute(
-                update(call_slots)
-                .where(call_slots.c.id == slot.id)
-                .values(finished_at=at)
-                .returning(call_slots.c.tenant_id)
-            ).one_or_none()
-            if found is None:
+            found = connection.execute(_FINISH, {"slot": slot.id, "at": at}).one_or_none()
+            if found is None or remaining == Remaining():
                 return
             tenant_id: str | None = found.tenant_id
-            self._see(connection, APP_SCOPE, None, _APP_KIND, remaining.app_minute, slot, at)
+            said = read_said(connection, tenant_id)
+            _put(
+                connection, APP_SCOPE, _news(connection, tenant_id, said, APP_BY_MINUTE, remaining.app_minute, slot, at)
+            )
             if tenant_id is not None:
-                self._see(connection, tenant_id, tenant_id, _MINUTE_KIND, remaining.minute, slot, at)
-                self._see(connection, tenant_id, tenant_id, _DAY_KIND, remaining.day, slot, at)
+                minute = _news(connection, tenant_id, said, BY_MINUTE, remaining.minute, slot, at)
+                day = _news(connection, tenant_id, said, BY_DAY, remaining.day, slot, at)
+                _put(connection, tenant_id, minute | day)
 
     def block(self, tenant_id: str | None, problem: Problem, until: datetime) -> None:
         """Xero answered 429: no process may call for this organisation (or app) until then."""
         if tenant_id is None or problem is Problem.APP_MINUTE:
-            scope, kind = APP_SCOPE, _APP_KIND
+            scope, kind = APP_SCOPE, APP_BY_MINUTE
         else:
-            scope, kind = tenant_id, _KINDS.get(problem, _MINUTE_KIND)
+            scope, kind = tenant_id, KINDS.get(problem, BY_MINUTE)
         end = -_floor_of(-(until - _EPOCH))
         with self._alone() as connection:
-            row = _limits_of(connection, scope)
+            held = read_said(connection, tenant_id)[f"{kind.prefix}_blocked_until"] or 0
             # The 429 says when to go on, so it takes the place of what a header said.
             _put(
                 connection,
                 scope,
                 {
-                    f"{kind.prefix}_blocked_until": max(end, row[f"{kind.prefix}_blocked_until"] or 0),
+                    f"{kind.prefix}_blocked_until": max(end, held),
                     f"{kind.prefix}_left": None,
                     f"{kind.prefix}_slot": None,
                     f"{kind.prefix}_seen": None,
@@ -190,97 +138,33 @@ class SqlCallBudget:
 
     def usage(self, tenant_id: str, now: datetime) -> Usage:
         """What an organisation has spent in the last 24 hours and has left, by the stricter count."""
-        at = _floor(now)
         with _in_words(), self._engine.connect() as connection:
-            today = _count(connection, _within(tenant_id, at, _DAY))
-            minute = _count(connection, _within(tenant_id, at, _MINUTE))
-            row = _limits_of(connection, tenant_id)
+            standing = Standing.read(connection, tenant_id, _floor(now))
             return Usage(
-                today=today,
+                today=standing.started(BY_DAY),
                 per_day=self._limits.per_day,
-                left_today=_left(connection, tenant_id, row, _DAY_KIND, at, self._limits.per_day - today),
-                left_this_minute=_left(connection, tenant_id, row, _MINUTE_KIND, at, self._limits.per_minute - minute),
+                left_today=standing.left(BY_DAY, self._limits.per_day),
+                left_this_minute=standing.left(BY_MINUTE, self._limits.per_minute),
             )
 
-    def _day_exhausted(self, connection: Connection, tenant_id: str, at: int) -> int | None:
+    def _day_exhausted(self, standing: Standing) -> int | None:
         """Until when the organisation's day is spent, or `None`."""
-        row = _limits_of(connection, tenant_id)
-        ends = [row["day_blocked_until"] or 0]
-        ends.append(_room_at(connection, tenant_id, at, _DAY, self._limits.per_day))
-        if _trusted(row, _DAY_KIND, at) and _said_left(connection, tenant_id, row, _DAY_KIND) <= 0:
-            ends.append(row["day_seen"] + _DAY_KIND.trust)
+        ends = [standing.blocked_until(BY_DAY), standing.room_at(BY_DAY, self._limits.per_day)]
+        if standing.is_trusted(BY_DAY) and standing.said_left(BY_DAY) <= 0:
+            ends.append(standing.seen(BY_DAY) + BY_DAY.trust)
         until = max(ends)
-        return until if until > at else None
+        return until if until > standing.at else None
 
-    def _waits(self, connection: Connection, tenant_id: str | None, at: int) -> Iterator[tuple[int, Problem]]:
+    def _waits(self, standing: Standing) -> Iterator[tuple[int, Problem]]:
         """Every reason to wait: milliseconds and problem."""
-        yield from self._minute_waits(connection, None, _APP_KIND, at, self._limits.app_per_minute)
-        if tenant_id is None:
+        yield from _minute_waits(standing, APP_BY_MINUTE, self._limits.app_per_minute)
+        if standing.tenant_id is None:
             return
-        yield from self._minute_waits(connection, tenant_id, _MINUTE_KIND, at, self._limits.per_minute)
-        if _count(connection, _in_progress(tenant_id, at)) >= self._limits.in_progress:
+        yield from _minute_waits(standing, BY_MINUTE, self._limits.per_minute)
+        if standing.in_progress >= self._limits.in_progress:
             yield SOON, Problem.CONCURRENT
-        if self._day_is_being_probed(connection, tenant_id, at):
+        if _day_is_being_probed(standing):
             yield SOON, Problem.DAY
-
-    def _minute_waits(
-        self, connection: Connection, tenant_id: str | None, kind: _Kind, at: int, limit: int
-    ) -> Iterator[tuple[int, Problem]]:
-        row = _limits_of(connection, APP_SCOPE if tenant_id is None else tenant_id)
-        end = max(row[f"{kind.prefix}_blocked_until"] or 0, _room_at(connection, tenant_id, at, _MINUTE, limit))
-        if end > at:
-            yield end - at, kind.problem
-        if _trusted(row, kind, at) and _said_left(connection, tenant_id, row, kind) <= 0:
-            rest = row[f"{kind.prefix}_seen"] + kind.trust - at
-            newer = call_slots.c.id > row[f"{kind.prefix}_slot"]
-            waiting_for_answer = _count(connection, [*_in_progress(tenant_id, at), newer]) > 0
-            yield (min(SOON, rest) if waiting_for_answer else rest), kind.problem
-
-    def _day_is_being_probed(self, connection: Connection, tenant_id: str, at: int) -> bool:
-        """Whether a day at zero, no longer trusted, is just being asked about by another call."""
-        row = _limits_of(connection, tenant_id)
-        if row["day_seen"] is None or _trusted(row, _DAY_KIND, at) or row["day_seen"] + _DAY <= at:
-            return False
-        if _said_left(connection, tenant_id, row, _DAY_KIND) > 0:
-            return False
-        probing = call_slots.c.started_at >= row["day_seen"] + _DAY_KIND.trust
-        return _count(connection, [*_in_progress(tenant_id, at), probing]) > 0
-
-    def _give(self, connection: Connection, tenant_id: str | None, now: datetime) -> Slot:
-        started = -_floor_of(-(now - _EPOCH))
-        given = connection.execute(
-            insert(call_slots)
-            .values(tenant_id=tenant_id, started_at=started, expires_at=started + LEASE)
-            .returning(call_slots.c.id)
-        ).scalar_one()
-        if given % PRUNE_EVERY == 0:
-            connection.execute(delete(call_slots).where(call_slots.c.started_at < started - KEPT))
-        return Slot(given)
-
-    def _see(
-        self,
-        connection: Connection,
-        scope: str,
-        tenant_id: str | None,
-        kind: _Kind,
-        left: int | None,
-        slot: Slot,
-        at: int,
-    ) -> None:
-        """Keep what a header said, unless what is held is newer and stricter.
-
-        Answers overtake each other. The one whose request began last knows most; an older one's lower count
-        is still believed, since another program may have spent the difference.
-        """
-        if left is None:
-            return
-        row = _limits_of(connection, scope)
-        seen: _Row = {f"{kind.prefix}_left": left, f"{kind.prefix}_slot": slot.id, f"{kind.prefix}_seen": at}
-        if _trusted(row, kind, at) and row[f"{kind.prefix}_slot"] > slot.id:
-            held = _said_left(connection, tenant_id, row, kind)
-            if _said_left(connection, tenant_id, seen, kind) >= held:
-                return
-        _put(connection, scope, seen)
 
     @contextmanager
     def _alone(self) -> Iterator[Connection]:
@@ -292,74 +176,62 @@ class SqlCallBudget:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SET LOCAL lock_timeout = '30s'"))
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
-            else:
-                # SQLite takes its write lock with the first statement that could write, whatever it finds.
-                connection.execute(delete(call_slots).where(call_slots.c.id < 0))
             yield connection
 
 
-def _within(tenant_id: str | None, at: int, window: int) -> list[ColumnElement[bool]]:
-    """The calls of a rolling window that ends now; `None`: of all organisations and the app."""
-    recent = [call_slots.c.started_at > at - window, call_slots.c.started_at <= at + CLOCK_SKEW]
-    return recent if tenant_id is None else [call_slots.c.tenant_id == tenant_id, *recent]
+def _minute_waits(standing: Standing, kind: Kind, limit: int) -> Iterator[tuple[int, Problem]]:
+    end = max(standing.blocked_until(kind), standing.room_at(kind, limit))
+    if end > standing.at:
+        yield end - standing.at, kind.problem
+    if standing.is_trusted(kind) and standing.said_left(kind) <= 0:
+        rest = standing.seen(kind) + kind.trust - standing.at
+        answer_is_near = standing.is_awaited(kind, after_slot=standing.said[f"{kind.prefix}_slot"])
+        yield (min(SOON, rest) if answer_is_near else rest), kind.problem
 
 
-def _in_progress(tenant_id: str | None, at: int) -> list[ColumnElement[bool]]:
-    """Calls whose answer is still awaited and whose process is believed alive."""
-    return [
-        *_within(tenant_id, at, LEASE + CLOCK_SKEW),
-        call_slots.c.finished_at.is_(None),
-        call_slots.c.expires_at > at,
-    ]
+def _day_is_being_probed(standing: Standing) -> bool:
+    """Whether a day at zero, no longer trusted, is just being asked about by another call."""
+    if standing.said["day_seen"] is None or standing.is_trusted(BY_DAY) or standing.seen(BY_DAY) + DAY <= standing.at:
+        return False
+    after = standing.seen(BY_DAY) + BY_DAY.trust
+    return standing.said_left(BY_DAY) <= 0 and standing.is_awaited(BY_DAY, after=after)
 
 
-def _count(connection: Connection, which: list[ColumnElement[bool]]) -> int:
-    return int(connection.execute(select(func.count()).select_from(call_slots).where(*which)).scalar_one())
+def _give(connection: Connection, tenant_id: str | None, now: datetime) -> Slot:
+    started = -_floor_of(-(now - _EPOCH))
+    new = {"tenant_id": tenant_id, "started_at": started, "expires_at": started + LEASE}
+    given = int(connection.execute(_NEW_SLOT, new).scalar_one())
+    if given % PRUNE_EVERY == 0:
+        connection.execute(delete(call_slots).where(call_slots.c.started_at < started - KEPT))
+    return Slot(given)
 
 
-def _room_at(connection: Connection, tenant_id: str | None, at: int, window: int, limit: int) -> int:
-    """When a rolling window has room for one more call; 0 when it has room now."""
-    calls = _within(tenant_id, at, window)
-    too_many = _count(connection, calls) - limit
-    if too_many < 0:
-        return 0
-    leaves = select(call_slots.c.started_at).where(*calls).order_by(call_slots.c.started_at).offset(too_many).limit(1)
-    return int(connection.execute(leaves).scalar_one()) + window
+def _news(
+    connection: Connection, tenant_id: str | None, said: Said, kind: Kind, left: int | None, slot: Slot, at: int
+) -> dict[str, Any]:
+    """What of a header is to be kept: nothing where what is held is newer and stricter.
 
-
-def _trusted(row: _Row, kind: _Kind, at: int) -> bool:
-    seen = row[f"{kind.prefix}_seen"]
-    return seen is not None and seen + kind.trust > at
-
-
-def _said_left(connection: Connection, tenant_id: str | None, row: _Row, kind: _Kind) -> int:
-    """What a header's count comes to now: less every call of ours that began after the one it answered.
-
-    Whether Xero had counted those in is not known; calls in flight at once make us cautious, not wrong.
+    Answers overtake each other. The one whose request began last knows most; an older one's lower count
+    is still believed, since another program may have spent the difference.
     """
-    later = [call_slots.c.id > row[f"{kind.prefix}_slot"]]
-    if tenant_id is not None:
-        later.append(call_slots.c.tenant_id == tenant_id)
-    return int(row[f"{kind.prefix}_left"]) - _count(connection, later)
+    if left is None:
+        return {}
+    held, held_slot = said[f"{kind.prefix}_left"], said[f"{kind.prefix}_slot"]
+    if is_trusted(said, kind, at) and held_slot > slot.id:
+        between = [*kind.whose, call_slots.c.id > slot.id, call_slots.c.id <= held_slot]
+        query = select(func.count()).select_from(call_slots).where(*between)
+        since = int(connection.execute(query, {"tenant_id": tenant_id}).scalar_one())
+        if left - since >= held:
+            return {}
+    return {f"{kind.prefix}_left": left, f"{kind.prefix}_slot": slot.id, f"{kind.prefix}_seen": at}
 
 
-def _left(connection: Connection, tenant_id: str, row: _Row, kind: _Kind, at: int, own: int) -> int:
-    if (row[f"{kind.prefix}_blocked_until"] or 0) > at:
-        return 0
-    said = _said_left(connection, tenant_id, row, kind) if _trusted(row, kind, at) else own
-    return max(0, min(own, said))
-
-
-def _limits_of(connection: Connection, scope: str) -> _Row:
-    found = connection.execute(select(call_limits).where(call_limits.c.scope == scope)).mappings().one_or_none()
-    return dict(found) if found is not None else dict.fromkeys(call_limits.c.keys())
-
-
-def _put(connection: Connection, scope: str, values: _Row) -> None:
+def _put(connection: Connection, scope: str, values: dict[str, Any]) -> None:
+    if not values:
+        return
     # No race between the two: whoever writes holds the lock.
-    changed = connection.execute(update(call_limits).where(call_limits.c.scope == scope).values(values))
-    if changed.rowcount == 0:
-        connection.execute(insert(call_limits).values(scope=scope, **values))
+    if connection.execute(_CHANGE_LIMITS, {"whose": scope, **values}).rowcount == 0:
+        connection.execute(insert(call_limits), {"scope": scope, **values})
 
 
 def _floor_of(since_epoch: timedelta) -> int:

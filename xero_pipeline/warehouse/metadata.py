@@ -1,7 +1,7 @@
 """The one `MetaData` that every table of the warehouse hangs on, with the names of constraints.
 
 No table is defined here: the figures, tokens and logs are in `schema.py`, the slots of calls in
-`call_budget.py`.
+`call_counts.py`.
 """
 
 from __future__ import annotations

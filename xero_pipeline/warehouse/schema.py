@@ -1,6 +1,6 @@
 """The tables. Alembic makes them (`migrations/`); a test holds that both say the same.
 
-Not here: the slots of calls (`call_budget.py`), and how the tables are written and read.
+Not here: the slots of calls (`call_counts.py`), and how the tables are written and read.
 """
 
 from __future__ import annotations

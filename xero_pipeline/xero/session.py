@@ -46,7 +46,7 @@ TENANT_HEADER = "xero-tenant-id"
 USER_AGENT = "xero-pipeline"
 
 # Seconds from the request's start until its whole answer must be there (`deadline.py`). A slot's lease in
-# warehouse/call_budget.py outlives it.
+# warehouse/call_counts.py outlives it.
 DEADLINE = 120.0
 
 # What requests, urllib3 and http.client raise when an answer does not come, or not whole.

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("playwright.sync_api")
 
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
 from xero_pipeline_tests.admin.canned import (
     CONNECTED,
@@ -34,6 +34,7 @@ from xero_pipeline_tests.admin.stub import Stub, running_stub
 from xero_pipeline_tests.conftest import skip_or_fail
 
 PATIENCE = 10_000
+WIDE: ViewportSize = {"width": 1280, "height": 900}
 
 
 @pytest.fixture(scope="module")
@@ -50,19 +51,37 @@ def browser() -> Iterator[Browser]:
         yield running
 
 
-@pytest.fixture
-def page(browser: Browser, stub: Stub) -> Iterator[Page]:
-    """A page at the stub, connected, at a fixed time. It fails a test whose page throws or breaks its policy."""
-    stub.play(CONNECTED)
-    context = browser.new_context(base_url=stub.url, viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+@pytest.fixture(scope="module")
+def tab(browser: Browser, stub: Stub) -> Iterator[Page]:
+    """The tab that every test is given: opening one, and the page in it for the first time, is most of the work."""
+    context = browser.new_context(base_url=stub.url, viewport=WIDE, reduced_motion="reduce")
     context.set_default_timeout(PATIENCE)
-    opened = context.new_page()
-    found = complaints(opened)
-    opened.clock.install(time=NOW)
-    opened.clock.resume()
-    yield opened
+    yield context.new_page()
     context.close()
-    assert found == []
+
+
+@pytest.fixture(scope="module")
+def found(tab: Page) -> list[str]:
+    return complaints(tab)
+
+
+@pytest.fixture
+def page(tab: Page, stub: Stub, found: list[str]) -> Iterator[Page]:
+    """The tab as good as new, at the stub, connected, at a fixed time; a page that complains fails its test."""
+    stub.play(CONNECTED)
+    tab.set_viewport_size(WIDE)
+    tab.emulate_media(color_scheme="light", reduced_motion="reduce")
+    tab.mouse.move(0, 0)
+    tab.clock.install(time=NOW)
+    tab.clock.resume()
+    yield tab
+    # a picture runs no script: nothing asks the next test's stub, or remembers anything once it is forgotten
+    tab.goto("/static/icons/mark.svg")
+    tab.evaluate("() => { sessionStorage.clear(); localStorage.clear(); }")
+    tab.context.clear_cookies()
+    complained = found.copy()
+    found.clear()
+    assert complained == []
 
 
 def fact(page: Page, name: str) -> Locator:
@@ -102,15 +121,13 @@ def test_no_state_has_a_serious_barrier_light_and_wide_or_dark_and_narrow(page: 
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_dialog_that_asks_before_disconnecting_has_no_barrier(browser: Browser, stub: Stub, scheme: Any) -> None:
+def test_the_dialog_that_asks_before_disconnecting_has_no_barrier(page: Page, stub: Stub, scheme: Any) -> None:
     stub.play(SCENES["two-organisations"])
-    context = browser.new_context(base_url=stub.url, color_scheme=scheme, reduced_motion="reduce")
-    page = context.new_page()
+    page.emulate_media(color_scheme=scheme)
     page.goto("/")
     page.get_by_role("button", name="Disconnect…").click()
     expect(page.get_by_role("dialog")).to_be_visible()
     assert serious_violations(page) == []
-    context.close()
 
 
 def test_the_page_has_its_landmarks_and_its_headings_in_order(page: Page) -> None:
@@ -654,30 +671,31 @@ def test_signing_out_is_offered_only_to_who_signed_in(page: Page, stub: Stub) ->
     expect(page.locator("#mock-badge")).to_have_count(0)
 
 
-def test_nothing_is_fetched_from_anywhere_else(page: Page, stub: Stub) -> None:
-    asked: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto("/")
-    expect(page.locator("#trends canvas")).to_have_count(3)
+def test_nothing_is_fetched_from_anywhere_else(browser: Browser, stub: Stub) -> None:
+    stub.play(CONNECTED)
+    # of its own, so that nothing is kept from an earlier visit
+    with browser.new_context(base_url=stub.url) as context:
+        page = context.new_page()
+        found, asked = complaints(page), list[str]()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto("/")
+        expect(page.locator("#trends canvas")).to_have_count(3)
     assert [url for url in asked if not url.startswith(stub.url)] == []
+    assert found == []
 
 
 # ---- the sign-in page -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_sign_in_page_has_no_barrier(browser: Browser, stub: Stub, scheme: Any) -> None:
-    stub.play(CONNECTED)
+def test_the_sign_in_page_has_no_barrier(page: Page, stub: Stub, scheme: Any) -> None:
     stub.login_error = "This token is wrong."
-    context = browser.new_context(base_url=stub.url, color_scheme=scheme, viewport={"width": 360, "height": 700})
-    page = context.new_page()
-    found = complaints(page)
+    page.emulate_media(color_scheme=scheme, reduced_motion="no-preference")
+    page.set_viewport_size({"width": 360, "height": 700})
     page.goto("/login")
     expect(page.get_by_label("Access token")).to_be_focused()
     expect(page.get_by_role("alert")).to_contain_text("This token is wrong.")
     assert serious_violations(page) == []
-    assert found == []
-    context.close()
 
 
 def test_after_too_many_guesses_the_button_waits_and_says_how_long(page: Page, stub: Stub) -> None:

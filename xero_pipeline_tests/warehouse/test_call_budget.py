@@ -13,7 +13,8 @@ from sqlalchemy import Engine, create_engine, func, select
 from sqlalchemy.pool import StaticPool
 
 from xero_pipeline.calls import CallLimits, DayExhausted, Problem, Remaining, Slot, Wait
-from xero_pipeline.warehouse.call_budget import LEASE, PRUNE_EVERY, SqlCallBudget, call_limits, call_slots
+from xero_pipeline.warehouse.call_budget import PRUNE_EVERY, SqlCallBudget
+from xero_pipeline.warehouse.call_counts import LEASE, call_limits, call_slots
 from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.errors import NotMigrated
 from xero_pipeline.warehouse.metadata import metadata
@@ -165,6 +166,22 @@ def test_the_apps_own_count_stops_every_organisation(engine: Engine, clock: Fake
     budget = SqlCallBudget(engine, WIDE)
     spend(budget, clock, "a", said=Remaining(app_minute=0))
     assert budget.take("b", clock.now()) == Wait(60.0, Problem.APP_MINUTE)
+
+
+def test_the_apps_own_count_may_be_corrected_soon_by_any_call_that_is_in_progress(
+    engine: Engine, clock: FakeClock
+) -> None:
+    budget = SqlCallBudget(engine, WIDE)
+    first, second = (budget.take(tenant, clock.now()) for tenant in ("a", "b"))
+    assert isinstance(first, Slot)
+    assert isinstance(second, Slot)
+    budget.give_back(first, clock.now(), Remaining(app_minute=1))
+    # The one call that was left is the second's; its own answer will say more.
+    for tenant in ("c", None):
+        assert budget.take(tenant, clock.now()) == Wait(0.25, Problem.APP_MINUTE)
+    budget.give_back(second, clock.now(), Remaining(app_minute=0))
+    for tenant in ("c", None):
+        assert budget.take(tenant, clock.now()) == Wait(60.0, Problem.APP_MINUTE)
 
 
 def test_an_answer_that_was_overtaken_does_not_raise_the_count_again(engine: Engine, clock: FakeClock) -> None:

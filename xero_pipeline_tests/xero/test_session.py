@@ -20,7 +20,8 @@ from requests.adapters import BaseAdapter
 from requests.auth import HTTPBasicAuth
 
 from xero_pipeline.calls import CallLimits, DayExhausted, Problem, Remaining, Wait
-from xero_pipeline.warehouse.call_budget import SqlCallBudget, call_limits, call_slots
+from xero_pipeline.warehouse.call_budget import SqlCallBudget
+from xero_pipeline.warehouse.call_counts import call_limits, call_slots
 from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.metadata import metadata
 from xero_pipeline.xero.errors import (
