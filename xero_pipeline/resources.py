@@ -28,11 +28,10 @@ from xero_pipeline.xero.client import Xero
 from xero_pipeline.xero.mock import MockTransport, MockXero
 from xero_pipeline.xero.oauth import AccessTokens, SignIn, XeroApp
 from xero_pipeline.xero.session import XeroSession
+from xero_pipeline.xero.slots import OnWait
 from xero_pipeline.xero.transport import XeroApis
 
 log = logging.getLogger(__name__)
-
-OnWait = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -174,7 +173,7 @@ Opening = Callable[[Settings], AbstractContextManager[Deployment]]
 
 def _log_wait(seconds: float, reason: str) -> None:
     if seconds >= 1:
-        log.info("waiting %.0f s for Xero's limit (%s)", seconds, reason)
+        log.info("waiting %.0f s, since %s", seconds, reason)
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:

@@ -16,17 +16,17 @@ from datetime import date
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator, model_validator
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.weeks import Calendar
+from xero_pipeline.weeks import EARLIEST, LATEST, Calendar
 
 # Read-only, least, and enough for everything here (Xero's granular scopes, in force since March 2026).
 GRANULAR_SCOPES = (
@@ -65,8 +65,8 @@ class Settings(BaseSettings):
     )
 
     mock_mode: bool = _setting("XERO_MOCK_MODE", False)
-    client_id: str | None = _setting("XERO_CLIENT_ID", None)
-    client_secret: SecretStr | None = _setting("XERO_CLIENT_SECRET", None)
+    client_id: str | None = _setting("XERO_CLIENT_ID", None, validate_default=True)
+    client_secret: SecretStr | None = _setting("XERO_CLIENT_SECRET", None, validate_default=True)
     encryption_key: SecretStr = _setting("XERO_ENCRYPTION_KEY")
     encryption_keys_retired: Annotated[tuple[SecretStr, ...], NoDecode] = _setting("XERO_ENCRYPTION_KEYS_RETIRED", ())
     grant: Grant = _setting("XERO_GRANT", Grant.AUTHORIZATION_CODE)
@@ -106,6 +106,17 @@ class Settings(BaseSettings):
         "XERO_REVENUE_TRACKING": "must be the name of a tracking category",
         "XERO_REGION_TRACKING": "must be the name of a tracking category",
     }
+
+    # Field by field, not when all are read: so whatever else is missing or malformed is named with them.
+    @field_validator("client_id", "client_secret")
+    @classmethod
+    def _real_xero_needs_an_app(cls, value: Any, info: ValidationInfo) -> Any:
+        given = value.get_secret_value() if isinstance(value, SecretStr) else value
+        # Without `mock_mode` it is malformed itself, and only that is said.
+        if not given and not info.data.get("mock_mode", True):
+            else_mock = ", or set XERO_MOCK_MODE=true to try without Xero" if info.field_name == "client_id" else ""
+            raise ValueError(f"is missing: take it from your app at developer.xero.com{else_mock}")
+        return value
 
     @field_validator("alert_urls", mode="before")
     @classmethod
@@ -185,9 +196,17 @@ class Settings(BaseSettings):
         with contextlib.suppress(ValueError):
             day = date.fromisoformat(text)
             # A text that is not written as the day writes itself is another of ISO's forms.
-            if day.isoformat() == text and 2000 <= day.year <= 2100:
+            if day.isoformat() == text and EARLIEST <= day <= LATEST:
                 return day
-        raise ValueError("must be a date as YYYY-MM-DD, from 2000-01-01 to 2100-12-31")
+        raise ValueError(f"must be a date as YYYY-MM-DD, from {EARLIEST} to {LATEST}")
+
+    @field_validator("home")
+    @classmethod
+    def _is_folder(cls, value: Path) -> Path:
+        try:
+            return value.expanduser()
+        except RuntimeError:
+            raise ValueError("must be a folder; there is no home folder of the user whom its ~ names") from None
 
     @field_validator("sync_cron")
     @classmethod
@@ -218,26 +237,10 @@ class Settings(BaseSettings):
             raise ValueError(f"must have one @ at most, before the host, and a port to 65535: in a password {_ENCODE}")
         return value
 
-    @model_validator(mode="after")
-    def _real_xero_needs_an_app(self) -> Self:
-        if not self.mock_mode:
-            missing = [
-                name
-                for name, value in (("XERO_CLIENT_ID", self.client_id), ("XERO_CLIENT_SECRET", self.client_secret))
-                if not value or (isinstance(value, SecretStr) and not value.get_secret_value())
-            ]
-            if missing:
-                said = "is" if len(missing) == 1 else "are"
-                raise ValueError(
-                    f"{' and '.join(missing)} {said} missing: take them from your app at developer.xero.com, or set "
-                    "XERO_MOCK_MODE=true to try without Xero"
-                )
-        return self
-
     @cached_property
     def home_folder(self) -> Path:
         """The deployment's folder, absolute."""
-        return self.home.expanduser().resolve()
+        return self.home.resolve()
 
     @property
     def data_folder(self) -> Path:
@@ -329,14 +332,22 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         SettingsError: one line that names every setting that is missing or malformed.
     """
+    file = _environment_file()
     try:
-        return Settings(_env_file=_environment_file(), **overrides)
+        return Settings(_env_file=file, **overrides)
     except ValidationError as error:
         raise SettingsError("; ".join(_in_words(problem) for problem in error.errors())) from None
+    except (OSError, UnicodeError):
+        # `from None`: what cannot be read may be a part of a secret.
+        raise SettingsError(f"{file} cannot be read: it must be a text in UTF-8 that this user may read") from None
 
 
 def _in_words(problem: Any) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else ""
+    if name in Settings.model_fields:
+        # A default that is refused is told by the field's own name.
+        alias = Settings.model_fields[name].validation_alias
+        name = str(alias.choices[0]) if isinstance(alias, AliasChoices) else name
     if problem["type"] == "value_error":
         return f"{name} {problem['ctx']['error']}".strip()
     mend = Settings.MEND.get(name) or f"must be a positive whole number ({problem['msg'].lower()})"

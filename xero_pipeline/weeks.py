@@ -16,6 +16,10 @@ from xero_pipeline.errors import PipelineError
 _SUNDAY = 6
 _SATURDAY = 5
 
+# Between which days PIPELINE_START_DATE can lie, and so how many weeks there can ever be.
+EARLIEST, LATEST = date(2000, 1, 1), date(2100, 12, 31)
+MOST_WEEKS = (LATEST - EARLIEST).days // 7
+
 
 class NoSuchWeek(PipelineError):
     """A date that names no week which can be synced."""
@@ -33,7 +37,8 @@ class Week:
         if self.ending.weekday() != _SATURDAY:
             raise NoSuchWeek(
                 f"{self.ending.isoformat()} is a {self.ending:%A}, and a week is named by its Saturday.",
-                advice=f"The week it lies in is {Week.containing(self.ending)}.",
+                # The calendar's last days lie in a week that it has no Saturday for.
+                advice=f"The week it lies in is {Week.containing(self.ending)}." if self.ending <= LATEST else None,
             )
 
     @classmethod
@@ -132,5 +137,4 @@ class Calendar:
 
     def last_weeks(self, count: int, now: datetime) -> list[Week]:
         """The latest `count` weeks (fewer where the start date is nearer), oldest first."""
-        latest = self.latest(now)
-        return list(self.between(max(self.first, latest.shift(1 - count)), latest))
+        return self.every(now)[-count:]

@@ -60,6 +60,7 @@ def test_the_key_and_mock_mode_are_enough() -> None:
         ("PIPELINE_START_DATE", "2023-02-30", "PIPELINE_START_DATE must be a date as YYYY-MM-DD"),
         ("PIPELINE_START_DATE", "0001-01-01", "from 2000-01-01 to 2100-12-31"),
         ("PIPELINE_START_DATE", "9999-12-31", "from 2000-01-01 to 2100-12-31"),
+        ("DAGSTER_HOME", "~nobody-of-that-name/xero", "DAGSTER_HOME must be a folder"),
         ("SYNC_CRON", "daily", "SYNC_CRON must be a cron line"),
         ("SYNC_CRON", "61 25 * * *", "SYNC_CRON must be a cron line"),
         ("SYNC_LOOKBACK_WEEKS", "-1", "SYNC_LOOKBACK_WEEKS must be a whole number from 0"),
@@ -113,8 +114,28 @@ def test_a_missing_key_is_named_with_the_command_that_makes_one() -> None:
         load_settings(XERO_MOCK_MODE="true")
 
 
+def test_everything_that_is_missing_or_malformed_is_named_at_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(XERO_BASIS="mixed")
+    said = str(caught.value)
+    for name in ("XERO_CLIENT_ID is", "XERO_CLIENT_SECRET is", "XERO_ENCRYPTION_KEY is", "XERO_BASIS must"):
+        assert said.count(name) == 1
+    assert "\n" not in said
+    with pytest.raises(SettingsError) as caught:
+        settings(XERO_MOCK_MODE="perhaps")
+    assert "CLIENT" not in str(caught.value), "whether an app is needed is not known yet"
+
+
+def test_an_env_file_that_is_no_text_is_one_line_that_shows_nothing_of_it(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"XERO_CLIENT_SECRET=s\xe9cret-of-somebody\n")
+    with pytest.raises(SettingsError, match=r"\.env cannot be read: it must be a text in UTF-8") as caught:
+        load_settings()
+    assert "cret-of" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
 def test_outside_mock_mode_the_app_is_needed() -> None:
-    with pytest.raises(SettingsError, match="XERO_CLIENT_ID and XERO_CLIENT_SECRET are missing"):
+    with pytest.raises(SettingsError, match=r"XERO_CLIENT_ID is missing.*_MOCK_MODE.*XERO_CLIENT_SECRET is missing"):
         settings(XERO_MOCK_MODE="false")
     with pytest.raises(SettingsError, match="XERO_CLIENT_SECRET is missing"):
         settings(XERO_MOCK_MODE="false", XERO_CLIENT_ID="app", XERO_CLIENT_SECRET="")

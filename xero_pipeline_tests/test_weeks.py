@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xero_pipeline.assets.partitions import weekly_partitions
-from xero_pipeline.weeks import Calendar, NoSuchWeek, Week
+from xero_pipeline.weeks import MOST_WEEKS, Calendar, NoSuchWeek, Week
 
 ZONES = ["Australia/Sydney", "Europe/London", "America/New_York", "Pacific/Auckland", "Pacific/Apia", "UTC"]
 SYDNEY = ZoneInfo("Australia/Sydney")
@@ -71,3 +71,15 @@ def test_the_last_weeks_never_reach_before_the_start_date() -> None:
     calendar = Calendar(date(2026, 11, 1), SYDNEY)
     weeks = calendar.last_weeks(13, datetime(2026, 11, 24, tzinfo=UTC))
     assert [str(week) for week in weeks] == ["2026-11-07", "2026-11-14", "2026-11-21"]
+
+
+def test_however_many_weeks_are_asked_for_there_are_no_more_than_there_are() -> None:
+    calendar, now = Calendar(date(2026, 11, 1), ZoneInfo("Australia/Sydney")), datetime(2026, 11, 24, tzinfo=UTC)
+    assert calendar.last_weeks(10**12, now) == calendar.last_weeks(MOST_WEEKS, now) == calendar.every(now)
+    assert calendar.last_weeks(2, now) == calendar.every(now)[-2:]
+
+
+@pytest.mark.parametrize("day", [date.min, date.max])
+def test_the_calendars_own_ends_are_no_weeks(day: date) -> None:
+    with pytest.raises(NoSuchWeek, match="a week is named by its Saturday"):
+        Week(day)

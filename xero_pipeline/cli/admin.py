@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
 from urllib.parse import urlsplit
 
 import click
 
+from xero_pipeline.cli.listening import listen, name_of
 from xero_pipeline.cli.main import cli
-from xero_pipeline.errors import PipelineError
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings, load_settings
 
@@ -19,10 +18,7 @@ log = logging.getLogger("xero_pipeline.admin")
 _USUAL_PORT = 3001
 # A request that waits for its run must not hold up the end.
 _PATIENCE_SECONDS = 5
-
-
-class PortTaken(PipelineError):
-    code = "port_taken"
+_OTHER_PORT = "Choose another with --host or --port, and let SERVER_URL name it."
 
 
 def admin_port(settings: Settings) -> int:
@@ -56,8 +52,8 @@ def admin(host: str, port: int | None) -> None:
             "something in front of it asks them to sign in",
             settings.server_url,
         )
-    listening = _listen(host, admin_port(settings) if port is None else port)
-    click.echo(f"the admin page is at {settings.server_url} (listening on {_name(listening)})", err=True)
+    listening = listen("The admin page", host, admin_port(settings) if port is None else port, advice=_OTHER_PORT)
+    click.echo(f"the admin page is at {settings.server_url} (listening on {name_of(listening)})", err=True)
     # No access log: the callback's address holds the code and the state of a consent.
     config = uvicorn.Config(
         create_app(settings),
@@ -69,23 +65,3 @@ def admin(host: str, port: int | None) -> None:
     )
     with watching_dagster(settings), contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        listening = socket.create_server(address[:2], family=family, backlog=2048)
-    except OSError as error:
-        raise PortTaken(
-            f"The admin page cannot listen on {host}, port {port}: {error.strerror or error}.",
-            advice="Choose another with --host or --port, and let SERVER_URL name it.",
-        ) from None
-    listening.set_inheritable(True)
-    return listening
-
-
-def _name(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from zoneinfo import ZoneInfo
+
 import click
-from rich.table import Table
 
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.cli.main import cli
-from xero_pipeline.cli.options import deployment, print_json, print_table
+from xero_pipeline.cli.options import print_json, print_table
 from xero_pipeline.connecting import Connector
 from xero_pipeline.home import open_instance, schedule_is_running
-from xero_pipeline.settings import Grant
-from xero_pipeline.standing import describe_standing
+from xero_pipeline.resources import open_deployment
+from xero_pipeline.settings import Grant, load_settings
+from xero_pipeline.standing import OrganisationStanding, describe_standing
 
 
 @cli.command()
 def connect() -> None:
     """Print the consent URL; in mock mode, or with client credentials, connect at once."""
-    with deployment() as opened:
+    with open_deployment(load_settings()) as opened:
         connector = Connector(opened)
         if opened.settings.grant is Grant.CLIENT_CREDENTIALS:
             stored = connector.connect_custom()
@@ -40,7 +42,7 @@ def connect() -> None:
 @click.option("--organisation", metavar="ID", help="Only this one (tenant id).")
 def disconnect(organisation: str | None) -> None:
     """Disconnect at Xero and delete the tokens here. Figures and logs stay."""
-    with deployment() as opened:
+    with open_deployment(load_settings()) as opened:
         gone = Connector(opened).disconnect(organisation)
         for left in gone:
             click.echo(f"disconnected {left.tenant_name} ({left.tenant_id})")
@@ -55,7 +57,7 @@ def rotate_key() -> None:
     First put the new key into XERO_ENCRYPTION_KEY and the old one into XERO_ENCRYPTION_KEYS_RETIRED; afterwards
     the old one can go.
     """
-    with deployment() as opened:
+    with open_deployment(load_settings()) as opened:
         count = opened.warehouse.tokens.rotate()
     if count:
         click.echo(f"the tokens of {count} organisation{'s' * (count > 1)} are under the current key now")
@@ -67,7 +69,7 @@ def rotate_key() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool) -> None:
     """Organisations, days left on the refresh token, last sync, calls left today, the scheduler."""
-    with deployment() as opened:
+    with open_deployment(load_settings()) as opened:
         with open_instance(opened.settings) as instance:
             running = schedule_is_running(instance)
         broken = open_alerter(opened).error
@@ -82,15 +84,17 @@ def status(as_json: bool) -> None:
     if broken:
         click.echo(f"alerts: {broken}")
     if standing.organisations:
-        table = Table("Organisation", "Id", "Status", "Last sync", "Refresh token", "Calls left today")
-        for one in standing.organisations:
-            organisation, last = one.organisation, one.organisation.last_sync_at
-            table.add_row(
-                organisation.tenant_name,
-                organisation.tenant_id,
-                organisation.status.replace("_", " "),
-                f"{last.astimezone(standing.timezone):%d/%m/%Y %H:%M}" if last else "never",
-                "none" if one.days_left is None else f"{one.days_left} days left",
-                f"{one.usage.left_today} of {one.usage.per_day}",
-            )
-        print_table(table)
+        titles = ("Organisation", "Id", "Status", "Last sync", "Refresh token", "Calls left today")
+        print_table(titles, [_standing_row(one, standing.timezone) for one in standing.organisations])
+
+
+def _standing_row(one: OrganisationStanding, zone: ZoneInfo) -> tuple[str, ...]:
+    organisation, last = one.organisation, one.organisation.last_sync_at
+    return (
+        organisation.tenant_name,
+        organisation.tenant_id,
+        organisation.status.replace("_", " "),
+        f"{last.astimezone(zone):%d/%m/%Y %H:%M}" if last else "never",
+        "none" if one.days_left is None else f"{one.days_left} days left",
+        f"{one.usage.left_today} of {one.usage.per_day}",
+    )

@@ -3,24 +3,71 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import sys
+import traceback
 import warnings
+from pathlib import Path
 from typing import Any
 
 import click
+from sqlalchemy.exc import SQLAlchemyError
 
 from xero_pipeline.errors import PipelineError
 
+log = logging.getLogger("xero_pipeline.cli")
+
 
 class OneLineErrors(click.Group):
-    """A group whose commands fail with one line, never with a stack trace for what a person can mend."""
+    """A group whose commands fail with one line, never with a stack trace; `--verbose` tells where it happened."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
+            # Click's own ways to end: wrong usage, --help, Ctrl-C, a reader that has gone.
+            raise
         except PipelineError as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(1)
+            said = str(error)
+        except Exception as error:  # noqa: BLE001 - it is told, in a line and in the log
+            said = _in_words(error)
+            log.info("%s", _where(error))
+        click.echo(f"error: {said}", err=True)
+        sys.exit(1)
+
+
+def _in_words(error: Exception) -> str:
+    """What the layers beneath had no words for; never a text that may hold a secret or a figure."""
+    if isinstance(error, OSError) and error.strerror:
+        where = "" if error.filename is None else f" ({error.filename})"
+        return f"{error.strerror}{where}. Check the file's folder, its permissions and the disk's space."
+    original = getattr(error, "orig", error)
+    if isinstance(original, sqlite3.Error):
+        return f"An SQLite file in data/ cannot be used: {original}. Check the disk's space and the files' permissions."
+    if isinstance(error, SQLAlchemyError):
+        return (
+            f"The database cannot be used as it is ({type(original).__name__}). "
+            "Check DATABASE_URL, and the database of Dagster's storage."
+        )
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = next((frame for frame in reversed(frames) if f"{_PACKAGE}/" in frame.filename), frames[-1])
+    place = f"{Path(ours.filename).name}, line {ours.lineno}"
+    return (
+        f"Something unexpected went wrong ({type(error).__name__} in {place}). This is a defect of the pipeline: "
+        "`xero-pipeline --verbose …` tells where it happened, for a report."
+    )
+
+
+_PACKAGE = str(Path(__file__).parents[1])
+
+
+def _where(error: BaseException) -> str:
+    """The stack of an error and of those that led to it, with their kinds and without their texts: as the admin
+    page's log has it, since a text may hold anything."""
+    chain = [error]
+    while (before := chain[-1].__cause__ or chain[-1].__context__) and before not in chain:
+        chain.append(before)
+    return "\n".join(f"{type(one).__name__}, from:\n{''.join(traceback.format_tb(one.__traceback__))}" for one in chain)
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})

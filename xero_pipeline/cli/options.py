@@ -1,19 +1,16 @@
-"""What several commands share: the deployment they open, and how a week is given."""
+"""What several commands share: how a week is given, and how JSON and tables are printed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
-
-from xero_pipeline.resources import Deployment, OnWait
-from xero_pipeline.settings import Settings, load_settings
+from rich.text import Text
 
 
 class Day(click.ParamType[date]):
@@ -33,19 +30,25 @@ class Day(click.ParamType[date]):
 DAY = Day()
 
 
-@contextmanager
-def deployment(settings: Settings | None = None, *, on_wait: OnWait | None = None) -> Iterator[Deployment]:
-    """The deployment of this folder's settings, its database reachable and migrated."""
-    with Deployment(settings or load_settings(), on_wait=on_wait) as opened:
-        opened.warehouse.require_current()
-        yield opened
-
-
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
-def print_table(table: Table) -> None:
-    """A table on the terminal; into a pipe or a file as wide as it needs to be, never cut."""
+def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, figures: Sequence[str] = ()) -> None:
+    """A table on the terminal; into a pipe or a file as wide as it needs to be, never cut.
+
+    Args:
+        figures: the titles of the columns that are aligned to the right.
+    """
+    table = Table()
+    for title in titles:
+        table.add_column(title, justify="right" if title in figures else "left")
+    for row in rows:
+        table.add_row(*map(_as_it_is, row))
     console = Console()
     (console if console.is_terminal else Console(width=200)).print(table)
+
+
+def _as_it_is(text: str) -> Text:
+    """A cell that shows what it is given: Rich would read `[x]` as markup, the terminal an ESC as a command."""
+    return Text("".join(character if character.isprintable() else " " for character in text))

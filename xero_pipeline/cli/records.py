@@ -5,36 +5,41 @@ from __future__ import annotations
 from datetime import date
 
 import click
-from rich.table import Table
 
 from xero_pipeline.cli.main import cli
-from xero_pipeline.cli.options import DAY, deployment, print_json, print_table
+from xero_pipeline.cli.options import DAY, print_json, print_table
+from xero_pipeline.resources import open_deployment
+from xero_pipeline.settings import load_settings
+from xero_pipeline.warehouse.restatements import Restatement
+from xero_pipeline.warehouse.sync_log import LogEntry
 
 
 @cli.command()
-@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many rows.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="How many rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def logs(limit: int, as_json: bool) -> None:
     """The sync log, newest first."""
-    with deployment() as opened:
+    with open_deployment(load_settings()) as opened:
         entries = opened.warehouse.log.newest(limit)
     if as_json:
         print_json([entry.as_dict() for entry in entries])
         return
-    table = Table("Started (UTC)", "Organisation", "What", "Week ending", "Status", "Rows", "Calls", "Said")
-    for entry in entries:
-        said = entry.error_log or {}
-        table.add_row(
-            f"{entry.started_at:%Y-%m-%d %H:%M:%S}",
-            entry.tenant_id,
-            entry.sync_type,
-            str(entry.week),
-            entry.status,
-            str(entry.record_count),
-            str(entry.api_calls),
-            said.get("message") or (f"{len(said['differences'])} differences" if said.get("differences") else ""),
-        )
-    print_table(table)
+    titles = ("Started (UTC)", "Organisation", "What", "Week ending", "Status", "Rows", "Calls", "Said")
+    print_table(titles, map(_log_row, entries))
+
+
+def _log_row(entry: LogEntry) -> tuple[str, ...]:
+    said = entry.error_log or {}
+    return (
+        f"{entry.started_at:%Y-%m-%d %H:%M:%S}",
+        entry.tenant_id,
+        entry.sync_type,
+        str(entry.week),
+        entry.status,
+        str(entry.record_count),
+        str(entry.api_calls),
+        said.get("message") or (f"{len(said['differences'])} differences" if said.get("differences") else ""),
+    )
 
 
 @cli.command()
@@ -42,7 +47,7 @@ def logs(limit: int, as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def restatements(since: date | None, as_json: bool) -> None:
     """Figures of closed weeks that a later sync changed, newest first."""
-    with deployment() as opened:
+    with open_deployment(load_settings()) as opened:
         found = opened.warehouse.restatements(since)
     if as_json:
         print_json([{"when": one.restated_at.isoformat(), **one.as_dict()} for one in found])
@@ -50,9 +55,11 @@ def restatements(since: date | None, as_json: bool) -> None:
     if not found:
         click.echo("nothing was restated")
         return
-    table = Table("When (UTC)", "Organisation", "Week ending", "Table", "Row", "Figure", "Before", "Now")
-    for one in found:
-        when = f"{one.restated_at:%Y-%m-%d %H:%M:%S}"
-        before, now = one.old_value or "–", one.new_value or "–"
-        table.add_row(when, one.tenant_id, str(one.week), one.table_name, one.row_name, one.column_name, before, now)
-    print_table(table)
+    titles = ("When (UTC)", "Organisation", "Week ending", "Table", "Row", "Figure", "Before", "Now")
+    print_table(titles, map(_restated_row, found))
+
+
+def _restated_row(one: Restatement) -> tuple[str, ...]:
+    when = f"{one.restated_at:%Y-%m-%d %H:%M:%S}"
+    before, now = one.old_value or "–", one.new_value or "–"
+    return when, one.tenant_id, str(one.week), one.table_name, one.row_name, one.column_name, before, now

@@ -8,10 +8,11 @@ from urllib.parse import urlsplit
 import click
 
 from xero_pipeline.cli.admin import admin_port
+from xero_pipeline.cli.listening import listen, name_of
 from xero_pipeline.cli.main import cli
 from xero_pipeline.cli.supervise import run_together, tool
 from xero_pipeline.clock import SystemClock
-from xero_pipeline.home import prepare_home
+from xero_pipeline.home import open_instance
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import child_environment, load_settings
 from xero_pipeline.xero.mock import MockXero
@@ -37,8 +38,10 @@ def migrate() -> None:
 )
 def mock_xero(host: str, port: int, state: Path) -> None:
     """The mock Xero as an HTTP server, for anything that speaks HTTP."""
-    state.parent.mkdir(parents=True, exist_ok=True)
-    serve_mock(MockXero(state, SystemClock()), host=host, port=port)
+    mock = MockXero(state, SystemClock())
+    listening = listen("The mock Xero", host, port)
+    click.echo(f"the mock Xero is at http://{name_of(listening)}", err=True)
+    serve_mock(mock, listening)
 
 
 @cli.command()
@@ -47,7 +50,9 @@ def dev() -> None:
     settings = load_settings()
     with Deployment(settings) as opened:
         opened.warehouse.require_current()
-    home = prepare_home(settings)
+    # Opened once before its servers all open it together, and where a broken dagster.yaml is one line.
+    open_instance(settings).dispose()
+    home = settings.home_folder
     port = str(urlsplit(settings.dagster_url).port or 3000)
     commands = {
         "Dagster": [tool("dagster"), "dev", "--workspace", str(home / "workspace.yaml"), "--port", port],

@@ -13,19 +13,18 @@ import click
 import dagster as dg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 from xero_pipeline.assets.walk import choose_organisations
 from xero_pipeline.automation.jobs import ASSETS, range_tags, sync_config
 from xero_pipeline.cli.main import cli
-from xero_pipeline.cli.options import DAY, deployment, print_json, print_table
+from xero_pipeline.cli.options import DAY, print_json, print_table
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.home import open_instance
-from xero_pipeline.resources import Deployment, living, worker_tag
+from xero_pipeline.resources import Deployment, living, open_deployment, worker_tag
 from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.sync_log import LogEntry
-from xero_pipeline.weeks import Week
+from xero_pipeline.weeks import MOST_WEEKS, Week
 from xero_pipeline.xero.client import OrganisationClient
 
 COLUMNS = {
@@ -49,10 +48,10 @@ class Watch:
         self._calls_per_minute = calls_per_minute
         self._deployment: Deployment | None = None
         self._bar = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             console=console,
             disable=not console.is_terminal,
@@ -84,9 +83,10 @@ class Watch:
 
     def waiting(self, seconds: float, reason: str) -> None:
         if seconds >= 1:
-            self._bar.update(self._task, note=f"{self._note()}, waiting {seconds:.0f} s for Xero's limit ({reason})")
+            said = f"waiting {seconds:.0f} s, since {reason}"
+            self._bar.update(self._task, note=f"{self._note()}, {said}")
             if self._bar.disable:
-                click.echo(f"waiting {seconds:.0f} s for Xero's limit ({reason})", err=True)
+                click.echo(said, err=True)
 
     def _note(self) -> str:
         calls = self._deployment.session.attempts if self._deployment else 0
@@ -98,7 +98,7 @@ class Watch:
 
 @cli.command()
 @click.option("--week-ending", type=DAY, help="One week, by its Saturday (YYYY-MM-DD).")
-@click.option("--weeks", type=click.IntRange(min=1), help="The latest so many weeks.")
+@click.option("--weeks", type=click.IntRange(1, MOST_WEEKS), help="The latest so many weeks, as far as there are.")
 @click.option("--from", "first", type=DAY, help="The first week of a range, by its Saturday.")
 @click.option("--to", "last", type=DAY, help="The last week of a range, by its Saturday.")
 @click.option(
@@ -122,7 +122,7 @@ def sync(
     settings = load_settings()
     console = Console(stderr=True)
     watch = Watch(console, settings.calls_per_minute)
-    with deployment(settings, on_wait=watch.waiting) as opened:
+    with open_deployment(settings, on_wait=watch.waiting) as opened:
         chosen = _choose_weeks(opened, week_ending, weeks, first, last)
         wanted = choose_organisations(opened.xero, organisations)
         watch.follow(opened, len(chosen))
@@ -202,14 +202,12 @@ def _show(
 
 
 def _print_table(rows: Sequence[tuple[OrganisationClient, Week, str, dict[str, Decimal | None]]], calls: int) -> None:
-    table = Table("Week ending", "Organisation")
-    for title in COLUMNS.values():
-        table.add_column(title, justify="right")
-    table.add_column("Status")
-    for organisation, week, status, amounts in rows:
-        cells = ["–" if amount is None else f"{amount:,.2f}" for amount in amounts.values()]
-        table.add_row(str(week), organisation.name, *cells, status)
-    print_table(table)
+    figures = list(COLUMNS.values())
+    cells = [
+        (str(week), organisation.name, *("–" if one is None else f"{one:,.2f}" for one in amounts.values()), status)
+        for organisation, week, status, amounts in rows
+    ]
+    print_table(["Week ending", "Organisation", *figures, "Status"], cells, figures=figures)
     click.echo(f"{len(rows)} weeks, {calls} calls to Xero")
 
 

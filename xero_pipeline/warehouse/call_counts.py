@@ -66,7 +66,7 @@ HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
 # A process that was killed never gives its slot back; after this it no longer counts as in progress. Longer
-# than one attempt can last (`xero/session.py`: a deadline of 120 s, and up to 60 s for the bytes after it).
+# than one attempt can last (`xero/session.py`: a deadline of 120 s, and what connecting may take beyond it).
 LEASE = 190 * SECOND
 # How long a header's count is trusted. A minute's count is worth nothing after a minute. A day's count could
 # stand for 24 hours if Xero's window rolls, or for minutes if it is fixed and about to turn, which Xero does

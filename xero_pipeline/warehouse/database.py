@@ -54,6 +54,9 @@ def open_engine(url: URL | str, *, pooled: bool = True) -> Engine:
 
     Args:
         pooled: PostgreSQL: keep connections for the next use, as SQLite always does.
+
+    Raises:
+        DatabaseUnavailable: PostgreSQL's driver is not installed.
     """
     url = make_url(url)
     engine = _open_sqlite(url) if url.get_backend_name() == "sqlite" else _open_postgres(url, pooled=pooled)
@@ -69,15 +72,21 @@ def sqlite_file(engine: Engine) -> Path | None:
 def _open_postgres(url: URL, *, pooled: bool) -> Engine:
     pool: dict[str, Any] = {"pool_pre_ping": True} if pooled else {"poolclass": NullPool}
     defaults = {"connect_timeout": "10", "application_name": "xero-pipeline", "client_encoding": "utf8"}
-    engine = create_engine(
-        url,
-        connect_args={name: value for name, value in defaults.items() if name not in url.query},
-        # Whoever waited for a lock must see what the one before wrote.
-        isolation_level="READ COMMITTED",
-        hide_parameters=True,
-        json_serializer=_dumps,
-        **pool,
-    )
+    try:
+        engine = create_engine(
+            url,
+            connect_args={name: value for name, value in defaults.items() if name not in url.query},
+            # Whoever waited for a lock must see what the one before wrote.
+            isolation_level="READ COMMITTED",
+            hide_parameters=True,
+            json_serializer=_dumps,
+            **pool,
+        )
+    except ImportError:
+        raise DatabaseUnavailable(
+            "DATABASE_URL names PostgreSQL, and its driver psycopg is not installed.",
+            advice='Install the extra "postgres": pip install "xero-pipeline[postgres]".',
+        ) from None
 
     @event.listens_for(engine, "connect")
     def _in_utc(connection: Any, _record: object) -> None:

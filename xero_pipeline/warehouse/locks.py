@@ -93,6 +93,7 @@ class Locks:
         key = advisory_key(f"lock:{name}")
         with engine.connect() as plain:
             connection = plain.execution_options(isolation_level="AUTOCOMMIT")
+            _wait_and_hold_as_long_as_we_say(connection)
             _notice_a_dead_holder(connection)
             connection.execute(text(f"SET lock_timeout = {max(1, round(timeout * 1000))}"))
             try:
@@ -117,6 +118,17 @@ def advisory_key(name: str) -> int:
     """The number that stands for a name among PostgreSQL's advisory locks."""
     digest = hashlib.sha256(f"xero-pipeline:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
+
+
+def _wait_and_hold_as_long_as_we_say(connection: Connection) -> None:
+    """Undo what a server, role or database sets against long statements and idle sessions: waiting for a lock is
+    the one, holding it the other. Not every version has every setting."""
+    connection.execute(
+        text(
+            "SELECT set_config(name, '0', false) FROM pg_settings"
+            " WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_session_timeout')"
+        )
+    )
 
 
 def _notice_a_dead_holder(connection: Connection) -> None:

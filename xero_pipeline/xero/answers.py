@@ -52,6 +52,8 @@ _SECRET_FIELDS = {"client_secret", "code", "code_verifier", "refresh_token", "to
 # The header and first letters of a JSON Web Token, whole or cut: Xero's tokens never belong in a message.
 _TOKEN = re.compile(r"eyJ[\w-]{8,}(\.[\w-]*)*")
 
+_REFUSED_ADVICE = "The next sync asks again; if Xero refuses it then, too, report these words as a defect."
+
 
 class AccessTokenExpired(XeroError):
     """Xero does not take this access token; a fresh one may do. Only `transport.py` sees it."""
@@ -93,7 +95,11 @@ def raise_for_answer(response: Response, *, tenant_id: str | None, what: str, cl
         _raise_unauthorised(response, said, what)
     if status == 403:
         _raise_forbidden(response, said, tenant_id, what)
-    raise RequestRefused(f"Xero refused {what} ({status}): {said.text}", status=status)
+    raise RequestRefused(
+        f"Xero refused {what} ({status}): {said.text}",
+        advice="Check XERO_API_URL." if status == 404 else _REFUSED_ADVICE,
+        status=status,
+    )
 
 
 def _raise_unauthorised(response: Response, said: _Said, what: str) -> NoReturn:
@@ -228,14 +234,15 @@ class _Said:
 
     @property
     def text(self) -> str:
-        """Xero's own words as one line of a sane length, without a token."""
+        """Xero's own words as one line of a sane length, a sentence's end at its end, without a token."""
         words = _TOKEN.sub("[token]", " ".join("; ".join(_unique(self._texts())).split()))
         for secret in self._secrets():
             words = words.replace(secret, "[secret]")
         words = "".join(character for character in words if character.isprintable())
         if len(words) > LONGEST_TEXT:
             words = words[:LONGEST_TEXT].rstrip() + "…"
-        return words or "no reason given."
+        words = words or "no reason given"
+        return words if words.endswith((".", "!", "?", "…")) else f"{words}."
 
     def _texts(self) -> Iterator[str]:
         if self._body is None:

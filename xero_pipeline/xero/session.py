@@ -13,7 +13,6 @@ import json
 import logging
 import random
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
@@ -21,13 +20,14 @@ from urllib.parse import urlsplit
 import urllib3
 from requests import PreparedRequest, Request, Response, Session
 from requests import exceptions as failures
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import BaseAdapter
 from requests.auth import AuthBase
 from requests_ratelimiter import LimiterMixin, LimiterSession
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from xero_pipeline.calls import CallBudget, Problem, Remaining
 from xero_pipeline.clock import Clock
+from xero_pipeline.xero.deadline import DeadlineAdapter
 from xero_pipeline.xero.errors import RequestRefused
 from xero_pipeline.xero.retry import (
     Fault,
@@ -45,11 +45,9 @@ log = logging.getLogger("xero_pipeline.xero")
 TENANT_HEADER = "xero-tenant-id"
 USER_AGENT = "xero-pipeline"
 
-# Seconds from the request's start until its whole answer must be there. A slot's lease in
+# Seconds from the request's start until its whole answer must be there (`deadline.py`). A slot's lease in
 # warehouse/call_counts.py outlives it.
 DEADLINE = 120.0
-
-_CHUNK = 65536
 
 # What requests, urllib3 and http.client raise when an answer does not come, or not whole.
 _BROKEN = (failures.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
@@ -82,7 +80,7 @@ class XeroSession(LimiterSession):
         timeouts: seconds to connect, and to wait for the next bytes.
         tries: how often a request is sent that meets 5xx, time-outs, dropped or truncated answers.
         on_wait: told before each wait, with its seconds and the reason.
-        deadline: seconds for one attempt, from its start to the last byte of its answer.
+        deadline: seconds for one attempt over the network, from its start to the last byte of its answer.
     """
 
     def __init__(
@@ -101,7 +99,6 @@ class XeroSession(LimiterSession):
         self.clock = clock
         self._timeouts = timeouts
         self._tries = tries
-        self._deadline = deadline
         self._on_wait = on_wait or _tell_nobody
         self._chance = random or _new_chance()
         self._slots = BudgetLimiter(budget, clock, self._chance, self._on_wait)
@@ -111,7 +108,7 @@ class XeroSession(LimiterSession):
         self.auth = _AsWritten()
         # Xero's API knows no sessions; a cookie of one organisation's call must not go with another's.
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        adapter = transport or HTTPAdapter(max_retries=0)
+        adapter = transport or DeadlineAdapter(deadline, clock)
         self.mount("https://", adapter)
         self.mount("http://", adapter)
 
@@ -245,12 +242,11 @@ class XeroSession(LimiterSession):
             "allow_redirects": False,
         }
         if not slot:
-            started = self.clock.now()
-            return self._read_whole(Session.send(self, request, **kwargs), started)
+            return _read_whole(Session.send(self, request, **kwargs))
         response = None
         try:
             response = LimiterMixin.send(self, request, **kwargs)
-            return self._read_whole(response, self._slots.taken_at)
+            return _read_whole(response)
         finally:
             taken = self._slots.hand_over()
             if taken is not None:
@@ -260,37 +256,27 @@ class XeroSession(LimiterSession):
     def _bucket_name(self, request: PreparedRequest) -> str:
         return _tenant_of(request) or APP
 
-    def _read_whole(self, response: Response, started: datetime) -> Response:
-        """Read the body to its end, within the deadline, and let the connection go.
+    def _tell_of_wait(self, state: RetryCallState) -> None:
+        setback = state.outcome.exception() if state.outcome is not None else None
+        reason = wait_reason(setback.problem) if isinstance(setback, LimitHit) else f"an attempt failed: {setback}"
+        self._on_wait(state.upcoming_sleep, reason)
 
-        A time-out of the socket's starts anew with each byte, so that a server that drips would keep us
-        for ever.
-        """
-        raw = response.raw
-        if not isinstance(raw, urllib3.response.BaseHTTPResponse):
-            # A transport of our own, that has the whole body already.
-            _ = response.content
-            return response
-        ends = started + timedelta(seconds=self._deadline)
-        body = io.BytesIO()
+
+def _read_whole(response: Response) -> Response:
+    """Read the body to its end, and let the connection go."""
+    raw = response.raw
+    if isinstance(raw, urllib3.response.BaseHTTPResponse):
+        # Not left to requests, which words everything that breaks here as a connection that was lost.
         try:
-            while chunk := raw.read1(_CHUNK, decode_content=True):
-                body.write(chunk)
-                if self.clock.now() > ends:
-                    raise failures.ReadTimeout(f"the answer is not whole after {self._deadline:g} s")
+            body = raw.read(decode_content=True)
         except BaseException:
             raw.close()
             raise
         finally:
             raw.release_conn()
-        response.raw = io.BytesIO(body.getvalue())
-        _ = response.content
-        return response
-
-    def _tell_of_wait(self, state: RetryCallState) -> None:
-        setback = state.outcome.exception() if state.outcome is not None else None
-        reason = wait_reason(setback.problem) if isinstance(setback, LimitHit) else f"Xero failed: {setback}"
-        self._on_wait(state.upcoming_sleep, reason)
+        response.raw = io.BytesIO(body)
+    _ = response.content
+    return response
 
 
 def _path(url: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 from pyrate_limiter import AbstractBucket, BucketFactory, Duration, Limiter, Rate, RateItem
 
@@ -19,7 +19,7 @@ from xero_pipeline.clock import Clock
 from xero_pipeline.xero.retry import LONGEST_LIMIT_WAIT, LimitHit
 
 OnWait = Callable[[float, str], None]
-"""Called before each wait: its seconds, and the reason in words."""
+"""Called before each wait: its seconds, and the reason in words that fit "waiting 5 s, since …"."""
 
 APP = "app:"
 """The bucket's name for calls that belong to no organisation; no tenant id looks like it."""
@@ -43,7 +43,6 @@ class _Held(threading.local):
     """The slot that this thread was given last, and what the budget said when there was none."""
 
     slot: Slot | None = None
-    taken_at: datetime | None = None
     refusal: Wait | DayExhausted | None = None
 
 
@@ -64,10 +63,9 @@ class BudgetBucket(AbstractBucket):
         return int(self._time.now().timestamp() * 1000)
 
     def put(self, item: RateItem) -> bool:
-        now = self._time.now()
-        answer = self._budget.take(self._tenant_id, now)
+        answer = self._budget.take(self._tenant_id, self._time.now())
         if isinstance(answer, Slot):
-            self._held.slot, self._held.taken_at, self._held.refusal = answer, now, None
+            self._held.slot, self._held.refusal = answer, None
             self.failing_rate = None
             return True
         self._held.refusal = answer
@@ -158,11 +156,6 @@ class BudgetLimiter(Limiter):
         """Slots given so far, to every thread."""
         with self._counting:
             return self._given
-
-    @property
-    def taken_at(self) -> datetime:
-        """When this thread's slot was taken."""
-        return self._held.taken_at or self._clock.now()
 
     def _pause(self, refusal: Wait) -> None:
         seconds = refusal.seconds

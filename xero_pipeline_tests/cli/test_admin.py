@@ -12,58 +12,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from click.testing import CliRunner, Result
 
-from xero_pipeline.cli import admin, connection  # noqa: F401 - they add themselves
-from xero_pipeline.cli.main import cli
 from xero_pipeline.clock import SystemClock
 from xero_pipeline.grants import Connection
 from xero_pipeline.warehouse.errors import NotDecryptable
-from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.admin.deployed import some_tokens
 from xero_pipeline_tests.admin.real_dagster import ROOT
-
-OLD, NEW = "5e" * 32, "6f" * 32
-
-
-class Folder:
-    """A deployment's folder, whose database is migrated."""
-
-    def __init__(self, folder: Path) -> None:
-        self.environment = {
-            "XERO_MOCK_MODE": "true",
-            "XERO_ENCRYPTION_KEY": OLD,
-            "DAGSTER_HOME": str(folder),
-            "DATABASE_URL": f"sqlite:///{folder / 'xero.db'}",
-        }
-        with self.warehouse(OLD) as opened:
-            opened.migrate()
-
-    def run(self, *arguments: str, **settings: str) -> Result:
-        return CliRunner().invoke(cli, list(arguments), env=self.environment | settings)
-
-    def warehouse(self, *keys: str) -> _Opened:
-        return _Opened(self.environment["DATABASE_URL"], keys)
-
-
-class _Opened:
-    def __init__(self, url: str, keys: tuple[str, ...]) -> None:
-        self._warehouse = Warehouse.open(url, [bytes.fromhex(key) for key in keys], SystemClock())
-
-    def __enter__(self) -> Warehouse:
-        return self._warehouse
-
-    def __exit__(self, *_: object) -> None:
-        self._warehouse.close()
-
-
-@pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Folder:
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith(("XERO_", "DAGSTER_", "ADMIN_"))]:
-        monkeypatch.delenv(name)
-    return Folder(tmp_path)
-
+from xero_pipeline_tests.cli.conftest import NEW, OLD, Folder
 
 # ---- rotate-key -------------------------------------------------------------------------------------------
 

@@ -15,6 +15,7 @@ from click.testing import CliRunner, Result
 
 from xero_pipeline.cli import connection, records, serve, sync  # noqa: F401 - they add themselves
 from xero_pipeline.cli.main import cli
+from xero_pipeline_tests.cli.conftest import one_line
 from xero_pipeline_tests.plain_xero import TENANT, PlainXero, reported
 from xero_pipeline_tests.servers import Answer, ScriptedServer
 from xero_pipeline_tests.test_samples import sample
@@ -63,15 +64,6 @@ def connected(deployed: Deployed) -> Deployed:
     assert deployed.run("migrate").exit_code == 0
     assert deployed.run("connect").exit_code == 0
     return deployed
-
-
-def one_line(result: Result) -> str:
-    """The error: one line on stderr, exit status 1."""
-    assert result.exit_code == 1, result.output
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1
-    assert "Traceback" not in result.stderr
-    return lines[0]
 
 
 def test_a_week_is_synced_and_its_figures_are_printed(connected: Deployed) -> None:

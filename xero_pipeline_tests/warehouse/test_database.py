@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import stat
+import sys
 import threading
 from pathlib import Path
 
@@ -206,3 +207,10 @@ def test_a_file_where_none_can_be_made_is_one_clear_line(tmp_path: Path) -> None
 def test_a_database_in_memory_is_refused_since_processes_share_it(url: str) -> None:
     with pytest.raises(DatabaseUnavailable, match="must be a file"):
         open_engine(url)
+
+
+def test_without_postgresqls_driver_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(DatabaseUnavailable, match=r'psycopg is not installed.*"xero-pipeline\[postgres\]"') as caught:
+        open_engine("postgresql+psycopg://xero:s3cret@127.0.0.1/xero")
+    assert "s3cret" not in str(caught.value)

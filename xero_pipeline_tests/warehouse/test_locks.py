@@ -136,3 +136,25 @@ def test_a_folder_where_no_lock_file_can_be_made_is_one_clear_line(tmp_path: Pat
     locks = Locks(open_engine(f"sqlite:///{tmp_path}/xero.db"))
     with pytest.raises(DatabaseUnavailable, match="cannot be used"), locks.hold("one"):
         pass
+
+
+def test_what_a_server_sets_against_long_statements_and_idle_sessions_cuts_no_lock_short(postgres_url: str) -> None:
+    strict = "options=-c%20statement_timeout%3D100%20-c%20idle_session_timeout%3D100"
+    engine = open_engine(f"{postgres_url}?{strict}")
+    locks = Locks(engine)
+    entered = threading.Event()
+
+    def wait_and_note() -> None:
+        with locks.hold("one", timeout=60):
+            entered.set()
+
+    waiting = threading.Thread(target=wait_and_note)
+    with locks.hold("one"):
+        waiting.start()
+        assert not entered.wait(0.5), "it is held for longer than a session may idle"
+        with pytest.raises(LockTimeout), locks.hold("one", timeout=0.3):
+            pass
+    assert entered.wait(30), "it was waited for longer than a statement may take"
+    waiting.join()
+    locks.close()
+    engine.dispose()

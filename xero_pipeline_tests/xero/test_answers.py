@@ -181,7 +181,7 @@ def test_no_body_whatever_it_is_hides_the_refusal(body: object, status: int) -> 
 
 
 def test_long_words_are_cut_to_a_readable_length() -> None:
-    assert len(str(error_of(answer(400, {"Message": "very " * 10_000})))) < LONGEST_TEXT + 100
+    assert len(error_of(answer(400, {"Message": "very " * 10_000})).what) < LONGEST_TEXT + 100
 
 
 def test_a_token_that_xero_repeats_is_not_repeated_by_us() -> None:
@@ -293,3 +293,20 @@ def test_a_list_is_read_where_a_list_is_due() -> None:
     assert json_body(answer(200, b"[]"), list) == []
     with pytest.raises(PayloadNotUnderstood, match="not a list"):
         json_body(answer(200, b"{}"), list)
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "says"),
+    [
+        (400, {"Message": "No such report"}, "Xero refused Invoices (400): No such report. The next sync asks again;"),
+        (400, {"Message": "No such report."}, "Xero refused Invoices (400): No such report. The next sync"),
+        (404, b"The resource you're looking for cannot be found", "cannot be found. Check XERO_API_URL."),
+        (404, b"", "(404): no reason given. Check XERO_API_URL."),
+        (400, {"Message": "very " * 10_000}, "very… The next sync"),
+    ],
+)
+def test_a_refusal_is_a_whole_sentence_and_says_what_to_do(status: int, body: object, says: str) -> None:
+    refused = error_of(answer(status, body))
+    assert isinstance(refused, RequestRefused)
+    assert says in str(refused)
+    assert str(refused).endswith(".")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -82,8 +84,10 @@ async def _wait_until_gone(receive: Receive) -> None:
         return
 
 
-def serve(mock: MockXero, *, host: str = "127.0.0.1", port: int = 3002) -> None:
+def serve(mock: MockXero, listening: socket.socket) -> None:
     """Serve until Ctrl-C."""
     import uvicorn
 
-    uvicorn.run(mock_app(mock, with_commands=True), host=host, port=port, access_log=False, log_level="info")
+    config = uvicorn.Config(mock_app(mock, with_commands=True), access_log=False, log_level="warning")
+    with contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listening])

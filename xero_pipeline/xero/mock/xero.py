@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import sqlite3
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
@@ -16,6 +17,7 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from xero_pipeline.clock import Clock
+from xero_pipeline.errors import PipelineError
 from xero_pipeline.xero.mock import faults, journal, problems
 from xero_pipeline.xero.mock.api import limits
 from xero_pipeline.xero.mock.api.accounting import PATH, Accounting
@@ -36,6 +38,13 @@ _CONNECTIONS = re.compile(r"/[Cc]onnections(/[^/]+)?/?")
 Answer = Callable[[dt.datetime], MockResponse]
 
 
+class MockUnusable(PipelineError):
+    """The file in which the mock remembers cannot be opened."""
+
+    code = "mock_unusable"
+    default_advice = "Check its folder; a damaged file can be deleted, since all in it is made up. Then connect again."
+
+
 class MockXero:
     """A Xero in this process. Safe for many threads, and for many processes over one state file.
 
@@ -44,6 +53,9 @@ class MockXero:
         client: the only client id and secret accepted; `None` accepts any id.
         scopes: what the app may ask for; `None` allows every scope that Xero has.
         timezone: where the organisations are: what day it is in their books.
+
+    Raises:
+        MockUnusable: the file is damaged, or cannot be made.
     """
 
     def __init__(
@@ -59,7 +71,11 @@ class MockXero:
     ) -> None:
         self.organisations = organisations
         self._clock = clock
-        self._state = State(state)
+        try:
+            self._state = State(state)
+        except (sqlite3.Error, OSError) as error:
+            said = error.strerror if isinstance(error, OSError) else error
+            raise MockUnusable(f"The mock Xero's file {state} cannot be used: {said}.") from None
         app = App(client, scopes)
         self._tokens = Tokens(self._state, app, organisations)
         self._consent = Consent(self._state, app, organisations)
