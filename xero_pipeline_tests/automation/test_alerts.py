@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -23,6 +22,7 @@ from xero_pipeline_tests.automation.failing_process import fail_again_and_again
 from xero_pipeline_tests.automation.mailbox import Mailbox
 from xero_pipeline_tests.automation.scene import Inbox
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.processes import forking
 
 
 @pytest.fixture
@@ -245,10 +245,9 @@ def test_two_processes_that_notice_the_same_post_it_once(tmp_path: Path, inbox: 
     database_url = f"sqlite:///{tmp_path / 'warehouse.db'}"
     engine = open_engine(database_url)
     migrate(engine)
-    spawn = multiprocessing.get_context("spawn")
-    start = spawn.Barrier(2)
+    start = forking().Barrier(2)
     processes = [
-        spawn.Process(target=fail_again_and_again, args=(database_url, inbox.address, start)) for _ in range(2)
+        forking().Process(target=fail_again_and_again, args=(database_url, inbox.address, start)) for _ in range(2)
     ]
     for process in processes:
         process.start()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import pkgutil
 import shutil
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, NotMigrated
 from xero_pipeline.warehouse.metadata import metadata
 from xero_pipeline.warehouse.migrating import migrate, newest, require_current
+from xero_pipeline_tests.processes import forking
 
 
 @pytest.fixture
@@ -168,9 +168,8 @@ def migrate_at_once(url: str, barrier: Barrier) -> None:
 
 
 def test_processes_that_migrate_at_once_all_succeed(database_url: str) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    barrier = spawn.Barrier(3)
-    children = [spawn.Process(target=migrate_at_once, args=(database_url, barrier)) for _ in range(3)]
+    barrier = forking().Barrier(3)
+    children = [forking().Process(target=migrate_at_once, args=(database_url, barrier)) for _ in range(3)]
     for child in children:
         child.start()
     for child in children:
