@@ -16,6 +16,7 @@ from xero_pipeline.automation.dead_runs import SILENCE, end_dead_runs
 from xero_pipeline.resources import WORKER, Deployment, build_resources, living
 from xero_pipeline.settings import Settings, load_settings
 from xero_pipeline_tests.automation.scene import launched
+from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.processes import forking
 
 
@@ -29,7 +30,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 @pytest.fixture
 def deployment(settings: Settings) -> Iterator[Deployment]:
     with Deployment(settings) as deployment:
-        deployment.warehouse.migrate()
+        make_tables(deployment.warehouse.engine)
         yield deployment
 
 

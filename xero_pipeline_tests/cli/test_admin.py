@@ -22,6 +22,7 @@ from xero_pipeline.warehouse.errors import NotDecryptable
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.admin.deployed import some_tokens
 from xero_pipeline_tests.admin.real_dagster import ROOT
+from xero_pipeline_tests.migrated import make_tables
 
 OLD, NEW = "5e" * 32, "6f" * 32
 
@@ -37,7 +38,7 @@ class Folder:
             "DATABASE_URL": f"sqlite:///{folder / 'xero.db'}",
         }
         with self.warehouse(OLD) as opened:
-            opened.migrate()
+            make_tables(opened.engine)
 
     def run(self, *arguments: str, **settings: str) -> Result:
         return CliRunner().invoke(cli, list(arguments), env=self.environment | settings)

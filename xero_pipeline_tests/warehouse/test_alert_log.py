@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from xero_pipeline.warehouse.alert_log import LEASE, AlertLog
 from xero_pipeline.warehouse.alert_rules import Alert, Claim, Delivery, Said, due, make_claim, may_claim
 from xero_pipeline.warehouse.database import open_engine
-from xero_pipeline.warehouse.migrating import migrate
+from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.processes import forking
 
 NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
@@ -46,7 +46,7 @@ def claimed(log: AlertLog, address: str = "mail", now: datetime = NOW) -> Claim:
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     engine = open_engine(database_url)
-    migrate(engine)
+    make_tables(engine)
     yield engine
     engine.dispose()
 

@@ -20,6 +20,8 @@ from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, NotMigrated
 from xero_pipeline.warehouse.metadata import metadata
 from xero_pipeline.warehouse.migrating import migrate, newest, require_current
+from xero_pipeline_tests.conftest import empty_postgres
+from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.processes import forking
 
 
@@ -38,6 +40,19 @@ def test_migrations_and_tables_say_the_same(engine: Engine) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
+
+
+def test_what_other_tests_begin_with_is_what_migrating_makes(database_url: str) -> None:
+    # The first one is migrated indeed, and what was noted of that is said again to the second.
+    for again in (False, True):
+        if database_url.startswith("postgresql"):
+            empty_postgres(database_url)
+        engine = open_engine(database_url.replace("warehouse.db", f"{again}.db"))
+        make_tables(engine)
+        require_current(engine)
+        with engine.connect() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        engine.dispose()
 
 
 def test_the_tables_have_the_promised_names_columns_and_keys(engine: Engine) -> None:

@@ -21,6 +21,7 @@ from xero_pipeline.xero.errors import ReconnectNeeded, XeroUnavailable
 from xero_pipeline.xero.mock import Fault, FaultKind, MockLimits, MockOrganisation, MockXero, mock_app
 from xero_pipeline_tests.admin.serving import serving
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.processes import Started, appears
 from xero_pipeline_tests.xero.refreshing import call_every_organisation, stand_still
 
@@ -90,7 +91,7 @@ def world(tmp_path: Path, database_url: str) -> Iterator[World]:
             "DAGSTER_HOME": str(tmp_path),
         }
         with Deployment(load_settings(**settings)) as deployment:
-            deployment.warehouse.migrate()
+            make_tables(deployment.warehouse.engine)
             connector = Connector(deployment)
             back = mock.give_consent(connector.begin(browser=None))
             connector.finish(dict(parse_qsl(urlsplit(back).query)), browser=None)
