@@ -9,6 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from hypothesis import settings as hypothesis_settings
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import make_url
@@ -16,6 +18,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline_tests.migrated import make_tables
 
 # The same examples every time, so that what passes here passes in CI; HYPOTHESIS_PROFILE=explore looks for new ones.
 hypothesis_settings.register_profile("steady", derandomize=True, deadline=None)
@@ -30,6 +33,25 @@ _LONGEST = ("test_year", "test_whole", "test_restart", "test_wheel")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     place = {name: number for number, name in enumerate(_LONGEST)}
     items.sort(key=lambda item: place.get(item.path.stem, len(_LONGEST)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _dagsters_own_migrations_are_read_once() -> Iterator[None]:
+    """Each new instance of Dagster marks its storage as being at the newest one, for which Alembic would load all
+    hundred of them again."""
+    read, known = ScriptDirectory.from_config, dict[str, ScriptDirectory]()
+
+    def from_config(config: Config) -> ScriptDirectory:
+        place = config.get_main_option("script_location") or ""
+        if not place.startswith("dagster"):
+            return read(config)
+        if place not in known:
+            known[place] = read(config)
+        return known[place]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ScriptDirectory, "from_config", from_config)
+        yield
 
 
 class FakeClock:
@@ -122,6 +144,6 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def sqlite_warehouse(tmp_path: Path, clock: FakeClock) -> Iterator[Warehouse]:
     """Migrated; for what only SQLite does, or what needs no second database."""
     warehouse = Warehouse.open(f"sqlite:///{tmp_path / 'warehouse.db'}", [bytes(32)], clock)
-    warehouse.migrate()
+    make_tables(warehouse.engine)
     yield warehouse
     warehouse.close()

@@ -24,6 +24,7 @@ from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.mock import DEFAULT_ORGANISATIONS, MockLimits, MockOrganisation, MockTransport, MockXero
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.migrated import make_tables
 
 TENANT = DEFAULT_ORGANISATIONS[0].tenant_id
 # Few documents: these tests ask what becomes of a week, not how much there is in it.
@@ -131,7 +132,7 @@ def running(
         **_NO_LIMITS | ({"DATABASE_URL": database_url} if database_url else {}) | settings,
     )
     with MockDeployment(read, clock, organisations) as deployment, dg.DagsterInstance.ephemeral() as instance:
-        deployment.warehouse.migrate()
+        make_tables(deployment.warehouse.engine)
         Connector(deployment).connect_mock()
         yield Running(deployment, instance, clock)
 

@@ -21,6 +21,7 @@ from xero_pipeline.definitions import build_defs
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import load_settings
 from xero_pipeline.weeks import Week
+from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.servers import Answer, ScriptedServer, SeenRequest
 
 TENANT = "fe79f7dd-b6d4-4a92-ba7b-538af6289c58"
@@ -102,7 +103,7 @@ def connected(folder: Path, xero: PlainXero, **settings: Any) -> Iterator[tuple[
             **settings,
         )
         with Deployment(read) as deployment:
-            deployment.warehouse.migrate()
+            make_tables(deployment.warehouse.engine)
             Connector(deployment).connect_custom()
             yield deployment, server
 

@@ -16,6 +16,7 @@ from xero_pipeline.assets.checks import CHECKED, evaluate
 from xero_pipeline.settings import Settings, load_settings
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.conftest import FakeClock, empty_postgres
+from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.warehouse.checks.books_given import (
     LATEST,
     MIDDLE,
@@ -42,7 +43,7 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
             empty_postgres(url)
         warehouse = Warehouse.open(url, [KEY], FakeClock())
         stack.callback(warehouse.close)
-        warehouse.migrate()
+        make_tables(warehouse.engine)
         connect(warehouse)
         land_books(warehouse)
         yield warehouse

@@ -13,6 +13,7 @@ from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import load_settings
 from xero_pipeline_tests.automation.scene import DEMO, Inbox, Scene
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.plain_xero import PlainXero
 from xero_pipeline_tests.servers import ScriptedServer
 
@@ -56,7 +57,7 @@ def make_scene(database_url: str, folder: Path, clock: FakeClock, inbox: Inbox) 
             ALERT_URLS=inbox.address,
         )
         with Deployment(settings, clock=clock) as deployment:
-            deployment.warehouse.migrate()
+            make_tables(deployment.warehouse.engine)
             scene = Scene(deployment, instance, clock, inbox, xero, at_xero)
             scene.connect(DEMO)
             scene.look()

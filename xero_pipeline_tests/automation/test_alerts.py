@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import timedelta
@@ -18,17 +17,18 @@ from xero_pipeline.automation.alerts import Alerter, AlertNotDelivered
 from xero_pipeline.automation.posting import read_addresses
 from xero_pipeline.warehouse.alert_log import LEASE, AlertLog
 from xero_pipeline.warehouse.database import open_engine
-from xero_pipeline.warehouse.migrating import migrate
 from xero_pipeline_tests.automation.failing_process import fail_again_and_again
 from xero_pipeline_tests.automation.mailbox import Mailbox
 from xero_pipeline_tests.automation.scene import Inbox
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.migrated import make_tables
+from xero_pipeline_tests.processes import forking
 
 
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     engine = open_engine(database_url)
-    migrate(engine)
+    make_tables(engine)
     yield engine
     engine.dispose()
 
@@ -244,11 +244,10 @@ def test_two_processes_that_notice_the_same_post_it_once(tmp_path: Path, inbox: 
     # The claims are held against processes on both databases in test_alert_log.py.
     database_url = f"sqlite:///{tmp_path / 'warehouse.db'}"
     engine = open_engine(database_url)
-    migrate(engine)
-    spawn = multiprocessing.get_context("spawn")
-    start = spawn.Barrier(2)
+    make_tables(engine)
+    start = forking().Barrier(2)
     processes = [
-        spawn.Process(target=fail_again_and_again, args=(database_url, inbox.address, start)) for _ in range(2)
+        forking().Process(target=fail_again_and_again, args=(database_url, inbox.address, start)) for _ in range(2)
     ]
     for process in processes:
         process.start()

@@ -31,9 +31,9 @@ from xero_pipeline.automation.alerts import Alerter, AlertNotDelivered
 from xero_pipeline.automation.dagster_health import TICKING, DagsterWatch, check_dagster, tell_failed_ticks
 from xero_pipeline.warehouse.alert_log import AlertLog
 from xero_pipeline.warehouse.database import open_engine
-from xero_pipeline.warehouse.migrating import migrate
 from xero_pipeline_tests.automation.scene import Inbox
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.migrated import make_tables
 
 
 def error(name: str, message: str = "1,234.56", cause: SerializableErrorInfo | None = None) -> SerializableErrorInfo:
@@ -110,7 +110,7 @@ def dagster(clock: FakeClock, tmp_path: Any) -> Iterator[Dagster]:
 @pytest.fixture
 def alerter(tmp_path: Any, clock: FakeClock, inbox: Inbox) -> Iterator[Alerter]:
     engine = open_engine(f"sqlite:///{tmp_path}/warehouse.db")
-    migrate(engine)
+    make_tables(engine)
     yield Alerter(AlertLog(engine), [inbox.address], clock)
     engine.dispose()
 

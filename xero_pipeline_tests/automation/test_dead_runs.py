@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from xero_pipeline.automation.dead_runs import SILENCE, end_dead_runs
 from xero_pipeline.resources import WORKER, Deployment, build_resources, living
 from xero_pipeline.settings import Settings, load_settings
 from xero_pipeline_tests.automation.scene import launched
+from xero_pipeline_tests.migrated import make_tables
+from xero_pipeline_tests.processes import forking
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 @pytest.fixture
 def deployment(settings: Settings) -> Iterator[Deployment]:
     with Deployment(settings) as deployment:
-        deployment.warehouse.migrate()
+        make_tables(deployment.warehouse.engine)
         yield deployment
 
 
@@ -59,9 +60,8 @@ def test_a_run_lives_as_long_as_its_process_and_dies_with_it(
     settings: Settings, deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:
     run = at_work(instance)
-    spawn = multiprocessing.get_context("spawn")
-    here, there = spawn.Pipe()
-    child = spawn.Process(target=work_until_killed, args=(settings, run.run_id, there))
+    here, there = forking().Pipe()
+    child = forking().Process(target=work_until_killed, args=(settings, run.run_id, there))
     child.start()
     assert here.poll(60)
     assert here.recv() == "at work"

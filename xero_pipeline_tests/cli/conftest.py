@@ -12,6 +12,7 @@ from xero_pipeline.cli import admin, connection, records, serve, sync  # noqa: F
 from xero_pipeline.cli.main import cli
 from xero_pipeline.clock import SystemClock
 from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline_tests.migrated import make_tables
 
 OLD, NEW = "5e" * 32, "6f" * 32
 
@@ -27,7 +28,7 @@ class Folder:
             "DATABASE_URL": f"sqlite:///{folder / 'xero.db'}",
         }
         with self.warehouse(OLD) as opened:
-            opened.migrate()
+            make_tables(opened.engine)
 
     def run(self, *arguments: str, **settings: str) -> Result:
         return CliRunner().invoke(cli, list(arguments), env=self.environment | settings)

@@ -8,12 +8,13 @@ import pytest
 
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.warehouse.figures_given import KEY
 
 
 @pytest.fixture
 def warehouse(database_url: str, clock: FakeClock) -> Iterator[Warehouse]:
     warehouse = Warehouse.open(database_url, [KEY], clock)
-    warehouse.migrate()
+    make_tables(warehouse.engine)
     yield warehouse
     warehouse.close()

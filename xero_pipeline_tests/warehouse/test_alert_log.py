@@ -17,7 +17,8 @@ from sqlalchemy import Engine
 from xero_pipeline.warehouse.alert_log import LEASE, AlertLog
 from xero_pipeline.warehouse.alert_rules import Alert, Claim, Delivery, Said, due, make_claim, may_claim
 from xero_pipeline.warehouse.database import open_engine
-from xero_pipeline.warehouse.migrating import migrate
+from xero_pipeline_tests.migrated import make_tables
+from xero_pipeline_tests.processes import forking
 
 NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
 QUIET = timedelta(minutes=30)
@@ -45,7 +46,7 @@ def claimed(log: AlertLog, address: str = "mail", now: datetime = NOW) -> Claim:
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     engine = open_engine(database_url)
-    migrate(engine)
+    make_tables(engine)
     yield engine
     engine.dispose()
 
@@ -196,9 +197,8 @@ def _claim_in_a_process(url: str, start: Barrier, won: multiprocessing.Queue[int
 
 
 def test_of_two_processes_that_notice_the_same_only_one_may_tell(log: AlertLog, database_url: str) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    start, won = spawn.Barrier(2), spawn.Queue()
-    processes = [spawn.Process(target=_claim_in_a_process, args=(database_url, start, won)) for _ in range(2)]
+    start, won = forking().Barrier(2), forking().Queue()
+    processes = [forking().Process(target=_claim_in_a_process, args=(database_url, start, won)) for _ in range(2)]
     for process in processes:
         process.start()
     assert sorted(won.get(timeout=60) for _ in processes) == [0, 1]

@@ -14,6 +14,7 @@ from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.warehouse.weekly import replace_cash
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.migrated import make_tables
 
 LAST = Week(date(2026, 11, 21))
 WEEKS = [LAST.shift(-4), LAST.shift(-3), LAST.shift(-2), LAST.shift(-1), LAST]
@@ -63,7 +64,7 @@ class Book:
 @pytest.fixture
 def book(database_url: str, clock: FakeClock) -> Book:
     warehouse = Warehouse.open(database_url, [b"k" * 32], clock)
-    warehouse.migrate()
+    make_tables(warehouse.engine)
     yield Book(warehouse, clock)  # type: ignore[misc]
     warehouse.close()
 

@@ -19,6 +19,7 @@ from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.errors import NotMigrated
 from xero_pipeline.warehouse.metadata import metadata
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.processes import forking
 
 NOTHING_SAID = Remaining()
 WIDE = CallLimits(per_minute=1000, per_day=10000, in_progress=1000, app_per_minute=10000)
@@ -320,11 +321,12 @@ RACED = CallLimits(per_minute=25, per_day=40, in_progress=1000, app_per_minute=1
 def test_processes_that_ask_all_at_once_never_pass_a_limit_together(
     engine: Engine, database_url: str, clock: FakeClock
 ) -> None:
-    context = multiprocessing.get_context("spawn")
     given = []
     for _ in range(2):
-        results: multiprocessing.Queue[int] = context.Queue()
-        processes = [context.Process(target=_take_all, args=(database_url, clock.now(), 10, results)) for _ in range(4)]
+        results: multiprocessing.Queue[int] = forking().Queue()
+        processes = [
+            forking().Process(target=_take_all, args=(database_url, clock.now(), 10, results)) for _ in range(4)
+        ]
         for process in processes:
             process.start()
         given.append(sum(results.get(timeout=60) for _ in processes))

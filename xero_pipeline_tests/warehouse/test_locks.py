@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -16,6 +15,7 @@ from sqlalchemy import text
 from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, LockTimeout
 from xero_pipeline.warehouse.locks import Locks
+from xero_pipeline_tests.processes import forking
 
 
 @pytest.fixture
@@ -80,9 +80,8 @@ def hold_until_killed(url: str, said: Connection) -> None:
 
 
 def test_another_process_waits_and_a_killed_holder_frees_the_lock(database_url: str, locks: Locks) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    here, there = spawn.Pipe()
-    child = spawn.Process(target=hold_until_killed, args=(database_url, there))
+    here, there = forking().Pipe()
+    child = forking().Process(target=hold_until_killed, args=(database_url, there))
     child.start()
     assert here.poll(60)
     assert here.recv() == "held"

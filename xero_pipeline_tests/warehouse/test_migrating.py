@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import multiprocessing
 import pkgutil
 import shutil
 from collections.abc import Iterator
@@ -21,6 +20,9 @@ from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, NotMigrated
 from xero_pipeline.warehouse.metadata import metadata
 from xero_pipeline.warehouse.migrating import migrate, newest, require_current
+from xero_pipeline_tests.conftest import empty_postgres
+from xero_pipeline_tests.migrated import make_tables
+from xero_pipeline_tests.processes import forking
 
 
 @pytest.fixture
@@ -38,6 +40,19 @@ def test_migrations_and_tables_say_the_same(engine: Engine) -> None:
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
         assert compare_metadata(context, metadata) == []
+
+
+def test_what_other_tests_begin_with_is_what_migrating_makes(database_url: str) -> None:
+    # The first one is migrated indeed, and what was noted of that is said again to the second.
+    for again in (False, True):
+        if database_url.startswith("postgresql"):
+            empty_postgres(database_url)
+        engine = open_engine(database_url.replace("warehouse.db", f"{again}.db"))
+        make_tables(engine)
+        require_current(engine)
+        with engine.connect() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        engine.dispose()
 
 
 def test_the_tables_have_the_promised_names_columns_and_keys(engine: Engine) -> None:
@@ -168,9 +183,8 @@ def migrate_at_once(url: str, barrier: Barrier) -> None:
 
 
 def test_processes_that_migrate_at_once_all_succeed(database_url: str) -> None:
-    spawn = multiprocessing.get_context("spawn")
-    barrier = spawn.Barrier(3)
-    children = [spawn.Process(target=migrate_at_once, args=(database_url, barrier)) for _ in range(3)]
+    barrier = forking().Barrier(3)
+    children = [forking().Process(target=migrate_at_once, args=(database_url, barrier)) for _ in range(3)]
     for child in children:
         child.start()
     for child in children:

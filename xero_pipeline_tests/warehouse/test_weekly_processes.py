@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import threading
@@ -16,6 +15,7 @@ from xero_pipeline.warehouse.document_index import KeptDocument, replace_documen
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.warehouse.weekly import Landing, Stamp
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.processes import forking
 from xero_pipeline_tests.warehouse.figures_given import KEY, NOW, WEEK, cell, land_profit, line, profit, revenue, stamp
 
 TIMES = 12
@@ -64,7 +64,7 @@ def test_a_process_killed_in_the_middle_leaves_the_old_week_whole(
     warehouse: Warehouse, database_url: str, when: str
 ) -> None:
     land_profit(warehouse, profit("3.00", line("acc-1", "1.00"), line("acc-2", "2.00")))
-    child = multiprocessing.get_context("spawn").Process(target=land_and_die, args=(database_url, when))
+    child = forking().Process(target=land_and_die, args=(database_url, when))
     child.start()
     child.join(timeout=60)
     assert child.exitcode == -signal.SIGKILL
@@ -129,10 +129,9 @@ def test_two_processes_with_the_same_week_leave_one_of_theirs_whole_at_every_mom
     warehouse: Warehouse, database_url: str
 ) -> None:
     land_profit(warehouse, profit(ONE[0], line("acc-1", ONE[1]), line(f"acc-{ONE[2]}", ONE[2])))
-    spawn = multiprocessing.get_context("spawn")
-    barrier, over = spawn.Barrier(3), [spawn.Event(), spawn.Event()]
+    barrier, over = forking().Barrier(3), [forking().Event(), forking().Event()]
     children = [
-        spawn.Process(target=land_again_and_again, args=(database_url, week, barrier, flag))
+        forking().Process(target=land_again_and_again, args=(database_url, week, barrier, flag))
         for week, flag in zip((ONE, OTHER), over, strict=True)
     ]
     for child in children:

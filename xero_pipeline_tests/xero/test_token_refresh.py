@@ -21,7 +21,9 @@ from xero_pipeline.xero.errors import ReconnectNeeded, XeroUnavailable
 from xero_pipeline.xero.mock import Fault, FaultKind, MockLimits, MockOrganisation, MockXero, mock_app
 from xero_pipeline_tests.admin.serving import serving
 from xero_pipeline_tests.conftest import FakeClock
-from xero_pipeline_tests.xero.processes import Processes, appears, kill
+from xero_pipeline_tests.migrated import make_tables
+from xero_pipeline_tests.processes import Started, appears
+from xero_pipeline_tests.xero.refreshing import call_every_organisation, stand_still
 
 ALPHA, BETA = MockOrganisation("t-1", "Alpha"), MockOrganisation("t-2", "Beta")
 PROCESSES = 30
@@ -89,7 +91,7 @@ def world(tmp_path: Path, database_url: str) -> Iterator[World]:
             "DAGSTER_HOME": str(tmp_path),
         }
         with Deployment(load_settings(**settings)) as deployment:
-            deployment.warehouse.migrate()
+            make_tables(deployment.warehouse.engine)
             connector = Connector(deployment)
             back = mock.give_consent(connector.begin(browser=None))
             connector.finish(dict(parse_qsl(urlsplit(back).query)), browser=None)
@@ -97,11 +99,10 @@ def world(tmp_path: Path, database_url: str) -> Iterator[World]:
 
 
 @pytest.mark.parametrize("how", ["expire_by_date", "expire_by_xeros_word"])
-def test_thirty_processes_with_an_expired_token_refresh_exactly_once(world: World, tmp_path: Path, how: str) -> None:
+def test_thirty_processes_with_an_expired_token_refresh_exactly_once(world: World, how: str) -> None:
     getattr(world, how)()
-    with Processes(tmp_path) as processes:
-        pids = [processes.start("call", world.settings) for _ in range(PROCESSES)]
-        assert [processes.outcome(pid) for pid in pids] == ["ok"] * PROCESSES
+    processes = [Started(call_every_organisation, world.settings) for _ in range(PROCESSES)]
+    assert [process.outcome() for process in processes] == ["ok"] * PROCESSES
     assert world.count("refreshes") == 1
     assert world.count("refreshes_refused") == 0
     assert world.count("GET /api.xro/2.0/Accounts") >= 2 * PROCESSES
@@ -115,13 +116,12 @@ def test_whoever_refreshes_may_be_killed_at_any_point_and_the_next_one_connects(
     world.expire_by_date()
     before = world.pairs()
     marker = tmp_path / "reached"
-    with Processes(tmp_path) as processes:
-        holder = processes.start("stand still", world.settings, point=point, marker=str(marker))
-        appears(marker)
-        waiting = [processes.start("call", world.settings) for _ in range(3)]
-        kill(holder)
-        assert processes.outcome(holder) == "SIGKILL"
-        assert [processes.outcome(pid) for pid in waiting] == ["ok"] * 3
+    holder = Started(stand_still, world.settings, point, marker)
+    appears(marker)
+    waiting = [Started(call_every_organisation, world.settings) for _ in range(3)]
+    holder.kill()
+    assert holder.outcome() == "SIGKILL"
+    assert [process.outcome() for process in waiting] == ["ok"] * 3
     assert world.count("refreshes") == (1 if point == "before the request" else 2)
     assert world.count("refreshes_refused") == 0
     assert len(world.pairs()) == 1

@@ -16,6 +16,7 @@ from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.warehouse.checks.books_given import LATEST, MIDDLE, TENANT, WEEKS, by_hand, land_books
 from xero_pipeline_tests.warehouse.figures_given import account, cash, land_cash, land_revenue, revenue
 
@@ -127,7 +128,7 @@ def test_each_difference_that_xero_states_is_a_finding(warehouse: Warehouse) -> 
 def test_a_row_that_is_there_twice_without_a_primary_key_is_told_once(postgres_url: str, clock: FakeClock) -> None:
     """Somebody loaded a backup over the tables: every row is there twice, letter for letter."""
     warehouse = Warehouse.open(postgres_url, [bytes(32)], clock)
-    warehouse.migrate()
+    make_tables(warehouse.engine)
     land_books(warehouse)
     with warehouse.engine.begin() as connection:
         for table in ALL:

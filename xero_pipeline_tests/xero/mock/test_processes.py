@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -17,6 +16,7 @@ import pytest
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.mock import Fault, FaultKind, MockLimits, MockLine, MockXero
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.processes import forking
 from xero_pipeline_tests.xero.mock.asking import TENANT, Client
 
 WEEK = Week(date(2026, 11, 21))
@@ -38,7 +38,7 @@ def test_processes_share_tokens_limits_edits_and_counters(tmp_path: Path, clock:
     mock = MockXero(state, clock)
     client = Client(mock).sign_in()
     before = mock.books(TENANT).profit_and_loss(WEEK).total_trading_income
-    with ProcessPoolExecutor(3, mp_context=multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(3, mp_context=forking()) as pool:
         results = pool.map(partial(work, state, client.tokens), [10, 10, 10])
         statuses = Counter(status for result in results for status in result)
     assert statuses == {200: 20, 429: 10}
@@ -71,9 +71,7 @@ def test_threads_that_edit_one_invoice_lose_no_edit(client: Client) -> None:
 def test_a_process_that_died_in_a_call_blocks_nobody(tmp_path: Path, clock: FakeClock) -> None:
     mock = MockXero(tmp_path / "mock.db", clock, limits=MockLimits(in_progress=1))
     client = Client(mock).sign_in()
-    process = multiprocessing.get_context("spawn").Process(
-        target=_die_in_a_call, args=(tmp_path / "mock.db", client.tokens)
-    )
+    process = forking().Process(target=_die_in_a_call, args=(tmp_path / "mock.db", client.tokens))
     process.start()
     process.join(60)
     assert process.exitcode == 9
