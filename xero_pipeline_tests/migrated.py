@@ -6,7 +6,7 @@ same statements are executed again. That migrating itself is right is `warehouse
 
 from __future__ import annotations
 
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine, event, inspect
 
 from xero_pipeline.warehouse.migrating import migrate
 
@@ -14,7 +14,10 @@ _statements: dict[str, list[str]] = {}
 
 
 def make_tables(engine: Engine) -> None:
-    """Make of an empty database what `migrate` makes of it."""
+    """Make of a database what `migrate` makes of it."""
+    if inspect(engine).get_table_names():
+        migrate(engine)
+        return
     known = _statements.get(engine.dialect.name)
     if known is None:
         _statements[engine.dialect.name] = _migrate_and_note(engine)
