@@ -28,7 +28,7 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from xero_pipeline.assets.cash import cash_position_weekly_asset
 from xero_pipeline.assets.financial import financial_weekly_asset
@@ -100,8 +100,6 @@ class Year:
         chosen = choose_xero(self.settings, self.clock)
         small = MockXero(folder / "xero.db", self.clock, organisations=(MockOrganisation(documents=16),))
         self.deployment.chosen = replace(chosen, mock=small, transport=MockTransport(small))
-        # The year proves what is computed, not what survives a power cut.
-        event.listen(self.deployment.warehouse.engine, "connect", lambda c, _: c.execute("PRAGMA synchronous = OFF"))
         self.deployment.warehouse.migrate()
         assert self.deployment.chosen.mock is not None
         self.mock = self.deployment.chosen.mock
