@@ -9,7 +9,7 @@ BIN := .venv/bin
 export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help sync test dev lint bench lock clean
+.PHONY: help sync test dev lint ruff types layers definitions bench lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,11 +27,20 @@ test: lint  ## everything that CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/ready-dev  ## ruff, types, layers, and that Dagster can load the definitions
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync types definitions ruff layers
+
+types: .venv/ready-dev
+	$(BIN)/mypy
+
+definitions: .venv/ready-dev
+	XERO_MOCK_MODE=true XERO_ENCRYPTION_KEY=$$(printf '0%.0s' {1..64}) DAGSTER_HOME= $(BIN)/dagster definitions validate
+
+ruff: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+
+layers: .venv/ready-dev
 	$(BIN)/lint-imports
-	XERO_MOCK_MODE=true XERO_ENCRYPTION_KEY=$$(printf '0%.0s' {1..64}) DAGSTER_HOME= $(BIN)/dagster definitions validate
 
 bench: .venv/ready-dev  ## seconds and calls of a sync, measured
 	$(BIN)/python -m benchmarks

@@ -164,7 +164,7 @@ class Year:
     @property
     def something_fails(self) -> bool:
         today = self.clock.now().astimezone(SYDNEY).date()
-        return any(abs((today - day).days) <= 2 for day in (DAY_LIMIT, DISCONNECTED, RECONNECTED))
+        return any(abs((today - day).days) <= 1 for day in (DAY_LIMIT, DISCONNECTED, RECONNECTED))
 
     def run_in_dagster(self, request: dg.RunRequest) -> None:
         self.job.execute_in_process(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,14 +50,20 @@ class Deployed:
             return database.execute(query).fetchall()
 
 
-@pytest.fixture
-def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployed]:
-    monkeypatch.chdir(tmp_path)
-    for name in [name for name in os.environ if name.startswith(("XERO_", "DAGSTER_"))]:
-        monkeypatch.delenv(name)
+@contextmanager
+def deployment_in(folder: Path) -> Iterator[Deployed]:
     xero = PlainXero(ProfitAndLoss=reported(sample("profit_and_loss_au")), BankSummary=reported(sample("bank_summary")))
-    with ScriptedServer(xero) as server:
-        yield Deployed(tmp_path, xero, server.url)
+    with pytest.MonkeyPatch.context() as patch, ScriptedServer(xero) as server:
+        patch.chdir(folder)
+        for name in [name for name in os.environ if name.startswith(("XERO_", "DAGSTER_"))]:
+            patch.delenv(name)
+        yield Deployed(folder, xero, server.url)
+
+
+@pytest.fixture
+def deployed(tmp_path: Path) -> Iterator[Deployed]:
+    with deployment_in(tmp_path) as deployed:
+        yield deployed
 
 
 @pytest.fixture
@@ -64,6 +71,25 @@ def connected(deployed: Deployed) -> Deployed:
     assert deployed.run("migrate").exit_code == 0
     assert deployed.run("connect").exit_code == 0
     return deployed
+
+
+@pytest.fixture(scope="module")
+def synced_once(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Result]:
+    """A folder in which the latest week was synced, and what the command said."""
+    folder = tmp_path_factory.mktemp("synced")
+    with deployment_in(folder) as deployed:
+        for command in (["migrate"], ["connect"]):
+            assert deployed.run(*command).exit_code == 0
+        return folder, deployed.run(*LATEST, "--json")
+
+
+@pytest.fixture
+def synced(synced_once: tuple[Path, Result], tmp_path: Path) -> Iterator[Deployed]:
+    """A copy of that folder."""
+    folder = tmp_path / "copy"
+    shutil.copytree(synced_once[0], folder)
+    with deployment_in(folder) as deployed:
+        yield deployed
 
 
 def test_a_week_is_synced_and_its_figures_are_printed(connected: Deployed) -> None:
@@ -74,8 +100,8 @@ def test_a_week_is_synced_and_its_figures_are_printed(connected: Deployed) -> No
     assert "10.00" in result.stdout
 
 
-def test_json_holds_the_run_each_week_and_each_log_row_with_exact_amounts(connected: Deployed) -> None:
-    printed = json.loads(connected.run(*LATEST, "--json").stdout)
+def test_json_holds_the_run_each_week_and_each_log_row_with_exact_amounts(synced_once: tuple[Path, Result]) -> None:
+    printed = json.loads(synced_once[1].stdout)
     (week,) = printed["weeks"]
     assert (week["weekEnding"], week["tenantId"], week["status"]) == ("2026-11-21", TENANT, "success")
     assert (week["grossProfit"], week["closingCash"]) == ("161101.83", "10.00")
@@ -98,13 +124,12 @@ def test_a_failed_week_ends_with_one_line_and_the_others_land_all_the_same(conne
     assert connected.rows("SELECT count(*) FROM xero_sync_logs WHERE status = 'success'") == [(8,)]
 
 
-def test_syncing_again_changes_no_figure(connected: Deployed) -> None:
+def test_syncing_again_changes_no_figure(synced: Deployed) -> None:
     everything = "SELECT * FROM {0} ORDER BY 1, 2, 3"
     tables = ["financial_weekly", "financial_weekly_lines", "revenue_weekly", "cash_position_weekly", "restatements"]
-    connected.run(*LATEST)
-    before = [connected.rows(everything.format(table)) for table in tables]
-    assert connected.run(*LATEST).exit_code == 0
-    assert [connected.rows(everything.format(table)) for table in tables] == before
+    before = [synced.rows(everything.format(table)) for table in tables]
+    assert synced.run(*LATEST).exit_code == 0
+    assert [synced.rows(everything.format(table)) for table in tables] == before
 
 
 @pytest.mark.parametrize(
@@ -152,46 +177,42 @@ def test_without_a_connection_a_sync_is_one_line(deployed: Deployed) -> None:
     assert "xero-pipeline connect" in one_line(deployed.run("sync"))
 
 
-def test_status_tells_who_is_connected_and_what_is_left(connected: Deployed) -> None:
-    connected.run(*LATEST)
-    told = json.loads(connected.run("status", "--json").stdout)
+def test_status_tells_who_is_connected_and_what_is_left(synced: Deployed) -> None:
+    told = json.loads(synced.run("status", "--json").stdout)
     assert (told["connected"], told["mockMode"], told["schedulerRunning"]) == (True, False, False)
     (organisation,) = told["organisations"]
     assert organisation["callsToday"] == 6
     assert organisation["callsLeftToday"] == 4794
     assert organisation["refreshTokenDaysLeft"] is None
     assert organisation["lastSyncAt"] is not None
-    assert "Demo" in connected.run("status").stdout
+    assert "Demo" in synced.run("status").stdout
 
 
-def test_the_log_is_told_newest_first(connected: Deployed) -> None:
-    connected.run(*LATEST)
-    told = json.loads(connected.run("logs", "--limit", "2", "--json").stdout)
+def test_the_log_is_told_newest_first(synced: Deployed) -> None:
+    told = json.loads(synced.run("logs", "--limit", "2", "--json").stdout)
     assert [entry["status"] for entry in told] == ["success", "success"]
     assert told[0]["startedAt"] >= told[1]["startedAt"]
-    assert "bank_summary" in connected.run("logs").stdout
+    assert "bank_summary" in synced.run("logs").stdout
 
 
-def test_disconnecting_forgets_the_tokens_and_keeps_the_figures(connected: Deployed) -> None:
-    connected.run(*LATEST)
-    connected.xero.routes["c-1"] = Answer(204)
-    assert connected.run("disconnect").exit_code == 0
-    assert connected.rows("SELECT count(*) FROM xero_tokens") == [(0,)]
-    assert connected.rows("SELECT count(*) FROM financial_weekly") == [(1,)]
-    assert "nothing was connected" in connected.run("disconnect").stdout
+def test_disconnecting_forgets_the_tokens_and_keeps_the_figures(synced: Deployed) -> None:
+    synced.xero.routes["c-1"] = Answer(204)
+    assert synced.run("disconnect").exit_code == 0
+    assert synced.rows("SELECT count(*) FROM xero_tokens") == [(0,)]
+    assert synced.rows("SELECT count(*) FROM financial_weekly") == [(1,)]
+    assert "nothing was connected" in synced.run("disconnect").stdout
 
 
-def test_an_edited_week_is_listed_as_restated(connected: Deployed) -> None:
-    connected.run(*LATEST)
+def test_an_edited_week_is_listed_as_restated(synced: Deployed) -> None:
     report = sample("profit_and_loss_au")
     rows = report["Reports"][0]["Rows"]
     rows[1]["Rows"][1]["Cells"][1]["Value"] = "83409.00"
     rows[1]["Rows"][3]["Cells"][1]["Value"] = "230449.05"
     rows[3]["Rows"][0]["Cells"][1]["Value"] = "161100.83"
     rows[7]["Rows"][0]["Cells"][1]["Value"] = "68821.30"
-    connected.xero.routes["ProfitAndLoss"] = reported(report)
-    assert connected.run(*LATEST).exit_code == 0
-    told = json.loads(connected.run("restatements", "--json").stdout)
+    synced.xero.routes["ProfitAndLoss"] = reported(report)
+    assert synced.run(*LATEST).exit_code == 0
+    told = json.loads(synced.run("restatements", "--json").stdout)
     assert {"table", "key", "column", "old", "new", "when"} <= told[0].keys()
     assert {(one["column"], one["old"], one["new"]) for one in told} == {
         ("total_trading_income", "230450.05", "230449.05"),
@@ -199,8 +220,8 @@ def test_an_edited_week_is_listed_as_restated(connected: Deployed) -> None:
         ("net_profit", "68822.30", "68821.30"),
         ("amount", "83410.00", "83409.00"),
     }
-    assert "Commercial sales" in connected.run("restatements").stdout
-    assert json.loads(connected.run("restatements", "--since", "2099-01-01", "--json").stdout) == []
+    assert "Commercial sales" in synced.run("restatements").stdout
+    assert json.loads(synced.run("restatements", "--since", "2099-01-01", "--json").stdout) == []
 
 
 def test_wrong_client_credentials_name_the_settings(deployed: Deployed) -> None:
