@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sqlite3
 import uuid
@@ -60,6 +61,13 @@ def _dagsters_own_migrations_are_read_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScriptDirectory, "from_config", from_config)
         yield
+
+
+def pytest_collection_finish() -> None:
+    """What was imported never becomes garbage: looking for some in all of Dagster took a sixteenth of the time."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 class FakeClock:

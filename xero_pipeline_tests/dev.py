@@ -20,6 +20,8 @@ from zoneinfo import ZoneInfo
 import httpx
 import pytest
 
+from xero_pipeline.resources import Deployment
+from xero_pipeline.settings import load_settings
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.admin.real_dagster import free_port
 
@@ -36,7 +38,7 @@ class Deployed:
         self.folder = folder
         self.admin, self.dagster = f"http://localhost:{free_port()}", f"http://localhost:{free_port()}"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("XERO_", "DAGSTER_"))}
-        self.environment = kept | {
+        self.settings = {
             "XERO_ENCRYPTION_KEY": KEY,
             "DAGSTER_HOME": str(folder),
             "SERVER_URL": self.admin,
@@ -45,16 +47,11 @@ class Deployed:
             "LATE_EDITS_SECONDS": "5",
             **settings,
         }
+        self.environment = kept | self.settings
 
-    def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [*XERO_PIPELINE, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
+    def opened(self) -> Deployment:
+        """The same deployment in this process, for what needs no process of its own."""
+        return Deployment(load_settings(**self.settings))
 
     def rows(self, query: str) -> list[Any]:
         with closing(sqlite3.connect(self.folder / "data" / "xero.db")) as connection:
@@ -117,7 +114,9 @@ def answers(url: str) -> bool:
 
 @contextmanager
 def running_dev(deployed: Deployed) -> Iterator[None]:
-    deployed.run("migrate")
+    """`xero-pipeline dev` on a database that is migrated, until left."""
+    with deployed.opened() as opened:
+        opened.warehouse.migrate()
     command = [*XERO_PIPELINE, "dev"]
     with process(command, deployed, deployed.folder / "dev.log", lambda: answers(f"{deployed.admin}/healthz")):
         yield

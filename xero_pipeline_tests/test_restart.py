@@ -10,8 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from xero_pipeline_tests.admin.real_dagster import free_port
-from xero_pipeline_tests.dev import LATEST, XERO_PIPELINE, Deployed, process, running_dev
+from xero_pipeline.connecting import Connector
+from xero_pipeline.xero.mock import Fault, FaultKind
+from xero_pipeline_tests.dev import LATEST, Deployed, running_dev
 
 WEEKS = 6
 ASSETS = ("financial_weekly", "revenue_weekly", "cash_position_weekly")
@@ -23,39 +24,32 @@ mutation($p: LaunchBackfillParams!) {
 
 
 def test_a_backfill_goes_on_by_itself_and_nothing_is_lost_or_there_twice(tmp_path: Path) -> None:
-    port = free_port()
-    xero = f"http://127.0.0.1:{port}"
     deployed = Deployed(
         tmp_path,
-        XERO_MOCK_MODE="false",
-        XERO_GRANT="client_credentials",
-        XERO_CLIENT_ID="an-app",
-        XERO_CLIENT_SECRET="the-secret-of-an-app",
-        XERO_API_URL=xero,
-        XERO_IDENTITY_URL=xero,
-        XERO_LOGIN_URL=xero,
+        XERO_MOCK_MODE="true",
         PIPELINE_START_DATE=LATEST.shift(1 - WEEKS).start.isoformat(),
         MISSING_WEEKS_SECONDS="5",
     )
-    server = [*XERO_PIPELINE, "mock-xero", "--port", str(port), "--state", str(tmp_path / "xero-state.db")]
-    with process(server, deployed, tmp_path / "xero.log", lambda: _answers(f"{xero}/mock/organisations")):
-        deployed.run("migrate")
-        deployed.run("connect")
-        # The run has to last until it is cut off in its middle.
-        httpx.post(f"{xero}/mock/faults", json={"kind": "delay", "seconds": 1, "times": None, "path": "Reports"})
-        with running_dev(deployed):
-            start_backfill(deployed)
-            # What fills gaps by itself must see that somebody has these weeks in hand, before and after.
-            httpx.post(f"{deployed.admin}/api/v1/xero/scheduler/start", timeout=60).raise_for_status()
-            wait(lambda: len(landed(deployed)) >= 3, "three weeks have landed")
-        assert len(landed(deployed)) < 3 * WEEKS
-        assert deployed.rows("SELECT count(*) FROM xero_sync_logs WHERE status = 'running'") == [(0,)]
-        httpx.delete(f"{xero}/mock/faults")
-        with running_dev(deployed):
-            # The run that was cut off, and the one that Dagster makes of it; nobody else takes the weeks up.
-            wait(lambda: sorted(run["status"] for run in runs(deployed)) == ["FAILURE", "SUCCESS"], "the run went on")
-            assert {name for run in runs(deployed) for name in sources(run)} == set()
-            stats = deployed.graphql("{ assetNodes { partitionStats { numMaterialized numFailed } } }")
+    with deployed.opened() as opened:
+        opened.warehouse.migrate()
+        Connector(opened).connect_mock()
+        mock = opened.chosen.mock
+        assert mock is not None
+    # The run has to last until it is cut off in its middle.
+    mock.add_fault(Fault(FaultKind.DELAY, path="Reports", seconds=1, times=None))
+    with running_dev(deployed):
+        start_backfill(deployed)
+        # What fills gaps by itself must see that somebody has these weeks in hand, before and after.
+        httpx.post(f"{deployed.admin}/api/v1/xero/scheduler/start", timeout=60).raise_for_status()
+        wait(lambda: len(landed(deployed)) >= 3, "three weeks have landed")
+    assert len(landed(deployed)) < 3 * WEEKS
+    assert deployed.rows("SELECT count(*) FROM xero_sync_logs WHERE status = 'running'") == [(0,)]
+    mock.clear_faults()
+    with running_dev(deployed):
+        # The run that was cut off, and the one that Dagster makes of it; nobody else takes the weeks up.
+        wait(lambda: sorted(run["status"] for run in runs(deployed)) == ["FAILURE", "SUCCESS"], "the run went on")
+        assert {name for run in runs(deployed) for name in sources(run)} == set()
+        stats = deployed.graphql("{ assetNodes { partitionStats { numMaterialized numFailed } } }")
     assert landed(deployed) == {
         (kind, str(LATEST.shift(-n))) for kind in ("profit_and_loss", "invoices", "bank_summary") for n in range(WEEKS)
     }
@@ -99,10 +93,3 @@ def wait(until: Callable[[], bool], what: str) -> None:
         if time.monotonic() > last:
             pytest.fail(f"it did not come to pass that {what}")
         time.sleep(0.3)
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url, timeout=5).status_code == 200
-    except httpx.HTTPError:
-        return False
