@@ -98,7 +98,7 @@ class Year:
         )
         self.deployment = Deployment(self.settings, clock=self.clock)
         chosen = choose_xero(self.settings, self.clock)
-        small = MockXero(folder / "xero.db", self.clock, organisations=(MockOrganisation(documents=16),))
+        small = MockXero(folder / "xero.db", self.clock, organisations=(MockOrganisation(documents=10),))
         self.deployment.chosen = replace(chosen, mock=small, transport=MockTransport(small))
         self.deployment.warehouse.migrate()
         assert self.deployment.chosen.mock is not None
