@@ -27,7 +27,7 @@ test: lint  ## everything that CI runs
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: .venv/ready-dev  ## ruff, types, layers, and that Dagster can load the definitions
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync types definitions ruff layers
+	@$(MAKE) --no-print-directory --jobs 2 types definitions ruff layers
 
 types: .venv/ready-dev
 	$(BIN)/mypy
