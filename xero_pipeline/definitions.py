@@ -6,6 +6,8 @@ sync and a test can hand in its own Xero. Nothing is read or opened when this mo
 
 from __future__ import annotations
 
+import atexit
+import gc
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -76,4 +78,6 @@ def _assets(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> li
 
 @dg.definitions
 def defs() -> dg.Definitions:
+    # As in the command line: no run lasts a second longer for a last look for garbage.
+    atexit.register(gc.freeze)
     return build_defs()

@@ -20,7 +20,7 @@ from xero_pipeline.admin.sign_in import SignIns
 from xero_pipeline.clock import Clock, SystemClock
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings
-from xero_pipeline.xero.mock import mock_app
+from xero_pipeline.xero.mock.server import mock_app
 
 _ABOUT = """\
 Connect Xero, see that it is fresh, sync by hand, switch the schedule.

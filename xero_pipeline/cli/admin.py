@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 import click
 
 from xero_pipeline.cli.listening import listen, name_of
-from xero_pipeline.cli.main import cli
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings, load_settings
 
@@ -26,7 +25,7 @@ def admin_port(settings: Settings) -> int:
     return urlsplit(settings.server_url).port or _USUAL_PORT
 
 
-@cli.command()
+@click.command()
 @click.option(
     "--host", default="127.0.0.1", show_default=True, help="Where to listen; beyond loopback needs ADMIN_TOKEN."
 )

@@ -7,7 +7,6 @@ from zoneinfo import ZoneInfo
 import click
 
 from xero_pipeline.automation.alerts import open_alerter
-from xero_pipeline.cli.main import cli
 from xero_pipeline.cli.options import print_json, print_table
 from xero_pipeline.connecting import Connector
 from xero_pipeline.home import open_instance, schedule_is_running
@@ -16,7 +15,7 @@ from xero_pipeline.settings import Grant, load_settings
 from xero_pipeline.standing import OrganisationStanding, describe_standing
 
 
-@cli.command()
+@click.command()
 def connect() -> None:
     """Print the consent URL; in mock mode, or with client credentials, connect at once."""
     with open_deployment(load_settings()) as opened:
@@ -38,7 +37,7 @@ def connect() -> None:
             click.echo(f"connected {organisation.tenant_name} ({organisation.tenant_id})")
 
 
-@cli.command()
+@click.command()
 @click.option("--organisation", metavar="ID", help="Only this one (tenant id).")
 def disconnect(organisation: str | None) -> None:
     """Disconnect at Xero and delete the tokens here. Figures and logs stay."""
@@ -50,7 +49,7 @@ def disconnect(organisation: str | None) -> None:
             click.echo("nothing was connected")
 
 
-@cli.command("rotate-key")
+@click.command("rotate-key")
 def rotate_key() -> None:
     """Encrypt every token under the current key.
 
@@ -65,7 +64,7 @@ def rotate_key() -> None:
         click.echo("every token was under the current key already")
 
 
-@cli.command()
+@click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool) -> None:
     """Organisations, days left on the refresh token, last sync, calls left today, the scheduler."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import gc
 import logging
+import pkgutil
 import sqlite3
 import sys
 import traceback
@@ -18,8 +21,32 @@ from xero_pipeline.errors import PipelineError
 log = logging.getLogger("xero_pipeline.cli")
 
 
-class OneLineErrors(click.Group):
-    """A group whose commands fail with one line, never with a stack trace; `--verbose` tells where it happened."""
+_COMMANDS = {
+    "admin": "admin:admin",
+    "connect": "connection:connect",
+    "dev": "serve:dev",
+    "disconnect": "connection:disconnect",
+    "logs": "records:logs",
+    "migrate": "serve:migrate",
+    "mock-xero": "serve:mock_xero",
+    "restatements": "records:restatements",
+    "rotate-key": "connection:rotate_key",
+    "status": "connection:status",
+    "sync": "sync:sync",
+}
+
+
+class Commands(click.Group):
+    """A group that imports a command when it is used, and whose commands fail with one line, never with a stack
+    trace; `--verbose` tells where it happened."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        place = _COMMANDS.get(cmd_name)
+        command: click.Command | None = pkgutil.resolve_name(f"xero_pipeline.cli.{place}") if place else None
+        return command
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -70,7 +97,7 @@ def _where(error: BaseException) -> str:
     return "\n".join(f"{type(one).__name__}, from:\n{''.join(traceback.format_tb(one.__traceback__))}" for one in chain)
 
 
-@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="xero-pipeline")
 @click.option("--verbose", "-v", is_flag=True, help="Log what happens, to stderr.")
 def cli(verbose: bool) -> None:
@@ -89,7 +116,7 @@ def cli(verbose: bool) -> None:
 
 def main() -> None:
     """The entry point `xero-pipeline`."""
-    # Imported here, not above: the commands add themselves to the group.
-    from xero_pipeline.cli import admin, connection, records, serve, sync  # noqa: F401
-
+    # A process that ends gives everything back by itself: Python's last look for garbage in all of Dagster would
+    # take longer than most commands.
+    atexit.register(gc.freeze)
     cli()

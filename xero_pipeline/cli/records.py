@@ -6,7 +6,6 @@ from datetime import date
 
 import click
 
-from xero_pipeline.cli.main import cli
 from xero_pipeline.cli.options import DAY, print_json, print_table
 from xero_pipeline.resources import open_deployment
 from xero_pipeline.settings import load_settings
@@ -14,7 +13,7 @@ from xero_pipeline.warehouse.restatements import Restatement
 from xero_pipeline.warehouse.sync_log import LogEntry
 
 
-@cli.command()
+@click.command()
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="How many rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def logs(limit: int, as_json: bool) -> None:
@@ -42,7 +41,7 @@ def _log_row(entry: LogEntry) -> tuple[str, ...]:
     )
 
 
-@cli.command()
+@click.command()
 @click.option("--since", type=DAY, help="Only what was restated on or after this day (UTC).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def restatements(since: date | None, as_json: bool) -> None:

@@ -9,24 +9,22 @@ import click
 
 from xero_pipeline.cli.admin import admin_port
 from xero_pipeline.cli.listening import listen, name_of
-from xero_pipeline.cli.main import cli
 from xero_pipeline.cli.supervise import run_together, tool
 from xero_pipeline.clock import SystemClock
 from xero_pipeline.home import open_instance
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import child_environment, load_settings
 from xero_pipeline.xero.mock import MockXero
-from xero_pipeline.xero.mock.server import serve as serve_mock
 
 
-@cli.command()
+@click.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
     with Deployment(load_settings()) as opened:
         click.echo(f"the database is at schema {opened.warehouse.migrate()}")
 
 
-@cli.command("mock-xero")
+@click.command("mock-xero")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
 @click.option("--port", type=click.IntRange(0, 65535), default=3002, show_default=True, help="The port.")
 @click.option(
@@ -38,13 +36,16 @@ def migrate() -> None:
 )
 def mock_xero(host: str, port: int, state: Path) -> None:
     """The mock Xero as an HTTP server, for anything that speaks HTTP."""
+    # Imported here: no other command serves it.
+    from xero_pipeline.xero.mock.server import serve
+
     mock = MockXero(state, SystemClock())
     listening = listen("The mock Xero", host, port)
     click.echo(f"the mock Xero is at http://{name_of(listening)}", err=True)
-    serve_mock(mock, listening)
+    serve(mock, listening)
 
 
-@cli.command()
+@click.command()
 def dev() -> None:
     """Dagster's UI and daemon, and the admin page, until Ctrl-C."""
     settings = load_settings()

@@ -16,7 +16,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from xero_pipeline.assets.walk import choose_organisations
 from xero_pipeline.automation.jobs import ASSETS, range_tags, sync_config
-from xero_pipeline.cli.main import cli
 from xero_pipeline.cli.options import DAY, print_json, print_table
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.errors import PipelineError
@@ -96,7 +95,7 @@ class Watch:
         return f"{calls} calls, about {left:.0f} s left at the limit"
 
 
-@cli.command()
+@click.command()
 @click.option("--week-ending", type=DAY, help="One week, by its Saturday (YYYY-MM-DD).")
 @click.option("--weeks", type=click.IntRange(1, MOST_WEEKS), help="The latest so many weeks, as far as there are.")
 @click.option("--from", "first", type=DAY, help="The first week of a range, by its Saturday.")

@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from xero_pipeline.grants import ConnectionStatus
-from xero_pipeline.xero.mock import MockOrganisation, MockXero, mock_app
+from xero_pipeline.xero.mock import MockOrganisation, MockXero
+from xero_pipeline.xero.mock.server import mock_app
 from xero_pipeline_tests.admin.deployed import API, Page, a_browser, at_xero, deployed
 from xero_pipeline_tests.admin.serving import serving
 from xero_pipeline_tests.conftest import FakeClock

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from xero_pipeline.cli import admin, connection, records, serve, sync  # noqa: F401 - they add themselves
 from xero_pipeline.cli.main import cli
 from xero_pipeline.clock import SystemClock
 from xero_pipeline.warehouse.store import Warehouse

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from xero_pipeline.cli import connection, records, serve, sync  # noqa: F401 - they add themselves
 from xero_pipeline.cli.main import cli
 from xero_pipeline_tests.cli.conftest import one_line
 from xero_pipeline_tests.plain_xero import TENANT, PlainXero, reported

@@ -10,7 +10,6 @@ from xero_pipeline.xero.mock.books.truth import BankMovement, Books, ProfitAndLo
 from xero_pipeline.xero.mock.faults import Fault, FaultKind
 from xero_pipeline.xero.mock.messages import Break, MockRequest, MockResponse
 from xero_pipeline.xero.mock.organisations import DEFAULT_ORGANISATIONS, MockLimits, MockOrganisation
-from xero_pipeline.xero.mock.server import mock_app, serve
 from xero_pipeline.xero.mock.transport import MockTransport
 from xero_pipeline.xero.mock.xero import MockXero
 
@@ -35,6 +34,4 @@ __all__ = [
     "RevenueCell",
     "Status",
     "Tax",
-    "mock_app",
-    "serve",
 ]

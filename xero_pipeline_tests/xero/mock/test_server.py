@@ -20,7 +20,8 @@ from starlette.routing import Mount
 
 from xero_pipeline.settings import GRANULAR_SCOPES
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.mock import Fault, FaultKind, MockXero, mock_app
+from xero_pipeline.xero.mock import Fault, FaultKind, MockXero
+from xero_pipeline.xero.mock.server import mock_app
 from xero_pipeline_tests.xero.mock.asking import REDIRECT_URI, TENANT, VERIFIER, answered, authorise_url
 
 Json = dict[str, Any]
