@@ -89,8 +89,16 @@ class TokenStore:
             UnknownOrganisation: it is not kept.
             NotDecryptable: the keys at hand do not open them, or somebody changed or moved them.
         """
+        return self.held(tenant_id)[1]
+
+    def held(self, tenant_id: str) -> tuple[Organisation, Tokens]:
+        """An organisation and its tokens, of one and the same moment.
+
+        Raises:
+            UnknownOrganisation, NotDecryptable: as `tokens`.
+        """
         row = self._row(tenant_id)
-        return Tokens(
+        return _organisation(row), Tokens(
             **{name: self._decrypted(row, name) for name in _SECRETS},
             token_type=row.token_type,
             scope=row.scope,

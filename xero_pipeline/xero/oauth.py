@@ -48,9 +48,9 @@ class XeroApp:
 class TokenVault(Protocol):
     """Where tokens are kept: see `warehouse/tokens.py`."""
 
-    def organisation(self, tenant_id: str) -> Organisation: ...
-
-    def tokens(self, tenant_id: str) -> Tokens: ...
+    def held(self, tenant_id: str) -> tuple[Organisation, Tokens]:
+        """An organisation and its tokens, of one and the same moment."""
+        ...
 
     def refreshing(self, grant_id: str) -> AbstractContextManager[None]:
         """Hold the right to refresh this grant's tokens, against every process of the deployment."""
@@ -216,15 +216,14 @@ class AccessTokens:
         Raises:
             ReconnectNeeded: the grant is dead; somebody has to connect again.
         """
-        grant_id = self._grant_of(tenant_id, leaving)
-        tokens = self._vault.tokens(tenant_id)
+        grant_id, tokens = self._held(tenant_id, leaving)
         if self._usable(tokens, rejected):
             return tokens.access_token
         with self._vault.refreshing(grant_id):
-            if self._grant_of(tenant_id, leaving) != grant_id:
+            grant_now, tokens = self._held(tenant_id, leaving)
+            if grant_now != grant_id:
                 # Meanwhile somebody connected again: another grant, whose lock this is not.
                 return self.current(tenant_id, rejected=rejected, leaving=leaving)
-            tokens = self._vault.tokens(tenant_id)
             if not self._usable(tokens, rejected):
                 tokens = self._refresh(grant_id, tokens)
         return tokens.access_token
@@ -242,11 +241,11 @@ class AccessTokens:
     def _usable(self, tokens: Tokens, rejected: str | None) -> bool:
         return tokens.access_token != rejected and not tokens.expires_within(EXPIRY_MARGIN, self._clock.now())
 
-    def _grant_of(self, tenant_id: str, leaving: bool) -> str:
-        organisation = self._vault.organisation(tenant_id)
+    def _held(self, tenant_id: str, leaving: bool) -> tuple[str, Tokens]:
+        organisation, tokens = self._vault.held(tenant_id)
         if not leaving and organisation.status is ConnectionStatus.RECONNECT_NEEDED:
             raise ReconnectNeeded(f"{organisation.tenant_name} is no longer connected to Xero.")
-        return organisation.grant_id
+        return organisation.grant_id, tokens
 
 
 def read_connections(payload: object) -> Sequence[Connection]:
