@@ -394,6 +394,7 @@ def test_answers_lost_on_the_way_are_asked_for_again(page: Page, stub: Stub) -> 
     page.clock.run_for(8_000)
     expect(page.locator("#run-message")).to_contain_text("asking again")
     stub.scene = stub.scene.but(run=RUN_STEPS[-1:], errors={})
+    page.clock.run_for(8_000)
     expect(page.locator("#run-title")).to_have_text("Week ending 21/11/2026 is in")
 
 
@@ -405,6 +406,7 @@ def test_a_run_is_watched_on_after_the_page_was_loaded_anew(page: Page, stub: St
     page.reload()
     expect(page.locator("#run-title")).to_contain_text("1 of 3 read")
     stub.scene = stub.scene.but(run=RUN_STEPS[-1:])
+    page.clock.run_for(8_000)
     expect(page.locator("#run-title")).to_have_text("Week ending 21/11/2026 is in")
     page.reload()
     expect(page.locator("#state")).to_be_visible()

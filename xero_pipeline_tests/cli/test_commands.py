@@ -229,3 +229,11 @@ def test_wrong_client_credentials_name_the_settings(deployed: Deployed) -> None:
     error = one_line(deployed.run("connect"))
     assert "XERO_CLIENT_ID and XERO_CLIENT_SECRET" in error
     assert "app-secret" not in error
+
+
+def test_help_names_every_command_with_what_it_does() -> None:
+    listed = CliRunner().invoke(cli, ["--help"]).stdout.partition("Commands:\n")[2].strip().splitlines()
+    named = dict(line.strip().split(maxsplit=1) for line in listed)
+    assert " ".join(named) == (
+        "admin connect dev disconnect logs migrate mock-xero restatements rotate-key status sync"
+    )
