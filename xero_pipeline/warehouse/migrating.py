@@ -17,6 +17,9 @@ from xero_pipeline.warehouse.errors import NotMigrated
 _FOLDER = Path(__file__).parent / "migrations"
 # PostgreSQL's advisory locks are numbers; this one is ours, "xeromigr" in ASCII.
 _LOCK = 0x7865726F6D696772
+_AS_LONG_AS_IT_TAKES = text(
+    "SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN ('statement_timeout', 'lock_timeout')"
+)
 
 
 def migrate(engine: Engine) -> str:
@@ -30,6 +33,8 @@ def migrate(engine: Engine) -> str:
     """
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
+            # Waiting for another one, or for whoever uses a table, takes as long as it takes.
+            connection.execute(_AS_LONG_AS_IT_TAKES)
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         _refuse_newer(_current(connection))
         config = Config()

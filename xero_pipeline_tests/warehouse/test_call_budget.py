@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 
 import pytest
@@ -451,3 +452,18 @@ def test_a_smaller_plan_shared_with_another_program_is_never_run_into_its_wall(
             taken_since_answer = 0
         clock.advance(seconds=pause)
     engine.dispose()
+
+
+def test_what_a_server_sets_against_long_statements_cuts_no_wait_for_a_slot_short(
+    postgres_url: str, clock: FakeClock
+) -> None:
+    strict = open_engine(f"{postgres_url}?options=-c%20statement_timeout%3D100")
+    metadata.create_all(strict, tables=[call_slots, call_limits])
+    budget = SqlCallBudget(strict, WIDE)
+    with ThreadPoolExecutor() as pool:
+        with budget._alone():
+            slot = pool.submit(budget.take, "a", clock.now())
+            with pytest.raises(TimeoutError):
+                slot.result(0.5)
+        assert isinstance(slot.result(30), Slot)
+    strict.dispose()

@@ -6,6 +6,7 @@ import importlib
 import pkgutil
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -199,3 +200,17 @@ def test_a_server_that_is_not_there_is_unavailable_rather_than_unmigrated() -> N
             use(engine)
         assert "s3cret" not in str(caught.value)
     engine.dispose()
+
+
+def test_what_a_server_sets_against_long_statements_does_not_cut_migrating_short(postgres_url: str) -> None:
+    strict = open_engine(f"{postgres_url}?options=-c%20statement_timeout%3D100%20-c%20lock_timeout%3D100")
+    holder = open_engine(postgres_url)
+    with ThreadPoolExecutor() as pool:
+        with holder.begin() as connection:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": migrating._LOCK})
+            migrated = pool.submit(migrate, strict)
+            with pytest.raises(TimeoutError):
+                migrated.result(0.5)
+        assert migrated.result(30) == newest()
+    strict.dispose()
+    holder.dispose()
