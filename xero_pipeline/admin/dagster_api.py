@@ -6,14 +6,14 @@ Dagster answers a refusal with HTTP 200, so every answer's `__typename` is read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
 import httpx
 
-from xero_pipeline.automation.jobs import range_tags
+from xero_pipeline.automation.jobs import range_tags, sync_config
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.weeks import Week
 
@@ -79,7 +79,7 @@ class Dagster(Protocol):
 
     def check(self) -> None: ...
 
-    def launch(self, week: Week) -> str: ...
+    def launch(self, week: Week, organisations: Sequence[str] = ()) -> str: ...
 
     def under_way(self, week: Week) -> str | None: ...
 
@@ -123,12 +123,13 @@ class DagsterApi:
         """See to it that Dagster answers."""
         self._ask("query { version }", {})
 
-    def launch(self, week: Week) -> str:
-        """Launch `weekly_sync` for one week; answers the run's id. It may be queued first."""
+    def launch(self, week: Week, organisations: Sequence[str] = ()) -> str:
+        """Launch `weekly_sync` for one week of these organisations, none named: of all; answers the run's id. It
+        may be queued first."""
         tags = range_tags(week, week) | {"source": "admin"}
         params = {
             "selector": {**REPOSITORY, "jobName": JOB},
-            "runConfigData": {},
+            "runConfigData": sync_config(organisations),
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
         said = self._expect(_LAUNCH, {"params": params}, "launchRun", "LaunchRunSuccess")

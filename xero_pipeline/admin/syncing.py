@@ -77,12 +77,14 @@ def _launch(admin: Admin, week: Week) -> str:
     organisations = admin.deployment.warehouse.tokens.organisations()
     if not organisations:
         raise NotConnected("No organisation is connected yet.")
-    if all(one.status is ConnectionStatus.RECONNECT_NEEDED for one in organisations):
+    connected = [one.tenant_id for one in organisations if one.status is ConnectionStatus.CONNECTED]
+    if not connected:
         raise ReconnectNeeded("No organisation is connected to Xero any more.")
     with _launching:
         run_id = admin.dagster.under_way(week)
         if run_id is None:
-            run_id = admin.dagster.launch(week)
+            # Without those that are lost: the page says so already, and the run would fail for them.
+            run_id = admin.dagster.launch(week, connected if len(connected) < len(organisations) else ())
             log.info("launched run %s for the week ending %s", run_id, week)
     return run_id
 

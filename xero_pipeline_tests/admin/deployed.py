@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -37,6 +37,7 @@ class StandInDagster:
         self.running = False
         self.course = [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCESS]
         self.launched: list[Week] = []
+        self.only: list[list[str]] = []
         self._runs: dict[str, Iterator[RunStatus]] = {}
         self._status: dict[str, RunStatus] = {}
         self._numbers = itertools.count(1)
@@ -45,10 +46,11 @@ class StandInDagster:
         if self.down:
             raise DagsterDown("Dagster at http://localhost:3000 does not answer.")
 
-    def launch(self, week: Week) -> str:
+    def launch(self, week: Week, organisations: Sequence[str] = ()) -> str:
         self.check()
         run_id = f"run-{next(self._numbers)}"
         self.launched.append(week)
+        self.only.append(list(organisations))
         self._runs[run_id] = iter(self.course)
         self._status[run_id] = RunStatus.QUEUED
         return run_id

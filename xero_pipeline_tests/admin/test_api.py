@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
@@ -219,6 +219,7 @@ def test_a_sync_without_a_connection_says_what_to_do(page: Page) -> None:
     assert refused(page.post(f"{API}/sync")) == (409, "reconnect_needed")
     page.connect(BETA)
     assert page.post(f"{API}/sync").status_code == 200, "the other one can be synced"
+    assert page.dagster.only == [["t-2"]], "and the run does not fail for the one that is lost"
 
 
 def test_what_needs_dagster_says_when_it_is_down(page: Page) -> None:
@@ -592,7 +593,7 @@ def test_a_postgres_that_does_not_answer_is_a_503_with_words(tmp_path: Path, mig
 def test_a_spent_day_says_when_to_go_on(page: Page, caplog: pytest.LogCaptureFixture) -> None:
     page.connect(ALPHA)
 
-    def spent(week: Week) -> str:
+    def spent(_week: Week, _organisations: Sequence[str]) -> str:
         raise DayLimitReached("Today's calls are spent.", retry_at=page.clock.now().replace(hour=3))
 
     page.dagster.launch = spent
