@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -28,12 +28,13 @@ from xero_pipeline.automation.planning import (
     as_ranges,
     is_backfill_to_come,
     resting_weeks,
+    run_key,
     weeks_under_way,
 )
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment, Opening, open_deployment
-from xero_pipeline.settings import Settings
+from xero_pipeline.settings import Basis, Settings
 from xero_pipeline.warehouse.balances import weeks_with_old_balances
 from xero_pipeline.warehouse.cursors import read_cursor
 from xero_pipeline.warehouse.document_index import KeptDocument, counted_documents, last_seen_documents
@@ -134,7 +135,11 @@ class LateEdits:
         last_seen = last_seen_documents(self._engine, tenant_id, keys)
         stale: dict[Week, datetime] = {}
         for state in states:
-            for week, read_after in _touched(state, counted.get(state.key, []), last_seen.get(state.key), read_at):
+            kept, seen = counted.get(state.key, []), last_seen.get(state.key)
+            touched = list(_touched(state, kept, seen, read_at))
+            if self._deployment.settings.basis is Basis.CASH:
+                touched += _touched_on_cash_basis(state, kept, seen, read_at)
+            for week, read_after in touched:
                 if week in read_at:
                     stale[week] = max(read_after, stale.get(week, read_after))
         return stale
@@ -160,15 +165,15 @@ class LateEdits:
             if calls < 1 or under_way or first in resting_weeks(warehouse.log, tenant_id, now):
                 continue
             tried = warehouse.log.last(tenant_id, SyncType.BANK_SUMMARY, first)
-            key = f"balances:{first}:{last}:{tenant_id}:{tried.id if tried else 0}"
+            key = run_key("balances", first, last, [tenant_id], tried.id if tried else 0, now)
             yield RunPlan(first, last, (tenant_id,), key, assets=("cash_position_weekly",))
 
     def _run(self, span: tuple[Week, Week], tenants: Mapping[str, datetime]) -> RunPlan:
         log = self._deployment.warehouse.log
         tries = [entry.id for tenant in tenants if (entry := log.last(tenant, SyncType.INVOICES, span[1]))]
         # The same finding seen twice is one run; after a try that failed, it is another.
-        who, when = ",".join(sorted(tenants)), max(tenants.values()).isoformat()
-        key = f"late_edits:{span[0]}:{span[1]}:{who}:{when}:{max(tries, default=0)}"
+        state = f"{max(tenants.values()).isoformat()}:{max(tries, default=0)}"
+        key = run_key("late_edits", *span, tenants, state, self._deployment.clock.now())
         return RunPlan(span[0], span[1], tuple(sorted(tenants)), key)
 
 
@@ -195,6 +200,23 @@ def _touched(
                 yield week, since_edit
     before = seen or next(iter(counted), None)
     for week in state.paid_weeks_that_differ(before.payments if before else {}):
+        if read_at.get(week, since_edit) <= since_edit:
+            yield week, since_edit
+
+
+def _touched_on_cash_basis(
+    state: DocumentState,
+    counted: Sequence[KeptDocument],
+    seen: KeptDocument | None,
+    read_at: Mapping[Week, datetime],
+) -> Iterator[tuple[Week, datetime]]:
+    """The weeks in which an edited document was paid: on cash basis its lines stand there, whatever its date."""
+    before = [*counted, *([seen] if seen else [])]
+    if all(held.figures == state.figures for held in before):
+        return
+    since_edit = state.edited_at + SKEW
+    for day in {*state.payments, *(day for held in before for day in held.payments)}:
+        week = Week.containing(date.fromisoformat(day))
         if read_at.get(week, since_edit) <= since_edit:
             yield week, since_edit
 

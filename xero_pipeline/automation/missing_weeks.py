@@ -22,6 +22,7 @@ from xero_pipeline.automation.planning import (
     as_ranges,
     is_backfill_to_come,
     resting_weeks,
+    run_key,
     weeks_under_way,
 )
 from xero_pipeline.grants import ConnectionStatus, Organisation
@@ -87,7 +88,7 @@ class GapFinder:
         everybody = sum(len(tenants) for tenants in wanted.values())
         for (first, last), tenants in wanted.items():
             alone = len(wanted) == 1 and everybody == len(self._deployment.warehouse.tokens.organisations())
-            key = f"missing_weeks:{first}:{last}:{','.join(sorted(tenants))}:{state}"
+            key = run_key("missing_weeks", first, last, tenants, state, self._deployment.clock.now())
             yield RunPlan(first, last, () if alone else tuple(sorted(tenants)), key)
 
 

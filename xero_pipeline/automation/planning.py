@@ -67,6 +67,17 @@ class RunPlan:
         )
 
 
+def run_key(name: str, first: Week, last: Week, organisations: Iterable[str], state: object, now: datetime) -> str:
+    """The key of a run, of which Dagster launches one only, however that run ends.
+
+    Args:
+        state: differs once the run has been tried.
+        now: its day is part of the key. A run that is cancelled, or that cannot reach the database, leaves no
+            trace of a try; without the day its weeks would never be asked for again.
+    """
+    return f"{name}:{first}:{last}:{','.join(sorted(organisations))}:{state}:{now.astimezone(UTC).date()}"
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a sensor's tick comes to: runs, or a sentence that says why there are none."""

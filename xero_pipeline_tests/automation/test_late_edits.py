@@ -82,6 +82,47 @@ def test_an_edited_week_is_asked_for_until_it_has_been_read_again(deployed: Runn
     assert look(deployed) == []
 
 
+def test_a_run_that_left_no_trace_of_a_try_is_asked_for_again_the_next_day(deployed: Running) -> None:
+    """Dagster launches a key once: a run that was cancelled before its first week would never come again."""
+    week = deployed.latest.shift(-2)
+    deployed.mock.edit_invoice(TENANT, sale(deployed, week).id, change=Decimal("0.01"))
+    (cancelled,) = look(deployed)
+    deployed.clock.advance(days=1)
+    (again,) = look(deployed)
+    assert (again.first, again.last) == (cancelled.first, cancelled.last)
+    assert again.key != cancelled.key
+
+
+def test_on_cash_basis_the_week_of_the_payment_is_stale_when_a_paid_document_changes(tmp_path: Path) -> None:
+    with running(tmp_path, PIPELINE_START_DATE="2026-09-20", XERO_BASIS="cash") as deployed:
+        weeks = [deployed.latest.shift(-n) for n in range(7)]
+        assert deployed.sync(weeks[-1], weeks[0]).success
+        deployed.clock.advance(hours=1)
+        assert look(deployed) == []
+        deployed.clock.advance(minutes=10)
+        invoice, paid = next(
+            (one, Week.containing(one.paid_on))
+            for week in weeks
+            for one in deployed.mock.books(TENANT).documents(week)
+            if one.kind.value == "ACCREC" and one.status.counts and not one.is_foreign
+            if one.paid_on and Week.containing(one.paid_on) in set(weeks) - {week}
+        )
+        # To another account: what was paid, and when, stays as it was.
+        recoded = [
+            MockLine(
+                amount=Decimal(one.amount) / 100,
+                tax=Decimal(one.tax) / 100,
+                account_code="260",
+                revenue_type=one.revenue_type,
+                region=one.region,
+            )
+            for one in invoice.lines
+        ]
+        deployed.mock.edit_invoice(TENANT, invoice.id, lines=recoded)
+        asked = {week for run in look(deployed) for week in weeks if run.first <= week <= run.last}
+        assert {Week.containing(invoice.date), paid} <= asked
+
+
 def test_a_document_that_moved_makes_the_week_stale_that_it_left_and_the_one_that_it_came_to(
     deployed: Running,
 ) -> None:
