@@ -315,9 +315,9 @@ def _require_key(value: SecretStr, which: str) -> None:
 
 
 def _environment_file() -> Path | None:
-    """`.env` of the current folder, or else of `DAGSTER_HOME`."""
+    """`.env` of `DAGSTER_HOME`, or else of the current folder, which may be another program's."""
     home = os.environ.get("DAGSTER_HOME")
-    for folder in (Path(), *([Path(home)] if home else [])):
+    for folder in (*([Path(home)] if home else []), Path()):
         if (folder / ".env").is_file():
             return folder / ".env"
     return None

@@ -152,6 +152,20 @@ def test_the_dotenv_file_is_read_and_the_environment_wins(monkeypatch: pytest.Mo
     assert (read.basis, read.timezone_name, read.sync_cron) == ("cash", "Pacific/Auckland", "0 6 * * *")
 
 
+def test_the_deployments_own_dotenv_file_is_read_wherever_the_process_started(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
+    for folder, basis in ((home, "cash"), (elsewhere, "accrual")):
+        folder.mkdir()
+        (folder / ".env").write_text(f"XERO_MOCK_MODE=true\nXERO_ENCRYPTION_KEY={KEY}\nXERO_BASIS={basis}\n")
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    assert load_settings().basis == "cash"
+    monkeypatch.delenv("DAGSTER_HOME")
+    assert load_settings().basis == "accrual"
+
+
 def test_relative_paths_lie_in_the_deployments_folder_wherever_the_process_started(tmp_path: Path) -> None:
     home = tmp_path / "elsewhere"
     read = settings(DAGSTER_HOME=str(home))
