@@ -12,12 +12,11 @@ from pathlib import Path
 
 import dagster as dg
 import yaml
-from dagster._core.definitions.run_request import InstigatorType
 from dagster_shared.check import CheckError
 from filelock import FileLock, Timeout
 
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.settings import Settings
+from xero_pipeline.settings import Settings, lend_environment_file
 
 # In an installed wheel the files lie in the package; in a checkout at its root.
 _TEMPLATES = ("dagster.yaml", "workspace.yaml")
@@ -54,6 +53,7 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
         DagsterUnusable: dagster.yaml cannot be read, or the storage that it names cannot be opened.
     """
     home = prepare_home(settings)
+    lend_environment_file()
     try:
         # One after the other: two processes that both find no tables would both make them, and one would fail.
         with _alone(settings):
@@ -61,7 +61,8 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     except (dg.DagsterError, CheckError, yaml.YAMLError) as error:
         raise DagsterUnusable(
             f"{home / 'dagster.yaml'} cannot be used: {_what_is_wrong(error)}.",
-            advice="Mend it, or delete it: it is then made anew as it was delivered.",
+            advice="Mend it, and what it needs of `.env`; how it was delivered stands in the repository, for "
+            "PostgreSQL in its deploy/.",
         ) from None
     except Exception as error:  # noqa: BLE001 - what else is raised here is about the storage, whichever it is
         raise DagsterUnusable(
@@ -113,12 +114,6 @@ def _alone(settings: Settings) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def schedule_is_running(instance: dg.DagsterInstance) -> bool:
-    """Whether somebody has switched `daily_sync` on, as Dagster's own storage has it."""
-    states = instance.all_instigator_state(instigator_type=InstigatorType.SCHEDULE)
-    return any(state.name == "daily_sync" and state.is_running for state in states)
 
 
 def _template(name: str) -> bytes:

@@ -20,7 +20,9 @@ from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from dotenv import dotenv_values
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
@@ -211,9 +213,13 @@ class Settings(BaseSettings):
     @field_validator("sync_cron")
     @classmethod
     def _is_cron(cls, value: str) -> str:
-        fields = value.split()
-        if len(fields) != len(_CRON_RANGES) or not all(map(_is_cron_field, fields, _CRON_RANGES)):
+        fields = [_cron_values(*field) for field in zip(value.split(), _CRON_RANGES, strict=False)]
+        if len(value.split()) != len(_CRON_RANGES) or not all(fields):
             raise ValueError("must be a cron line of five fields in numbers, such as 0 6 * * *")
+        _minutes, _hours, days, months, _weekdays = fields
+        # A day of the week beside a day of the month is another way for it to come.
+        if value.split()[4].startswith("*") and min(days) > max(_LONGEST[month] for month in months):
+            raise ValueError("names a day that none of its months has")
         return value
 
     @field_validator("database_url_text")
@@ -282,15 +288,27 @@ _BEFORE_ADDRESS = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
 _CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
 
 
-def _is_cron_field(field: str, limits: tuple[int, int]) -> bool:
+# How many days each month can have.
+_LONGEST = {month: 29 if month == 2 else 30 if month in {4, 6, 9, 11} else 31 for month in range(1, 13)}
+
+
+def _cron_values(field: str, limits: tuple[int, int]) -> set[int]:
+    """The numbers that a field of a cron line stands for; none for one that cannot be read."""
+    values: set[int] = set()
     for part in field.split(","):
         found = re.fullmatch(r"(?:\*|([0-9]{1,2})(?:-([0-9]{1,2}))?)(?:/([1-9][0-9]?))?", part)
         if not found:
-            return False
-        bounds = [int(number) for number in found.groups()[:2] if number is not None]
-        if any(not limits[0] <= bound <= limits[1] for bound in bounds) or bounds != sorted(bounds):
-            return False
-    return True
+            return set()
+        first, last, step = (int(number) if number is not None else None for number in found.groups())
+        if first is None:
+            first, last = limits
+        elif last is None:
+            # As cron has it: 5/15 goes on to the end.
+            last = first if step is None else limits[1]
+        if not limits[0] <= first <= last <= limits[1]:
+            return set()
+        values.update(range(first, last + 1, step or 1))
+    return values
 
 
 def _require_file(url: URL) -> None:
@@ -334,6 +352,7 @@ def load_settings(**overrides: Any) -> Settings:
     """
     file = _environment_file()
     try:
+        _require_no_gap(file)
         return Settings(_env_file=file, **overrides)
     except ValidationError as error:
         raise SettingsError("; ".join(_in_words(problem) for problem in error.errors())) from None
@@ -342,12 +361,42 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(f"{file} cannot be read: it must be a text in UTF-8 that this user may read") from None
 
 
+# ${NAME} in a value of `.env` stands for that variable; ${NAME:-otherwise} has a default.
+_VARIABLE = re.compile(r"\$\{([^}:]*)\}")
+
+
+def _require_no_gap(file: Path | None) -> None:
+    """Refuse a value with `${…}` in it that stands for nothing, as it may in a password: it would be dropped."""
+    held = {} if file is None else dotenv_values(file, interpolate=False)
+    for name, value in held.items():
+        for variable in _VARIABLE.findall(value or ""):
+            if variable not in held and variable not in os.environ:
+                raise SettingsError(
+                    f"{name} in {file} holds a ${{…}} that names no variable: set {name} in the environment, where it "
+                    "is taken as it is, or in an address write $ as %24"
+                )
+
+
+def lend_environment_file() -> None:
+    """Give this process, and those that it starts, what `.env` says besides the settings: Dagster looks there for the
+    variables that dagster.yaml names. A variable that is set already stays."""
+    file = _environment_file()
+    ours = {choice for field in Settings.model_fields.values() for choice in _names(field)}
+    for name, value in (dotenv_values(file) if file else {}).items():
+        if value and name not in ours:
+            os.environ.setdefault(name, value)
+
+
+def _names(field: FieldInfo) -> list[str]:
+    alias = field.validation_alias
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else []
+
+
 def _in_words(problem: Any) -> str:
     name = str(problem["loc"][0]) if problem["loc"] else ""
     if name in Settings.model_fields:
         # A default that is refused is told by the field's own name.
-        alias = Settings.model_fields[name].validation_alias
-        name = str(alias.choices[0]) if isinstance(alias, AliasChoices) else name
+        name = next(iter(_names(Settings.model_fields[name])), name)
     if problem["type"] == "value_error":
         return f"{name} {problem['ctx']['error']}".strip()
     mend = Settings.MEND.get(name) or f"must be a positive whole number ({problem['msg'].lower()})"

@@ -8,7 +8,8 @@ from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
-from xero_pipeline.home import open_instance, schedule_is_running
+from xero_pipeline.automation.dagster_health import is_running
+from xero_pipeline.home import open_instance
 from xero_pipeline.settings import load_settings
 
 PROCESSES = 4
@@ -20,7 +21,7 @@ def open_at_once(home: str, together: Barrier, said: Queue[str]) -> None:
     together.wait(60)
     try:
         with open_instance(settings) as instance:
-            said.put(f"running: {schedule_is_running(instance)}")
+            said.put(f"running: {is_running(instance, 'daily_sync')}")
     except Exception as error:  # noqa: BLE001 - told to the test
         said.put(repr(error))
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from xero_pipeline.settings import Settings, SettingsError, load_settings
+from xero_pipeline.settings import Settings, SettingsError, lend_environment_file, load_settings
 
 KEY = "0123456789abcdef" * 4
 ROOT = Path(__file__).parent.parent
@@ -63,6 +63,11 @@ def test_the_key_and_mock_mode_are_enough() -> None:
         ("DAGSTER_HOME", "~nobody-of-that-name/xero", "DAGSTER_HOME must be a folder"),
         ("SYNC_CRON", "daily", "SYNC_CRON must be a cron line"),
         ("SYNC_CRON", "61 25 * * *", "SYNC_CRON must be a cron line"),
+        ("SYNC_CRON", "0 6 * *", "SYNC_CRON must be a cron line"),
+        ("SYNC_CRON", "0 6 * * * *", "SYNC_CRON must be a cron line"),
+        ("SYNC_CRON", "0 6 5-3 * *", "SYNC_CRON must be a cron line"),
+        ("SYNC_CRON", "0 6 31 2 *", "SYNC_CRON names a day that none of its months has"),
+        ("SYNC_CRON", "0 6 31 4,6 */2", "SYNC_CRON names a day that none of its months has"),
         ("SYNC_LOOKBACK_WEEKS", "-1", "SYNC_LOOKBACK_WEEKS must be a whole number from 0"),
         ("SERVER_URL", "localhost:3001", "SERVER_URL must be an http or https address"),
         ("SERVER_URL", "http://localhost:abc", "SERVER_URL must be .* a port from 1 to 65535"),
@@ -109,6 +114,13 @@ def test_a_start_date_of_this_century_is_taken(day: str) -> None:
     assert settings(PIPELINE_START_DATE=day).start_date.isoformat() == day
 
 
+@pytest.mark.parametrize(
+    "line", ["0 6 29 2 *", "0 6 31 2,3 *", "0 6 31 2 1", "*/15 0-6/2 1,15 * 1-5", "0 6 30/1 2-12/2 *"]
+)
+def test_a_cron_line_that_comes_true_some_day_is_taken(line: str) -> None:
+    assert settings(SYNC_CRON=line).sync_cron == line
+
+
 def test_a_missing_key_is_named_with_the_command_that_makes_one() -> None:
     with pytest.raises(SettingsError, match=r"XERO_ENCRYPTION_KEY is missing.*openssl rand -hex 32"):
         load_settings(XERO_MOCK_MODE="true")
@@ -150,6 +162,31 @@ def test_the_dotenv_file_is_read_and_the_environment_wins(monkeypatch: pytest.Mo
     monkeypatch.setenv("PIPELINE_TIMEZONE", "Pacific/Auckland")
     read = load_settings()
     assert (read.basis, read.timezone_name, read.sync_cron) == ("cash", "Pacific/Auckland", "0 6 * * *")
+
+
+def test_a_dotenv_value_that_would_lose_a_part_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / ".env"
+    file.write_text(f"XERO_MOCK_MODE=true\nXERO_ENCRYPTION_KEY={KEY}\nADMIN_TOKEN=gh${{t7}}Qr\n")
+    with pytest.raises(SettingsError, match=r"ADMIN_TOKEN in .*\.env holds a \$\{…\} that names no variable") as caught:
+        load_settings()
+    assert "t7" not in str(caught.value)
+    # One that is there is meant to be put in.
+    monkeypatch.setenv("t7", "-")
+    token = load_settings().admin_token
+    assert token is not None
+    assert token.get_secret_value() == "gh-Qr"
+
+
+def test_what_dagster_needs_of_the_dotenv_file_is_lent_to_it_and_no_secret_of_ours(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    given = f"XERO_MOCK_MODE=true\nXERO_ENCRYPTION_KEY={KEY}\nDAGSTER_PG_HOST=db\nDAGSTER_PG_DB=dagster\nEMPTY=\n"
+    (tmp_path / ".env").write_text(given)
+    monkeypatch.setenv("DAGSTER_PG_DB", "another")
+    monkeypatch.setattr(os, "environ", before := dict(os.environ))
+    lend_environment_file()
+    assert (before["DAGSTER_PG_HOST"], before["DAGSTER_PG_DB"]) == ("db", "another")
+    assert not {"XERO_ENCRYPTION_KEY", "XERO_MOCK_MODE", "EMPTY"} & set(before)
 
 
 def test_the_deployments_own_dotenv_file_is_read_wherever_the_process_started(

@@ -43,8 +43,12 @@ REASONS: dict[str, str] = {
     "day_limit": "Today’s calls to Xero are spent. Nothing was changed; try again tomorrow.",
     "request_refused": "Xero refused the request. Nothing was changed; the server’s log has Xero’s own words.",
     "payload_not_understood": "Xero’s answer is not understood. Nothing was changed; the server’s log says more.",
-    "access_token_expired": "Xero does not take the token that it has just given. Nothing was changed; begin "
-    "again with Connect.",
+    "reconnect_needed": "Xero does not take the token that it has just given. Nothing was changed; begin again with "
+    "Connect.",
+    "organisation_disconnected": "Xero lets this app into the organisation no longer. Nothing was changed; begin again "
+    "with Connect, and choose the organisation at Xero’s page.",
+    "reports_forbidden": "The person who consented may not see reports in Xero. Nothing was changed; give them a role "
+    "with reports, or let somebody else connect.",
     # this side
     "database_unavailable": "The database does not answer, so nothing could be stored. Begin again with Connect "
     "once it does.",

@@ -13,7 +13,6 @@ from starlette.concurrency import run_in_threadpool
 from xero_pipeline.admin.answers import Day, LogAnswer, RunAnswer, SchedulerAnswer, SyncRequest
 from xero_pipeline.admin.context import Admin, Context, body_of, read_body
 from xero_pipeline.admin.errors import BadRequest, documented, other
-from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.warehouse.sync_log import LogEntry
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import NotConnected, ReconnectNeeded
@@ -74,10 +73,11 @@ def _which_week(admin: Admin, in_query: date | None, in_body: date | None) -> We
 
 
 def _launch(admin: Admin, week: Week) -> str:
-    organisations = admin.deployment.warehouse.tokens.organisations()
+    tokens = admin.deployment.warehouse.tokens
+    organisations = tokens.organisations()
     if not organisations:
         raise NotConnected("No organisation is connected yet.")
-    connected = [one.tenant_id for one in organisations if one.status is ConnectionStatus.CONNECTED]
+    connected = [one.tenant_id for one in tokens.connected()]
     if not connected:
         raise ReconnectNeeded("No organisation is connected to Xero any more.")
     with _launching:

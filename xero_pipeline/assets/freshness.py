@@ -6,7 +6,6 @@ from datetime import datetime, time, timedelta
 
 from dagster._utils.schedules import cron_string_iterator
 
-from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import NoSuchWeek, Week
@@ -20,8 +19,7 @@ def weeks_due(settings: Settings, warehouse: Warehouse) -> dict[str, Week]:
     now = warehouse.clock.now()
     due = {
         organisation.tenant_id: week_due(settings, organisation.connected_at, now)
-        for organisation in warehouse.tokens.organisations()
-        if organisation.status is ConnectionStatus.CONNECTED
+        for organisation in warehouse.tokens.connected()
     }
     return {tenant_id: week for tenant_id, week in due.items() if week is not None}
 

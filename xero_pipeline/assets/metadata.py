@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ def week_metadata(week: Week, outcomes: Sequence[Outcome]) -> dict[str, Any]:
 
     The totals are numbers, which Dagster plots over the weeks; the exact decimals stand in `figures`.
     """
+    named = _told_apart({outcome.tenant_id: outcome.tenant_name for outcome in outcomes})
     restated = [change for outcome in outcomes for change in outcome.restated]
     metadata: dict[str, Any] = {
         "week_ending": dg.MetadataValue.text(str(week)),
@@ -49,7 +51,7 @@ def week_metadata(week: Week, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "api_calls": dg.MetadataValue.int(sum(outcome.calls for outcome in outcomes)),
         "figures": dg.MetadataValue.json(
             {
-                outcome.tenant_name: {"currency": outcome.currency, "status": outcome.status}
+                named[outcome.tenant_id]: {"currency": outcome.currency, "status": outcome.status}
                 | {name: str(amount) for name, amount in outcome.totals.items()}
                 for outcome in outcomes
             }
@@ -66,6 +68,12 @@ def week_metadata(week: Week, outcomes: Sequence[Outcome]) -> dict[str, Any]:
     if notes:
         metadata["notes"] = dg.MetadataValue.md("\n".join(notes[:_LINES_SHOWN]))
     return metadata
+
+
+def _told_apart(names: Mapping[str, str]) -> dict[str, str]:
+    """The organisations' names by tenant id, with the id where two have the same one."""
+    often = Counter(names.values())
+    return {one: name if often[name] == 1 else f"{name} ({one})" for one, name in names.items()}
 
 
 def _plotted(outcomes: Sequence[Outcome]) -> dict[str, Decimal]:
@@ -102,7 +110,7 @@ def table_metadata(warehouse: Warehouse, kind: SyncType, organisations: Mapping[
     with warehouse.engine.connect() as connection:
         counts = [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in _TABLES[kind]]
     metadata: dict[str, Any] = {}
-    for tenant_id, name in list(organisations.items())[:_ORGANISATIONS_DRAWN]:
+    for tenant_id, name in list(_told_apart(organisations).items())[:_ORGANISATIONS_DRAWN]:
         chart = _chart(warehouse, kind, tenant_id, name)
         if chart is not None and (picture := in_markdown(chart)):
             title = "last_weeks" if len(organisations) == 1 else f"last_weeks of {name}"

@@ -34,6 +34,12 @@ GIVES_UP_AFTER = 3
 _TAG_LONG = 200
 
 
+class Unexpected(PipelineError):
+    """A defect, or an error that nobody has put into words; the run's log has all of it."""
+
+    code = "unexpected"
+
+
 class WeeklySync(dg.Config):
     """What a run may be told."""
 
@@ -154,14 +160,17 @@ class Walk:
         try:
             self._require_up(organisation)
             outcome = self._read_and_land(organisation, week, shape, log_id, context.run.run_id)
-        except PipelineError as error:
+        except Exception as error:
+            if not isinstance(error, PipelineError):
+                context.log.exception("%s, week ending %s: a defect", organisation.name, week)
+                error = _unexpected(error)
             outcome = Outcome(
                 organisation.tenant_id, organisation.name, week, "failed", organisation.attempts - before, error=error
             )
             self._write_failure(organisation, log_id, outcome.calls, error)
             context.log.error("%s, week ending %s: %s", organisation.name, week, error)
         except BaseException as error:
-            # A defect, or the end of this process: the run ends with it.
+            # The end of this process: the run ends with it.
             self._write_failure(organisation, log_id, organisation.attempts - before, error)
             raise
         down = isinstance(outcome.error, XeroUnavailable)
@@ -181,16 +190,16 @@ class Walk:
         self, organisation: OrganisationClient, week: Week, shape: Shape, log_id: int, run_id: str
     ) -> Outcome:
         """Read a week and write it; once more, where another process has meanwhile written a newer reading."""
+        before = organisation.attempts
         try:
-            return self._read_and_land_once(organisation, week, shape, log_id, run_id)
+            return self._read_and_land_once(organisation, week, shape, log_id, run_id, before)
         except Superseded:
             self.warehouse.log.begin_again(log_id)
-            return self._read_and_land_once(organisation, week, shape, log_id, run_id)
+            return self._read_and_land_once(organisation, week, shape, log_id, run_id, before)
 
     def _read_and_land_once(
-        self, organisation: OrganisationClient, week: Week, shape: Shape, log_id: int, run_id: str
+        self, organisation: OrganisationClient, week: Week, shape: Shape, log_id: int, run_id: str, before: int
     ) -> Outcome:
-        before = organisation.attempts
         shaped = shape(organisation, week)
         status = "partial" if shaped.differences else "success"
         calls = organisation.attempts - before
@@ -271,12 +280,16 @@ def _error_log(shaped: Shaped) -> dict[str, Any] | None:
 def _describe(error: BaseException) -> dict[str, Any]:
     if isinstance(error, (dg.DagsterExecutionInterruptedError, KeyboardInterrupt, SystemExit)):
         return dict(INTERRUPTED)
-    if isinstance(error, PipelineError):
-        retry_at = getattr(error, "retry_at", None)
-        said = {"error": error.code, "message": error.what, "advice": error.advice}
-        return said | ({"retry_at": retry_at.isoformat()} if retry_at else {})
+    if not isinstance(error, PipelineError):
+        error = _unexpected(error)
+    retry_at = getattr(error, "retry_at", None)
+    said = {"error": error.code, "message": error.what, "advice": error.advice}
+    return said | ({"retry_at": retry_at.isoformat()} if retry_at else {})
+
+
+def _unexpected(error: BaseException) -> Unexpected:
     # Anybody's exception may carry anything in its text; its kind is enough here, the run's log has the rest.
-    return {"error": "unexpected", "message": f"{type(error).__name__}; the run's log says more."}
+    return Unexpected(f"{type(error).__name__}; the run's log says more.")
 
 
 def _failure(failed: Sequence[Outcome], of: int) -> dg.Failure:

@@ -82,9 +82,8 @@ class HealthCheck:
     def _grants(self) -> dict[str, list[Organisation]]:
         """The connected organisations of each consent."""
         grants: dict[str, list[Organisation]] = defaultdict(list)
-        for organisation in self._vault.organisations():
-            if organisation.status is ConnectionStatus.CONNECTED:
-                grants[organisation.grant_id].append(organisation)
+        for organisation in self._vault.connected():
+            grants[organisation.grant_id].append(organisation)
         return grants
 
     def _ask_xero(self, grant_id: str, organisations: Sequence[Organisation]) -> bool:

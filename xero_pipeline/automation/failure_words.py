@@ -62,6 +62,7 @@ _WORDS = {
         "Xero's answer cannot be read", f"{_NOTHING_LOST} {_MORE_IN_LOG} A newer version may be needed."
     ),
     "wrong_period": Words("Xero answered for other dates than were asked for", f"{_NOTHING_LOST} {_MORE_IN_LOG}"),
+    "unexpected": Words("something went wrong that nobody foresaw", _MORE_IN_LOG),
     "interrupted": Words(
         "the sync was cut off before it ended: its process was stopped or died",
         "Nothing was changed by halves; the next sync reads the weeks again.",

@@ -154,10 +154,10 @@ class LateEdits:
     def _balance_runs(self, under_way: set[Week]) -> Iterator[RunPlan]:
         """Runs that only read bank summaries again, once every edited week has been."""
         warehouse = self._deployment.warehouse
-        for organisation in warehouse.tokens.organisations():
+        for organisation in warehouse.tokens.connected():
             tenant_id = organisation.tenant_id
             old = weeks_with_old_balances(self._engine, tenant_id)
-            if old is None or organisation.status is not ConnectionStatus.CONNECTED:
+            if old is None:
                 continue
             calls = CALLS_A_WEEK * affordable_weeks(self._deployment, tenant_id, daily_syncs_kept=2)
             first, last = old[0], min(old[1], old[0].shift(min(calls, BALANCES_A_TICK) - 1))

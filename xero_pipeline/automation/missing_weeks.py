@@ -25,11 +25,11 @@ from xero_pipeline.automation.planning import (
     run_key,
     weeks_under_way,
 )
-from xero_pipeline.grants import ConnectionStatus, Organisation
+from xero_pipeline.grants import Organisation
 from xero_pipeline.resources import Deployment, Opening, open_deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.sync_log import SyncType
-from xero_pipeline.weeks import Week
+from xero_pipeline.weeks import NoSuchWeek, Week
 
 # A tick asks for so many weeks of an organisation at most: half a year, a few minutes of Xero's time.
 WEEKS_A_TICK = 26
@@ -44,11 +44,13 @@ class GapFinder:
 
     def plan(self, under_way: set[Week]) -> Plan:
         """The runs to ask for now. Pure but for reading: asked twice, it answers the same."""
-        organisations = [
-            one for one in self._deployment.warehouse.tokens.organisations() if one.status is ConnectionStatus.CONNECTED
-        ]
+        organisations = self._deployment.warehouse.tokens.connected()
         if not organisations:
             return Plan([], "No organisation is connected.")
+        try:
+            self._calendar.latest(self._deployment.clock.now())
+        except NoSuchWeek as error:
+            return Plan([], str(error))
         wanted: dict[tuple[Week, Week], list[str]] = defaultdict(list)
         reasons = []
         for organisation in organisations:

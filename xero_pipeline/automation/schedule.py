@@ -7,9 +7,9 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.automation.jobs import range_tags, sync_config
-from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Opening, open_deployment
 from xero_pipeline.settings import Settings
+from xero_pipeline.weeks import NoSuchWeek
 
 
 def daily_sync_schedule(settings: Settings, job: Any, *, opening: Opening = open_deployment) -> dg.ScheduleDefinition:
@@ -27,11 +27,14 @@ def daily_sync_schedule(settings: Settings, job: Any, *, opening: Opening = open
     def daily_sync(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         with opening(settings) as deployment:
             kept = deployment.warehouse.tokens.organisations()
-        connected = [one.tenant_id for one in kept if one.status is ConnectionStatus.CONNECTED]
+            connected = [one.tenant_id for one in deployment.warehouse.tokens.connected()]
         if not connected:
             # People are told of that once, by whoever looks after connections; not again every morning.
             return dg.SkipReason("No organisation is connected.")
-        weeks = calendar.last_weeks(1 + settings.lookback_weeks, context.scheduled_execution_time)
+        try:
+            weeks = calendar.last_weeks(1 + settings.lookback_weeks, context.scheduled_execution_time)
+        except NoSuchWeek as error:
+            return dg.SkipReason(str(error))
         # The key names the tick, so that evaluating it twice launches nothing twice.
         return dg.RunRequest(
             run_key=f"daily_sync:{context.scheduled_execution_time.isoformat()}",

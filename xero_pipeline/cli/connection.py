@@ -7,9 +7,10 @@ from zoneinfo import ZoneInfo
 import click
 
 from xero_pipeline.automation.alerts import open_alerter
-from xero_pipeline.cli.options import print_json, print_table
+from xero_pipeline.automation.dagster_health import is_running
+from xero_pipeline.cli.options import counted, print_json, print_table
 from xero_pipeline.connecting import Connector
-from xero_pipeline.home import open_instance, schedule_is_running
+from xero_pipeline.home import open_instance
 from xero_pipeline.resources import open_deployment
 from xero_pipeline.settings import Grant, load_settings
 from xero_pipeline.standing import OrganisationStanding, describe_standing
@@ -59,7 +60,7 @@ def rotate_key() -> None:
     with open_deployment(load_settings()) as opened:
         count = opened.warehouse.tokens.rotate()
     if count:
-        click.echo(f"the tokens of {count} organisation{'s' * (count > 1)} are under the current key now")
+        click.echo(f"the tokens of {counted(count, 'organisation')} are under the current key now")
     else:
         click.echo("every token was under the current key already")
 
@@ -70,7 +71,7 @@ def status(as_json: bool) -> None:
     """Organisations, days left on the refresh token, last sync, calls left today, the scheduler."""
     with open_deployment(load_settings()) as opened:
         with open_instance(opened.settings) as instance:
-            running = schedule_is_running(instance)
+            running = is_running(instance, "daily_sync")
         broken = open_alerter(opened).error
         standing = describe_standing(opened, scheduler_running=running, alert_error=broken)
     if as_json:

@@ -30,6 +30,11 @@ class Day(click.ParamType[date]):
 DAY = Day()
 
 
+def counted(number: int, what: str) -> str:
+    """`1 week`, `2 weeks`."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
 def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False))
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from xero_pipeline.assets.walk import choose_organisations
 from xero_pipeline.automation.jobs import ASSETS, range_tags, sync_config
-from xero_pipeline.cli.options import DAY, print_json, print_table
+from xero_pipeline.cli.options import DAY, counted, print_json, print_table
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.home import open_instance
@@ -207,7 +207,9 @@ def _print_table(rows: Sequence[tuple[OrganisationClient, Week, str, dict[str, D
         for organisation, week, status, amounts in rows
     ]
     print_table(["Week ending", "Organisation", *figures, "Status"], cells, figures=figures)
-    click.echo(f"{len(rows)} weeks, {calls} calls to Xero")
+    weeks, organisations = len({week for _, week, *_ in rows}), len({one.tenant_id for one, *_ in rows})
+    of = f" of {organisations} organisations" if organisations > 1 else ""
+    click.echo(f"{counted(weeks, 'week')}{of}, {counted(calls, 'call')} to Xero")
 
 
 def _overall(entries: Sequence[LogEntry]) -> str:
@@ -226,7 +228,7 @@ def _summary_of_failure(failed: Sequence[LogEntry], organisations: Sequence[Orga
     span = weeks[0] if len(weeks) == 1 else f"{weeks[0]} to {weeks[-1]}"
     who = ", ".join(sorted({names.get(entry.tenant_id, entry.tenant_id) for entry in failed}))
     first = (failed[-1].error_log or {}).get("advice", "")
-    return f"{len(failed)} syncs failed ({who}, {span}): {' / '.join(sorted(reasons)[:3])} {first}"
+    return f"{counted(len(failed), 'sync')} failed ({who}, {span}): {' / '.join(sorted(reasons)[:3])} {first}"
 
 
 def _camel(name: str) -> str:

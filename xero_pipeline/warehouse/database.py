@@ -193,6 +193,11 @@ def _explain(url: URL, context: ExceptionContext) -> None:
     state = getattr(error, "sqlstate", None) or ""
     if context.is_disconnect or context.connection is None:
         raise DatabaseUnavailable(f"{where} cannot be used: {_why(error)}.") from None
+    if state in _CUT_SHORT:
+        raise DatabaseUnavailable(
+            f"{where} gave up: {str(error).splitlines()[0]}.",
+            advice="Nothing was changed; try again. If it comes back, raise the server's statement_timeout.",
+        ) from None
     if state in _NOT_ALLOWED or state.startswith(_NO_ROOM):
         said = str(error).splitlines()[0]
         raise DatabaseUnavailable(
@@ -201,6 +206,8 @@ def _explain(url: URL, context: ExceptionContext) -> None:
         ) from None
 
 
+# query_canceled, serialization_failure, deadlock_detected: their first line holds no value either.
+_CUT_SHORT = ("57014", "40001", "40P01")
 # insufficient_privilege, read_only_sql_transaction: their first line names a table or schema, no value.
 _NOT_ALLOWED = ("42501", "25006")
 # insufficient_resources: the disk is full, or there are too many connections.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from sqlalchemy import Column, Date, Engine, Table, Text, and_, delete, func, insert, or_, select
+from sqlalchemy import Column, Date, Engine, Table, Text, and_, bindparam, delete, func, insert, select
 
 from xero_pipeline.warehouse.cursors import write_cursor
 from xero_pipeline.warehouse.document_index import KeptDocument, remember_seen
@@ -71,10 +71,12 @@ class StaleWeeks:
             done = {week: after for week, after in kept.items() if week in read_at and read_at[week] > after}
             if done:
                 # As they were seen just now: another look may have found more meanwhile.
-                seen = [
-                    and_(stale_weeks.c.week_ending == w.ending, stale_weeks.c.read_after == a) for w, a in done.items()
-                ]
-                connection.execute(delete(stale_weeks).where(stale_weeks.c.tenant_id == tenant_id, or_(*seen)))
+                seen = delete(stale_weeks).where(
+                    stale_weeks.c.tenant_id == tenant_id,
+                    stale_weeks.c.week_ending == bindparam("week"),
+                    stale_weeks.c.read_after == bindparam("after"),
+                )
+                connection.execute(seen, [{"week": week.ending, "after": after} for week, after in done.items()])
         return {week: after for week, after in kept.items() if week not in done}
 
 

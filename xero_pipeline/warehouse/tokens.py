@@ -75,6 +75,10 @@ class TokenStore:
         with self._engine.connect() as connection:
             return [_organisation(row) for row in connection.execute(query)]
 
+    def connected(self) -> list[Organisation]:
+        """Those that Xero can be asked about: none of them waits for somebody to connect again."""
+        return [one for one in self.organisations() if one.status is ConnectionStatus.CONNECTED]
+
     def organisation(self, tenant_id: str) -> Organisation:
         """
         Raises:
@@ -116,30 +120,25 @@ class TokenStore:
         """
         return self._locks.hold(f"refresh-{grant_id}", timeout=timeout)
 
-    def save_refreshed(self, grant_id: str, tokens: Tokens) -> None:
+    def save_refreshed(self, grant_id: str, tokens: Tokens) -> bool:
         """Keep a new pair, for every organisation of the grant, in one transaction.
+
+        Answers `False`, having kept nothing, where no organisation belongs to the grant any more: meanwhile
+        somebody disconnected, or connected again.
 
         How each connection stands is not touched: an organisation that was disconnected at Xero is not
         connected again by the refresh of another one of its consent.
-
-        Raises:
-            UnknownOrganisation: no organisation belongs to the grant any more: meanwhile somebody
-                disconnected, or connected again.
         """
         now = self._clock.now()
         with self._engine.begin() as connection:
             rows = _locked(connection, table.c.grant_id == grant_id)
-            if not rows:
-                raise UnknownOrganisation(
-                    "The refreshed tokens belong to no organisation any more.",
-                    advice="Somebody disconnected or connected again meanwhile; try again.",
-                )
             for row in rows:
                 values = self._encrypted(row.tenant_id, tokens) | {
                     "scope": tokens.scope or row.scope,
                     "updated_at": now,
                 }
                 connection.execute(update(table).where(table.c.tenant_id == row.tenant_id).values(values))
+        return bool(rows)
 
     def mark(self, whose: str, status: ConnectionStatus, *, grant_id: str | None = None) -> None:
         """Write how a connection stands, for a whole grant, or for one organisation by its tenant id.

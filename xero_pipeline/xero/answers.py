@@ -52,6 +52,9 @@ _SECRET_FIELDS = {"client_secret", "code", "code_verifier", "refresh_token", "to
 # The header and first letters of a JSON Web Token, whole or cut: Xero's tokens never belong in a message.
 _TOKEN = re.compile(r"eyJ[\w-]{8,}(\.[\w-]*)*")
 
+_MAY_HOLD_NO_CHARACTER = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
+
 _REFUSED_ADVICE = "The next sync asks again; if Xero refuses it then, too, report these words as a defect."
 
 
@@ -183,12 +186,16 @@ def json_body(response: Response, container: type[Container]) -> Container:
     Args:
         container: what the whole must be, `dict` or `list`.
 
+    Texts hold no NUL and no half of a pair of surrogates, which no database keeps.
+
     Raises:
         PayloadNotUnderstood: it is no strict JSON, or another container.
     """
     where = _path(response)
     try:
         payload = json.loads(response.content, parse_float=Decimal, parse_constant=_refuse_constant)
+        if _MAY_HOLD_NO_CHARACTER.search(response.content):
+            payload = _mended(payload)
     except (ValueError, RecursionError):
         # `from None`: the error holds the body.
         raise PayloadNotUnderstood(f"Xero's answer to {where} is not JSON.", status=response.status_code) from None
@@ -196,6 +203,18 @@ def json_body(response: Response, container: type[Container]) -> Container:
         kind = "an object" if container is dict else "a list"
         raise PayloadNotUnderstood(f"Xero's answer to {where} is not {kind}.", status=response.status_code)
     return payload
+
+
+def _mended(value: Any) -> Any:
+    """The same with U+FFFD for what is no character: half an emoji, where a text was cut to a column's length, and
+    NUL. Neither can be kept in a database, and no figure hangs on it."""
+    if isinstance(value, str):
+        return _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", value)
+    if isinstance(value, list):
+        return [_mended(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _mended(one) for key, one in value.items()}
+    return value
 
 
 def _refuse_constant(name: str) -> NoReturn:

@@ -56,7 +56,9 @@ class TokenVault(Protocol):
         """Hold the right to refresh this grant's tokens, against every process of the deployment."""
         ...
 
-    def save_refreshed(self, grant_id: str, tokens: Tokens) -> None: ...
+    def save_refreshed(self, grant_id: str, tokens: Tokens) -> bool:
+        """Keep a new pair for the grant's organisations; `False` where the grant has none any more."""
+        ...
 
     def mark(self, whose: str, status: ConnectionStatus) -> None: ...
 
@@ -224,17 +226,22 @@ class AccessTokens:
             if grant_now != grant_id:
                 # Meanwhile somebody connected again: another grant, whose lock this is not.
                 return self.current(tenant_id, rejected=rejected, leaving=leaving)
-            if not self._usable(tokens, rejected):
-                tokens = self._refresh(grant_id, tokens)
-        return tokens.access_token
+            if self._usable(tokens, rejected):
+                return tokens.access_token
+            fresh = self._refresh(grant_id, tokens)
+        if fresh is None:
+            # While Xero was asked somebody connected again, or disconnected: reading again finds out which.
+            return self.current(tenant_id, rejected=rejected, leaving=leaving)
+        return fresh.access_token
 
-    def _refresh(self, grant_id: str, tokens: Tokens) -> Tokens:
+    def _refresh(self, grant_id: str, tokens: Tokens) -> Tokens | None:
         try:
             fresh = self._sign_in.refresh(tokens)
         except ReconnectNeeded:
             self._vault.mark(grant_id, ConnectionStatus.RECONNECT_NEEDED)
             raise
-        self._vault.save_refreshed(grant_id, fresh)
+        if not self._vault.save_refreshed(grant_id, fresh):
+            return None
         log.info("refreshed the tokens of grant %s", grant_id)
         return fresh
 

@@ -20,7 +20,7 @@ from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.warehouse.sync_log import SyncLog
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
-from xero_pipeline.xero.mock import Fault, FaultKind
+from xero_pipeline.xero.mock import Fault, FaultKind, MockOrganisation
 from xero_pipeline_tests.deployment import SECOND, SMALL, TENANT, Running, failing_checks, running
 
 
@@ -135,6 +135,15 @@ def test_each_organisation_has_its_own_picture(tmp_path: Path) -> None:
         "last_weeks of Mock Organisation",
         "last_weeks of Second Organisation",
     }
+
+
+def test_two_organisations_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    twin = MockOrganisation(tenant_id="mock-tenant-002", name=SMALL.name, documents=6)
+    with running(tmp_path, organisations=(SMALL, twin)) as at:
+        said = metadata(at.sync(), "revenue_weekly")[at.latest]
+    names = {f"{SMALL.name} ({tenant})" for tenant in (TENANT, twin.tenant_id)}
+    assert set(said["figures"]) == names
+    assert {name for name in said if name.startswith("last_weeks")} == {f"last_weeks of {name}" for name in names}
 
 
 def test_what_dagster_keeps_of_a_week_is_small(tmp_path: Path) -> None:
@@ -278,7 +287,7 @@ def test_a_week_that_fails_while_it_is_written_leaves_what_was_held(tmp_path: Pa
         assert newest == {"profit_and_loss": "failed", "invoices": "failed", "bank_summary": "success"}
 
 
-def test_weeks_before_an_unexpected_end_stay_materialised(tmp_path: Path) -> None:
+def test_a_week_that_fails_in_a_way_that_nobody_foresaw_stops_no_other(tmp_path: Path) -> None:
     with running(tmp_path) as at:
         weeks = [at.latest.shift(-n) for n in (2, 1, 0)]
         with at.warehouse.engine.begin() as connection:
@@ -288,12 +297,22 @@ def test_weeks_before_an_unexpected_end_stay_materialised(tmp_path: Path) -> Non
                     f"WHEN NEW.week_ending = '{weeks[1]}' BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
                 )
             )
-        assert not at.sync(weeks[0], weeks[-1]).success
-        assert at.materialised("financial_weekly") == {weeks[0]}
-        statuses = {
-            entry.week: entry.status for entry in at.warehouse.log.newest(20) if entry.sync_type == "profit_and_loss"
+        result = at.sync(weeks[0], weeks[-1])
+        assert not result.success
+        assert at.materialised("financial_weekly") == {weeks[0], weeks[2]}
+        entries = {entry.week: entry for entry in at.warehouse.log.newest(20, sync_type="profit_and_loss")}
+        assert {week: entry.status for week, entry in entries.items()} == {
+            weeks[0]: "success",
+            weeks[1]: "failed",
+            weeks[2]: "success",
         }
-        assert statuses == {weeks[0]: "success", weeks[1]: "failed"}
+        error = entries[weeks[1]].error_log
+        assert error["error"] == "unexpected"
+        # What an exception of somebody else's says is for the run's log alone.
+        assert "disk" not in str(error)
+        (failure,) = result.filter_events(lambda event: event.is_step_failure)
+    assert failure.step_failure_data.user_failure_data is not None
+    assert failure.step_failure_data.user_failure_data.metadata["failed_weeks"].value == [str(weeks[1])]
 
 
 @pytest.mark.parametrize("stop", [dg.DagsterExecutionInterruptedError, KeyboardInterrupt, SystemExit])
@@ -354,7 +373,12 @@ def test_a_slow_sync_does_not_undo_what_a_later_one_has_read(tmp_path: Path, mon
         assert held == {key: cell.invoiced for key, cell in at.mock.books(TENANT).revenue(at.latest).items()}
         # The slow one, the one in between, and the slow one again.
         assert readings == 3
-        assert {entry.status for entry in at.warehouse.log.newest(3, sync_type="invoices")} == {"success"}
+        entries = at.warehouse.log.newest(3, sync_type="invoices")
+        assert {entry.status for entry in entries} == {"success"}
+        slow_one, in_between, first = sorted(entries, key=lambda entry: entry.api_calls, reverse=True)
+        # Both its readings, and what this very process spent in between.
+        spent = sum(entry.api_calls for entry in at.warehouse.log.of_run(str(in_between.dagster_run_id)))
+        assert slow_one.api_calls == 2 * first.api_calls + spent
 
 
 def test_an_outage_is_noticed_after_three_weeks_and_spends_no_more_calls(tmp_path: Path) -> None:

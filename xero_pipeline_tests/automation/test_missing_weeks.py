@@ -157,3 +157,8 @@ def test_a_day_limit_is_waited_for_to_the_moment_that_xero_named(deployed: Runni
     assert plan(deployed) == []
     deployed.clock.moment = retry_at
     assert len(plan(deployed)) == 1
+
+
+def test_before_the_first_week_is_over_nothing_is_missing(tmp_path: Path) -> None:
+    with running(tmp_path, PIPELINE_START_DATE="2026-12-06") as deployed:
+        assert why_none(deployed).startswith("No week since PIPELINE_START_DATE (2026-12-06) is over yet.")

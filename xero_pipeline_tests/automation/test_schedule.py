@@ -90,3 +90,12 @@ def test_it_is_six_in_the_morning_there_also_after_a_change_of_clocks_and_off_un
     ]
     assert [moment.astimezone(UTC).hour for moment in mornings] == [20, 19, 19]
     assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
+
+
+def test_before_the_first_week_is_over_it_says_so_and_runs_nothing(tmp_path: Path) -> None:
+    with running(tmp_path, PIPELINE_START_DATE="2026-12-06") as deployed:
+        context = dg.build_schedule_context(scheduled_execution_time=SUNDAY, instance=deployed.instance)
+        tick = schedule_of(deployed).evaluate_tick(context)
+    assert tick.run_requests == []
+    assert tick.skip_message is not None
+    assert "is over yet" in tick.skip_message

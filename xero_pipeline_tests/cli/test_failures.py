@@ -45,7 +45,7 @@ def test_a_broken_dagster_yaml_is_named_with_what_is_wrong_in_it(
 ) -> None:
     (tmp_path / "dagster.yaml").write_text(content)
     said = one_line(folder.run("status"))
-    assert f"{tmp_path / 'dagster.yaml'} cannot be used: {says}. Mend it, or delete it" in said
+    assert f"{tmp_path / 'dagster.yaml'} cannot be used: {says}. Mend it, and what it needs of `.env`" in said
     assert "31415926" not in said
 
 

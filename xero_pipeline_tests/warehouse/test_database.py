@@ -172,6 +172,13 @@ def test_a_database_where_nothing_may_be_made_says_so(postgres_url: str) -> None
     engine.dispose()
 
 
+def test_a_statement_that_the_server_cuts_short_says_so(postgres_url: str) -> None:
+    engine = open_engine(f"{postgres_url}?options=-c%20statement_timeout%3D50")
+    with pytest.raises(DatabaseUnavailable, match=r"gave up: .*statement timeout\. .*try again"), engine.begin() as one:
+        one.execute(text("SELECT pg_sleep(5)"))
+    engine.dispose()
+
+
 def test_a_connection_that_the_server_cut_is_said_to_be_cut(postgres_url: str) -> None:
     engine = open_engine(postgres_url, pooled=False)
     with pytest.raises(DatabaseUnavailable, match="cannot be used"), engine.connect() as connection:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from sqlalchemy import insert
+
+from xero_pipeline.warehouse.schema import xero_sync_logs
 from xero_pipeline.warehouse.stale_weeks import StaleWeeks
 from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline_tests.warehouse.figures_given import NOW, WEEK
 
 
@@ -26,3 +30,22 @@ def test_a_week_is_forgotten_once_every_kind_was_read_after_the_edit(warehouse: 
         with warehouse.engine.begin() as connection:
             warehouse.log.finish(connection, log_id, status="success", record_count=0, api_calls=1)
     assert kept.open("org-1") == {}
+
+
+def test_a_century_of_weeks_can_be_found_edited_and_read_again(warehouse: Warehouse) -> None:
+    kept = StaleWeeks(warehouse.engine)
+    weeks = [WEEK.shift(-number) for number in range(3000)]
+    kept.found("org-1", dict.fromkeys(weeks, NOW - timedelta(minutes=1)), seen=[], cursor="late_edits", asked_at=NOW)
+    entry = {
+        "tenant_id": "org-1",
+        "status": "success",
+        "started_at": NOW,
+        "completed_at": NOW,
+        "api_calls": 1,
+        "record_count": 0,
+    }
+    with warehouse.engine.begin() as connection:
+        rows = [entry | {"sync_type": kind, "week_ending": week.ending} for week in weeks[1:] for kind in SyncType]
+        connection.execute(insert(xero_sync_logs), rows)
+    assert kept.open("org-1") == {WEEK: NOW - timedelta(minutes=1)}
+    assert kept.open("org-1") == {WEEK: NOW - timedelta(minutes=1)}

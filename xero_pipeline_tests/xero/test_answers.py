@@ -289,6 +289,16 @@ def test_what_is_no_json_object_is_not_understood(body: bytes) -> None:
     assert "where" not in str(caught.value)
 
 
+def test_what_is_no_character_is_replaced_where_it_stands_and_every_other_letter_stays() -> None:
+    body = rb"""{"Name": "Caf\u00e9 \ud83d\ude00 cut \ud83d", "X": "\\ud83d",
+        "Lines": [{"Text": "a\u0000b", "Sum": 1.10}]}"""
+    assert json_body(answer(200, body), dict) == {
+        "Name": "Café 😀 cut \N{REPLACEMENT CHARACTER}",
+        "Lines": [{"Text": "a\N{REPLACEMENT CHARACTER}b", "Sum": Decimal("1.10")}],
+        "X": "\\ud83d",
+    }
+
+
 def test_a_list_is_read_where_a_list_is_due() -> None:
     assert json_body(answer(200, b"[]"), list) == []
     with pytest.raises(PayloadNotUnderstood, match="not a list"):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -16,6 +17,7 @@ from xero_pipeline.connecting import Connector
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import load_settings
+from xero_pipeline.warehouse.errors import UnknownOrganisation
 from xero_pipeline.warehouse.schema import xero_tokens
 from xero_pipeline.xero.errors import ReconnectNeeded, XeroUnavailable
 from xero_pipeline.xero.mock import Fault, FaultKind, MockLimits, MockOrganisation, MockXero
@@ -201,3 +203,43 @@ def test_a_new_consent_brings_a_dead_connection_back(world: World) -> None:
     connector.finish(dict(parse_qsl(urlsplit(back).query)), browser=None)
     for tenant_id in ("t-1", "t-2"):
         read_accounts(world.deployment, tenant_id)
+
+
+def test_whoever_connects_again_during_a_refresh_fails_no_sync(world: World) -> None:
+    world.expire_by_date()
+    connector = Connector(world.deployment)
+
+    def connect_again() -> None:
+        back = world.mock.give_consent(connector.begin(browser=None))
+        connector.finish(dict(parse_qsl(urlsplit(back).query)), browser=None)
+
+    grant = world.deployment.warehouse.tokens.organisation("t-1").grant_id
+    during_the_next_refresh(world.deployment, connect_again)
+    read_accounts(world.deployment)
+    assert world.deployment.warehouse.tokens.organisation("t-1").grant_id != grant
+    assert len(world.pairs()) == 1
+    read_accounts(world.deployment, "t-2")
+
+
+def test_whoever_disconnects_during_a_refresh_ends_the_sync_with_a_clear_word(world: World) -> None:
+    world.expire_by_date()
+    tokens = world.deployment.warehouse.tokens
+    grant = tokens.organisation("t-1").grant_id
+    during_the_next_refresh(world.deployment, lambda: tokens.forget_grant(grant))
+    with pytest.raises(UnknownOrganisation, match="t-1 is connected"):
+        read_accounts(world.deployment)
+    assert tokens.organisations() == []
+
+
+def during_the_next_refresh(deployment: Deployment, happens: Callable[[], None]) -> None:
+    """Xero has answered, and the new pair is about to be kept."""
+    sign_in: Any = deployment.sign_in
+    refresh = sign_in.refresh
+
+    def refreshing(tokens: Any) -> Any:
+        sign_in.refresh = refresh
+        fresh = refresh(tokens)
+        happens()
+        return fresh
+
+    sign_in.refresh = refreshing
