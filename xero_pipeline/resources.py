@@ -121,6 +121,8 @@ class Deployment:
     def close(self) -> None:
         """Give back what was opened."""
         opened = self.__dict__
+        if "chosen" in opened and self.chosen.mock:
+            self.chosen.mock.close()
         if "session" in opened:
             self.session.close()
         if "warehouse" in opened:

@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import os
 import sqlite3
+import weakref
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+# As many as one thread has in use at once, and some for a second one.
+_MOST_RESTING = 4
 # Seconds to wait for another process that writes.
 PATIENCE = 30.0
 
@@ -81,18 +86,45 @@ def hashed(secret: str) -> str:
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class _Resting:
+    connection: sqlite3.Connection
+    pid: int
+    file: int | None
+
+
+# To be kept for ever: closing a connection that a fork has brought along would end the other process's.
+_of_another_process: list[_Resting] = []
+
+
+def _close(resting: list[_Resting]) -> None:
+    while resting:
+        one = resting.pop()
+        if one.pid == os.getpid():
+            one.connection.close()
+        else:
+            _of_another_process.append(one)
+
+
 class State:
-    """The file. A connection lives as long as one transaction, so nothing crosses threads or forks."""
+    """The file. Whoever has a transaction has a connection to itself, whichever thread it is; in between, a few rest
+    for the next one, since opening one costs more than most transactions."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
+        self._resting: list[_Resting] = []
+        weakref.finalize(self, _close, self._resting)
         self._prepare()
+
+    def close(self) -> None:
+        """Close what rests; the next transaction opens anew."""
+        _close(self._resting)
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """One transaction that no other writer comes between; rolled back when it raises."""
-        with closing(self._connect()) as connection:
+        with self._connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -104,17 +136,50 @@ class State:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """One consistent view."""
-        with closing(self._connect()) as connection:
+        with self._connection() as connection:
             connection.execute("BEGIN")
             yield connection
+            connection.execute("COMMIT")
 
     def empty(self) -> None:
         with self.writing() as connection:
             for name in _NAMES:
                 connection.execute(f"DELETE FROM {name}")  # noqa: S608 - names of ours
 
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        """One that rests, or a new one; after a failure it does not rest again."""
+        connection = self._rested() or self._connect()
+        try:
+            yield connection
+        except BaseException:
+            connection.close()
+            raise
+        if len(self._resting) < _MOST_RESTING:
+            self._resting.append(_Resting(connection, os.getpid(), self._file()))
+        else:
+            connection.close()
+
+    def _rested(self) -> sqlite3.Connection | None:
+        try:
+            resting = self._resting.pop()
+        except IndexError:
+            return None
+        if resting.pid == os.getpid() and resting.file == self._file():
+            return resting.connection
+        # Of the process that this one was forked from, or of a file that somebody has put another in place of.
+        _close([resting])
+        return self._rested()
+
+    def _file(self) -> int | None:
+        try:
+            return self.path.stat().st_ino
+        except OSError:
+            return None
+
     def _connect(self) -> sqlite3.Connection:
-        connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None)
+        # Handed from thread to thread, but never used by two at once.
+        connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
         # What a power cut loses is made up anyway.
         connection.execute("PRAGMA synchronous = OFF")

@@ -81,6 +81,10 @@ class MockXero:
         self._consent = Consent(self._state, app, organisations)
         self._accounting = Accounting(self._state, clock, limits, organisations, timezone)
 
+    def close(self) -> None:
+        """Give back what is open of the file; used again, it opens it again."""
+        self._state.close()
+
     # Requests.
 
     def handle(self, request: MockRequest) -> MockResponse:
