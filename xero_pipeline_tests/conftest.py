@@ -37,7 +37,7 @@ def _no_power_cuts(connection: object, _record: object) -> None:
 
 
 # What takes longest begins first, so that no worker is left alone with it at the end.
-_LONGEST = ("test_year", "test_whole", "test_wheel")
+_LONGEST = ("test_year", "test_wheel")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
