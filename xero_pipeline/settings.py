@@ -129,6 +129,17 @@ class Settings(BaseSettings):
             return tuple(filter(None, (part.strip(" ,") for part in _BEFORE_ADDRESS.split(value))))
         return value
 
+    @field_validator("alert_urls")
+    @classmethod
+    def _are_addresses(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        # Which services there are is Apprise's matter; that is looked at when an alert is sent, and the status says it.
+        for number, url in enumerate(value, start=1):
+            if not _ADDRESS.match(url.get_secret_value()):
+                raise ValueError(
+                    f"must be Apprise addresses, such as mailto://…: number {number} does not begin as one"
+                )
+        return value
+
     @field_validator("encryption_keys_retired", mode="before")
     @classmethod
     def _comma_separated(cls, value: object) -> object:
@@ -282,7 +293,8 @@ class Settings(BaseSettings):
 
 _ENCODE = "write @ as %40, : as %3A and / as %2F"
 
-_BEFORE_ADDRESS = re.compile(r",\s*(?=[A-Za-z][A-Za-z0-9+.-]*://)")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_BEFORE_ADDRESS = re.compile(rf",\s*(?={_ADDRESS.pattern})")
 
 # Minute, hour, day of the month, month, day of the week.
 _CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))

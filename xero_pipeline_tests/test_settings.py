@@ -68,6 +68,8 @@ def test_the_key_and_mock_mode_are_enough() -> None:
         ("SYNC_CRON", "0 6 5-3 * *", "SYNC_CRON must be a cron line"),
         ("SYNC_CRON", "0 6 31 2 *", "SYNC_CRON names a day that none of its months has"),
         ("SYNC_CRON", "0 6 31 4,6 */2", "SYNC_CRON names a day that none of its months has"),
+        ("ALERT_URLS", "notaurl", "ALERT_URLS must be Apprise addresses.*number 1 does not"),
+        ("ALERT_URLS", "me@example.com,json://example.com", "ALERT_URLS must be Apprise addresses.*number 1 does not"),
         ("SYNC_LOOKBACK_WEEKS", "-1", "SYNC_LOOKBACK_WEEKS must be a whole number from 0"),
         ("SERVER_URL", "localhost:3001", "SERVER_URL must be an http or https address"),
         ("SERVER_URL", "http://localhost:abc", "SERVER_URL must be .* a port from 1 to 65535"),

@@ -115,12 +115,16 @@ def handle_errors(app: FastAPI, clock: Clock) -> None:
 
 
 def in_words(problems: Sequence[Any]) -> str:
-    """Pydantic's problems as one line; no value is repeated."""
-    parts = []
-    for problem in problems:
-        place = ".".join(str(part) for part in problem["loc"] if part not in ("query", "path", "body"))
-        said = str(problem["msg"]).removeprefix("Value error, ")
-        parts.append(f"{place}: {said}" if place else said)
+    """Pydantic's problems as one line; no value is repeated.
+
+    Of a value that may also be left out it tells two, each with a name of its own for what was expected: that nothing
+    was wanted helps nobody.
+    """
+    said: dict[str, str] = {}
+    for problem in sorted(problems, key=lambda problem: problem["type"] == "none_required"):
+        names = [str(part) for part in problem["loc"] if part not in ("query", "path", "body")]
+        said.setdefault(names[0] if names else "", str(problem["msg"]).removeprefix("Value error, "))
+    parts = [f"{name}: {words}" if name else words for name, words in said.items()]
     return ("; ".join(parts) or "The request cannot be read.")[:500]
 
 

@@ -212,6 +212,14 @@ def test_a_week_that_cannot_be_synced_launches_nothing(
     assert page.dagster.launched == []
 
 
+def test_a_refused_value_is_named_once_with_what_it_must_be(page: Page) -> None:
+    page.connect(ALPHA)
+    message = page.post(f"{API}/sync", json={"weekEnding": 5}).json()["error"]["message"]
+    assert message == "weekEnding: must be a date as YYYY-MM-DD"
+    message = page.post(f"{API}/disconnect", json={"tenantId": 5}).json()["error"]["message"]
+    assert message == "tenantId: Input should be a valid string"
+
+
 def test_a_sync_without_a_connection_says_what_to_do(page: Page) -> None:
     assert refused(page.post(f"{API}/sync")) == (409, "not_connected")
     page.connect(ALPHA)
