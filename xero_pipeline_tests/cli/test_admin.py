@@ -54,6 +54,18 @@ def test_rotate_key_without_the_old_key_says_which_setting_and_changes_nothing(f
         assert opened.tokens.tokens("t-1").refresh_token == "refresh-mark"
 
 
+def test_the_status_says_of_whom_the_tokens_cannot_be_read(folder: Folder) -> None:
+    connect(folder)
+    assert "tokens:" not in folder.run("status", XERO_ENCRYPTION_KEY=OLD).stdout
+    said = folder.run("status", XERO_ENCRYPTION_KEY=NEW)
+    assert said.exit_code == 0
+    assert [name for name in ("Alpha", "Beta") if f"tokens: The tokens of {name} cannot be read." in said.stdout] == [
+        "Alpha",
+        "Beta",
+    ]
+    assert "XERO_ENCRYPTION_KEYS_RETIRED" in said.stdout
+
+
 # ---- admin ------------------------------------------------------------------------------------------------
 
 
