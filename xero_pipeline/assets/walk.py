@@ -161,6 +161,7 @@ class Walk:
             self._require_up(organisation)
             outcome = self._read_and_land(organisation, week, shape, log_id, context.run.run_id)
         except Exception as error:
+            # Whatever is wrong with one week, the others are worth a try.
             if not isinstance(error, PipelineError):
                 context.log.exception("%s, week ending %s: a defect", organisation.name, week)
                 error = _unexpected(error)
