@@ -127,6 +127,7 @@ class OrganisationClient:
         found: dict[str, Json] = {}
         count: int | None = None
         page, last, filled = 1, 1, 0
+        before: list[str] = []
         while page <= last:
             payload = self._apis.get(
                 container, method, self.tenant_id, order=f"{key} ASC", page=page, page_size=PAGE_SIZE, **filters
@@ -138,6 +139,12 @@ class OrganisationClient:
                 last = page + 1 if any(row[key] not in found for row in rows) else page
             else:
                 last, count = _read_pagination(pagination, container)
+                if before and [row[key] for row in rows] == before:
+                    raise PayloadNotUnderstood(
+                        f"Xero says that the {container} of {self.name} have {last} pages, and answered page {page} "
+                        "with what was on the one before."
+                    )
+                before = [row[key] for row in rows]
             filled += any(row[key] not in found for row in rows)
             found.update((row[key], row) for row in rows)
             page += 1

@@ -160,6 +160,17 @@ def test_a_server_that_ignores_the_page_is_asked_no_third_time() -> None:
         assert len(requests) == 2
 
 
+@pytest.mark.parametrize("count", [None, 5])
+def test_a_server_that_counts_pages_and_gives_the_same_one_each_time_is_an_error(count: int | None) -> None:
+    with (
+        client_of(lambda _n: listed("a", "b", page=1, pages=3, count=count)) as (client, _),
+        pytest.raises(
+            PayloadNotUnderstood, match="Invoices of Example have 3 pages, and answered page 2 with what was"
+        ),
+    ):
+        client.invoices(WEEK)
+
+
 @pytest.mark.parametrize(
     "payload",
     [
