@@ -36,6 +36,9 @@ COLUMNS = {
 }
 
 
+_REASONS_SHOWN = 5
+
+
 class SyncFailed(PipelineError):
     code = "sync_failed"
 
@@ -223,12 +226,14 @@ def _summary_of_failure(failed: Sequence[LogEntry], organisations: Sequence[Orga
     if not failed:
         return "The sync failed before any week was tried."
     names = {organisation.tenant_id: organisation.name for organisation in organisations}
-    reasons = {(entry.error_log or {}).get("message", "") for entry in failed}
+    said = [entry.error_log or {} for entry in failed]
+    reasons = sorted({f"{one.get('message', '')} {one.get('advice', '')}".strip() for one in said})
+    more = f" … and {len(reasons) - _REASONS_SHOWN} other causes" if len(reasons) > _REASONS_SHOWN else ""
     weeks = sorted({str(entry.week) for entry in failed})
     span = weeks[0] if len(weeks) == 1 else f"{weeks[0]} to {weeks[-1]}"
     who = ", ".join(sorted({names.get(entry.tenant_id, entry.tenant_id) for entry in failed}))
-    first = (failed[-1].error_log or {}).get("advice", "")
-    return f"{counted(len(failed), 'sync')} failed ({who}, {span}): {' / '.join(sorted(reasons)[:3])} {first}"
+    shown = " / ".join(reasons[:_REASONS_SHOWN])
+    return f"{counted(len(failed), 'sync')} failed ({who}, {span}): {shown}{more}"
 
 
 def _camel(name: str) -> str:

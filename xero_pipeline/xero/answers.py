@@ -6,6 +6,8 @@ Also the one reader of Xero's JSON. How a request travels and is tried again is 
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -282,6 +284,11 @@ class _Said:
         if request is None:
             return
         sent = _words(request.headers.get("Authorization")).split()[1:]
+        for credentials in sent[:]:
+            # `Basic`: client id and secret, of which the second is one.
+            with contextlib.suppress(ValueError):
+                _, _, secret = base64.b64decode(credentials, validate=True).decode("latin-1").partition(":")
+                sent += [secret, quote_plus(secret)]
         for name, value in parse_qsl(_words(request.body)):
             if name in _SECRET_FIELDS:
                 # As it is, and as it travelled.

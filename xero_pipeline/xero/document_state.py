@@ -86,7 +86,10 @@ def _line(line: Mapping[str, Any]) -> list[Any]:
 
 def _payments(document: Document) -> dict[str, str]:
     paid: dict[str, Decimal] = {}
-    for payment in document.get("Payments") or []:
+    payments = document.get("Payments")
+    for payment in payments if isinstance(payments, list) else []:
+        if not isinstance(payment, dict):
+            continue
         try:
             day = document_date({**payment, "InvoiceID": document_key(document)}).isoformat()
             paid[day] = paid.get(day, Decimal(0)) + Decimal(_number(payment.get("Amount")) or 0)

@@ -197,6 +197,17 @@ def test_an_opaque_credential_that_xero_repeats_is_not_repeated_by_us() -> None:
     assert "opaque" not in str(error_of(response))
 
 
+@pytest.mark.parametrize("repeated", ["of-the-app/1=", "of-the-app%2F1%3D"])
+def test_the_client_secret_that_xero_repeats_is_not_repeated_by_us(repeated: str) -> None:
+    response = answer(400, {"error": "weird", "error_description": f"client-id-1 with {repeated} is bad"})
+    response.request = Request(
+        "POST", "https://identity.xero.com/connect/token", auth=("client-id-1", "of-the-app/1=")
+    ).prepare()
+    with pytest.raises(RequestRefused, match=r"client-id-1 with \[secret\] is bad") as caught:
+        raise_for_token_answer(response)
+    assert "of-the-app" not in str(caught.value)
+
+
 @pytest.mark.parametrize("field", ["refresh_token", "code", "code_verifier", "token", "client_secret"])
 @pytest.mark.parametrize("repeated", ["opaque/secret=1", "opaque%2Fsecret%3D1"])
 def test_a_secret_of_the_form_that_xero_repeats_is_not_repeated_by_us(field: str, repeated: str) -> None:

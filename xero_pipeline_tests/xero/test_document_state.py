@@ -84,3 +84,8 @@ def test_a_payment_dated_back_names_its_week() -> None:
 def test_a_payment_that_is_not_understood_hints_at_no_week() -> None:
     odd = [{"Amount": "1.00"}, {"Date": "yesterday", "Amount": "1.00"}, {"DateString": "2026-11-20", "Amount": "much"}]
     assert document_state(INVOICE | {"LineItems": [], "Payments": odd}).payments == {}
+
+
+@pytest.mark.parametrize("odd", [[None], "no", {"Date": "x"}, ["x", 5]])
+def test_payments_that_are_none_end_no_sync(odd: object) -> None:
+    assert document_state(INVOICE | {"Payments": odd}).payments == {}
