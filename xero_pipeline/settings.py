@@ -224,12 +224,13 @@ class Settings(BaseSettings):
     @field_validator("sync_cron")
     @classmethod
     def _is_cron(cls, value: str) -> str:
-        fields = [_cron_values(*field) for field in zip(value.split(), _CRON_RANGES, strict=False)]
-        if len(value.split()) != len(_CRON_RANGES) or not all(fields):
+        fields = value.split()
+        values = list(map(_cron_values, fields, _CRON_RANGES))
+        if len(fields) != len(_CRON_RANGES) or not all(values):
             raise ValueError("must be a cron line of five fields in numbers, such as 0 6 * * *")
-        _minutes, _hours, days, months, _weekdays = fields
+        days, months = values[2:4]
         # A day of the week beside a day of the month is another way for it to come.
-        if value.split()[4].startswith("*") and min(days) > max(_LONGEST[month] for month in months):
+        if fields[4].startswith("*") and min(days) > max(_LONGEST[month] for month in months):
             raise ValueError("names a day that none of its months has")
         return value
 

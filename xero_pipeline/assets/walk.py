@@ -159,7 +159,7 @@ class Walk:
         before = organisation.attempts
         try:
             self._require_up(organisation)
-            outcome = self._read_and_land(organisation, week, shape, log_id, context.run.run_id)
+            outcome = self._read_and_land(organisation, week, shape, log_id, context.run.run_id, before)
         except Exception as error:
             # Whatever is wrong with one week, the others are worth a try.
             if not isinstance(error, PipelineError):
@@ -188,10 +188,13 @@ class Walk:
             )
 
     def _read_and_land(
-        self, organisation: OrganisationClient, week: Week, shape: Shape, log_id: int, run_id: str
+        self, organisation: OrganisationClient, week: Week, shape: Shape, log_id: int, run_id: str, before: int
     ) -> Outcome:
-        """Read a week and write it; once more, where another process has meanwhile written a newer reading."""
-        before = organisation.attempts
+        """Read a week and write it; once more, where another process has meanwhile written a newer reading.
+
+        Args:
+            before: the attempts made before this week, so that its calls are those of both readings.
+        """
         try:
             return self._read_and_land_once(organisation, week, shape, log_id, run_id, before)
         except Superseded:

@@ -133,20 +133,22 @@ class OrganisationClient:
                 container, method, self.tenant_id, order=f"{key} ASC", page=page, page_size=PAGE_SIZE, **filters
             )
             rows = _rows(payload, container, key)
+            keys = [row[key] for row in rows]
+            brings_news = any(one not in found for one in keys)
             pagination = payload.get("pagination")
             if pagination is None:
                 # A server that does not count: go on until a page brings nothing new.
-                last = page + 1 if any(row[key] not in found for row in rows) else page
+                last = page + 1 if brings_news else page
             else:
                 last, count = _read_pagination(pagination, container)
-                if before and [row[key] for row in rows] == before:
+                if keys and keys == before:
                     raise PayloadNotUnderstood(
                         f"Xero says that the {container} of {self.name} have {last} pages, and answered page {page} "
                         "with what was on the one before."
                     )
-                before = [row[key] for row in rows]
-            filled += any(row[key] not in found for row in rows)
-            found.update((row[key], row) for row in rows)
+                before = keys
+            filled += brings_news
+            found.update(zip(keys, rows, strict=True))
             page += 1
             if page > PAGES_AT_MOST:
                 raise PayloadNotUnderstood(f"The {container} of {self.name} come in more than {PAGES_AT_MOST} pages.")

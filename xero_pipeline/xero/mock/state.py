@@ -87,17 +87,19 @@ def hashed(secret: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Resting:
+class _Opened:
+    """A connection, by which process it was opened, and to which file: another may lie there by now."""
+
     connection: sqlite3.Connection
     pid: int
     file: int | None
 
 
 # To be kept for ever: closing a connection that a fork has brought along would end the other process's.
-_of_another_process: list[_Resting] = []
+_of_another_process: list[_Opened] = []
 
 
-def _close(resting: list[_Resting]) -> None:
+def _close(resting: list[_Opened]) -> None:
     while resting:
         one = resting.pop()
         if one.pid == os.getpid():
@@ -113,7 +115,7 @@ class State:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._resting: list[_Resting] = []
+        self._resting: list[_Opened] = []
         weakref.finalize(self, _close, self._resting)
         self._prepare()
 
@@ -149,29 +151,33 @@ class State:
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         """One that rests, or a new one; after a failure it does not rest again."""
-        connection = self._rested() or self._connect()
+        opened = self._rested() or self._open()
         try:
-            yield connection
+            yield opened.connection
         except BaseException:
-            connection.close()
+            opened.connection.close()
             raise
         if len(self._resting) < _MOST_RESTING:
-            self._resting.append(_Resting(connection, os.getpid(), self._file()))
+            self._resting.append(opened)
         else:
-            connection.close()
+            opened.connection.close()
 
-    def _rested(self) -> sqlite3.Connection | None:
+    def _rested(self) -> _Opened | None:
         try:
-            resting = self._resting.pop()
+            opened = self._resting.pop()
         except IndexError:
             return None
-        if resting.pid == os.getpid() and resting.file == self._file():
-            return resting.connection
-        # Of the process that this one was forked from, or of a file that somebody has put another in place of.
-        _close([resting])
+        if opened.pid == os.getpid() and opened.file == self._file():
+            return opened
+        _close([opened])
         return self._rested()
 
+    def _open(self) -> _Opened:
+        connection = self._connect()
+        return _Opened(connection, os.getpid(), self._file())
+
     def _file(self) -> int | None:
+        """Which file lies there, `None` for none."""
         try:
             return self.path.stat().st_ino
         except OSError:
