@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -38,7 +38,7 @@ class BankSummary:
 
     accounts: pd.DataFrame
     differences: Sequence[Difference] = ()
-    notes: Sequence[str] = field(default_factory=tuple)
+    notes: Sequence[str] = ()
 
 
 def read_bank_summary(payload: Mapping[str, Any], *, week: Week) -> BankSummary:
@@ -61,7 +61,8 @@ def read_bank_summary(payload: Mapping[str, Any], *, week: Week) -> BankSummary:
     if len(set(ids)) != len(ids):
         raise PayloadNotUnderstood(f"The {NAME} report has an account twice.")
     differences = [*_check_accounts(accounts), *_check_totals(rows, accounts, totals, columns)]
-    return BankSummary(_frame(accounts), differences)
+    notes = [] if extra is None else [_taken_for_gain(extra)]
+    return BankSummary(_frame(accounts), differences, notes)
 
 
 def _columns(rows: Sequence[Row]) -> tuple[dict[str, int], str | None]:
@@ -89,6 +90,11 @@ def _columns(rows: Sequence[Row]) -> tuple[dict[str, int], str | None]:
         text = headers[0][place] if place < len(headers[0]) else ""
         return columns, None if _SPEAKS_OF_GAIN.search(text) else text
     return columns, None
+
+
+def _taken_for_gain(header: str) -> str:
+    column = f"The column {header[:60]!r}" if header else "A column without a header"
+    return f"{column} was taken for the currency gain: with it every account comes to its closing balance."
 
 
 def _word(text: str) -> str:

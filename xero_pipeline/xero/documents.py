@@ -17,7 +17,7 @@ import pandas as pd
 from xero_pipeline.money import ZERO, to_cents, to_decimal
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import PayloadNotUnderstood, WrongPeriod
-from xero_pipeline.xero.reports import Difference
+from xero_pipeline.xero.reports import Difference, in_form
 
 Document = Mapping[str, Any]
 
@@ -45,7 +45,6 @@ class Revenue:
     totals: dict[str, Decimal]
     documents: int = 0
     differences: Sequence[Difference] = ()
-    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -196,14 +195,16 @@ def _lines(
         differences.append(Difference(f"{number}, tax", to_cents(stated_tax), to_cents(tax)))
     for row, (line_net, line_tax) in zip(rows, amounts, strict=True):
         if line_net or line_tax or not _is_text(document, row):
-            yield _Line(_cell(document, row, tracking), _to_base(line_net, rate), _to_base(line_tax, rate))
+            net, tax = _to_base(document, line_net, rate), _to_base(document, line_tax, rate)
+            yield _Line(_cell(document, row, tracking), net, tax)
     if rows:
         return
     if stated_net is None:
         raise PayloadNotUnderstood(f"{number} has neither lines nor a SubTotal.")
     if stated_net or stated_tax:
         # It came without its lines, so nobody can say where it belongs; but its money is there.
-        yield _Line((UNALLOCATED, UNALLOCATED), _to_base(stated_net, rate), _to_base(stated_tax or ZERO, rate))
+        net, tax = _to_base(document, stated_net, rate), _to_base(document, stated_tax or ZERO, rate)
+        yield _Line((UNALLOCATED, UNALLOCATED), net, tax)
 
 
 def _stated(document: Document, tax: Decimal) -> tuple[Decimal | None, Decimal | None]:
@@ -257,9 +258,14 @@ def _rate(document: Document, base_currency: str) -> Decimal:
     return rate
 
 
-def _to_base(amount: Decimal, rate: Decimal) -> Decimal:
+def _to_base(document: Document, amount: Decimal, rate: Decimal) -> Decimal:
     """The one place where a foreign amount becomes one in base currency: divided, rounded to the cent."""
-    return to_cents(amount / rate)
+    try:
+        return to_cents(to_decimal(amount / rate))
+    except ValueError:
+        raise PayloadNotUnderstood(
+            f"{document_name(document)} has a CurrencyRate of {rate}, by which it comes to more than any books hold."
+        ) from None
 
 
 def _cell(document: Document, row: Mapping[str, Any], tracking: tuple[str, str]) -> tuple[str, str]:
@@ -282,7 +288,9 @@ def _amount(document: Document, row: Mapping[str, Any], name: str) -> Decimal | 
     try:
         return to_decimal(value)
     except ValueError:
-        raise PayloadNotUnderstood(f"{document_name(document)} has a {name} that is no plain decimal number.") from None
+        raise PayloadNotUnderstood(
+            f"{document_name(document)} has a {name} that is no plain decimal number{in_form(value)}."
+        ) from None
 
 
 def _word(document: Document, name: str, known: set[str]) -> str:

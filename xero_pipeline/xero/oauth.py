@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -30,6 +31,8 @@ log = logging.getLogger(__name__)
 
 # A token this close to its end is refreshed first: it must outlive the request that carries it.
 EXPIRY_MARGIN = timedelta(minutes=2)
+# What an access token may be made of (RFC 6749, A.12, without the blank).
+_SENDABLE = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,17 +182,20 @@ def _read_tokens(text: str, asked_at: datetime) -> Tokens:
         # oauthlib's own check of the answer: errors, a missing access token or token type.
         WebApplicationClient("").parse_request_body_response(text)
         answer = json.loads(text)
-        life = int(answer["expires_in"])
-    except (OAuth2Error, ValueError, KeyError, TypeError):
+        expires_at = asked_at + timedelta(seconds=int(answer["expires_in"]))
+        access_token = answer["access_token"]
+        if not _SENDABLE.fullmatch(access_token):
+            raise ValueError("no header could carry it")
+    except (OAuth2Error, ValueError, KeyError, TypeError, OverflowError):
         # `from None`: the exception would carry the answer, and with it the tokens.
         raise PayloadNotUnderstood("Xero's token answer is not understood.") from None
     return Tokens(
-        access_token=str(answer["access_token"]),
+        access_token=access_token,
         refresh_token=str(answer.get("refresh_token") or ""),
         id_token=str(answer.get("id_token") or ""),
         token_type=str(answer.get("token_type") or "Bearer"),
         scope=str(answer.get("scope") or ""),
-        expires_at=asked_at + timedelta(seconds=life),
+        expires_at=expires_at,
         refreshed_at=asked_at,
     )
 

@@ -124,7 +124,7 @@ def read_profit_and_loss(payload: Mapping[str, Any], *, week: Week, accounts: Ma
     report = _read_rows(rows, accounts)
     profits = _settle(report)
     gross = _gross_line(report.details, profits)
-    notes = _place_unknown(report.details, gross)
+    notes = [*_unusual_signs(report.details), *_place_unknown(report.details, gross)]
     lines = _lines(report.details)
     totals = _totals(lines)
     differences = list(dict.fromkeys(_check(report, profits, gross, totals)))
@@ -201,6 +201,23 @@ def _settle(report: _Reading) -> list[_Statement]:
 
 def _cents(amount: Decimal) -> int:
     return int(amount.scaleb(2))
+
+
+def _unusual_signs(details: Sequence[_Detail]) -> list[str]:
+    """What to say of sections that come out the other way round than their accounts are: a discount, a refund, or a
+    report that is wrong in a way that nothing in it shows. Expenses that stand negative are no news."""
+    sections: dict[int, list[_Detail]] = {}
+    for detail in details:
+        sections.setdefault(detail.block, []).append(detail)
+    earning, costing = [], []
+    for section in sections.values():
+        costs = [one for one in section if one.nature is Nature.COSTS]
+        earns = [one for one in section if one.nature is Nature.EARNS]
+        earning += [one.name for one in earns if one.sign < 0]
+        if not earns and sum(one.amount for one in costs) > 0:
+            costing += [one.name for one in costs if one.sign > 0]
+    said = [("Income that it takes from its profit", earning), ("Expenses that it adds to its profit", costing)]
+    return [f"{what}, by the report's own profit lines: {', '.join(names)}." for what, names in said if names]
 
 
 def _gross_line(details: Sequence[_Detail], profits: Sequence[_Statement]) -> _Statement | None:

@@ -178,6 +178,14 @@ def _attributes(cell: Mapping[str, Any], name: str) -> dict[str, str]:
     return {str(one.get("Id") or "").strip().lower(): str(one.get("Value") or "").strip() for one in attributes}
 
 
+def in_form(value: object) -> str:
+    """How a value is written, for an error that must not carry what it says: `, but like '$9,999.99'`."""
+    if not isinstance(value, str) or not value.strip():
+        return ""
+    form = re.sub(r"[^\W\d_]", "x", re.sub(r"\d", "9", value.strip()))
+    return f", but like {form[:40]!r}"
+
+
 def read_amount(cell: Cell | None, where: str) -> Decimal:
     """A cell's amount, exact to the cent.
 
@@ -188,7 +196,7 @@ def read_amount(cell: Cell | None, where: str) -> Decimal:
     try:
         amount = to_decimal(value)
     except ValueError:
-        raise PayloadNotUnderstood(f"{where} has an amount that is no plain decimal number.") from None
+        raise PayloadNotUnderstood(f"{where} has an amount that is no plain decimal number{in_form(value)}.") from None
     cents = to_cents(amount)
     if cents != amount:
         raise PayloadNotUnderstood(f"{where} has an amount finer than a cent.")

@@ -51,6 +51,8 @@ DEADLINE = 120.0
 
 # What requests, urllib3 and http.client raise when an answer does not come, or not whole.
 _BROKEN = (failures.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+# The longest of what JSON may be cut in without ending there: `false`, and `\u` with its digits.
+_CUT_WORD = 6
 # What they raise for a request that cannot be sent at all: trying again never helps.
 _UNSENDABLE = (
     failures.InvalidURL,
@@ -304,9 +306,12 @@ def _is_cut(response: Response) -> bool:
         return response.request.method == "GET" and response.headers.get("Content-Length") != "0"
     try:
         json.loads(response.content)
-    except ValueError:
-        return True
-    except RecursionError:
+    except UnicodeDecodeError as error:
+        return error.end == len(response.content)
+    except json.JSONDecodeError as error:
+        # What is wrong in its middle is no JSON and never will be: that is for its reader to say.
+        return error.msg.startswith("Unterminated") or len(error.doc.rstrip()) - error.pos < _CUT_WORD
+    except (ValueError, RecursionError):
         return False
     return False
 

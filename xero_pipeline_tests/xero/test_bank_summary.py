@@ -85,6 +85,8 @@ def test_the_column_of_a_multi_currency_organisation_is_found_whatever_its_heade
         ("1.00", "0.00", "0.00", "0.00", "1.00"),
     ]
     assert not found.differences
+    taken_for_it = {"": ["A column without a header"], "Plus": ["The column 'Plus'"]}.get(name, [])
+    assert [note.split(" was taken for the currency gain")[0] for note in found.notes] == taken_for_it
 
 
 def test_a_currency_gain_may_be_left_blank() -> None:

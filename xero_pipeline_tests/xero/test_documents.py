@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP
 from decimal import Decimal as D
@@ -296,6 +297,20 @@ def test_foreign_amounts_are_divided_by_the_rate_and_rounded_line_by_line(rate: 
     )
     assert cells(found) == {("unallocated", "unallocated"): (net, "0.00", net, tax, "1", "0")}
     assert not found.differences
+
+
+def test_a_rate_by_which_an_amount_is_more_than_any_column_holds_is_told_with_its_invoice() -> None:
+    document = invoice(line("100.00"), InvoiceNumber="INV-7", CurrencyCode="USD", CurrencyRate="0.00000000000000000001")
+    with pytest.raises(PayloadNotUnderstood, match=r"INV-7 has a CurrencyRate of 1E-20, by which it comes to more"):
+        read(document)
+
+
+@pytest.mark.parametrize(
+    ("amount", "form"), [("1,234.50", "9,999.99"), ("(5.20)", "(9.99)"), ("A$5", "x$9"), ("1e3", "9x9")]
+)
+def test_an_amount_that_cannot_be_read_is_an_error_that_shows_its_form_and_no_figure(amount: str, form: str) -> None:
+    with pytest.raises(PayloadNotUnderstood, match=re.escape(f"no plain decimal number, but like '{form}'.")):
+        read(invoice(line(amount)))
 
 
 def test_half_a_cent_goes_away_from_zero() -> None:

@@ -160,6 +160,25 @@ def test_a_section_of_nothing_but_negative_expenses_is_told_by_the_profit_line()
     assert lines(found)["bank"] == ("operating_expenses", "12.50")
     assert figures(found)[4:] == ["42.50", "17.50"]
     assert found.differences == []
+    assert found.notes == []
+
+
+@pytest.mark.parametrize(
+    ("net_profit", "turned", "note"),
+    [
+        ("90.00", ("rent", "-30.00"), "Expenses that it adds to its profit"),
+        ("-170.00", ("sales", "-100.00"), "Income that it takes from its profit"),
+    ],
+)
+def test_profit_lines_that_turn_a_section_against_its_accounts_are_believed_and_told(
+    net_profit: str, turned: tuple[str, str], note: str
+) -> None:
+    found = read(SALES, COSTS, RENT, line("Net Profit", net_profit))
+    account, amount = turned
+    assert lines(found)[account][1] == amount
+    assert figures(found)[5] == net_profit
+    assert found.differences == []
+    assert found.notes == [f"{note}, by the report's own profit lines: {account}."]
 
 
 def test_negative_expenses_are_turned_round_before_income_of_the_same_amount_is() -> None:

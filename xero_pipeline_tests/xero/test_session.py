@@ -24,9 +24,11 @@ from xero_pipeline.warehouse.call_budget import SqlCallBudget
 from xero_pipeline.warehouse.call_counts import call_limits, call_slots
 from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.metadata import metadata
+from xero_pipeline.xero.answers import json_body
 from xero_pipeline.xero.errors import (
     DayLimitReached,
     MinuteLimitReached,
+    PayloadNotUnderstood,
     RateLimited,
     RequestRefused,
     XeroUnavailable,
@@ -144,6 +146,8 @@ def test_a_call_without_an_organisation_takes_the_apps_slot(
         Answer(json={"Invoices": ["…"]}, cut=0),
         Answer(body='{"Invoices": [', headers={"Content-Type": "application/json"}),
         Answer(body='{"Invoices": [', headers={"Content-Type": "application/json"}, chunked=True),
+        Answer(body=b'{"Name": "Caf\xc3', headers={"Content-Type": "application/json"}),
+        Answer(body='{"IsPaid": fals', headers={"Content-Type": "application/json"}),
         Answer(body=[], headers={"Content-Type": "application/json"}),
         Answer(body=b"no gzip", headers={"Content-Encoding": "gzip"}),
         Answer(body=gzip.compress(b'["%s"]' % bytes(range(48, 91)))[:-20], headers=ZIPPED_JSON),
@@ -158,6 +162,8 @@ def test_a_call_without_an_organisation_takes_the_apps_slot(
         "cut before the body",
         "JSON cut by a proxy",
         "JSON cut by a proxy that chunks",
+        "JSON cut in a letter",
+        "JSON cut in a word",
         "nothing at all",
         "no gzip",
         "cut gzip",
@@ -254,6 +260,25 @@ def test_a_refusal_is_judged_by_its_status_though_its_json_is_cut_short(
 ) -> None:
     server = serve(Answer(status=status, body=body, headers={"Content-Type": "application/json"}, chunked=True))
     assert session.call("GET", server.url + PATH, tenant_id="a").status_code == status
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<html><p>Sign in to the hotel's network</p></html>",
+        b'{"Name": "Caf\xe9 Noir"}',
+        b'{"Total": %s}' % (b"9" * 5_000),
+    ],
+    ids=["a page", "Latin-1", "a number without end"],
+)
+def test_an_answer_that_is_whole_and_no_json_is_not_asked_for_again(
+    serve: Serve, session: XeroSession, body: bytes
+) -> None:
+    server = serve(Answer(body=body, headers={"Content-Type": "application/json"}))
+    answer = session.call("GET", server.url + PATH, tenant_id="a")
+    with pytest.raises(PayloadNotUnderstood, match="is not JSON"):
+        json_body(answer, dict)
     assert len(server.requests) == 1
 
 
