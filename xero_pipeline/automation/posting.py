@@ -15,8 +15,6 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
-import apprise
-
 # Apprise's own lines name addresses with what is in them. What failed is told by label, here.
 logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
 
@@ -45,7 +43,8 @@ class Address:
         service = _service(self.url)
         if service is None:
             return False
-        client = apprise.Apprise(asset=_ASSET)
+        library = _apprise()
+        client = library.Apprise(asset=library.AppriseAsset(**_ASSET))
         client.add(service)
         try:
             taken = client.notify(body=body, title=title, notify_type=tone.value, body_format="text")
@@ -54,7 +53,8 @@ class Address:
         return bool(taken)
 
 
-_ASSET = apprise.AppriseAsset(app_id="xero-pipeline", app_desc="xero-pipeline", app_url="")
+# How a message is signed.
+_ASSET = {"app_id": "xero-pipeline", "app_desc": "xero-pipeline", "app_url": ""}
 
 
 def read_addresses(urls: Sequence[str]) -> list[Address]:
@@ -69,20 +69,24 @@ def read_addresses(urls: Sequence[str]) -> list[Address]:
 
 
 @cache
-def _load_services() -> None:
-    """Let Apprise import its services, which it does at the first address.
+def _apprise() -> Any:
+    """Apprise, which every run and every command would wait for if it were imported before there is an address.
 
-    Some of them import what Python is going to drop; that is for Apprise to mend, not for our logs.
+    It imports its services at the first one. Some of them import what Python is going to drop; that is for
+    Apprise to mend, not for our logs.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        import apprise
+
         apprise.Apprise.instantiate("json://localhost")
+    return apprise
 
 
 def _service(url: str) -> Any:
-    _load_services()
+    library = _apprise()
     try:
-        return apprise.Apprise.instantiate(url, asset=_ASSET)
+        return library.Apprise.instantiate(url, asset=library.AppriseAsset(**_ASSET))
     except Exception:  # noqa: BLE001 - as above
         return None
 
