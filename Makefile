@@ -10,7 +10,7 @@ export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
 
-.PHONY: help sync test dev lint ruff types layers definitions tests-of-parts tests-of-the-whole bench lock clean
+.PHONY: help sync test dev lint ruff types layers definitions tests-of-parts lint-and-whole tests-of-the-whole bench lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -24,10 +24,14 @@ dev: .venv/ready .env  ## Dagster on port 3000 and the admin page on port 3001; 
 	@$(BIN)/xero-pipeline migrate
 	@$(BIN)/xero-pipeline dev
 
-test: lint  ## everything that CI runs
-	@$(MAKE) --no-print-directory --jobs 2 tests-of-parts tests-of-the-whole
+test: .venv/ready-dev  ## everything that CI runs
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=none tests-of-parts lint-and-whole
 
-# The whole waits for Dagster's daemon most of its time, in which the parts can have both cores.
+# These two wait most of their time, for one type checker and for Dagster's daemon: the parts can have the rest.
+lint-and-whole:
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory tests-of-the-whole
+
 WHOLE := xero_pipeline_tests/test_whole.py
 tests-of-parts: .venv/ready-dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore $(WHOLE)

@@ -21,7 +21,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline_tests.migrated import make_tables
+from xero_pipeline_tests.migrated import empty_postgres, make_tables
 
 # The same examples every time, so that what passes here passes in CI; HYPOTHESIS_PROFILE=explore looks for new ones.
 hypothesis_settings.register_profile("steady", derandomize=True, deadline=None)
@@ -135,20 +135,6 @@ def postgres_url(postgres_server: str) -> str:
     """
     empty_postgres(postgres_server)
     return postgres_server
-
-
-def empty_postgres(url: str) -> None:
-    """Cut whoever still holds the database, as dropping it would, and leave nothing in it."""
-    engine = create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool)
-    with engine.connect() as connection:
-        connection.execute(
-            text(
-                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            )
-        )
-        connection.execute(text("DROP SCHEMA public CASCADE"))
-        connection.execute(text("CREATE SCHEMA public"))
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -25,7 +25,7 @@ RULES = [(checked.asset, rule) for checked in CHECKED for rule in checked.rules]
 def synced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     """Three weeks of two organisations, as they should be."""
     with running(tmp_path_factory.mktemp("synced"), organisations=(SMALL, SECOND)) as at:
-        assert at.sync(at.latest.shift(-2), at.latest).success
+        assert at.sync(at.latest.shift(-2), at.latest, checks=True).success
         yield at
 
 
@@ -48,8 +48,8 @@ def results(run: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation
 
 def test_every_run_looks_at_every_check_of_what_it_made(tmp_path: Path) -> None:
     with running(tmp_path) as at:
-        week = results(at.sync())
-        weeks = results(at.sync(at.latest.shift(-1), at.latest))
+        week = results(at.sync(checks=True))
+        weeks = results(at.sync(at.latest.shift(-1), at.latest, checks=True))
     every = {f"{asset}.{rule.name}" for asset, rule in RULES}
     assert set(week) == set(weeks) == every
     assert {name for name, one in week.items() if not one.passed} == set()
@@ -57,7 +57,7 @@ def test_every_run_looks_at_every_check_of_what_it_made(tmp_path: Path) -> None:
 
 def test_a_failing_check_neither_fails_the_run_nor_stops_another_table(at: Running) -> None:
     change(at, f"UPDATE cash_position_weekly SET closing_balance = '1.00' WHERE week_ending = '{at.latest.shift(-2)}'")
-    run = at.sync()
+    run = at.sync(checks=True)
     assert run.success
     assert set(failing_checks(run)) == {"cash_position_weekly.closing_follows_from_opening"}
     assert not any(one.blocking for one in run.get_asset_check_evaluations())
@@ -66,7 +66,7 @@ def test_a_failing_check_neither_fails_the_run_nor_stops_another_table(at: Runni
 def test_an_older_week_that_is_wrong_is_not_forgotten_by_the_next_run(at: Running) -> None:
     older = at.latest.shift(-2)
     change(at, f"UPDATE financial_weekly SET net_profit = '1.00' WHERE week_ending = '{older}'")
-    said = failing_checks(at.sync())
+    said = failing_checks(at.sync(checks=True))
     assert f"week ending {older}" in said["financial_weekly.gross_and_net_add_up"]
 
 
@@ -93,7 +93,7 @@ def test_a_warning_is_about_the_weeks_of_the_run(at: Running) -> None:
     )
     check = ("revenue_weekly", "revenue_matches_income")
     assert str(older) in failing_checks(at.look(check))["revenue_weekly.revenue_matches_income"]
-    assert results(at.sync())["revenue_weekly.revenue_matches_income"].passed
+    assert results(at.sync(checks=True))["revenue_weekly.revenue_matches_income"].passed
 
 
 def test_a_finding_names_organisation_week_row_and_amounts_also_as_a_table(at: Running) -> None:
@@ -117,7 +117,7 @@ def test_a_finding_names_organisation_week_row_and_amounts_also_as_a_table(at: R
 
 def test_many_findings_are_counted_and_cut(tmp_path: Path) -> None:
     with running(tmp_path) as at:
-        at.sync()
+        at.sync(checks=True)
         week = at.latest
         with at.warehouse.engine.begin() as connection:
             for number in range(60):
@@ -144,7 +144,7 @@ def test_a_partial_week_fails_the_check_with_xeros_differences(tmp_path: Path) -
     accounts = json.loads((sample.parent / "accounts.json").read_text())
     xero = PlainXero(ProfitAndLoss=reported(off), Accounts=accounts)
     with connected(tmp_path, xero) as (deployment, _):
-        run = sync(deployment, deployment.settings.calendar.latest(deployment.clock.now()))
+        run = sync(deployment, deployment.settings.calendar.latest(deployment.clock.now()), checks=True)
         said = failing_checks(run)
     assert run.success
     assert said["financial_weekly.adds_up_in_xero"].endswith(
@@ -157,7 +157,7 @@ def test_a_partial_week_fails_the_check_with_xeros_differences(tmp_path: Path) -
 
 def test_an_organisation_that_is_not_connected_need_not_be_fresh(tmp_path: Path) -> None:
     with running(tmp_path) as at:
-        at.sync()
+        at.sync(checks=True)
         at.clock.advance(days=9)
         stale = {"financial_weekly.fresh", "revenue_weekly.fresh", "cash_position_weekly.fresh"}
         assert set(failing_checks(at.look())) == stale

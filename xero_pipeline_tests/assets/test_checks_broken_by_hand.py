@@ -15,8 +15,8 @@ import pytest
 from xero_pipeline.assets.checks import CHECKED, evaluate
 from xero_pipeline.settings import Settings, load_settings
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline_tests.conftest import FakeClock, empty_postgres
-from xero_pipeline_tests.migrated import make_tables
+from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.migrated import empty_postgres, make_tables
 from xero_pipeline_tests.warehouse.checks.books_given import (
     LATEST,
     MIDDLE,

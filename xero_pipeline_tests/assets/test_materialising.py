@@ -99,7 +99,7 @@ def test_a_materialised_week_says_who_how_much_and_what_it_cost(tmp_path: Path) 
 def test_a_range_is_one_run_with_a_result_a_week(tmp_path: Path) -> None:
     with running(tmp_path) as at:
         weeks = [at.latest.shift(-n) for n in (2, 1, 0)]
-        result = at.sync(weeks[0], weeks[-1])
+        result = at.sync(weeks[0], weeks[-1], checks=True)
 
         assert result.success
         for asset in ASSETS:
@@ -216,7 +216,7 @@ def test_one_organisation_failing_stops_no_other_and_no_other_week(tmp_path: Pat
                 body="{}",
             )
         )
-        result = at.sync(weeks[0], weeks[-1])
+        result = at.sync(weeks[0], weeks[-1], checks=True)
 
         assert not result.success
         assert at.materialised("financial_weekly") == {weeks[0], weeks[2]}
@@ -255,7 +255,7 @@ def test_an_organisation_alone_is_synced_where_a_run_names_it(tmp_path: Path) ->
 def test_a_week_before_the_books_began_lands_empty(tmp_path: Path) -> None:
     empty = Week(date(2014, 12, 6))
     with running(tmp_path, PIPELINE_START_DATE="2014-11-30") as at:
-        result = at.sync(empty)
+        result = at.sync(empty, checks=True)
         assert result.success
         held = at.warehouse.week_figures(TENANT, empty)
         assert held.profit_and_loss is not None

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, func, inspect, select, text
 
 import xero_pipeline.warehouse
 from xero_pipeline.warehouse import migrating
@@ -21,8 +21,8 @@ from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, NotMigrated
 from xero_pipeline.warehouse.metadata import metadata
 from xero_pipeline.warehouse.migrating import migrate, newest, require_current
-from xero_pipeline_tests.conftest import empty_postgres
-from xero_pipeline_tests.migrated import make_tables
+from xero_pipeline_tests import migrated
+from xero_pipeline_tests.migrated import empty_postgres, make_tables
 from xero_pipeline_tests.processes import forking
 
 
@@ -43,17 +43,56 @@ def test_migrations_and_tables_say_the_same(engine: Engine) -> None:
         assert compare_metadata(context, metadata) == []
 
 
-def test_what_other_tests_begin_with_is_what_migrating_makes(database_url: str) -> None:
-    # The first one is migrated indeed, and what was noted of that is said again to the second.
-    for again in (False, True):
-        if database_url.startswith("postgresql"):
+def test_what_other_tests_begin_with_is_what_migrating_makes(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(migrated, "_statements", {})
+    for how in ("migrated indeed", "what was noted of that said again", "put aside and taken back"):
+        engine = open_engine(database_url.replace("warehouse.db", f"{how}.db"))
+        if engine.dialect.name == "postgresql":
             empty_postgres(database_url)
-        engine = open_engine(database_url.replace("warehouse.db", f"{again}.db"))
+            if how != "put aside and taken back":
+                execute(engine, "DROP SCHEMA IF EXISTS put_aside CASCADE")
         make_tables(engine)
         require_current(engine)
         with engine.connect() as connection:
             assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         engine.dispose()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "INSERT INTO sync_cursors VALUES ('a', 'b', 'c', '2026-11-24 01:00:00.000000')",
+        "SELECT nextval(pg_get_serial_sequence('xero_sync_logs', 'id'))",
+        "ALTER TABLE financial_weekly DROP COLUMN net_profit CASCADE",
+        "ALTER TABLE financial_weekly DROP CONSTRAINT pk_financial_weekly",
+        "ALTER TABLE financial_weekly ALTER COLUMN net_profit DROP NOT NULL",
+        "CREATE INDEX another ON financial_weekly (net_profit)",
+        "DROP TABLE restatements CASCADE",
+        "DELETE FROM alembic_version",
+    ],
+)
+def test_whatever_a_test_does_the_next_one_begins_with_what_migrating_makes(postgres_url: str, change: str) -> None:
+    engine = open_engine(postgres_url)
+    make_tables(engine)
+    execute(engine, change)
+    empty_postgres(postgres_url)
+    assert inspect(engine).get_table_names() == []
+    make_tables(engine)
+    require_current(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        for table in metadata.sorted_tables:
+            assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 0
+        begun = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL"
+        assert connection.execute(text(begun)).all() == []
+    engine.dispose()
+
+
+def execute(engine: Engine, statement: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(text(statement))
 
 
 def test_the_tables_have_the_promised_names_columns_and_keys(engine: Engine) -> None:
