@@ -9,6 +9,8 @@ BIN := .venv/bin
 export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
+# Where Python is told to keep no bytecode, each of a hundred processes here would compile all of it anew.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help sync test dev lint ruff types layers definitions tests-of-parts lint-and-whole tests-of-the-whole bench lock clean
 
