@@ -8,9 +8,10 @@ from xero_pipeline.assets.walk import Shaped
 from xero_pipeline.assets.weekly import weekly_asset
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.document_index import KeptDocument, replace_documents
+from xero_pipeline.warehouse.landing import Landing, Stamp
 from xero_pipeline.warehouse.schema import revenue_weekly as revenue_weekly_table
 from xero_pipeline.warehouse.sync_log import SyncType
-from xero_pipeline.warehouse.weekly import Landing, Stamp, replace_revenue
+from xero_pipeline.warehouse.weekly import replace_revenue
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import Json, OrganisationClient
 from xero_pipeline.xero.document_state import document_state

@@ -20,9 +20,9 @@ from xero_pipeline.assets.progress import Progress
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, Superseded, UnknownOrganisation
+from xero_pipeline.warehouse.landing import Landing, Stamp
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.warehouse.sync_log import INTERRUPTED, SyncType
-from xero_pipeline.warehouse.weekly import Landing, Stamp
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient, Xero
 from xero_pipeline.xero.errors import NotConnected, OrganisationDisconnected, ReconnectNeeded, XeroUnavailable

@@ -16,11 +16,11 @@ from xero_pipeline.warehouse.cipher import Cipher
 from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.errors import Superseded
 from xero_pipeline.warehouse.figures import WeekFigures, WeekSummary
+from xero_pipeline.warehouse.landing import Landing, Stamp
 from xero_pipeline.warehouse.locks import Locks
 from xero_pipeline.warehouse.restatements import Restatement
 from xero_pipeline.warehouse.sync_log import ErrorLog, SyncLog
 from xero_pipeline.warehouse.tokens import TokenStore
-from xero_pipeline.warehouse.weekly import Landing, Stamp
 from xero_pipeline.weeks import Week
 
 

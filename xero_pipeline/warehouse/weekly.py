@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Table, and_, delete, insert, select, text, up
 
 from xero_pipeline.warehouse import restatements
 from xero_pipeline.warehouse.errors import WrongFrame
+from xero_pipeline.warehouse.landing import Landing, Stamp
 from xero_pipeline.warehouse.locks import advisory_key
 from xero_pipeline.warehouse.restatements import Restatement
 from xero_pipeline.warehouse.schema import (
@@ -31,38 +32,12 @@ from xero_pipeline.warehouse.schema import (
 )
 from xero_pipeline.warehouse.sync_log import SyncType, has_landed
 from xero_pipeline.warehouse.types import Money, exact_cents
-from xero_pipeline.weeks import Week
 
 _WEEK_KEY = ("tenant_id", "week_ending")
 _STAMP = ("data_source", "currency", "updated_at")
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """Whose week it is, and what every row of it says of its origin."""
-
-    tenant_id: str
-    week: Week
-    currency: str
-    data_source: str
-    run_id: str | None
-    now: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Landing:
-    """What became of a replacement.
-
-    `rows` is how many rows the week has now; `previous` whether it had landed before, which it must have
-    for anything to be restated.
-    """
-
-    rows: int
-    restated: list[Restatement]
-    previous: bool
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Shape:
     """How a table's rows are told apart, named and checked."""
 
@@ -71,7 +46,7 @@ class _Shape:
     name: str | None
     figures: tuple[str, ...]
 
-    @property
+    @cached_property
     def given(self) -> tuple[str, ...]:
         """The columns that the caller gives, in the table's order."""
         return tuple(c.name for c in self.table.columns if c.name not in (*_WEEK_KEY, *_STAMP))

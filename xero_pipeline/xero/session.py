@@ -103,6 +103,7 @@ class XeroSession(LimiterSession):
         self._tries = tries
         self._on_wait = on_wait or _tell_nobody
         self._chance = random or _new_chance()
+        self._environments: dict[tuple[str, ...], Mapping[str, Any]] = {}
         self._slots = BudgetLimiter(budget, clock, self._chance, self._on_wait)
         super().__init__(limiter=self._slots, per_host=False, limit_statuses=())
         self.headers["User-Agent"] = USER_AGENT
@@ -197,9 +198,8 @@ class XeroSession(LimiterSession):
 
     def _carry(self, request: PreparedRequest, what: str, identity: bool, attempt: int) -> Response:
         """One attempt over the wire; what breaks on the way is a `Fault`."""
-        environment = self.merge_environment_settings(request.url or "", {}, True, None, None)
         try:
-            response = self._send(request.copy(), dict(environment), slot=not identity)
+            response = self._send(request.copy(), dict(self._environment(request.url or "")), slot=not identity)
         except _UNSENDABLE:
             raise _unsendable(what) from None
         except _BROKEN as failure:
@@ -212,6 +212,13 @@ class XeroSession(LimiterSession):
             response.headers.get("Xero-Correlation-Id", "none"),
         )
         return response
+
+    def _environment(self, url: str) -> Mapping[str, Any]:
+        """The proxy and the certificates that the environment names, which stay as they are while we run."""
+        server = urlsplit(url)[:2]
+        if server not in self._environments:
+            self._environments[server] = self.merge_environment_settings(url, {}, True, None, None)
+        return self._environments[server]
 
     def _judge(self, response: Response, request: PreparedRequest, identity: bool) -> Response:
         """Let an answer pass unless another attempt may give a better one."""

@@ -13,14 +13,9 @@ from sqlalchemy import Connection
 
 from xero_pipeline.grants import Connection as Opened
 from xero_pipeline.grants import Tokens
+from xero_pipeline.warehouse.landing import Landing, Stamp
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline.warehouse.weekly import (
-    Landing,
-    Stamp,
-    replace_cash,
-    replace_profit_and_loss,
-    replace_revenue,
-)
+from xero_pipeline.warehouse.weekly import replace_cash, replace_profit_and_loss, replace_revenue
 from xero_pipeline.weeks import Week
 
 KEY = bytes(range(32))

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Table, delete, select, text
 
 from xero_pipeline.warehouse.errors import WrongFrame
+from xero_pipeline.warehouse.landing import Landing
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
     financial_weekly,
@@ -21,7 +22,7 @@ from xero_pipeline.warehouse.schema import (
     revenue_weekly,
 )
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline.warehouse.weekly import Landing, replace_cash, replace_profit_and_loss, replace_revenue
+from xero_pipeline.warehouse.weekly import replace_cash, replace_profit_and_loss, replace_revenue
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.warehouse.figures_given import (
     CASH_COLUMNS,

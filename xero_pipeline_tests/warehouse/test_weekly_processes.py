@@ -12,8 +12,8 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from xero_pipeline.warehouse.document_index import KeptDocument, replace_documents
+from xero_pipeline.warehouse.landing import Landing, Stamp
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline.warehouse.weekly import Landing, Stamp
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.processes import forking
 from xero_pipeline_tests.warehouse.figures_given import KEY, NOW, WEEK, cell, land_profit, line, profit, revenue, stamp
