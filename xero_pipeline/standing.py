@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 from xero_pipeline.calls import Usage
 from xero_pipeline.grants import ConnectionStatus, Organisation
 from xero_pipeline.resources import Deployment
+from xero_pipeline.warehouse.errors import NotDecryptable, UnknownOrganisation
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,8 @@ class OrganisationStanding:
     usage: Usage
     days_left: int | None
     """Whole days until the refresh token dies unused; `None` where there is none."""
+    token_error: str | None = None
+    """Why the stored tokens cannot be read and how to mend it, without them; `None` when all is well."""
 
     def as_dict(self) -> dict[str, Any]:
         """The HTTP API's words for it."""
@@ -34,6 +37,7 @@ class OrganisationStanding:
             "callsToday": self.usage.today,
             "callsPerDay": self.usage.per_day,
             "callsLeftToday": self.usage.left_today,
+            "tokenError": self.token_error,
         }
 
 
@@ -86,12 +90,24 @@ def describe_standing(
                 organisation,
                 budget.usage(organisation.tenant_id, now),
                 _days(organisation.refresh_token_expires_at, now),
+                _token_error(deployment, organisation.tenant_id),
             )
             for organisation in deployment.warehouse.tokens.organisations()
         ],
         timezone=deployment.settings.calendar.timezone,
         alert_error=alert_error,
     )
+
+
+def _token_error(deployment: Deployment, tenant_id: str) -> str | None:
+    try:
+        deployment.warehouse.tokens.tokens(tenant_id)
+    except NotDecryptable as error:
+        return str(error)
+    except UnknownOrganisation:
+        # Disconnected this very moment.
+        return None
+    return None
 
 
 def _days(until: datetime | None, now: datetime) -> int | None:

@@ -94,6 +94,7 @@ class StatusAnswer(_Model):
 class OrganisationStandingAnswer(OrganisationAnswer):
     refresh_token_days_left: int | None
     calls_left_today: int = Field(description="By the stricter of our own count and Xero's.")
+    token_error: str | None = Field(description="Why the stored tokens cannot be read; null: all is well.")
 
 
 class StandingAnswer(StatusAnswer):

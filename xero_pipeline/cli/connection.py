@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
 import click
@@ -12,10 +11,9 @@ from xero_pipeline.automation.dagster_health import is_running
 from xero_pipeline.cli.options import counted, print_json, print_table
 from xero_pipeline.connecting import Connector
 from xero_pipeline.home import open_instance
-from xero_pipeline.resources import Deployment, open_deployment
+from xero_pipeline.resources import open_deployment
 from xero_pipeline.settings import Grant, load_settings
 from xero_pipeline.standing import OrganisationStanding, describe_standing
-from xero_pipeline.warehouse.errors import NotDecryptable
 
 
 @click.command()
@@ -76,7 +74,6 @@ def status(as_json: bool) -> None:
             running = is_running(instance, "daily_sync")
         broken = open_alerter(opened).error
         standing = describe_standing(opened, scheduler_running=running, alert_error=broken)
-        unreadable = list(_unreadable(opened))
     if as_json:
         print_json(standing.as_dict())
         return
@@ -86,20 +83,12 @@ def status(as_json: bool) -> None:
     click.echo(f"scheduler: {'running' if running else 'stopped'}")
     if broken:
         click.echo(f"alerts: {broken}")
-    for said in unreadable:
-        click.echo(f"tokens: {said}")
+    for one in standing.organisations:
+        if one.token_error:
+            click.echo(f"tokens: {one.token_error}")
     if standing.organisations:
         titles = ("Organisation", "Id", "Status", "Last sync", "Refresh token", "Calls left today")
         print_table(titles, [_standing_row(one, standing.timezone) for one in standing.organisations])
-
-
-def _unreadable(opened: Deployment) -> Iterator[str]:
-    """What is wrong with each organisation's tokens that the keys at hand do not open."""
-    for organisation in opened.warehouse.tokens.organisations():
-        try:
-            opened.warehouse.tokens.tokens(organisation.tenant_id)
-        except NotDecryptable as error:
-            yield str(error)
 
 
 def _standing_row(one: OrganisationStanding, zone: ZoneInfo) -> tuple[str, ...]:

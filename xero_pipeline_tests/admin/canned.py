@@ -358,6 +358,7 @@ def organisation(**more: Any) -> Json:
         "callsToday": 112,
         "callsPerDay": 4800,
         "callsLeftToday": 4688,
+        "tokenError": None,
     } | more
 
 
@@ -431,6 +432,11 @@ SCENES: dict[str, Scene] = {
     ),
     "reconnect-needed": CONNECTED.but(
         standing=standing(organisation(status="reconnect_needed", refreshTokenDaysLeft=0))
+    ),
+    "tokens-unreadable": CONNECTED.but(
+        standing=standing(
+            organisation(tokenError="The tokens of Mock Organisation cannot be read. Set XERO_ENCRYPTION_KEY back.")
+        )
     ),
     "two-organisations": CONNECTED.but(
         standing=standing(

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from xero_pipeline.admin.dagster_api import RunStatus
 from xero_pipeline.grants import ConnectionStatus
@@ -103,8 +104,18 @@ def test_the_status_of_a_connected_organisation(page: Page) -> None:
     ]
     shown = page.api("/standing").json()
     assert shown["alertError"] is None
-    assert shown["organisations"] == [said["organisations"][0] | {"refreshTokenDaysLeft": 50, "callsLeftToday": 4800}]
+    more = {"refreshTokenDaysLeft": 50, "callsLeftToday": 4800, "tokenError": None}
+    assert shown["organisations"] == [said["organisations"][0] | more]
     assert said.keys() == shown.keys() - {"alertError"}
+
+
+def test_tokens_that_the_keys_at_hand_do_not_open_are_said(page: Page) -> None:
+    page.connect(ALPHA)
+    with page.deployment.warehouse.engine.begin() as connection:
+        connection.execute(text("UPDATE xero_tokens SET access_token = refresh_token"))
+    assert page.api("/status").status_code == 200
+    [shown] = page.api("/standing").json()["organisations"]
+    assert shown["tokenError"].startswith("The tokens of Alpha cannot be read.")
 
 
 def test_a_lost_connection_is_said(page: Page) -> None:

@@ -101,7 +101,7 @@ def calls(stub: Stub, method: str) -> list[tuple[str, Any]]:
 # for what it is not asked about, so here nothing stands there.
 ONLY_THE_TOP = {
     "callback-connected", "callback-error", "connected-real", "dagster-down", "one-of-two-lost", "reconnect-needed",
-    "status-failing", "sync-failed", "sync-partial", "sync-running", "two-organisations",
+    "status-failing", "sync-failed", "sync-partial", "sync-running", "tokens-unreadable", "two-organisations",
 }  # fmt: skip
 TOP = ("header", "main > :not(.section)")
 
@@ -169,6 +169,7 @@ def test_connected_says_to_whom_since_when_and_what_is_left(page: Page) -> None:
         ("not-connected", "off", "Not connected"),
         ("reconnect-needed", "warn", "Reconnect needed"),
         ("one-of-two-lost", "warn", "Reconnect needed"),
+        ("tokens-unreadable", "warn", "Tokens cannot be read"),
     ],
 )
 def test_the_state_is_said_in_a_word_and_a_colour(page: Page, stub: Stub, scene: str, state: str, text: str) -> None:
@@ -184,6 +185,15 @@ def test_a_reconnection_that_is_needed_is_offered_and_syncing_waits_for_it(page:
     expect(page.get_by_role("link", name="Reconnect to Xero")).to_have_attribute("href", "/api/v1/xero/connect")
     expect(page.locator("#state-advice")).to_contain_text("Mock Organisation")
     expect(page.get_by_role("button", name="Sync now")).to_be_disabled()
+
+
+def test_tokens_that_cannot_be_read_are_told_with_what_to_do(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["tokens-unreadable"])
+    page.goto("/")
+    expect(page.locator("#state-advice")).to_have_text(
+        "The tokens of Mock Organisation cannot be read. Set XERO_ENCRYPTION_KEY back."
+    )
+    expect(page.get_by_role("link", name="Connect again")).to_be_visible()
 
 
 def test_several_organisations_stand_in_a_list_each_with_its_own_state(page: Page, stub: Stub) -> None:

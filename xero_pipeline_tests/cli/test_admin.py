@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -64,6 +65,11 @@ def test_the_status_says_of_whom_the_tokens_cannot_be_read(folder: Folder) -> No
         "Beta",
     ]
     assert "XERO_ENCRYPTION_KEYS_RETIRED" in said.stdout
+    as_json = json.loads(folder.run("status", "--json", XERO_ENCRYPTION_KEY=NEW).stdout)
+    assert [one["tokenError"].split(" cannot")[0] for one in as_json["organisations"]] == [
+        "The tokens of Alpha",
+        "The tokens of Beta",
+    ]
 
 
 # ---- admin ------------------------------------------------------------------------------------------------

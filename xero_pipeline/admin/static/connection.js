@@ -149,6 +149,13 @@ function stateOf({ organisations, mockMode }) {
       advice: `Xero no longer accepts the stored sign-in of ${which}. Connect again: figures and history stay, and missed weeks are fetched.`,
     };
   }
+  const unreadable = organisations.filter(({ tokenError }) => tokenError);
+  if (unreadable.length > 0) {
+    return {
+      kind: "warn", icon: "alert", text: "Tokens cannot be read", title, connect: "Connect again",
+      advice: unreadable.map(({ tokenError }) => tokenError).join(" "),
+    };
+  }
   return {
     kind: "on", icon: "check-circle", text: mockMode ? "Connected (Mock)" : "Connected", title,
     connect: mockMode ? "Connect again" : "Connect another organisation", advice: null,
