@@ -27,7 +27,7 @@ dev: .venv/ready .env  ## Dagster on port 3000 and the admin page on port 3001; 
 	@$(BIN)/xero-pipeline dev
 
 test: .venv/ready-dev  ## everything that CI runs
-	@$(MAKE) --no-print-directory --jobs 2 --output-sync=none tests-of-parts lint-and-whole
+	@$(MAKE) --no-print-directory --jobs 2 tests-of-parts lint-and-whole
 
 # These two wait most of their time, for one type checker and for Dagster's daemon: the parts can have the rest.
 lint-and-whole:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import logging
 import random
 import socket
@@ -531,10 +532,14 @@ def test_a_slot_is_given_back_when_somebody_interrupts(open_session: OpenSession
 class InProcess(BaseAdapter):
     """A Xero in the process: no socket, no urllib3."""
 
+    def __init__(self, body: bytes = b'{"from": "process"}') -> None:
+        super().__init__()
+        self.body = body
+
     def send(self, request: PreparedRequest, *_: Any, **__: Any) -> Response:
         response = Response()
         response.status_code, response.request, response.url = 200, request, request.url or ""
-        response._content = b'{"from": "process"}'
+        response._content = self.body
         response.headers["Content-Type"] = "application/json"
         return response
 
@@ -623,3 +628,21 @@ def test_over_the_real_budget_a_small_plan_is_not_run_into_its_wall(
     assert len(server.requests) == 40
     assert session.budget.usage("a", clock.now()).today == 40
     engine.dispose()
+
+
+def test_wherever_an_answer_is_cut_it_is_seen(open_session: OpenSession) -> None:
+    said = {
+        "Name": 'Caf\u00e9 "Noir" \U0001f600\n',
+        "Totals": [1, -2.50, "3.00", 4e-7],
+        "Paid": [True, False, None],
+        "Of": {"": {}},
+    }
+    for whole in (json.dumps(said), json.dumps(said, indent=2), json.dumps(said, ensure_ascii=False)):
+        answer = InProcess()
+        session = open_session(transport=answer, tries=1)
+        for length in range(len(whole.encode())):
+            answer.body = whole.encode()[:length]
+            with pytest.raises(XeroUnavailable, match="cut short"):
+                session.call("GET", "https://api.xero.com" + PATH, tenant_id="a")
+        answer.body = whole.encode()
+        assert session.call("GET", "https://api.xero.com" + PATH, tenant_id="a").json() == said
