@@ -19,7 +19,8 @@ SILENCE = timedelta(seconds=60)
 
 
 def end_dead_runs(instance: dg.DagsterInstance, deployment: Deployment, now: datetime) -> list[str]:
-    """Mark as failed each run whose process is no more, so that Dagster runs it again; answers their ids.
+    """Mark as failed each run whose process is no more, so that Dagster runs it again, and its rows of the sync log;
+    answers their ids.
 
     Args:
         now: by the clock that Dagster stamps its events with.
@@ -29,6 +30,7 @@ def end_dead_runs(instance: dg.DagsterInstance, deployment: Deployment, now: dat
         if WORKER not in run.tags or is_living(deployment, run.run_id) or not _is_silent(instance, run.run_id, now):
             continue
         instance.report_run_failed(run, f"The process of this run ({run.tags[WORKER]}) died before the run ended.")
+        deployment.warehouse.log.close_interrupted(run_id=run.run_id)
         dead.append(run.run_id)
     return dead
 

@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from xero_pipeline.assets.walk import choose_organisations
+from xero_pipeline.automation.dead_runs import end_dead_runs
 from xero_pipeline.automation.jobs import ASSETS, range_tags, sync_config
 from xero_pipeline.cli.options import DAY, counted, print_json, print_table
 from xero_pipeline.definitions import build_defs
@@ -162,6 +163,8 @@ def _materialize(
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     run_id = str(uuid4())
     with open_instance(opened.settings) as instance, living(opened, run_id):
+        # Where no daemon runs, nobody else tells of a command that was killed.
+        end_dead_runs(instance, opened, opened.clock.now())
         return definitions.resolve_job_def("weekly_sync").execute_in_process(
             run_config=config,
             instance=instance,

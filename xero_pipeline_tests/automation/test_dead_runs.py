@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -15,6 +15,7 @@ import pytest
 from xero_pipeline.automation.dead_runs import SILENCE, end_dead_runs
 from xero_pipeline.resources import WORKER, Deployment, build_resources, living
 from xero_pipeline.settings import Settings, load_settings
+from xero_pipeline.weeks import Week
 from xero_pipeline_tests.automation.scene import launched
 from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.processes import forking
@@ -60,12 +61,15 @@ def test_a_run_lives_as_long_as_its_process_and_dies_with_it(
     settings: Settings, deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:
     run = at_work(instance)
+    log = deployment.warehouse.log
+    log.start("tenant-1", "invoices", Week(date(2026, 11, 21)), run.run_id)
     here, there = forking().Pipe()
     child = forking().Process(target=work_until_killed, args=(settings, run.run_id, there))
     child.start()
     assert here.poll(60)
     assert here.recv() == "at work"
     assert end_dead_runs(instance, deployment, much_later()) == []
+    assert [entry.status for entry in log.newest(9)] == ["running"]
     assert child.pid is not None
     os.kill(child.pid, signal.SIGKILL)
     child.join(60)
@@ -73,6 +77,8 @@ def test_a_run_lives_as_long_as_its_process_and_dies_with_it(
     ended = instance.get_run_by_id(run.run_id)
     assert ended is not None
     assert ended.status is dg.DagsterRunStatus.FAILURE
+    [entry] = log.newest(9)
+    assert (entry.status, (entry.error_log or {})["error"]) == ("failed", "interrupted")
     assert end_dead_runs(instance, deployment, much_later()) == []
 
 

@@ -8,13 +8,20 @@ import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 from click.testing import CliRunner, Result
 
 from xero_pipeline.cli.main import cli
+from xero_pipeline.home import open_instance
+from xero_pipeline.resources import WORKER, Deployment
+from xero_pipeline.settings import load_settings
+from xero_pipeline.weeks import Week
+from xero_pipeline_tests.automation.scene import launched
 from xero_pipeline_tests.cli.conftest import one_line
 from xero_pipeline_tests.plain_xero import TENANT, PlainXero, reported
 from xero_pipeline_tests.servers import Answer, ScriptedServer
@@ -129,6 +136,19 @@ def test_syncing_again_changes_no_figure(synced: Deployed) -> None:
     before = [synced.rows(everything.format(table)) for table in tables]
     assert synced.run(*LATEST).exit_code == 0
     assert [synced.rows(everything.format(table)) for table in tables] == before
+
+
+def test_the_next_sync_ends_what_a_killed_one_left_open(synced: Deployed) -> None:
+    with Deployment(load_settings(**synced.environment)) as opened, open_instance(opened.settings) as instance:
+        killed = launched(instance, tags={WORKER: "a-machine/1"})
+        opened.warehouse.log.start(TENANT, "bank_summary", Week(date(2026, 10, 31)), killed.run_id)
+    assert synced.run(*LATEST).exit_code == 0
+    assert synced.rows("SELECT status FROM xero_sync_logs WHERE week_ending = '2026-10-31'") == [("failed",)]
+    assert synced.rows("SELECT count(*) FROM xero_sync_logs WHERE status = 'running'") == [(0,)]
+    with open_instance(load_settings(**synced.environment)) as instance:
+        ended = instance.get_run_by_id(killed.run_id)
+    assert ended is not None
+    assert ended.status is dg.DagsterRunStatus.FAILURE
 
 
 @pytest.mark.parametrize(
