@@ -106,7 +106,7 @@ def _token_error(deployment: Deployment, tenant_id: str) -> str | None:
         return str(error)
     except UnknownOrganisation:
         # Disconnected this very moment.
-        return None
+        pass
     return None
 
 
