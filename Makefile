@@ -12,7 +12,7 @@ export DAGSTER_DISABLE_TELEMETRY := 1
 # Where Python is told to keep no bytecode, each of a hundred processes here would compile all of it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help sync test dev lint ruff types layers definitions tests-of-parts lint-and-whole tests-of-the-whole bench lock clean
+.PHONY: help sync test dev lint linted ruff types layers definitions tests-of-parts tests-of-the-whole bench lock clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -27,22 +27,20 @@ dev: .venv/ready .env  ## Dagster on port 3000 and the admin page on port 3001; 
 	@$(BIN)/xero-pipeline dev
 
 test: .venv/ready-dev  ## everything that CI runs
-	@$(MAKE) --no-print-directory --jobs 2 tests-of-parts lint-and-whole
-
-# These two wait most of their time, for one type checker and for Dagster's daemon: the parts can have the rest.
-lint-and-whole:
-	@$(MAKE) --no-print-directory lint
-	@$(MAKE) --no-print-directory tests-of-the-whole
+	@$(MAKE) --no-print-directory --jobs 3 tests-of-parts tests-of-the-whole
 
 WHOLE := xero_pipeline_tests/test_whole.py
 tests-of-parts: .venv/ready-dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore $(WHOLE)
 
-tests-of-the-whole: .venv/ready-dev
+# After the linters: these wait most of their time for Dagster's daemon, and the parts can have the rest.
+tests-of-the-whole: linted
 	$(BIN)/python -m pytest -q $(WHOLE)
 
 lint: .venv/ready-dev  ## ruff, types, layers, and that Dagster can load the definitions
-	@$(MAKE) --no-print-directory --jobs 2 types definitions ruff layers
+	@$(MAKE) --no-print-directory --jobs 2 linted
+
+linted: types definitions ruff layers
 
 types: .venv/ready-dev
 	$(BIN)/mypy

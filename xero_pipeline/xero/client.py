@@ -127,7 +127,6 @@ class OrganisationClient:
         found: dict[str, Json] = {}
         count: int | None = None
         page, last, filled = 1, 1, 0
-        before: list[str] = []
         while page <= last:
             payload = self._apis.get(
                 container, method, self.tenant_id, order=f"{key} ASC", page=page, page_size=PAGE_SIZE, **filters
@@ -141,12 +140,11 @@ class OrganisationClient:
                 last = page + 1 if brings_news else page
             else:
                 last, count = _read_pagination(pagination, container)
-                if keys and keys == before:
+                if not brings_news and (keys or page < last):
                     raise PayloadNotUnderstood(
-                        f"Xero says that the {container} of {self.name} have {last} pages, and answered page {page} "
-                        "with what was on the one before."
+                        f"Xero says that the {container} of {self.name} have {last} pages, and on page {page} there is "
+                        f"{'what was on those before it' if keys else 'nothing'}."
                     )
-                before = keys
             filled += brings_news
             found.update(zip(keys, rows, strict=True))
             page += 1

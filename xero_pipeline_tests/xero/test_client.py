@@ -164,11 +164,20 @@ def test_a_server_that_ignores_the_page_is_asked_no_third_time() -> None:
 def test_a_server_that_counts_pages_and_gives_the_same_one_each_time_is_an_error(count: int | None) -> None:
     with (
         client_of(lambda _n: listed("a", "b", page=1, pages=3, count=count)) as (client, _),
-        pytest.raises(
-            PayloadNotUnderstood, match="Invoices of Example have 3 pages, and answered page 2 with what was"
-        ),
+        pytest.raises(PayloadNotUnderstood, match="Invoices of Example have 3 pages, and on page 2 there is what was"),
     ):
         client.invoices(WEEK)
+
+
+@pytest.mark.parametrize("later", [("b", "a"), ("a",), ()])
+def test_a_server_that_counts_pages_which_bring_nothing_new_is_not_asked_for_all_of_them(later: tuple[str]) -> None:
+    def page(number: int) -> dict[str, Any]:
+        return listed(*(("a", "b") if number == 1 else later), page=number, pages=900, count=None)
+
+    with client_of(page) as (client, requests):
+        with pytest.raises(PayloadNotUnderstood, match="have 900 pages, and on page 2 there is"):
+            client.invoices(WEEK)
+        assert len(requests) == 2
 
 
 @pytest.mark.parametrize(
