@@ -157,12 +157,12 @@ def worker_tag() -> dict[str, str]:
 
 def living(deployment: Deployment, run_id: str) -> AbstractContextManager[None]:
     """Hold, for the block, what shows every other process that this run is alive; it ends with the process."""
-    return deployment.warehouse.locks.hold(_life_of(run_id), once=True)
+    return deployment.warehouse.locks.live(_life_of(run_id))
 
 
 def is_living(deployment: Deployment, run_id: str) -> bool:
     """Whether the process of a run that has the tag `WORKER` is at work."""
-    return deployment.warehouse.locks.is_held(_life_of(run_id))
+    return deployment.warehouse.locks.lives(_life_of(run_id))
 
 
 def _life_of(run_id: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,11 @@ from xero_pipeline.warehouse.database import open_engine, sqlite_file
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, LockTimeout
 
 _LOCK_NOT_AVAILABLE = "55P03"
+
+# How often a lock that says "I live" is looked after, and how soon it is taken again where it was lost.
+_LOOK_AFTER = 10.0
+_TAKE_AGAIN = 1.0
+_LOST = (DBAPIError, DatabaseUnavailable, LockTimeout)
 
 
 class Locks:
@@ -38,33 +44,71 @@ class Locks:
         self._server = open_engine(engine.url, pooled=False) if file is None else None
 
     @contextlib.contextmanager
-    def hold(self, name: str, timeout: float = 60.0, *, once: bool = False) -> Iterator[None]:
+    def hold(self, name: str, timeout: float = 60.0) -> Iterator[None]:
         """Hold the lock of that name for the block.
 
         Args:
             timeout: seconds to wait for whoever holds it.
-            once: the name is not used again, so leave no file behind.
 
         Raises:
             LockTimeout: it was not free in time.
         """
-        if self._server is not None:
-            holding = self._hold_session(self._server, name, timeout)
+        if self._server is None:
+            with self._hold_file(name, timeout):
+                yield
         else:
-            holding = self._hold_file(name, timeout, once)
-        with holding:
-            yield
+            with self._hold_session(self._server, name, timeout):
+                yield
 
-    def is_held(self, name: str) -> bool:
-        """Whether somebody holds a lock that is held `once`: for as long as its holder lives."""
+    @contextlib.contextmanager
+    def live(self, name: str) -> Iterator[None]:
+        """Show every other process, for the block, that who has that name lives; nobody else ever has it.
+
+        A server that is restarted, or cuts the session, frees the lock of one who lives: it is taken again.
+        """
+        if self._server is None:
+            with self._hold_file(name, timeout=60.0, once=True):
+                yield
+            return
+        with self._hold_session(self._server, name, timeout=60.0) as session:
+            ended = threading.Event()
+            keeper = threading.Thread(
+                target=self._keep, args=(self._server, name, session, ended), name=f"keeps {name}", daemon=True
+            )
+            keeper.start()
+            try:
+                yield
+            finally:
+                ended.set()
+                keeper.join()
+
+    def lives(self, name: str) -> bool:
+        """Whether somebody is in the block of `live` with that name."""
         try:
-            with self.hold(name, timeout=0, once=True):
+            if self._server is None:
+                with self._hold_file(name, timeout=0, once=True):
+                    return False
+            with self._hold_session(self._server, name, timeout=0):
                 return False
         except LockTimeout:
             return True
 
+    def _keep(self, server: Engine, name: str, session: Connection, ended: threading.Event) -> None:
+        """Use the session until it is lost, then another one, until the block has ended."""
+
+        def look_after(session: Connection) -> None:
+            while not ended.wait(_LOOK_AFTER):
+                session.execute(text("SELECT 1"))
+
+        with contextlib.suppress(*_LOST):
+            look_after(session)
+        while not ended.wait(_TAKE_AGAIN):
+            with contextlib.suppress(*_LOST), self._hold_session(server, name, timeout=_LOOK_AFTER) as another:
+                look_after(another)
+
     @contextlib.contextmanager
-    def _hold_file(self, name: str, timeout: float, once: bool) -> Iterator[None]:
+    def _hold_file(self, name: str, timeout: float, once: bool = False) -> Iterator[None]:
+        """Hold a file's lock. `once`: the name is not used again, so leave no file behind."""
         assert self._folder is not None  # noqa: S101
         # The hash tells apart what the readable part no longer does.
         readable = re.sub(r"[^A-Za-z0-9-]+", "_", name)[:60]
@@ -89,7 +133,7 @@ class Locks:
             lock.release()
 
     @contextlib.contextmanager
-    def _hold_session(self, engine: Engine, name: str, timeout: float) -> Iterator[None]:
+    def _hold_session(self, engine: Engine, name: str, timeout: float) -> Iterator[Connection]:
         key = advisory_key(f"lock:{name}")
         with engine.connect() as plain:
             connection = plain.execution_options(isolation_level="AUTOCOMMIT")
@@ -103,11 +147,12 @@ class Locks:
                     raise _timed_out(name, timeout) from None
                 raise
             try:
-                yield
+                yield connection
             finally:
                 # The end of the connection frees it, too; a connection that is gone has freed it already.
-                with contextlib.suppress(DBAPIError, DatabaseUnavailable):
-                    connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
+                if not connection.invalidated:
+                    with contextlib.suppress(DBAPIError, DatabaseUnavailable):
+                        connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
 
     def close(self) -> None:
         if self._server is not None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 
 from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, LockTimeout
@@ -121,13 +122,55 @@ def test_waiting_for_a_lock_uses_up_no_connection_of_the_pool(postgres_url: str)
 def test_a_holder_whose_connection_died_ends_without_an_error_of_its_own(postgres_url: str) -> None:
     engine = open_engine(postgres_url)
     locks = Locks(engine)
-    with locks.hold("one"), engine.connect() as connection:
-        others = "pid <> pg_backend_pid() AND datname = current_database()"
-        connection.execute(text(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {others}"))
+    with locks.hold("one"):
+        cut_sessions(engine)
     with locks.hold("one", timeout=30):
         pass
     locks.close()
     engine.dispose()
+
+
+def test_who_lives_is_seen_by_others_until_the_block_ends(database_url: str, locks: Locks) -> None:
+    others = Locks(open_engine(database_url))
+    with locks.live("run-1"):
+        assert others.lives("run-1")
+        assert not others.lives("run-2")
+    assert not others.lives("run-1")
+    others.close()
+
+
+def test_who_lives_is_seen_again_though_the_server_cut_the_session(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xero_pipeline.warehouse.locks._LOOK_AFTER", 0.05)
+    monkeypatch.setattr("xero_pipeline.warehouse.locks._TAKE_AGAIN", 0.05)
+    engine = open_engine(postgres_url)
+    locks, others = Locks(engine), Locks(engine)
+    with locks.live("run-1"):
+        for _ in range(2):
+            assert cut_sessions(engine) > 0
+            until(lambda: others.lives("run-1"))
+        cut_sessions(engine)
+    assert not others.lives("run-1")
+    assert "keeps run-1" not in [thread.name for thread in threading.enumerate()]
+    locks.close()
+    others.close()
+    engine.dispose()
+
+
+def cut_sessions(engine: Engine) -> int:
+    """End every other session of the test's database, and wait until they are gone; answers how many."""
+    others = "pid <> pg_backend_pid() AND datname = current_database()"
+    with engine.connect() as connection:
+        ended = connection.execute(text(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}"))
+        return len(ended.all())
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
 
 
 def test_a_folder_where_no_lock_file_can_be_made_is_one_clear_line(tmp_path: Path) -> None:
