@@ -27,6 +27,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError
 
+from xero_pipeline.cron import require_cron
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.weeks import EARLIEST, LATEST, Calendar
 
@@ -224,14 +225,7 @@ class Settings(BaseSettings):
     @field_validator("sync_cron")
     @classmethod
     def _is_cron(cls, value: str) -> str:
-        fields = value.split()
-        values = list(map(_cron_values, fields, _CRON_RANGES))
-        if len(fields) != len(_CRON_RANGES) or not all(values):
-            raise ValueError("must be a cron line of five fields in numbers, such as 0 6 * * *")
-        days, months = values[2:4]
-        # A day of the week beside a day of the month is another way for it to come.
-        if fields[4].startswith("*") and min(days) > max(_LONGEST[month] for month in months):
-            raise ValueError("names a day that none of its months has")
+        require_cron(value)
         return value
 
     @field_validator("database_url_text")
@@ -296,32 +290,6 @@ _ENCODE = "write @ as %40, : as %3A and / as %2F"
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _BEFORE_ADDRESS = re.compile(rf",\s*(?={_ADDRESS.pattern})")
-
-# Minute, hour, day of the month, month, day of the week.
-_CRON_RANGES = ((0, 59), (0, 23), (1, 31), (1, 12), (0, 7))
-
-
-# How many days each month can have.
-_LONGEST = {month: 29 if month == 2 else 30 if month in {4, 6, 9, 11} else 31 for month in range(1, 13)}
-
-
-def _cron_values(field: str, limits: tuple[int, int]) -> set[int]:
-    """The numbers that a field of a cron line stands for; none for one that cannot be read."""
-    values: set[int] = set()
-    for part in field.split(","):
-        found = re.fullmatch(r"(?:\*|([0-9]{1,2})(?:-([0-9]{1,2}))?)(?:/([1-9][0-9]?))?", part)
-        if not found:
-            return set()
-        first, last, step = (int(number) if number is not None else None for number in found.groups())
-        if first is None:
-            first, last = limits
-        elif last is None:
-            # As cron has it: 5/15 goes on to the end.
-            last = first if step is None else limits[1]
-        if not limits[0] <= first <= last <= limits[1]:
-            return set()
-        values.update(range(first, last + 1, step or 1))
-    return values
 
 
 def _require_file(url: URL) -> None:
