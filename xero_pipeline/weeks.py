@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from xero_pipeline.errors import PipelineError
@@ -91,6 +91,12 @@ class Calendar:
     def today(self, now: datetime) -> date:
         """The day it is in the pipeline's zone."""
         return now.astimezone(self.timezone).date()
+
+    def midnight(self, day: date) -> datetime:
+        """The moment (UTC) at which that day begins in the pipeline's zone; of a day that no calendar here has, the
+        nearest one's."""
+        day = min(max(day, EARLIEST), LATEST)
+        return datetime.combine(day, time.min, self.timezone).astimezone(UTC)
 
     def latest(self, now: datetime) -> Week:
         """The newest week that is over, by midnight in the pipeline's zone.

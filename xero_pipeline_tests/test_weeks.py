@@ -79,6 +79,13 @@ def test_however_many_weeks_are_asked_for_there_are_no_more_than_there_are() -> 
     assert calendar.last_weeks(2, now) == calendar.every(now)[-2:]
 
 
+def test_a_day_begins_at_midnight_of_the_pipelines_zone() -> None:
+    calendar = Calendar(date(2023, 1, 1), SYDNEY)
+    assert calendar.midnight(date(2026, 11, 24)) == datetime(2026, 11, 23, 13, tzinfo=UTC)
+    assert calendar.midnight(date(2026, 7, 1)) == datetime(2026, 6, 30, 14, tzinfo=UTC)
+    assert calendar.midnight(date.min) < calendar.midnight(date.max)
+
+
 @pytest.mark.parametrize("day", [date.min, date.max])
 def test_the_calendars_own_ends_are_no_weeks(day: date) -> None:
     with pytest.raises(NoSuchWeek, match="a week is named by its Saturday"):

@@ -147,11 +147,14 @@ def restatements(
     admin: Context,
     limit: Limit = 50,
     tenant_id: TenantId = None,
-    since: Annotated[Day | None, Query(description="Only what was found on that day (UTC) or later.")] = None,
+    since: Annotated[
+        Day | None, Query(description="Only what was found on that day (in PIPELINE_TIMEZONE) or later.")
+    ] = None,
 ) -> list[RestatementAnswer]:
     """Figures of closed weeks that a later sync changed, newest first."""
     admin.require_tenant(tenant_id)
-    return _restated(admin, admin.deployment.warehouse.restatements(since, tenant_id, limit), admin.names())
+    begins = None if since is None else admin.settings.calendar.midnight(since)
+    return _restated(admin, admin.deployment.warehouse.restatements(begins, tenant_id, limit), admin.names())
 
 
 def _restated(admin: Admin, found: Sequence[Restatement], names: dict[str, str]) -> list[RestatementAnswer]:

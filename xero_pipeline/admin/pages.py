@@ -65,9 +65,15 @@ def _by_its_other_name(request: Request, admin: Admin) -> str | None:
     The cookie that binds a consent to its browser belongs to one name: a consent that begins at 127.0.0.1 could
     not end at localhost.
     """
-    asked, server = urlsplit(f"//{request.headers.get('host', '')}"), urlsplit(admin.settings.server_url)
-    names = (asked.hostname or "", server.hostname or "")
-    if names[0] == names[1] or not all(map(is_loopback, names)) or asked.port != server.port:
+    server = urlsplit(admin.settings.server_url)
+    try:
+        asked = urlsplit(f"//{request.headers.get('host', '')}")
+        name, port = asked.hostname or "", asked.port
+    except ValueError:
+        # No address at all, or a port that is none: nothing to send anybody to.
+        return None
+    elsewhere = name != server.hostname and port == server.port
+    if not elsewhere or not is_loopback(name) or not is_loopback(server.hostname or ""):
         return None
     query: str = request.scope["query_string"].decode("latin-1")
     return urlunsplit((server.scheme, server.netloc, "/", query, ""))

@@ -8,7 +8,7 @@ import click
 
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.dagster_health import is_running
-from xero_pipeline.cli.options import counted, print_json, print_table
+from xero_pipeline.cli.options import counted, local, print_json, print_table
 from xero_pipeline.connecting import Connector
 from xero_pipeline.home import open_instance
 from xero_pipeline.resources import open_deployment
@@ -87,8 +87,9 @@ def status(as_json: bool) -> None:
         if one.token_error:
             click.echo(f"tokens: {one.token_error}")
     if standing.organisations:
-        titles = ("Organisation", "Id", "Status", "Last sync", "Refresh token", "Calls left today")
-        print_table(titles, [_standing_row(one, standing.timezone) for one in standing.organisations])
+        zone = standing.timezone
+        titles = ("Organisation", "Id", "Status", f"Last sync ({zone})", "Refresh token", "Calls left today")
+        print_table(titles, [_standing_row(one, zone) for one in standing.organisations])
 
 
 def _standing_row(one: OrganisationStanding, zone: ZoneInfo) -> tuple[str, ...]:
@@ -97,7 +98,7 @@ def _standing_row(one: OrganisationStanding, zone: ZoneInfo) -> tuple[str, ...]:
         organisation.tenant_name,
         organisation.tenant_id,
         organisation.status.replace("_", " "),
-        f"{last.astimezone(zone):%d/%m/%Y %H:%M}" if last else "never",
+        local(last, zone) if last else "never",
         "none" if one.days_left is None else f"{one.days_left} days left",
         f"{one.usage.left_today} of {one.usage.per_day}",
     )

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import date
+from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import click
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from xero_pipeline.resources import Deployment
 
 
 class Day(click.ParamType[date]):
@@ -28,6 +32,21 @@ class Day(click.ParamType[date]):
 
 
 DAY = Day()
+
+
+def organisation_names(opened: Deployment) -> dict[str, str]:
+    """What to call each organisation that is kept: its name, and its id where two have the same one."""
+    kept = opened.warehouse.tokens.organisations()
+    times = Counter(one.tenant_name for one in kept)
+    return {
+        one.tenant_id: one.tenant_name if times[one.tenant_name] == 1 else f"{one.tenant_name} ({one.tenant_id})"
+        for one in kept
+    }
+
+
+def local(moment: datetime, zone: ZoneInfo) -> str:
+    """A moment as the tables write it; their titles name the zone."""
+    return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
 
 def counted(number: int, what: str) -> str:

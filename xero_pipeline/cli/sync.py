@@ -231,7 +231,7 @@ def _summary_of_failure(failed: Sequence[LogEntry], organisations: Sequence[Orga
     names = {organisation.tenant_id: organisation.name for organisation in organisations}
     said = [entry.error_log or {} for entry in failed]
     reasons = sorted({f"{one.get('message', '')} {one.get('advice', '')}".strip() for one in said})
-    more = f" … and {len(reasons) - _REASONS_SHOWN} other causes" if len(reasons) > _REASONS_SHOWN else ""
+    more = f" … and {counted(len(reasons) - _REASONS_SHOWN, 'other cause')}" if len(reasons) > _REASONS_SHOWN else ""
     weeks = sorted({str(entry.week) for entry in failed})
     span = weeks[0] if len(weeks) == 1 else f"{weeks[0]} to {weeks[-1]}"
     who = ", ".join(sorted({names.get(entry.tenant_id, entry.tenant_id) for entry in failed}))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, date, datetime
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select
@@ -60,7 +60,7 @@ def keep(connection: Connection, restated: Sequence[Restatement]) -> None:
 
 def list_restatements(
     engine: Engine,
-    since: date | None = None,
+    since: datetime | None = None,
     tenant_id: str | None = None,
     limit: int | None = None,
     week: Week | None = None,
@@ -68,11 +68,11 @@ def list_restatements(
     """Restatements, the newest sync first, those of one sync in the order of table and key.
 
     Args:
-        since: only those found on that day (UTC) or later.
+        since: only those found at that moment or later.
     """
     query = select(table).order_by(table.c.restated_at.desc(), table.c.id).limit(limit)
     if since is not None:
-        query = query.where(table.c.restated_at >= datetime.combine(since, datetime.min.time(), UTC))
+        query = query.where(table.c.restated_at >= since)
     if tenant_id is not None:
         query = query.where(table.c.tenant_id == tenant_id)
     if week is not None:

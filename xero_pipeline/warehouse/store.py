@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date
+from datetime import datetime
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
@@ -110,7 +110,7 @@ class Warehouse:
 
     def restatements(
         self,
-        since: date | None = None,
+        since: datetime | None = None,
         tenant_id: str | None = None,
         limit: int | None = None,
         week: Week | None = None,

@@ -38,7 +38,7 @@ def serving(make: Callable[[str], App]) -> Iterator[str]:
 
 class _Announced(uvicorn.Server):
     """Says when it serves, and ends when it is told to: uvicorn looks ten times a second, and then waits a tenth
-    more for answers that no test of ours leaves under way."""
+    more for what is under way."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -55,6 +55,9 @@ class _Announced(uvicorn.Server):
             server.close()
         for connection in list(self.server_state.connections):
             connection.shutdown()
+        if self.server_state.tasks:
+            # Who has the last byte of an answer is ahead of the server, which has yet to close its file.
+            await asyncio.wait(self.server_state.tasks, timeout=1)
         await self.lifespan.shutdown()
 
     def stop(self) -> None:

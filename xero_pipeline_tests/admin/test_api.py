@@ -640,6 +640,11 @@ def test_another_name_of_this_machine_leads_to_server_urls(page: Page) -> None:
     assert page.get("/").status_code == 200
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1:99999", "127.0.0.1:x", "[::1"])
+def test_a_host_whose_port_is_none_is_no_defect(page: Page, host: str) -> None:
+    assert page.get("/", headers={"Host": host}).status_code in (200, 403)
+
+
 def test_amounts_are_decimals_to_the_cent(page: Page) -> None:
     land_week(page, "0.00")
     assert page.api("/summary").json()["weeks"][0]["totalTradingIncome"] == "0.00"

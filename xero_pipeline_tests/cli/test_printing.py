@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
@@ -40,6 +41,28 @@ def test_what_xero_said_and_an_accounts_name_are_shown_as_they_are(folder: Folde
     assert (shown.exit_code, "[/no] such [red]report" in shown.stdout) == (0, True), shown.output
     shown = folder.run("restatements")
     assert (shown.exit_code, "[/sales] [bold]here" in shown.stdout) == (0, True), shown.output
+
+
+def test_logs_and_restatements_say_whose_by_name_and_when_in_the_pipelines_zone(folder: Folder) -> None:
+    when = datetime(2026, 11, 23, 19, 0, tzinfo=UTC)
+    week = Week(date(2026, 11, 14))
+    two = [Connection("c-1", "t-1", "Acme"), Connection("c-2", "t-2", "Twin"), Connection("c-3", "t-3", "Twin")]
+    with folder.warehouse(OLD) as opened:
+        opened.tokens.save_consent(some_tokens(SystemClock(), "mark"), two, now=when)
+        for tenant in ("t-1", "t-2", "gone"):
+            opened.log.start(tenant_id=tenant, sync_type="invoices", week=week, run_id=None)
+        with opened.engine.begin() as connection:
+            keep(connection, [restated(week, when)])
+    shown = folder.run("logs").stdout
+    assert "Started (Australia/Sydney)" in shown
+    assert all(name in shown for name in ("Acme", "Twin (t-2)", "gone"))
+    shown = folder.run("restatements").stdout
+    assert "When (Australia/Sydney)" in shown
+    assert "2026-11-24 06:00:00" in shown
+    assert "Acme" in shown
+    # The sync of that morning, which was still the day before by UTC.
+    assert "Acme" in folder.run("restatements", "--since", "2026-11-24").stdout
+    assert folder.run("restatements", "--since", "2026-11-25").stdout == "nothing was restated\n"
 
 
 def restated(week: Week, now: Any) -> Restatement:

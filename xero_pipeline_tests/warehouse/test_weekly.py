@@ -202,7 +202,7 @@ def test_restatements_are_listed_newest_first_since_a_day_of_one_organisation(
         for tenant in ("org-1", "org-2"):
             land_profit(warehouse, profit(amount), tenant_id=tenant)
         clock.advance(days=1)
-    today = clock.now().date()
+    now = clock.now()
     listed = [(one.tenant_id, one.old_value, one.new_value) for one in warehouse.restatements()]
     assert listed == [
         ("org-1", "2.00", "3.00"),
@@ -210,8 +210,8 @@ def test_restatements_are_listed_newest_first_since_a_day_of_one_organisation(
         ("org-1", "1.00", "2.00"),
         ("org-2", "1.00", "2.00"),
     ]
-    assert len(warehouse.restatements(since=today - timedelta(days=1))) == 2
-    assert len(warehouse.restatements(since=today)) == 0
+    assert len(warehouse.restatements(since=now - timedelta(days=1))) == 2
+    assert len(warehouse.restatements(since=now)) == 0
     assert len(warehouse.restatements(tenant_id="org-2")) == 2
     (newest,) = warehouse.restatements(limit=1)
     assert newest.as_dict() == {
