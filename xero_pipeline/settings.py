@@ -281,6 +281,15 @@ class Settings(BaseSettings):
         return f"{self.server_url}/api/v1/xero/callback"
 
     @property
+    def dagster_page(self) -> str:
+        """Where people find Dagster's page: at `DAGSTER_URL`. Where that is a path of this machine's, and the admin
+        page is reached by another name, a proxy brings both under that name (deploy/nginx.conf)."""
+        dagster, server = urlsplit(self.dagster_url), urlsplit(self.server_url)
+        if dagster.path and dagster.hostname in _LOOPBACK and server.hostname not in _LOOPBACK:
+            return f"{server.scheme}://{server.netloc}{dagster.path}"
+        return self.dagster_url
+
+    @property
     def data_source(self) -> str:
         """What stands in every row, so that nobody takes mock figures for real ones."""
         return "xero_mock" if self.mock_mode else "xero_api"

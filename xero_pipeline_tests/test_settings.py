@@ -34,6 +34,21 @@ def test_the_key_and_mock_mode_are_enough() -> None:
 
 
 @pytest.mark.parametrize(
+    ("dagster", "server", "page"),
+    [
+        ("http://localhost:3000", "http://localhost:3001", "http://localhost:3000"),
+        ("http://localhost:3000/dagster", "http://localhost:3001", "http://localhost:3000/dagster"),
+        ("http://localhost:3000/dagster", "https://xero.example.com", "https://xero.example.com/dagster"),
+        ("http://127.0.0.1:3000/dagster/", "https://example.com:8443/admin", "https://example.com:8443/dagster"),
+        ("http://localhost:3000", "https://xero.example.com", "http://localhost:3000"),
+        ("https://dagster.example.com/a", "https://xero.example.com", "https://dagster.example.com/a"),
+    ],
+)
+def test_people_find_dagster_where_the_proxy_brings_it(dagster: str, server: str, page: str) -> None:
+    assert settings(DAGSTER_URL=dagster, SERVER_URL=server).dagster_page == page
+
+
+@pytest.mark.parametrize(
     ("name", "value", "says"),
     [
         ("XERO_ENCRYPTION_KEY", "abc", "XERO_ENCRYPTION_KEY is malformed: it must be 32 bytes as 64 hex"),

@@ -50,7 +50,7 @@ def create_app(
         deployment = Deployment(settings, clock=clock)
         own.append(deployment)
     if dagster is None:
-        dagster = DagsterApi(settings.dagster_url)
+        dagster = DagsterApi(settings.dagster_url, page=settings.dagster_page)
         own.append(dagster)
     sign_ins = SignIns(settings, clock) if settings.admin_token else None
     admin = Admin(settings, clock, deployment, dagster, sign_ins, pause)

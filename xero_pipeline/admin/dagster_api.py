@@ -110,12 +110,14 @@ class DagsterApi:
     Every method raises `DagsterDown` when Dagster does not answer, and `DagsterRefused` when it says no.
     """
 
-    def __init__(self, url: str, *, timeouts: httpx.Timeout = _TIMEOUTS) -> None:
+    def __init__(self, url: str, *, page: str | None = None, timeouts: httpx.Timeout = _TIMEOUTS) -> None:
         """
         Args:
             url: where Dagster's webserver is, `DAGSTER_URL`.
+            page: where people find it; left out, there as well.
         """
         self._url = url
+        self._page = page or url
         # Not `trust_env`: Dagster is a neighbour, and a proxy of the environment does not lead there.
         self._http = httpx.Client(timeout=timeouts, trust_env=False)
 
@@ -157,7 +159,7 @@ class DagsterApi:
 
     def run_url(self, run_id: str) -> str:
         """The run's page in Dagster's UI."""
-        return f"{self._url}/runs/{run_id}"
+        return f"{self._page}/runs/{run_id}"
 
     def scheduler_running(self) -> bool:
         """Whether `daily_sync` is switched on."""

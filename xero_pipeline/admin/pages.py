@@ -53,7 +53,7 @@ def index(request: Request, admin: Context) -> Response:
             "timezone": admin.settings.timezone_name,
             "first_week": str(calendar.first),
             "latest_week": latest,
-            "dagster_url": admin.settings.dagster_url,
+            "dagster_url": admin.settings.dagster_page,
             "signed_in": admin.sign_ins is not None,
         },
     )

@@ -189,7 +189,7 @@ def open_alerter(deployment: Deployment) -> Alerter:
         AlertLog(deployment.warehouse.engine),
         [url.get_secret_value() for url in settings.alert_urls],
         deployment.clock,
-        dagster_url=settings.dagster_url,
+        dagster_url=settings.dagster_page,
         timezone=settings.calendar.timezone,
     )
 
