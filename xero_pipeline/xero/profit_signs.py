@@ -18,6 +18,9 @@ from itertools import combinations
 _TRIES = 5_000
 # How many lines in a row may be no profit lines; real layouts have two or three in all.
 _LINES_PASSED = 6
+# By how many cents a profit line may miss its rows and still say which signs they have: Xero rounds each account's
+# revaluation by itself.
+_ROUNDED = 10
 # How strange it is that a section of income takes from the profit; one of expenses that adds to it is 1.
 _INCOME_TURNED = 3
 
@@ -167,7 +170,25 @@ def _units(blocks: Sequence[Block], numbers: Sequence[int], *, split: bool) -> l
 
 
 def _solve(blocks: Sequence[Block], numbers: Sequence[int], wanted: int) -> tuple[Signs, _Cost]:
-    """The signs under which the blocks bring what is wanted; the usual ones where none do."""
+    """The signs under which the blocks bring what is wanted; the usual ones where none do, not even nearly."""
+    if exact := _cheapest(blocks, numbers, wanted, within=0):
+        return exact
+    units = _units(blocks, numbers, split=False)
+    usual = sum(unit.usual * unit.cents for unit in units)
+    # Nothing adds up: accounts that say what they are keep their usual signs, strangers come as near as they can.
+    nearest = min(_flips(units, known=False), key=lambda flipped: abs(usual - _turned(flipped) - wanted))
+    missed = abs(usual - _turned(nearest) - wanted)
+    # By how much it is missed then must be another matter than what rounding explains.
+    if missed > 10 * _ROUNDED and (rounded := _cheapest(blocks, numbers, wanted, within=_ROUNDED)):
+        signs, cost = rounded
+        return signs, _add(cost, (1, 0, 0, 0))
+    return _signs(units, nearest), (1, 0, 0, len(nearest))
+
+
+def _cheapest(
+    blocks: Sequence[Block], numbers: Sequence[int], wanted: int, *, within: int
+) -> tuple[Signs, _Cost] | None:
+    """The least strange signs under which the blocks bring what is wanted, give or take so many cents."""
     found: list[tuple[_Cost, Signs]] = []
     for split in (False, True):
         units = _units(blocks, numbers, split=split)
@@ -175,20 +196,16 @@ def _solve(blocks: Sequence[Block], numbers: Sequence[int], wanted: int) -> tupl
             continue
         usual = sum(unit.usual * unit.cents for unit in units)
         for flipped in _flips(units, known=True):
-            if usual - _turned(flipped) == wanted:
+            if abs(usual - _turned(flipped) - wanted) <= within:
                 # Expenses with their sign are written somewhere; income that takes from the profit nowhere.
                 known = sum(_INCOME_TURNED if unit.usual > 0 else 1 for unit in flipped if unit.is_known)
                 strange = sum(not unit.is_known for unit in flipped)
                 found.append(((0, known + 2 * split, 0, strange), _signs(units, flipped)))
                 break
-    if found:
-        cost, signs = min(found, key=lambda one: one[0])
-        return signs, cost
-    units = _units(blocks, numbers, split=False)
-    usual = sum(unit.usual * unit.cents for unit in units)
-    # Nothing adds up: accounts that say what they are keep their usual signs, strangers come as near as they can.
-    nearest = min(_flips(units, known=False), key=lambda flipped: abs(usual - _turned(flipped) - wanted))
-    return _signs(units, nearest), (1, 0, 0, len(nearest))
+    if not found:
+        return None
+    cost, signs = min(found, key=lambda one: one[0])
+    return signs, cost
 
 
 def _flips(units: Sequence[_Unit], *, known: bool) -> Iterator[tuple[_Unit, ...]]:

@@ -163,6 +163,28 @@ def test_a_section_of_nothing_but_negative_expenses_is_told_by_the_profit_line()
     assert found.notes == []
 
 
+@pytest.mark.parametrize("net_profit", ["17.49", "17.51", "17.41"])
+def test_a_profit_line_that_is_cents_off_still_tells_negative_expenses_and_is_told(net_profit: str) -> None:
+    found = read(
+        SALES,
+        COSTS,
+        line("Gross Profit", "60.00"),
+        RENT,
+        line("Operating Income", "30.00"),
+        section("Other Expense", detail("bank", "-12.50")),
+        line("Net Income", net_profit),
+    )
+    assert lines(found)["bank"] == ("operating_expenses", "12.50")
+    assert figures(found)[4:] == ["42.50", "17.50"]
+    assert said(found) == [("Net Income", net_profit, "17.50")]
+
+
+def test_a_profit_line_that_is_more_than_cents_off_turns_no_account_round() -> None:
+    found = read(SALES, RENT, line("Net Profit", "130.11"))
+    assert figures(found)[4:] == ["30.00", "70.00"]
+    assert said(found) == [("Net Profit", "130.11", "70.00")]
+
+
 @pytest.mark.parametrize(
     ("net_profit", "turned", "note"),
     [
