@@ -49,6 +49,7 @@ def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefi
             currency=organisation.details.base_currency,
             totals=revenue.totals,
             differences=[*filter(None, (invoices.miscount, credit_notes.miscount)), *revenue.differences],
+            notes=revenue.notes,
         )
 
     return weekly_asset(

@@ -75,6 +75,9 @@ def _digest(document: Document, status: str) -> str:
             _number(document.get("SubTotal")),
             lines,
         ]
+        if not lines:
+            # Of which the revenue takes what the document states as a whole.
+            said += [_number(document.get("TotalTax")), _number(document.get("Total"))]
     return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
 
 

@@ -39,12 +39,13 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 @dataclass(frozen=True)
 class Revenue:
     """`cells`: revenue type × region with net amounts in base currency, tax and counts. `documents`: how many
-    count in them."""
+    count in them. `notes`: what to say of tracking categories that were looked for in vain."""
 
     cells: pd.DataFrame
     totals: dict[str, Decimal]
     documents: int = 0
     differences: Sequence[Difference] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def read_revenue(
     tracking = (revenue_tracking, region_tracking)
     cells: dict[tuple[str, str], dict[str, Any]] = {}
     differences: list[Difference] = []
-    counted = 0
+    counted, categories = 0, set()
     for document in _newest([*invoices, *credit_notes]):
         counts = is_counted(document)
         if _word(document, "Type", _TYPES) in _SALES:
@@ -144,6 +145,7 @@ def read_revenue(
         counted += 1
         credit = _word(document, "Type", _TYPES) == "ACCRECCREDIT"
         lines = list(_lines(document, base_currency, tracking, differences))
+        categories |= _categories(document)
         for line in lines:
             cell = cells.setdefault(line.cell, dict.fromkeys(AMOUNTS, ZERO) | dict.fromkeys(COLUMNS[-2:], 0))
             cell["credited" if credit else "invoiced"] += line.net
@@ -153,7 +155,31 @@ def read_revenue(
             cells[touched]["credit_note_count" if credit else "invoice_count"] += 1
     rows = [{"revenue_type": t, "region": r, **cells[t, r]} for t, r in sorted(cells)]
     totals = {name: sum((row[name] for row in rows), ZERO) for name in AMOUNTS}
-    return Revenue(pd.DataFrame(rows, columns=list(COLUMNS), dtype=object), totals, counted, differences)
+    frame = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
+    return Revenue(frame, totals, counted, differences, _not_found(tracking, categories))
+
+
+def _categories(document: Document) -> set[str]:
+    """The names of the tracking categories that its lines carry."""
+    return {
+        str(one.get("Name") or "").strip()
+        for row in document.get("LineItems") or []
+        for one in _tracking(document, row)
+    }
+
+
+def _not_found(tracking: tuple[str, str], categories: set[str]) -> list[str]:
+    """A category that no line has, where lines have others: most likely it has another name in Xero."""
+    plain = {_plain(name) for name in categories}
+    others = sorted(name for name in categories if name and _plain(name) not in map(_plain, tracking))
+    return [
+        f"No line has the tracking category {name!r}, so all is {UNALLOCATED} in {column}; the lines have "
+        f"{', '.join(map(repr, others))}. {setting} says which one is meant."
+        for name, column, setting in zip(
+            tracking, COLUMNS[:2], ("XERO_REVENUE_TRACKING", "XERO_REGION_TRACKING"), strict=True
+        )
+        if others and _plain(name) not in plain
+    ]
 
 
 def _newest(documents: Iterable[Document]) -> list[Document]:
@@ -269,12 +295,16 @@ def _to_base(document: Document, amount: Decimal, rate: Decimal) -> Decimal:
 
 
 def _cell(document: Document, row: Mapping[str, Any], tracking: tuple[str, str]) -> tuple[str, str]:
+    options = {_plain(one.get("Name")): _plain(one.get("Option")) for one in _tracking(document, row)}
+    revenue_type, region = (options.get(_plain(name)) or UNALLOCATED for name in tracking)
+    return revenue_type, region
+
+
+def _tracking(document: Document, row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     categories = row.get("Tracking") or []
     if not isinstance(categories, list) or not all(isinstance(one, dict) for one in categories):
         raise PayloadNotUnderstood(f"{document_name(document)} has a Tracking that is no list.")
-    options = {_plain(one.get("Name")): _plain(one.get("Option")) for one in categories}
-    revenue_type, region = (options.get(_plain(name)) or UNALLOCATED for name in tracking)
-    return revenue_type, region
+    return categories
 
 
 def _plain(text: object) -> str:

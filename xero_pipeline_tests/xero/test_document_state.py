@@ -73,6 +73,13 @@ def test_what_moves_a_figure_changes_the_state(changed: dict[str, Any]) -> None:
     assert figures(**changed) != BASE
 
 
+@pytest.mark.parametrize("changed", [{"SubTotal": "101"}, {"TotalTax": "11.00"}, {"Total": "112.00"}])
+def test_without_lines_what_a_document_states_as_a_whole_is_its_figures(changed: dict[str, Any]) -> None:
+    whole = {"LineItems": [], "SubTotal": "100.00", "TotalTax": "10.00", "Total": "110.00"}
+    assert figures(**whole | changed) != figures(**whole)
+    assert figures(**whole, Status="PAID") == figures(**whole)
+
+
 def test_a_payment_dated_back_names_its_week() -> None:
     paid = [{"Date": "/Date(1793836800000+0000)/", "Amount": "40.00"}, {"DateString": "2026-11-20", "Amount": "75.00"}]
     state = document_state(INVOICE | {"LineItems": [], "Payments": paid})

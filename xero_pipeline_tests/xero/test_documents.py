@@ -158,6 +158,40 @@ def test_cells_come_from_the_two_tracking_categories_by_name(tracking: Any, cell
     assert list(cells(read(invoice({**line("1.00"), "Tracking": tracking})))) == [cell]
 
 
+@pytest.mark.parametrize(
+    ("names", "notes"),
+    [
+        ([], []),
+        (["revenue type ", "Region"], []),
+        (["Region"], []),
+        (["Revenue Type", "Region", "Brand"], []),
+        (
+            ["Service", "Region", "Brand"],
+            [
+                "No line has the tracking category 'Revenue Type', so all is unallocated in revenue_type; the lines "
+                "have 'Brand', 'Service'. XERO_REVENUE_TRACKING says which one is meant."
+            ],
+        ),
+        (
+            ["Gebiet"],
+            [
+                f"No line has the tracking category '{name}', so all is unallocated in {column}; the lines have "
+                f"'Gebiet'. {setting} says which one is meant."
+                for name, column, setting in [
+                    ("Revenue Type", "revenue_type", "XERO_REVENUE_TRACKING"),
+                    ("Region", "region", "XERO_REGION_TRACKING"),
+                ]
+            ],
+        ),
+    ],
+)
+def test_a_tracking_category_that_is_called_otherwise_in_xero_is_told(names: list[str], notes: list[str]) -> None:
+    lines = [line("10.00") | {"Tracking": [{"Name": name, "Option": "x"}]} for name in names]
+    found = read(invoice(*lines, line("5.00")))
+    assert found.notes == notes
+    assert found.totals["invoiced"] == D(10 * len(names) + 5)
+
+
 @pytest.mark.parametrize("status", ["DRAFT", "SUBMITTED", "VOIDED", "DELETED", "voided"])
 def test_what_is_in_no_report_does_not_count(status: str) -> None:
     found = read(invoice(line("100.00"), Status=status), credit_note(line("5.00"), Status=status))
