@@ -26,6 +26,7 @@ from xero_pipeline.automation.planning import (
     RunPlan,
     affordable_weeks,
     as_ranges,
+    calls_left,
     is_backfill_to_come,
     resting_weeks,
     run_key,
@@ -52,6 +53,8 @@ OVERLAP = timedelta(minutes=2)
 SKEW = timedelta(seconds=5)
 # A tick asks for so many runs at most; the others stay kept for the next one.
 RUNS_A_TICK = 10
+# Two lists of changed documents, and as many again: more pages, or a call that is tried again.
+CALLS_A_LOOK = 4
 # ... and for so many bank summaries, a call each: some ten minutes of Xero's time.
 BALANCES_A_TICK = 520
 
@@ -96,8 +99,11 @@ class LateEdits:
                 reasons.append(f"{organisation.name}: {error}")
             except PipelineError as error:
                 failed.append(f"{organisation.name}: {error}")
-            for span, read_after in self._due(organisation.tenant_id, under_way).items():
+            due, put_off = self._due(organisation.tenant_id, under_way)
+            for span, read_after in due.items():
                 wanted[span][organisation.tenant_id] = read_after
+            if put_off:
+                reasons.append(f"{put_off} of them wait: today's other calls are kept for the daily sync.")
         if failed and not wanted:
             raise LateEditsFailed(" | ".join(failed))
         runs = [self._run(span, tenants) for span, tenants in list(wanted.items())[:RUNS_A_TICK]]
@@ -113,6 +119,9 @@ class LateEdits:
             return "no week has landed yet."
         if affordable_weeks(self._deployment, tenant_id, daily_syncs_kept=1) < 1:
             return "today's calls are kept for the daily sync."
+        if calls_left(self._deployment, tenant_id).left_this_minute < CALLS_A_LOOK:
+            # Dagster ends a tick that takes a minute; the next one asks for all since this one.
+            return "a sync is spending this minute's calls; the next look asks."
         asked_at = self._deployment.clock.now()
         # Before the first look: everything since the oldest figures were read.
         since = read_cursor(self._engine, tenant_id, CURSOR) or min(read_at.values())
@@ -144,12 +153,17 @@ class LateEdits:
                     stale[week] = max(read_after, stale.get(week, read_after))
         return stale
 
-    def _due(self, tenant_id: str, under_way: set[Week]) -> dict[tuple[Week, Week], datetime]:
-        """The ranges to ask for, each with the moment after which all of it has to be read."""
+    def _due(self, tenant_id: str, under_way: set[Week]) -> tuple[dict[tuple[Week, Week], datetime], int]:
+        """The ranges to ask for, each with the moment after which all of it has to be read, as far as today's calls
+        go, the newest weeks first; and how many weeks are put off."""
         now = self._deployment.clock.now()
         resting = resting_weeks(self._deployment.warehouse.log, tenant_id, now)
         kept = {w: at for w, at in self._kept.open(tenant_id).items() if w not in under_way and w not in resting}
-        return {(a, b): max(at for week, at in kept.items() if a <= week <= b) for a, b in as_ranges(kept)}
+        # What is under way has not spent its calls yet.
+        affordable = affordable_weeks(self._deployment, tenant_id, daily_syncs_kept=2) - len(under_way)
+        due = sorted(kept, reverse=True)[: max(affordable, 0)]
+        ranges = {(a, b): max(kept[week] for week in due if a <= week <= b) for a, b in as_ranges(due)}
+        return ranges, len(kept) - len(due)
 
     def _balance_runs(self, under_way: set[Week]) -> Iterator[RunPlan]:
         """Runs that only read bank summaries again, once every edited week has been."""

@@ -13,6 +13,7 @@ import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from xero_pipeline.automation.jobs import ASSETS, RANGE_END, RANGE_START, range_tags, sync_config
+from xero_pipeline.calls import Usage
 from xero_pipeline.resources import Deployment
 from xero_pipeline.warehouse.sync_log import LogEntry, SyncLog, SyncStatus
 from xero_pipeline.weeks import Week
@@ -144,10 +145,14 @@ def as_ranges(weeks: Iterable[Week]) -> list[tuple[Week, Week]]:
     return ranges
 
 
+def calls_left(deployment: Deployment, tenant_id: str) -> Usage:
+    """What an organisation has spent of its calls, and has left."""
+    return deployment.warehouse.budget(deployment.limits).usage(tenant_id, deployment.clock.now())
+
+
 def affordable_weeks(deployment: Deployment, tenant_id: str, *, daily_syncs_kept: int) -> int:
     """How many weeks of an organisation today's calls allow, once so many daily syncs have their share."""
-    budget = deployment.warehouse.budget(deployment.limits)
-    left = budget.usage(tenant_id, deployment.clock.now()).left_today
+    left = calls_left(deployment, tenant_id).left_today
     daily = (1 + deployment.settings.lookback_weeks) * CALLS_A_WEEK + CALLS_A_RUN
     return (left - daily_syncs_kept * daily - CALLS_A_RUN) // CALLS_A_WEEK
 

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from xero_pipeline.automation.late_edits import LateEdits, LateEditsFailed
-from xero_pipeline.automation.planning import RunPlan
+from xero_pipeline.automation.planning import RunPlan, calls_left
+from xero_pipeline.calls import Remaining, Slot
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.mock import Fault, FaultKind, MockLine
 from xero_pipeline_tests.deployment import TENANT, Running, running
@@ -147,6 +148,45 @@ def test_weeks_that_lie_together_are_one_run(deployed: Running) -> None:
     for number in (1, 2):
         deployed.mock.add_invoice(TENANT, date=deployed.latest.shift(-number).start, lines=[line("12.30")])
     assert spans(look(deployed)) == [(deployed.latest.shift(-2), deployed.latest.shift(-1))]
+
+
+def test_no_more_weeks_are_read_again_than_todays_calls_allow_beside_the_daily_sync(
+    deployed: Running, tmp_path: Path
+) -> None:
+    newest, edited = deployed.latest, [deployed.latest.shift(-number) for number in range(3)]
+    for week in edited:
+        deployed.mock.edit_invoice(TENANT, sale(deployed, week).id, change=Decimal("0.01"))
+    # The look's own two, two mornings of 4 + 2 calls, and the run's 2: what is left is two weeks of 4.
+    spent = calls_left(deployed.deployment, TENANT).today
+    only = {"SYNC_LOOKBACK_WEEKS": 0, "XERO_CALLS_PER_DAY": spent + 2 + 2 * 6 + 2 + 2 * 4}
+    with running(tmp_path / "home", deployed.clock, PIPELINE_START_DATE=START, **only) as limited:
+        found = LateEdits(limited.deployment).plan(set())
+        assert spans(list(found.runs)) == [(newest.shift(-1), newest)]
+        assert look(limited, {newest, newest.shift(-1)}) == [], "what is under way has yet to spend its calls"
+        limited.clock.advance(minutes=1)
+        read_again(limited, list(found.runs))
+        put_off = LateEdits(limited.deployment).plan(set())
+        assert put_off.runs == []
+        assert "1 of them wait: today's other calls are kept for the daily sync." in put_off.why_none
+        limited.clock.advance(days=1)
+        assert spans(look(limited)) == [(edited[-1], edited[-1])]
+
+
+def test_xero_is_not_asked_while_a_sync_spends_the_minutes_calls(deployed: Running, tmp_path: Path) -> None:
+    week = deployed.latest
+    deployed.mock.edit_invoice(TENANT, sale(deployed, week).id, change=Decimal("0.01"))
+    with running(tmp_path / "home", deployed.clock, PIPELINE_START_DATE=START, XERO_CALLS_PER_MINUTE=6) as limited:
+        budget = limited.warehouse.budget(limited.deployment.limits)
+        for _ in range(3):
+            slot = budget.take(TENANT, limited.clock.now())
+            assert isinstance(slot, Slot)
+            budget.give_back(slot, limited.clock.now(), Remaining())
+        before = calls_left(limited.deployment, TENANT).today
+        plan = LateEdits(limited.deployment).plan(set())
+        assert (plan.runs, calls_left(limited.deployment, TENANT).today) == ([], before)
+        assert "a sync is spending this minute's calls" in plan.why_none
+        limited.clock.advance(minutes=1)
+        assert spans(look(limited)) == [(week, week)]
 
 
 def test_a_week_that_is_not_over_and_one_that_never_landed_are_nobodys_late_edit(deployed: Running) -> None:
