@@ -1,5 +1,5 @@
 """`missing_weeks`: fills every gap by itself, newest first: the history after a first Connect, what downtime
-left out (Dagster's schedules do not catch up), what a day limit or an outage cut off.
+left out (Dagster's schedules do not catch up), what a day limit or an outage cut off, what is held by another basis.
 
 `GapFinder` looks at the sync log, not at Dagster's partitions: a partition does not know of organisations,
 and only the log says what landed.
@@ -28,6 +28,7 @@ from xero_pipeline.automation.planning import (
 from xero_pipeline.grants import Organisation
 from xero_pipeline.resources import Deployment, Opening, open_deployment
 from xero_pipeline.settings import Settings
+from xero_pipeline.warehouse.figures import weeks_of_another_basis
 from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.weeks import NoSuchWeek, Week
 
@@ -78,9 +79,16 @@ class GapFinder:
         return max(first, last.shift(1 - min(affordable, WEEKS_A_TICK))), last
 
     def missing(self, organisation: Organisation, now: datetime) -> list[Week]:
-        """The weeks since the start date of which some kind of figures never landed, oldest first."""
-        landed = self._deployment.warehouse.log.landed_weeks(organisation.tenant_id, self._calendar.start_date)
-        return [week for week in self._calendar.every(now) if any(week not in landed[kind] for kind in SyncType)]
+        """The weeks since the start date of which some kind of figures never landed, or landed by another basis than
+        `XERO_BASIS` says now; oldest first."""
+        warehouse, tenant_id = self._deployment.warehouse, organisation.tenant_id
+        landed = warehouse.log.landed_weeks(tenant_id, self._calendar.start_date)
+        other = weeks_of_another_basis(warehouse.engine, tenant_id, self._deployment.settings.basis)
+        return [
+            week
+            for week in self._calendar.every(now)
+            if week in other or any(week not in landed[kind] for kind in SyncType)
+        ]
 
     def _runs(self, wanted: dict[tuple[Week, Week], list[str]]) -> Iterator[RunPlan]:
         newest = self._deployment.warehouse.log.newest(1)

@@ -105,6 +105,14 @@ def newest_week(engine: Engine, tenant_id: str) -> Week | None:
     return None if ending is None else Week(ending)
 
 
+def weeks_of_another_basis(engine: Engine, tenant_id: str, basis: str) -> set[Week]:
+    """The weeks whose profit and loss was read by another basis than this one."""
+    table = financial_weekly
+    query = select(table.c.week_ending).where(table.c.tenant_id == tenant_id, table.c.basis != basis)
+    with engine.connect() as connection:
+        return {Week(ending) for ending in connection.execute(query).scalars()}
+
+
 @contextmanager
 def snapshot(engine: Engine) -> Iterator[Connection]:
     """A connection whose queries all see the same moment, as SQLite's always do."""

@@ -75,6 +75,21 @@ def test_a_week_is_missing_as_long_as_one_kind_of_its_figures_is(deployed: Runni
     assert asked_for(deployed) == (deployed.latest.shift(-7), deployed.latest.shift(-7))
 
 
+def test_weeks_that_are_held_by_another_basis_are_missing_until_they_are_read_anew(tmp_path: Path) -> None:
+    start = {"PIPELINE_START_DATE": "2026-11-08"}
+    with running(tmp_path, **start) as deployed:
+        first, last = deployed.latest.shift(-1), deployed.latest
+        assert deployed.sync(first, last).success
+        assert why_none(deployed) == "Mock Organisation: every week is there."
+        clock = deployed.clock
+    with running(tmp_path, clock, XERO_BASIS="cash", **start) as changed:
+        assert asked_for(changed) == (first, last)
+        assert changed.sync(last, last).success
+        assert asked_for(changed) == (first, first)
+        assert changed.sync(first, first).success
+        assert "every week is there" in why_none(changed)
+
+
 def test_of_several_gaps_the_newest_is_filled_first(deployed: Running) -> None:
     land(deployed, back(deployed, *(n for n in range(HISTORY) if n not in (3, 4, 20))))
     assert asked_for(deployed) == (deployed.latest.shift(-4), deployed.latest.shift(-3))
