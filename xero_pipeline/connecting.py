@@ -9,13 +9,15 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
 from xero_pipeline.grants import Connection, Organisation, Tokens
 from xero_pipeline.resources import Deployment
 from xero_pipeline.warehouse.errors import UnknownOrganisation
 from xero_pipeline.warehouse.oauth_states import OAuthStates, StateProblem
-from xero_pipeline.xero.errors import ConnectionLost, ConsentFailed, ConsentProblem, RequestRefused
+from xero_pipeline.xero.accounts import read_organisation
+from xero_pipeline.xero.errors import ConnectionLost, ConsentFailed, ConsentProblem, RequestRefused, XeroError
 from xero_pipeline.xero.oauth import read_connections
 from xero_pipeline.xero.transport import XeroApis
 
@@ -105,7 +107,8 @@ class Connector:
 
     def _store(self, tokens: Tokens) -> Sequence[Organisation]:
         self._require_scopes(tokens)
-        connections = read_connections(self._bearing(tokens).connections())
+        apis = self._bearing(tokens)
+        connections = [_named(one, apis) for one in read_connections(apis.connections())]
         if not connections:
             raise ConsentFailed(
                 "The consent opened no organisation.",
@@ -196,6 +199,18 @@ class Connector:
                 raise
             log.info("%s was disconnected at Xero already", organisation.tenant_name)
         self._vault.forget(organisation.tenant_id)
+
+
+def _named(connection: Connection, apis: XeroApis) -> Connection:
+    """With the name that the organisation gives itself, or else its id, where the list of connections has none."""
+    if connection.tenant_name:
+        return connection
+    try:
+        details = read_organisation(apis.get("Organisation", "get_organisations", connection.tenant_id))
+    except XeroError as error:
+        log.warning("The name of organisation %s is not known: %s", connection.tenant_id, error)
+        return replace(connection, tenant_name=connection.tenant_id)
+    return replace(connection, tenant_name=details.name or connection.tenant_id)
 
 
 def is_granted(scope: str, granted: Collection[str]) -> bool:

@@ -24,13 +24,21 @@ from requests.auth import HTTPBasicAuth
 from xero_pipeline.clock import Clock
 from xero_pipeline.grants import Connection, ConnectionStatus, Organisation, Tokens
 from xero_pipeline.xero.answers import raise_for_token_answer
-from xero_pipeline.xero.errors import ConsentFailed, ConsentProblem, PayloadNotUnderstood, ReconnectNeeded
+from xero_pipeline.xero.errors import (
+    AppRefused,
+    ConsentFailed,
+    ConsentProblem,
+    PayloadNotUnderstood,
+    ReconnectNeeded,
+)
 from xero_pipeline.xero.session import XeroSession
 
 log = logging.getLogger(__name__)
 
 # A token this close to its end is refreshed first: it must outlive the request that carries it.
 EXPIRY_MARGIN = timedelta(minutes=2)
+# A client id or secret that was refused is not sent again for so long: a run would, for each of its weeks.
+REFUSED_FOR = timedelta(minutes=5)
 # What an access token may be made of (RFC 6749, A.12, without the blank).
 _SENDABLE = re.compile(r"[!-~]+")
 
@@ -213,6 +221,7 @@ class AccessTokens:
         self._vault = vault
         self._sign_in = sign_in
         self._clock = clock
+        self._refused: tuple[AppRefused | None, datetime] = (None, clock.now())
 
     def current(self, tenant_id: str, *, rejected: str | None = None, leaving: bool = False) -> str:
         """The organisation's access token, refreshed if it is about to expire.
@@ -224,27 +233,31 @@ class AccessTokens:
         Raises:
             ReconnectNeeded: the grant is dead; somebody has to connect again.
         """
-        grant_id, tokens = self._held(tenant_id, leaving)
-        if self._usable(tokens, rejected):
-            return tokens.access_token
-        with self._vault.refreshing(grant_id):
-            grant_now, tokens = self._held(tenant_id, leaving)
-            if grant_now != grant_id:
-                # Meanwhile somebody connected again: another grant, whose lock this is not.
-                return self.current(tenant_id, rejected=rejected, leaving=leaving)
+        while True:
+            grant_id, tokens = self._held(tenant_id, leaving)
             if self._usable(tokens, rejected):
                 return tokens.access_token
-            fresh = self._refresh(grant_id, tokens)
-        if fresh is None:
-            # While Xero was asked somebody connected again, or disconnected: reading again finds out which.
-            return self.current(tenant_id, rejected=rejected, leaving=leaving)
-        return fresh.access_token
+            with self._vault.refreshing(grant_id):
+                grant_now, tokens = self._held(tenant_id, leaving)
+                # Another grant, whose lock this is not, where somebody has connected again meanwhile.
+                if grant_now == grant_id:
+                    if self._usable(tokens, rejected):
+                        return tokens.access_token
+                    if fresh := self._refresh(grant_id, tokens):
+                        return fresh.access_token
+            # Somebody connected again, or disconnected: reading again finds out which.
 
     def _refresh(self, grant_id: str, tokens: Tokens) -> Tokens | None:
+        refused, until = self._refused
+        if refused is not None and self._clock.now() < until:
+            raise AppRefused(refused.what, advice=refused.advice, status=refused.status)
         try:
             fresh = self._sign_in.refresh(tokens)
         except ReconnectNeeded:
             self._vault.mark(grant_id, ConnectionStatus.RECONNECT_NEEDED)
+            raise
+        except AppRefused as error:
+            self._refused = error, self._clock.now() + REFUSED_FOR
             raise
         if not self._vault.save_refreshed(grant_id, fresh):
             return None
@@ -262,7 +275,8 @@ class AccessTokens:
 
 
 def read_connections(payload: object) -> Sequence[Connection]:
-    """The organisations of `GET /connections`; practice connections and the like are left out.
+    """The organisations of `GET /connections`; practice connections and the like are left out. The name is empty
+    where the list has none.
 
     Raises:
         PayloadNotUnderstood: it is not the list that Xero documents.
@@ -274,6 +288,5 @@ def read_connections(payload: object) -> Sequence[Connection]:
         if not isinstance(row, dict) or not row.get("id") or not row.get("tenantId"):
             raise PayloadNotUnderstood("Xero's answer to /connections has a row without id or tenantId.")
         if str(row.get("tenantType", "ORGANISATION")).upper() == "ORGANISATION":
-            name = str(row.get("tenantName") or row["tenantId"])
-            connections.append(Connection(str(row["id"]), str(row["tenantId"]), name))
+            connections.append(Connection(str(row["id"]), str(row["tenantId"]), str(row.get("tenantName") or "")))
     return connections

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -19,7 +20,13 @@ from xero_python.api_client.configuration import Configuration
 from xero_python.identity import IdentityApi
 
 from xero_pipeline.xero.answers import AccessTokenExpired, json_body, raise_for_answer
-from xero_pipeline.xero.errors import PayloadNotUnderstood, ReconnectNeeded
+from xero_pipeline.xero.errors import (
+    ConnectionLost,
+    OrganisationDisconnected,
+    PayloadNotUnderstood,
+    PermissionMissing,
+    ReconnectNeeded,
+)
 from xero_pipeline.xero.session import TENANT_HEADER, XeroSession
 
 Json = dict[str, Any]
@@ -63,7 +70,14 @@ class XeroApis:
         if isinstance(since, datetime):
             # Xero takes UTC to the second, without a zone.
             arguments["if_modified_since"] = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        answer: _Answer = getattr(self.accounting, method)(tenant_id, _preload_content=False, **arguments)
+        ask = partial(getattr(self.accounting, method), tenant_id, _preload_content=False, **arguments)
+        try:
+            answer: _Answer = ask()
+        except OrganisationDisconnected:
+            # A 403 alone may pass; whether the organisation is connected is what Xero's list of them says.
+            if not self._is_listed(tenant_id):
+                raise
+            answer = ask()
         if answer.status == 304 and since is not None:
             # Nothing has changed since; Xero answers an empty list, but HTTP allows this too.
             return {container: []}
@@ -72,6 +86,13 @@ class XeroApis:
         if isinstance(status, str) and status.upper() != "OK":
             raise PayloadNotUnderstood(f"Xero answered {container} with status {status[:40]}.")
         return payload
+
+    def _is_listed(self, tenant_id: str) -> bool:
+        try:
+            rows = self.connections()
+        except (ConnectionLost, PermissionMissing):
+            return False
+        return any(isinstance(row, dict) and row.get("tenantId") == tenant_id for row in rows)
 
     def connections(self) -> list[Any]:
         """`GET /connections`: the organisations that these tokens open, as Xero lists them."""

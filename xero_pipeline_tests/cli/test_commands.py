@@ -24,7 +24,7 @@ from xero_pipeline.weeks import Week
 from xero_pipeline_tests.automation.scene import launched
 from xero_pipeline_tests.cli.conftest import one_line
 from xero_pipeline_tests.plain_xero import TENANT, PlainXero, reported
-from xero_pipeline_tests.servers import Answer, ScriptedServer
+from xero_pipeline_tests.servers import Answer, ScriptedServer, SeenRequest
 from xero_pipeline_tests.test_samples import sample
 
 LATEST = ["sync", "--week-ending", "2026-11-21"]
@@ -241,6 +241,32 @@ def test_an_edited_week_is_listed_as_restated(synced: Deployed) -> None:
     }
     assert "Commercial sales" in synced.run("restatements").stdout
     assert json.loads(synced.run("restatements", "--since", "2099-01-01", "--json").stdout) == []
+
+
+def test_an_organisation_without_a_name_in_xeros_list_is_called_as_it_calls_itself(deployed: Deployed) -> None:
+    deployed.xero.routes["connections"] = [{"id": "c-1", "tenantId": TENANT, "tenantType": "ORGANISATION"}]
+    deployed.run("migrate")
+    assert f"connected Demo ({TENANT})" in deployed.run("connect").stdout
+    deployed.xero.routes["Organisation"] = Answer(404)
+    assert f"connected {TENANT} ({TENANT})" in deployed.run("connect").stdout
+
+
+def test_a_client_secret_that_is_refused_is_not_sent_again_for_every_week(deployed: Deployed) -> None:
+    # So near its end that it is renewed before its first use.
+    deployed.xero.routes["token"] = {"access_token": "short-lived", "expires_in": 60, "token_type": "Bearer"}
+    deployed.run("migrate")
+    deployed.run("connect")
+    asked: list[str] = []
+
+    def refuse(request: SeenRequest) -> Answer:
+        asked.append(request.path)
+        return Answer(401, json={"error": "invalid_client"})
+
+    deployed.xero.routes["token"] = refuse
+    error = one_line(deployed.run("sync", "--weeks", "4"))
+    assert "12 syncs failed" in error
+    assert "XERO_CLIENT_ID and XERO_CLIENT_SECRET" in error
+    assert len(asked) == 1
 
 
 def test_wrong_client_credentials_name_the_settings(deployed: Deployed) -> None:

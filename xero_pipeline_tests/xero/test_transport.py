@@ -213,6 +213,44 @@ def test_every_failure_is_one_of_our_errors_without_a_header_in_it(
     assert "token-" not in str(caught.value)
 
 
+FORBIDDEN = Answer(403, json={"Title": "Forbidden", "Status": 403, "Detail": "AuthenticationUnsuccessful"})
+
+
+@pytest.mark.parametrize(
+    ("listed", "answers", "paths"),
+    [
+        # Xero lists it, and the second try is answered: a refusal that passed.
+        (True, [FORBIDDEN, Answer(json={"Status": "OK", "Accounts": []})], ["Accounts", "connections", "Accounts"]),
+        (True, [FORBIDDEN, FORBIDDEN], ["Accounts", "connections", "Accounts"]),
+        (False, [FORBIDDEN], ["Accounts", "connections"]),
+    ],
+)
+def test_an_organisation_is_lost_once_xero_lists_it_no_more_or_refuses_it_twice(
+    against: Against, listed: bool, answers: list[Answer], paths: list[str]
+) -> None:
+    left = list(answers)
+
+    def answer(request: SeenRequest) -> Answer:
+        if request.path == "/connections":
+            return Answer(json=[{"id": "c-1", "tenantId": "org-1" if listed else "org-2"}])
+        return left.pop(0)
+
+    apis, server = against(answer)
+    if answers[-1] is FORBIDDEN:
+        with pytest.raises(OrganisationDisconnected):
+            apis.get("Accounts", "get_accounts", "org-1")
+    else:
+        assert apis.get("Accounts", "get_accounts", "org-1")["Accounts"] == []
+    assert [request.path.rsplit("/", 1)[-1] for request in server.requests] == paths
+
+
+def test_where_the_list_is_refused_as_well_the_organisation_is_lost(against: Against) -> None:
+    apis, server = against(FORBIDDEN)
+    with pytest.raises(OrganisationDisconnected, match="into the organisation org-1"):
+        apis.get("Accounts", "get_accounts", "org-1")
+    assert len(server.requests) == 2
+
+
 def test_connections_are_asked_for_in_small_letters_and_for_no_organisation(
     against: Against, budget: RememberingBudget
 ) -> None:
