@@ -64,8 +64,8 @@ lock: .venv/ready-dev  ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
 		--extra postgres --extra build --extra dev pyproject.toml -o requirements-dev.lock
 
-clean:  ## forget the environment and every figure
-	rm -rf .venv data .env
+clean:  ## remove the environment; .env and data/, with the key, the tokens and every figure, stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name it with make PYTHON=…")'

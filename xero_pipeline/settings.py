@@ -345,7 +345,10 @@ def load_settings(**overrides: Any) -> Settings:
         _require_no_gap(file)
         return Settings(_env_file=file, **overrides)
     except ValidationError as error:
-        raise SettingsError("; ".join(_in_words(problem) for problem in error.errors())) from None
+        said = "; ".join(_in_words(problem) for problem in error.errors())
+        # Whoever starts a command in another folder than the deployment's reads of settings that are there.
+        found = "" if file else f" (no .env in {Path.cwd()}: DAGSTER_HOME names the folder that has one)"
+        raise SettingsError(f"{said}{found}") from None
     except (OSError, UnicodeError):
         # `from None`: what cannot be read may be a part of a secret.
         raise SettingsError(f"{file} cannot be read: it must be a text in UTF-8 that this user may read") from None
@@ -394,5 +397,9 @@ def _in_words(problem: Any) -> str:
 
 
 def child_environment(settings: Settings) -> dict[str, str]:
-    """The environment for a process that this one starts: its own, with the deployment's folder in it."""
-    return {**os.environ, "DAGSTER_HOME": str(settings.home_folder)}
+    """The environment for a process that this one starts: its own, with the deployment's folder in it, and with what
+    a `.env` says that lies in another folder, where that process does not look."""
+    file = _environment_file()
+    elsewhere = file is not None and file.parent.resolve() != settings.home_folder
+    lent = {name: value for name, value in dotenv_values(file).items() if value} if elsewhere else {}
+    return {**lent, **os.environ, "DAGSTER_HOME": str(settings.home_folder)}

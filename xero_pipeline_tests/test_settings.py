@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from xero_pipeline.settings import Settings, SettingsError, lend_environment_file, load_settings
+from xero_pipeline.settings import Settings, SettingsError, child_environment, lend_environment_file, load_settings
 
 KEY = "0123456789abcdef" * 4
 ROOT = Path(__file__).parent.parent
@@ -218,6 +218,34 @@ def test_the_deployments_own_dotenv_file_is_read_wherever_the_process_started(
     assert load_settings().basis == "cash"
     monkeypatch.delenv("DAGSTER_HOME")
     assert load_settings().basis == "accrual"
+
+
+def test_a_dotenv_file_that_names_another_folder_reaches_the_processes_that_work_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here, home = tmp_path / "here", tmp_path / "home"
+    for folder in (here, home):
+        folder.mkdir()
+    (here / ".env").write_text(
+        f"XERO_MOCK_MODE=true\nXERO_ENCRYPTION_KEY={KEY}\nXERO_BASIS=cash\nDAGSTER_HOME={home}\n"
+    )
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("XERO_BASIS", "accrual")
+    read = load_settings()
+    environment = child_environment(read)
+    monkeypatch.setattr(os, "environ", environment)
+    monkeypatch.chdir(home)
+    assert load_settings() == read
+    assert (read.basis, read.home_folder) == ("accrual", home)
+
+
+def test_whoever_starts_in_a_folder_without_a_dotenv_file_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=re.escape(f"(no .env in {tmp_path}: DAGSTER_HOME names the folder")):
+        load_settings()
+    (tmp_path / ".env").write_text("XERO_MOCK_MODE=true\n")
+    with pytest.raises(SettingsError, match="XERO_ENCRYPTION_KEY is missing") as caught:
+        load_settings()
+    assert "no .env" not in str(caught.value)
 
 
 def test_relative_paths_lie_in_the_deployments_folder_wherever_the_process_started(tmp_path: Path) -> None:

@@ -147,7 +147,8 @@ class SignIns:
         return cookie is not None and self._session(cookie) is not None
 
     def end(self, cookie: str | None) -> None:
-        """Sign out: that session is worth nothing any more, also to somebody who copied it."""
+        """Sign out: that session is worth nothing any more, also to somebody who copied it. A restart of the page
+        forgets who has signed out; nobody's session outlives `SESSION_LIFE`."""
         session = self._session(cookie) if cookie else None
         now = self._clock.now()
         self._ended = {name: until for name, until in self._ended.items() if until > now}

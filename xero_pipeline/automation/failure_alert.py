@@ -2,8 +2,9 @@
 
 A plain sensor with a place of its own in Dagster's event log, rather than a run failure sensor: it also has
 to send counts and notice that things are well again when nothing fails. Its place lies in Dagster's
-storage and moves on before anything is posted, since a tick that fails, as it must when an alert cannot be
-posted, keeps Dagster's own cursor where it was.
+storage, since a tick that fails, as it must when an alert cannot be posted, keeps Dagster's own cursor where
+it was. It moves on once all is written down; a look that is cut off before is done anew, and each run counts
+once by its id.
 
 `FailureWatch` notices; `alerts.py` decides when somebody is told, `failure_words.py` in which words.
 """
