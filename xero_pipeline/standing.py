@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -10,6 +11,8 @@ from zoneinfo import ZoneInfo
 from xero_pipeline.calls import Usage
 from xero_pipeline.grants import ConnectionStatus, Organisation
 from xero_pipeline.resources import Deployment
+from xero_pipeline.warehouse.alert_log import AlertLog
+from xero_pipeline.warehouse.alert_rules import Alert
 from xero_pipeline.warehouse.errors import NotDecryptable, UnknownOrganisation
 
 
@@ -51,6 +54,8 @@ class Standing:
     timezone: ZoneInfo
     alert_error: str | None = None
     """Which alert could not be posted, in a line without secrets; `None` when all is well."""
+    alerts: Sequence[Alert] = ()
+    """What is not well yet, the oldest first, whether or not `ALERT_URLS` names anybody who was told."""
 
     @property
     def connected(self) -> bool:
@@ -72,6 +77,7 @@ class Standing:
             "mockMode": self.mock_mode,
             "schedulerRunning": self.scheduler_running,
             "alertError": self.alert_error,
+            "alerts": [one.as_dict() for one in self.alerts],
             "organisations": [one.as_dict() for one in self.organisations],
         }
 
@@ -96,6 +102,7 @@ def describe_standing(
         ],
         timezone=deployment.settings.calendar.timezone,
         alert_error=alert_error,
+        alerts=AlertLog(deployment.warehouse.engine).open_alerts(),
     )
 
 

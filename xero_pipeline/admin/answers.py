@@ -97,9 +97,17 @@ class OrganisationStandingAnswer(OrganisationAnswer):
     token_error: str | None = Field(description="Why the stored tokens cannot be read; null: all is well.")
 
 
+class AlertAnswer(_Model):
+    kind: str
+    title: str
+    text: str = Field(description="What happened, and what to do.")
+    opened_at: AwareDatetime
+
+
 class StandingAnswer(StatusAnswer):
     """The status, and what the page shows besides."""
 
+    alerts: list[AlertAnswer] = Field(description="What is not well yet, the oldest first.")
     alert_error: str | None = Field(description="Which alert could not be posted; null: all is well.")
     organisations: list[OrganisationStandingAnswer]  # type: ignore[assignment]
 

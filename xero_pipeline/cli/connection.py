@@ -81,6 +81,8 @@ def status(as_json: bool) -> None:
         f"Xero{' (mock)' if standing.mock_mode else ''}: {'connected' if standing.connected else 'not connected'}"
     )
     click.echo(f"scheduler: {'running' if running else 'stopped'}")
+    for alert in standing.alerts:
+        click.echo(f"alert: {alert.title} (since {local(alert.opened_at, standing.timezone)})")
     if broken:
         click.echo(f"alerts: {broken}")
     for one in standing.organisations:

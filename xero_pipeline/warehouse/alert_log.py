@@ -36,12 +36,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from xero_pipeline.warehouse.alert_rules import (
     Alert,
-    AlertEntry,
     Claim,
     Delivery,
     Said,
     make_claim,
-    make_entry,
     may_claim,
 )
 from xero_pipeline.warehouse.metadata import metadata
@@ -182,14 +180,6 @@ class AlertLog:
             query = query.where(alerts.c.kind.in_(kinds))
         with self._engine.connect() as connection:
             return [_alert(row) for row in connection.execute(query)]
-
-    def recent(self, limit: int) -> list[AlertEntry]:
-        """The newest alerts, whether well again or not, with what became of their messages."""
-        query = select(alerts).order_by(alerts.c.last_seen_at.desc(), alerts.c.cause).limit(limit)
-        with self._engine.connect() as connection:
-            found = [_alert(row) for row in connection.execute(query)]
-            told = _deliveries(connection, [alert.cause for alert in found])
-        return [make_entry(alert, list(told.get(alert.cause, {}).values())) for alert in found]
 
     def pending(self, addresses: Sequence[str], now: datetime) -> list[tuple[str, str]]:
         """Which cause is to be told to which address now. Only reads: nothing due costs no lock."""

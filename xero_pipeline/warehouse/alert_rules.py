@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -37,6 +36,10 @@ class Alert:
     def is_open(self) -> bool:
         return self.recovered_at is None
 
+    def as_dict(self) -> dict[str, Any]:
+        """As the admin page and `status --json` show it."""
+        return {"kind": self.kind, "title": self.title, "text": self.text, "openedAt": self.opened_at.isoformat()}
+
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
@@ -66,35 +69,6 @@ class Claim:
     """When this address was last told of the problem, or else when it began."""
     knew: bool
     """Whether the address has heard of the problem since it began."""
-
-
-@dataclass(frozen=True, slots=True)
-class AlertEntry:
-    """An alert with what became of it, as the admin page shows it."""
-
-    alert: Alert
-    last_sent_at: datetime | None
-    swallowed: int
-    last_error: str | None
-    attempts: int
-
-    def as_dict(self) -> dict[str, Any]:
-        alert = self.alert
-        return {
-            "cause": alert.cause,
-            "kind": alert.kind,
-            "title": alert.title,
-            "text": alert.text,
-            "open": alert.is_open,
-            "occurrences": alert.occurrences,
-            "openedAt": alert.opened_at.isoformat(),
-            "lastSeenAt": alert.last_seen_at.isoformat(),
-            "recoveredAt": alert.recovered_at.isoformat() if alert.recovered_at else None,
-            "lastSentAt": self.last_sent_at.isoformat() if self.last_sent_at else None,
-            "swallowed": self.swallowed,
-            "attempts": self.attempts,
-            "lastError": self.last_error,
-        }
 
 
 def due(alert: Alert, delivery: Delivery, now: datetime) -> Said | None:
@@ -135,15 +109,4 @@ def make_claim(alert: Alert, address: str, delivery: Delivery, now: datetime) ->
         more=untold if knew else untold - 1,
         since=delivery.last_sent_at if knew and delivery.last_sent_at else alert.opened_at,
         knew=knew,
-    )
-
-
-def make_entry(alert: Alert, deliveries: Sequence[Delivery]) -> AlertEntry:
-    failed = [one for one in deliveries if one.last_error]
-    return AlertEntry(
-        alert=alert,
-        last_sent_at=max((one.last_sent_at for one in deliveries if one.last_sent_at), default=None),
-        swallowed=max((alert.occurrences - one.told for one in deliveries if one.said), default=0),
-        last_error=failed[0].last_error if failed else None,
-        attempts=max((one.attempts for one in failed), default=0),
     )

@@ -7,7 +7,7 @@ the server that gives these answers (`stub.py`).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from typing import Any
@@ -362,7 +362,18 @@ def organisation(**more: Any) -> Json:
     } | more
 
 
-def standing(*organisations: Json, scheduler: bool | None = True, mock_mode: bool = True) -> Json:
+ALERT: Json = {
+    "kind": "partial",
+    "title": "Mock Organisation: figures do not add up",
+    "text": "Figures of Mock Organisation landed, but do not add up against Xero's own totals.\n"
+    "The week ending 14/11/2026: profit and loss.\nWhat to do: the sync log says by how much and where.",
+    "openedAt": "2026-11-22T19:00:05+00:00",
+}
+
+
+def standing(
+    *organisations: Json, scheduler: bool | None = True, mock_mode: bool = True, alerts: Sequence[Json] = ()
+) -> Json:
     """`GET /standing`."""
     return {
         "connected": any(one["status"] == "connected" for one in organisations),
@@ -370,6 +381,7 @@ def standing(*organisations: Json, scheduler: bool | None = True, mock_mode: boo
         "lastSyncAt": max((one["lastSyncAt"] for one in organisations if one["lastSyncAt"]), default=None),
         "mockMode": mock_mode,
         "schedulerRunning": scheduler,
+        "alerts": list(alerts),
         "organisations": list(organisations),
     }
 
@@ -437,6 +449,9 @@ SCENES: dict[str, Scene] = {
         standing=standing(
             organisation(tokenError="The tokens of Mock Organisation cannot be read. Set XERO_ENCRYPTION_KEY back.")
         )
+    ),
+    "alerts": CONNECTED.but(
+        standing=standing(organisation(), alerts=[ALERT, ALERT | {"kind": "run_failure", "title": "Sync failed"}])
     ),
     "two-organisations": CONNECTED.but(
         standing=standing(

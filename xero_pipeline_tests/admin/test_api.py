@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import text
 
 from xero_pipeline.admin.dagster_api import RunStatus
+from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import DayLimitReached
@@ -103,10 +104,21 @@ def test_the_status_of_a_connected_organisation(page: Page) -> None:
         }
     ]
     shown = page.api("/standing").json()
-    assert shown["alertError"] is None
+    assert (shown["alertError"], shown["alerts"]) == (None, [])
     more = {"refreshTokenDaysLeft": 50, "callsLeftToday": 4800, "tokenError": None}
     assert shown["organisations"] == [said["organisations"][0] | more]
-    assert said.keys() == shown.keys() - {"alertError"}
+    assert said.keys() == shown.keys() - {"alertError", "alerts"}
+
+
+def test_what_is_not_well_is_said_without_any_address_to_tell(page: Page) -> None:
+    page.connect(ALPHA)
+    alerter = open_alerter(page.deployment)
+    for cause in ("one", "two"):
+        alerter.problem(cause, f"{cause} is wrong", "What to do: mend it.", kind="run_failure", occurrence=cause)
+    alerter.recovered("one", "It is well again.")
+    (alert,) = page.api("/standing").json()["alerts"]
+    assert alert.pop("openedAt")
+    assert alert == {"kind": "run_failure", "title": "two is wrong", "text": "What to do: mend it."}
 
 
 def test_tokens_that_the_keys_at_hand_do_not_open_are_said(page: Page) -> None:

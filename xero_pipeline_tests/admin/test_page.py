@@ -14,6 +14,7 @@ pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Browser, Locator, Page, ViewportSize, expect
 
 from xero_pipeline_tests.admin.canned import (
+    ALERT,
     CONNECTED,
     EMPTY,
     NOW,
@@ -100,8 +101,9 @@ def calls(stub: Stub, method: str) -> list[tuple[str, Any]]:
 # Below the status card these look like "connected" or "not-connected", which are looked at whole. axe takes as long
 # for what it is not asked about, so here nothing stands there.
 ONLY_THE_TOP = {
-    "callback-connected", "callback-error", "connected-real", "dagster-down", "one-of-two-lost", "reconnect-needed",
-    "status-failing", "sync-failed", "sync-partial", "sync-running", "tokens-unreadable", "two-organisations",
+    "alerts", "callback-connected", "callback-error", "connected-real", "dagster-down", "one-of-two-lost",
+    "reconnect-needed", "status-failing", "sync-failed", "sync-partial", "sync-running", "tokens-unreadable",
+    "two-organisations",
 }  # fmt: skip
 TOP = ("header", "main > :not(.section)")
 
@@ -116,7 +118,7 @@ def test_no_state_has_a_serious_barrier_light_and_wide_or_dark_and_narrow(page: 
     if scene.startswith("sync-"):
         page.get_by_role("button", name="Sync now").click()
         expect(page.locator("#run-parts li").first).to_be_visible()
-    for hidden in page.locator(".problem summary, #charts > :last-child summary").all():
+    for hidden in page.locator("#alerts summary, .problem summary, #charts > :last-child summary").all():
         hidden.click()
     assert serious_violations(page, *parts) == []
     page.set_viewport_size({"width": 360, "height": 740})
@@ -194,6 +196,21 @@ def test_tokens_that_cannot_be_read_are_told_with_what_to_do(page: Page, stub: S
         "The tokens of Mock Organisation cannot be read. Set XERO_ENCRYPTION_KEY back."
     )
     expect(page.get_by_role("link", name="Connect again")).to_be_visible()
+
+
+def test_what_is_not_well_stands_above_all_and_opens_to_what_to_do(page: Page, stub: Stub) -> None:
+    page.goto("/")
+    expect(page.locator("#organisation-name")).to_be_visible()
+    expect(page.locator("#alerts")).to_be_hidden()
+    stub.play(CONNECTED.but(standing=standing(organisation(), alerts=[ALERT, ALERT | {"kind": "connection"}])))
+    page.reload()
+    # what the card says itself is not said twice
+    told = page.get_by_role("list", name="What is not well").get_by_role("listitem")
+    expect(told).to_have_count(1)
+    expect(told.locator("summary")).to_have_text(f"{ALERT['title']}since 23/11/2026 06:00")
+    expect(told.locator("p")).to_be_hidden()
+    told.locator("summary").click()
+    expect(told.locator("p")).to_have_text(ALERT["text"])
 
 
 def test_several_organisations_stand_in_a_list_each_with_its_own_state(page: Page, stub: Stub) -> None:

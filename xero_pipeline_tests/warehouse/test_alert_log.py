@@ -151,21 +151,6 @@ def test_a_cause_that_is_withdrawn_is_told_to_nobody(log: AlertLog) -> None:
     assert log.open_alerts() == []
 
 
-def test_the_newest_alerts_are_listed_with_what_became_of_them(log: AlertLog) -> None:
-    observe(log)
-    log.delivered(claimed(log), NOW)
-    observe(log, NOW + timedelta(minutes=1))
-    log.refused(claimed(log, "slack"), "An alert could not be posted to Slack.")
-    [entry] = log.recent(5)
-    said = entry.as_dict()
-    assert (said["title"], said["occurrences"], said["swallowed"], said["attempts"]) == ("title", 2, 1, 1)
-    assert said["lastError"] == "An alert could not be posted to Slack."
-    assert said["lastSentAt"] == NOW.isoformat()
-    assert said["open"] is True
-    assert "details" not in said
-    assert log.recent(0) == []
-
-
 def test_of_many_at_once_only_one_gets_the_claim_and_every_occurrence_counts_once(log: AlertLog) -> None:
     start = threading.Barrier(8)
     claims: list[Claim | None] = []

@@ -39,6 +39,7 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
     byId("organisation-name").textContent = state.title;
     say(byId("state-advice"), state.advice);
     say(byId("alert-error"), standing.alertError ?? null);
+    paintAlerts();
     const shownFacts = facts(standing);
     byId("facts").replaceChildren(...shownFacts);
     byId("facts").hidden = shownFacts.length === 0;
@@ -61,6 +62,27 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
     }
     if (organisations.length === 1) made.push(callsFact(organisations[0]), tokenFact(organisations[0]));
     return made.filter(Boolean);
+  }
+
+  // a lost connection is what the card itself says
+  function paintAlerts() {
+    const told = (standing.alerts ?? []).filter((one) => one.kind !== "connection");
+    byId("alerts").hidden = told.length === 0;
+    byId("alerts").replaceChildren(
+      ...told.map((one) =>
+        el(
+          "li",
+          { class: "notice notice-warn" },
+          icon("alert"),
+          el(
+            "details",
+            {},
+            el("summary", {}, one.title, el("span", { class: "since" }, `since ${moment(one.openedAt, timezone)}`)),
+            el("p", {}, one.text),
+          ),
+        ),
+      ),
+    );
   }
 
   function paintOrganisations() {
