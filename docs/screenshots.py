@@ -48,6 +48,10 @@ def _open_problems(page: Page) -> None:
         summary.click()
 
 
+def _open_alert(page: Page) -> None:
+    page.locator("#alerts summary").first.click()
+
+
 def _restated_week(page: Page) -> None:
     page.locator("#week-select").select_option("2026-11-07")
     page.locator(".restated").first.wait_for()
@@ -95,6 +99,7 @@ SHOTS = (
     Shot("two-organisations", "two-organisations", part="#connection"),
     Shot("one-of-two-lost", "one-of-two-lost", part="#connection"),
     Shot("dagster-down", "dagster-down", part="#connection"),
+    Shot("alerts", "alerts", act=_open_alert),
     Shot("loading", "loading"),
     Shot("failing", "failing"),
     Shot("status-failing", "status-failing"),
