@@ -16,8 +16,6 @@ from urllib.parse import quote
 from xero_pipeline.weeks import Week
 
 WEEKS_SHOWN = 26
-# Longer markdown is hidden behind a click.
-SHOWN_AT_ONCE = 1000
 
 _WIDTH, _HEIGHT = 352, 84
 _LEFT, _TOP, _BOTTOM, _STEP = 38, 20, 78, 12

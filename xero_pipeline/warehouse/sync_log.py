@@ -207,22 +207,10 @@ class SyncLog:
                 landed.setdefault(row.sync_type, {})[Week(row.week_ending)] = row.at
         return landed
 
-    def close_interrupted(self, *, run_id: str | None = None, started_before: datetime | None = None) -> int:
-        """Write `failed` on rows that say `running` though nobody runs them any more; answers how many.
-
-        Args:
-            run_id: a Dagster run that is over.
-            started_before: a moment so long ago that no sync begun before it can still be running.
-        """
-        where: list[ColumnElement[bool]] = []
-        if run_id is not None:
-            where.append(logs.c.dagster_run_id == run_id)
-        if started_before is not None:
-            where.append(logs.c.started_at < started_before)
-        if not where:
-            raise ValueError("say which rows: a run that is over, or a moment")
+    def close_interrupted(self, *, run_id: str) -> int:
+        """Write `failed` on the rows of a Dagster run that is over, where they say `running`; answers how many."""
         with self._engine.begin() as connection:
-            return self._interrupt(connection, *where)
+            return self._interrupt(connection, logs.c.dagster_run_id == run_id)
 
     def _interrupt(self, connection: Connection, *where: ColumnElement[bool]) -> int:
         return connection.execute(

@@ -21,16 +21,12 @@ class Account:
     name: str
     type: str
     class_: str | None = None
-    status: str = "ACTIVE"
-    system_account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class OrganisationDetails:
     name: str
     base_currency: str
-    country: str | None = None
-    timezone: str | None = None
 
 
 def account_key(account_id: str) -> str:
@@ -58,8 +54,6 @@ def read_accounts(payload: Mapping[str, Any]) -> dict[str, Account]:
             name=_text(row, "Name") or account_id,
             type=str(row["Type"]).strip().upper(),
             class_=(_text(row, "Class") or "").upper() or None,
-            status=(_text(row, "Status") or "ACTIVE").upper(),
-            system_account=_text(row, "SystemAccount"),
         )
     return accounts
 
@@ -76,12 +70,7 @@ def read_organisation(payload: Mapping[str, Any]) -> OrganisationDetails:
     currency = _text(rows[0], "BaseCurrency")
     if not currency:
         raise PayloadNotUnderstood("Xero's description of the organisation has no BaseCurrency.")
-    return OrganisationDetails(
-        name=_text(rows[0], "Name") or "",
-        base_currency=currency.upper(),
-        country=_text(rows[0], "CountryCode"),
-        timezone=_text(rows[0], "Timezone"),
-    )
+    return OrganisationDetails(name=_text(rows[0], "Name") or "", base_currency=currency.upper())
 
 
 def _text(row: Mapping[str, Any], name: str) -> str | None:
