@@ -30,6 +30,22 @@ week is named by its Saturday, `weekEnding`.
 """
 
 
+_WITHOUT: dict[str, Any] = {
+    # Their scripts would come from a CDN.
+    "docs_url": None,
+    "redoc_url": None,
+    "redirect_slashes": False,
+    # Whatever exporter the environment names: the callback's address holds a consent's code and state.
+    "telemetry": {
+        "tracing": False,
+        "metrics": False,
+        "logs": False,
+        "operation_spans": False,
+        "auto_configure": False,
+    },
+}
+
+
 def create_app(
     settings: Settings,
     *,
@@ -63,24 +79,7 @@ def create_app(
         for one in own:
             one.close()
 
-    app = FastAPI(
-        title="Xero Pipeline",
-        version="1",
-        description=_ABOUT,
-        lifespan=lifespan,
-        # Their scripts would come from a CDN.
-        docs_url=None,
-        redoc_url=None,
-        redirect_slashes=False,
-        # Whatever exporter the environment names: the callback's address holds a consent's code and state.
-        telemetry={
-            "tracing": False,
-            "metrics": False,
-            "logs": False,
-            "operation_spans": False,
-            "auto_configure": False,
-        },
-    )
+    app = FastAPI(title="Xero Pipeline", version="1", description=_ABOUT, lifespan=lifespan, **_WITHOUT)
     app.state.admin = admin
     handle_errors(app, clock)
     # each by itself: of a router within a router FastAPI works out every route once more

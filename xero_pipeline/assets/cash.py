@@ -12,10 +12,8 @@ from xero_pipeline.warehouse.schema import cash_position_weekly as cash_position
 from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.warehouse.weekly import replace_cash
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.bank_summary import read_bank_summary
+from xero_pipeline.xero.bank_summary import AMOUNTS, read_bank_summary
 from xero_pipeline.xero.client import OrganisationClient
-
-COLUMNS = ("opening_balance", "cash_received", "cash_spent", "currency_gain", "closing_balance")
 
 
 def cash_position_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
@@ -26,7 +24,7 @@ def cash_position_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitio
         return Shaped(
             write=lambda connection, stamp: replace_cash(connection, stamp, summary.accounts),
             currency=organisation.details.base_currency,
-            totals={column: sum(summary.accounts[column], Decimal("0.00")) for column in COLUMNS},
+            totals={column: sum(summary.accounts[column], Decimal("0.00")) for column in AMOUNTS},
             differences=summary.differences,
             notes=summary.notes,
         )
