@@ -23,7 +23,7 @@ class OrganisationStanding:
     organisation: Organisation
     usage: Usage
     days_left: int | None
-    """Whole days until the refresh token dies unused; `None` where there is none."""
+    """Whole days until the refresh token dies unused; 0 once it is dead, `None` where there is none."""
     token_error: str | None = None
     """Why the stored tokens cannot be read and how to mend it, without them; `None` when all is well."""
 
@@ -95,7 +95,7 @@ def describe_standing(
             OrganisationStanding(
                 organisation,
                 budget.usage(organisation.tenant_id, now),
-                _days(organisation.refresh_token_expires_at, now),
+                _days_left(organisation, now),
                 _token_error(deployment, organisation.tenant_id),
             )
             for organisation in deployment.warehouse.tokens.organisations()
@@ -117,8 +117,13 @@ def _token_error(deployment: Deployment, tenant_id: str) -> str | None:
     return None
 
 
-def _days(until: datetime | None, now: datetime) -> int | None:
-    return None if until is None else max(0, (until - now).days)
+def _days_left(organisation: Organisation, now: datetime) -> int | None:
+    until = organisation.refresh_token_expires_at
+    if until is None:
+        return None
+    # Whatever its date says, it is no longer taken.
+    lost = organisation.status is ConnectionStatus.RECONNECT_NEEDED
+    return 0 if lost else max(0, (until - now).days)
 
 
 def _iso(moment: datetime | None) -> str | None:

@@ -188,7 +188,7 @@ def _dated(week: Week, kind: str) -> str:
 def _rows(payload: Json, container: str, key: str) -> list[Json]:
     rows = payload.get(container)
     if not isinstance(rows, list) or not all(isinstance(row, dict) and row.get(key) for row in rows):
-        raise PayloadNotUnderstood(f"Xero's answer has no list of {container} with a {key} each.")
+        raise PayloadNotUnderstood(f"Xero's answer has no list of {container}, each with its {key}.")
     return rows
 
 

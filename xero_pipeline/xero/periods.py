@@ -51,7 +51,9 @@ _RANGES = [
         re.IGNORECASE,
     ),
 ]
-_NUMERIC = re.compile(rf"\b(\d{{1,2}})[/.](\d{{1,2}})[/.](\d{{4}}){_JOIN}(\d{{1,2}})[/.](\d{{1,2}})[/.](\d{{4}})\b")
+_NUMBERS = r"(\d{1,2})[/.-](\d{1,2})[/.-](\d{4})"
+_NUMERIC = re.compile(rf"\b{_NUMBERS}{_JOIN}{_NUMBERS}\b")
+_HYPHENATED = re.compile(r"\b(\d{1,2})[-/]([A-Za-z]{3,9})[-/](\d{4}|\d{2})\b")
 _WEEK_ENDED = re.compile(
     r"(?<!\d )\b(?:(?:1 |one )?week|7 days?|seven days)\s+end(?:ed|ing)\b(?P<rest>.*)", re.IGNORECASE
 )
@@ -74,7 +76,7 @@ def read_period(titles: Sequence[str], asked: Week) -> Period | None:
 
 
 def _periods(title: str, asked: Week) -> Iterator[Period]:
-    title = _WEEKDAY.sub("", title)
+    title = _HYPHENATED.sub(r"\1 \2 \3", _WEEKDAY.sub("", title))
     for pattern in _RANGES:
         match = pattern.search(title)
         if match and (period := _from_words(match.groupdict())):

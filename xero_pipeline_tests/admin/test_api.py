@@ -133,6 +133,7 @@ def test_tokens_that_the_keys_at_hand_do_not_open_are_said(page: Page) -> None:
 def test_a_lost_connection_is_said(page: Page) -> None:
     page.connect(ALPHA)
     page.deployment.warehouse.tokens.mark("t-1", ConnectionStatus.RECONNECT_NEEDED)
+    assert page.api("/standing").json()["organisations"][0]["refreshTokenDaysLeft"] == 0
     said = page.api("/status").json()
     assert said["connected"] is False
     assert said["organisations"][0]["status"] == "reconnect_needed"
