@@ -55,6 +55,8 @@ class Rule:
     find: Find
     description: str
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    told: bool = False
+    """Whether people are told when it fails: nothing but a hand in the table breaks it, and no sensor mends it."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,7 @@ def _common(kind: SyncType, *tables: Table) -> list[Rule]:
             _of_all_weeks(lambda held: presence.no_duplicates(held, *tables)),
             "Fails when a row is held twice in one organisation's week, by another spelling or without the "
             f"primary key, so that sums count it twice. Somebody wrote into the table. {_SYNC_AGAIN}",
+            told=True,
         ),
         Rule(
             "no_gaps",
@@ -138,12 +141,14 @@ _FINANCIAL = Checked(
             _of_all_weeks(totals.lines_add_up),
             "Fails when a total of a week (income, cost of sales, other income, expenses) is not the sum of its "
             f"lines: a line or the total was changed in the table. {_SYNC_AGAIN}",
+            told=True,
         ),
         Rule(
             "gross_and_net_add_up",
             _of_all_weeks(totals.gross_and_net_add_up),
             "Fails when a week's gross profit is not its trading income less cost of sales, or its net profit not "
             f"gross profit and other income less operating expenses. {_SYNC_AGAIN}",
+            told=True,
         ),
         *_common(SyncType.PROFIT_AND_LOSS, financial_weekly, financial_weekly_lines),
         _within_history(history.financial_within_history, "income, cost of sales, expenses or net profit"),
@@ -160,6 +165,7 @@ _REVENUE = Checked(
             _of_all_weeks(revenue.net_is_invoiced_less_credited),
             "Fails when the net revenue of a revenue type in a region is not what was invoiced less what was "
             f"credited. {_SYNC_AGAIN}",
+            told=True,
         ),
         *_common(SyncType.INVOICES, revenue_weekly),
         _within_history(history.revenue_within_history, "the revenue, whole or of one type,"),

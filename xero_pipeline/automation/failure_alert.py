@@ -33,6 +33,7 @@ from xero_pipeline.automation.dagster_health import (
     tell_failed_ticks,
 )
 from xero_pipeline.automation.dead_runs import end_dead_runs
+from xero_pipeline.automation.failing_checks import tell_failing_checks
 from xero_pipeline.automation.failure_words import KINDS, Words, code_of, listed, name_weeks, words_for
 from xero_pipeline.automation.planning import RETRY_NUMBER, weeks_of_run, will_run_again
 from xero_pipeline.grants import ConnectionStatus
@@ -98,6 +99,7 @@ class FailureWatch:
         tell_failed_ticks(self._instance, self._alerter, [name for name in TICKING if name != ALERTING])
         self._report_recoveries()
         tell_connections(self._deployment, self._alerter)
+        tell_failing_checks(self._instance, self._alerter)
         return f"{len(failed)} failed runs; {len(self._alerter.log.open_alerts())} alerts are open."
 
     def _place(self) -> Json | None:
