@@ -52,8 +52,9 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     Raises:
         DagsterUnusable: dagster.yaml cannot be read, or the storage that it names cannot be opened.
     """
-    home = prepare_home(settings)
+    # First, since afterwards this process is in the deployment's folder, and `.env` may lie in this one.
     lend_environment_file()
+    home = prepare_home(settings)
     try:
         # One after the other: two processes that both find no tables would both make them, and one would fail.
         with _alone(settings):

@@ -66,7 +66,6 @@ class HealthCheck:
         for grant_id, organisations in grants.items():
             self._tell_expiry(grant_id, organisations)
             self._tell_scopes(grant_id, organisations)
-        self._close_gone(grants)
         return asked_next
 
     def postponed(self, due: Mapping[str, str]) -> dict[str, str]:
@@ -170,17 +169,6 @@ class HealthCheck:
                 kind="scopes",
             )
 
-    def _close_gone(self, grants: Mapping[str, Sequence[Organisation]]) -> None:
-        """Settle what was said of consents that are no more: a new one took their place, or none is needed."""
-        connected = {one.tenant_id for organisations in grants.values() for one in organisations}
-        for alert in self._alerter.log.open_alerts("check", "token_expiry", "scopes"):
-            if alert.details.get("grant_id") in grants:
-                continue
-            if connected.intersection(alert.details.get("tenants", [])):
-                self._alerter.recovered(alert.cause, "Somebody has connected again.")
-            else:
-                self._alerter.withdraw(alert.cause)
-
     def _is_open(self, cause: str) -> bool:
         alert = self._alerter.log.get(cause)
         return alert is not None and alert.is_open
@@ -191,7 +179,8 @@ def connection_cause(tenant_id: str) -> str:
 
 
 def tell_connections(deployment: Deployment, alerter: Alerter) -> None:
-    """Tell of every organisation that has to be connected again, and of those that are."""
+    """Tell of every organisation that has to be connected again, and of those that are; settle what was said of
+    consents that are no more."""
     kept = {one.tenant_id: one for one in deployment.warehouse.tokens.organisations()}
     known = {alert.cause: alert for alert in alerter.log.open_alerts("connection")}
     for organisation in kept.values():
@@ -204,6 +193,20 @@ def tell_connections(deployment: Deployment, alerter: Alerter) -> None:
     for cause, alert in known.items():
         if alert.details.get("tenant_id") not in kept:
             alerter.withdraw(cause)
+    _settle_gone_consents(deployment.warehouse.tokens.connected(), alerter)
+
+
+def _settle_gone_consents(connected: Sequence[Organisation], alerter: Alerter) -> None:
+    """A new consent took their place, or none is needed. Here, since `connection_health` itself stops with the last
+    organisation's connection."""
+    grants, tenants = {one.grant_id for one in connected}, {one.tenant_id for one in connected}
+    for alert in alerter.log.open_alerts("check", "token_expiry", "scopes"):
+        if alert.details.get("grant_id") in grants:
+            continue
+        if tenants.intersection(alert.details.get("tenants", [])):
+            alerter.recovered(alert.cause, "Somebody has connected again.")
+        else:
+            alerter.withdraw(alert.cause)
 
 
 def tell_lost_connection(alerter: Alerter, organisation: Organisation, run_id: str | None = None) -> None:

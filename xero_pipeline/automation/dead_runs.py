@@ -16,6 +16,8 @@ from xero_pipeline.resources import WORKER, Deployment, is_living
 
 # A run gives its lock back a moment before Dagster hears that it has ended; until then Dagster hears of it often.
 SILENCE = timedelta(seconds=60)
+# Seconds; see `Locks.live`.
+TAKEN_AGAIN_WITHIN = 6.0
 
 
 def end_dead_runs(instance: dg.DagsterInstance, deployment: Deployment, now: datetime) -> list[str]:
@@ -25,9 +27,17 @@ def end_dead_runs(instance: dg.DagsterInstance, deployment: Deployment, now: dat
     Args:
         now: by the clock that Dagster stamps its events with.
     """
+    runs = [
+        run
+        for run in instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        if WORKER in run.tags and not is_living(deployment, run.run_id) and _is_silent(instance, run.run_id, now)
+    ]
+    if runs and deployment.warehouse.engine.dialect.name == "postgresql":
+        # A server that was restarted has just freed the locks of all who live: they take them again.
+        deployment.clock.sleep(TAKEN_AGAIN_WITHIN)
     dead = []
-    for run in instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
-        if WORKER not in run.tags or is_living(deployment, run.run_id) or not _is_silent(instance, run.run_id, now):
+    for run in runs:
+        if is_living(deployment, run.run_id):
             continue
         instance.report_run_failed(run, f"The process of this run ({run.tags[WORKER]}) died before the run ended.")
         deployment.warehouse.log.close_interrupted(run_id=run.run_id)

@@ -119,7 +119,8 @@ class LateEdits:
             return "no week has landed yet."
         if affordable_weeks(self._deployment, tenant_id, daily_syncs_kept=1) < 1:
             return "today's calls are kept for the daily sync."
-        if calls_left(self._deployment, tenant_id).left_this_minute < CALLS_A_LOOK:
+        wanted = min(CALLS_A_LOOK, self._deployment.settings.calls_per_minute)
+        if calls_left(self._deployment, tenant_id).left_this_minute < wanted:
             # Dagster ends a tick that takes a minute; the next one asks for all since this one.
             return "a sync is spending this minute's calls; the next look asks."
         asked_at = self._deployment.clock.now()

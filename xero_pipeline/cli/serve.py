@@ -49,6 +49,8 @@ def mock_xero(host: str, port: int, state: Path) -> None:
 def dev() -> None:
     """Dagster's UI and daemon, and the admin page, until Ctrl-C."""
     settings = load_settings()
+    # Before this process goes to the deployment's folder: what `.env` is read here is found from here.
+    environment = child_environment(settings)
     with Deployment(settings) as opened:
         opened.warehouse.require_current()
     # Opened once before its servers all open it together, and where a broken dagster.yaml is one line.
@@ -59,4 +61,4 @@ def dev() -> None:
         "Dagster": [tool("dagster"), "dev", "--workspace", str(home / "workspace.yaml"), "--port", port],
         "the admin page": [tool("xero-pipeline"), "admin", "--port", str(admin_port(settings))],
     }
-    run_together(commands, cwd=home, environment=child_environment(settings))
+    run_together(commands, cwd=home, environment=environment)

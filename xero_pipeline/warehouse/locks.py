@@ -25,8 +25,8 @@ from xero_pipeline.warehouse.errors import DatabaseUnavailable, LockTimeout
 _LOCK_NOT_AVAILABLE = "55P03"
 
 # How often a lock that says "I live" is looked after, and how soon it is taken again where it was lost.
-_LOOK_AFTER = 10.0
-_TAKE_AGAIN = 1.0
+_LOOK_AFTER = 2.0
+_TAKE_AGAIN = 0.5
 _LOST = (DBAPIError, DatabaseUnavailable, LockTimeout)
 
 
@@ -64,7 +64,8 @@ class Locks:
     def live(self, name: str) -> Iterator[None]:
         """Show every other process, for the block, that who has that name lives; nobody else ever has it.
 
-        A server that is restarted, or cuts the session, frees the lock of one who lives: it is taken again.
+        A server that is restarted, or cuts the session, frees the lock of one who lives: it is taken again, some
+        three seconds later.
         """
         if self._server is None:
             with self._hold_file(name, timeout=60.0, once=True):
@@ -103,7 +104,7 @@ class Locks:
         with contextlib.suppress(*_LOST):
             look_after(session)
         while not ended.wait(_TAKE_AGAIN):
-            with contextlib.suppress(*_LOST), self._hold_session(server, name, timeout=_LOOK_AFTER) as another:
+            with contextlib.suppress(*_LOST), self._hold_session(server, name, timeout=10.0) as another:
                 look_after(another)
 
     @contextlib.contextmanager

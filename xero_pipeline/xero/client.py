@@ -100,7 +100,9 @@ class OrganisationClient:
 
     def _changed_list(self, container: str, method: str, key: str, since: datetime) -> list[Json]:
         """Read once: no document leaves this list, so one that enters it can push none of the others out."""
-        return list(self._read_once(container, method, key, {"if_modified_since": since}).documents.values())
+        reading = self._read_once(container, method, key, {"if_modified_since": since})
+        self._require_moving(reading, container)
+        return list(reading.documents.values())
 
     def _week_list(self, container: str, method: str, key: str, **filters: Any) -> Listing:
         """Read a week's list to its last page, ordered by a key that no edit changes.
@@ -115,9 +117,13 @@ class OrganisationClient:
         before = None
         for _ in range(READINGS):
             reading = self._read_once(container, method, key, filters)
+            if reading.stuck:
+                before = None
+                continue
             if reading.pages <= 1 or reading.documents.keys() == before:
                 return Listing(reading.documents.values(), reading.miscount(container))
             before = reading.documents.keys()
+        self._require_moving(reading, container)
         raise XeroUnavailable(
             f"The {container} of {self.name} were others each of the {READINGS} times that they were read.",
             advice="Somebody is editing them just now; the next sync tries again.",
@@ -126,7 +132,8 @@ class OrganisationClient:
     def _read_once(self, container: str, method: str, key: str, filters: Json) -> _Reading:
         found: dict[str, Json] = {}
         count: int | None = None
-        page, last, filled = 1, 1, 0
+        page, last, pages = 1, 1, 0
+        before: list[str] = []
         while page <= last:
             payload = self._apis.get(
                 container, method, self.tenant_id, order=f"{key} ASC", page=page, page_size=PAGE_SIZE, **filters
@@ -140,17 +147,29 @@ class OrganisationClient:
                 last = page + 1 if brings_news else page
             else:
                 last, count = _read_pagination(pagination, container)
+                # Also of a list that has shrunk to one page meanwhile: what moved to the first one slipped through.
+                pages = max(pages, last)
                 if not brings_news and (keys or page < last):
-                    raise PayloadNotUnderstood(
-                        f"Xero says that the {container} of {self.name} have {last} pages, and on page {page} there is "
-                        f"{'what was on those before it' if keys else 'nothing'}."
-                    )
-            filled += brings_news
+                    stuck = _Reading(found, pages, count, stuck=(page, last))
+                    if keys in ([], before):
+                        self._require_moving(stuck, container)
+                    # Or documents have come and gone between two pages, and moved old ones to this one.
+                    return stuck
+                before = keys
+            pages = max(pages, page if brings_news else 0)
             found.update(zip(keys, rows, strict=True))
             page += 1
             if page > PAGES_AT_MOST:
                 raise PayloadNotUnderstood(f"The {container} of {self.name} come in more than {PAGES_AT_MOST} pages.")
-        return _Reading(found, filled, count)
+        return _Reading(found, pages, count)
+
+    def _require_moving(self, reading: _Reading, container: str) -> None:
+        if reading.stuck:
+            page, last = reading.stuck
+            raise PayloadNotUnderstood(
+                f"Xero says that the {container} of {self.name} have {last} pages, and on page {page} there is nothing "
+                "that was not on those before it."
+            )
 
 
 class Listing(list[Json]):
@@ -167,12 +186,13 @@ class Listing(list[Json]):
 
 @dataclass(frozen=True, slots=True)
 class _Reading:
-    """A list read once, from its first page to its last: on how many pages there was anything new, and how many
-    documents Xero says it has."""
+    """A list read once, from its first page to its last: how many pages it had at some time, and how many documents
+    Xero says it has. `stuck`: at which page, of how many, there was nothing new."""
 
     documents: dict[str, Json]
     pages: int
     count: int | None
+    stuck: tuple[int, int] | None = None
 
     def miscount(self, container: str) -> Difference | None:
         if self.count in (None, len(self.documents)):

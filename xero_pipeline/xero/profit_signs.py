@@ -196,6 +196,9 @@ def _cheapest(
             continue
         usual = sum(unit.usual * unit.cents for unit in units)
         for flipped in _flips(units, known=True):
+            # A section that is hardly more than rounding would be turned by chance.
+            if any(abs(unit.cents) < 100 * within for unit in flipped):
+                continue
             if abs(usual - _turned(flipped) - wanted) <= within:
                 # Expenses with their sign are written somewhere; income that takes from the profit nowhere.
                 known = sum(_INCOME_TURNED if unit.usual > 0 else 1 for unit in flipped if unit.is_known)

@@ -210,7 +210,11 @@ def test_what_is_not_well_stands_above_all_and_opens_to_what_to_do(page: Page, s
     expect(told.locator("summary")).to_have_text(f"{ALERT['title']}since 23/11/2026 06:00")
     expect(told.locator("p")).to_be_hidden()
     told.locator("summary").click()
+    expect(told.locator("p")).to_be_visible()
     expect(told.locator("p")).to_have_text(ALERT["text"])
+    page.clock.fast_forward("03:00")
+    expect(page.locator("#facts")).to_contain_text("5 hours ago")
+    expect(told.locator("p")).to_be_visible()
 
 
 def test_several_organisations_stand_in_a_list_each_with_its_own_state(page: Page, stub: Stub) -> None:

@@ -17,7 +17,7 @@ from xero_pipeline.resources import WORKER, Deployment, build_resources, living
 from xero_pipeline.settings import Settings, load_settings
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.automation.scene import launched
-from xero_pipeline_tests.migrated import make_tables
+from xero_pipeline_tests.migrated import cut_sessions, make_tables
 from xero_pipeline_tests.processes import forking
 
 
@@ -41,6 +41,14 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A lock that was lost is taken again at once, and waited for a second."""
+    monkeypatch.setattr("xero_pipeline.warehouse.locks._LOOK_AFTER", 0.1)
+    monkeypatch.setattr("xero_pipeline.warehouse.locks._TAKE_AGAIN", 0.1)
+    monkeypatch.setattr("xero_pipeline.automation.dead_runs.TAKEN_AGAIN_WITHIN", 1.0)
+
+
 def much_later() -> datetime:
     return datetime.now(UTC) + 2 * SILENCE
 
@@ -55,6 +63,21 @@ def work_until_killed(settings: Settings, run_id: str, said: Connection) -> None
     with Deployment(settings) as deployment, living(deployment, run_id):
         said.send("at work")
         signal.pause()
+
+
+def test_a_run_whose_session_the_server_has_just_cut_is_not_taken_for_dead(
+    postgres_url: str, tmp_path: Path, instance: dg.DagsterInstance
+) -> None:
+    settings = load_settings(
+        XERO_MOCK_MODE="true", XERO_ENCRYPTION_KEY="5e" * 32, DAGSTER_HOME=str(tmp_path), DATABASE_URL=postgres_url
+    )
+    run = at_work(instance)
+    with Deployment(settings) as working, Deployment(settings) as looking:
+        make_tables(looking.warehouse.engine)
+        with living(working, run.run_id):
+            cut_sessions(looking.warehouse.engine)
+            assert end_dead_runs(instance, looking, much_later()) == []
+        assert end_dead_runs(instance, looking, much_later()) == [run.run_id]
 
 
 def test_a_run_lives_as_long_as_its_process_and_dies_with_it(

@@ -11,11 +11,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Engine, text
+from sqlalchemy import text
 
 from xero_pipeline.warehouse.database import open_engine
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, LockTimeout
 from xero_pipeline.warehouse.locks import Locks
+from xero_pipeline_tests.migrated import cut_sessions
 from xero_pipeline_tests.processes import forking
 
 
@@ -156,14 +157,6 @@ def test_who_lives_is_seen_again_though_the_server_cut_the_session(
     locks.close()
     others.close()
     engine.dispose()
-
-
-def cut_sessions(engine: Engine) -> int:
-    """End every other session of the test's database, and wait until they are gone; answers how many."""
-    others = "pid <> pg_backend_pid() AND datname = current_database()"
-    with engine.connect() as connection:
-        ended = connection.execute(text(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}"))
-        return len(ended.all())
 
 
 def until(holds: Callable[[], bool]) -> None:

@@ -164,20 +164,50 @@ def test_a_server_that_ignores_the_page_is_asked_no_third_time() -> None:
 def test_a_server_that_counts_pages_and_gives_the_same_one_each_time_is_an_error(count: int | None) -> None:
     with (
         client_of(lambda _n: listed("a", "b", page=1, pages=3, count=count)) as (client, _),
-        pytest.raises(PayloadNotUnderstood, match="Invoices of Example have 3 pages, and on page 2 there is what was"),
+        pytest.raises(PayloadNotUnderstood, match="Invoices of Example have 3 pages, and on page 2 there is nothing"),
     ):
         client.invoices(WEEK)
 
 
-@pytest.mark.parametrize("later", [("b", "a"), ("a",), ()])
-def test_a_server_that_counts_pages_which_bring_nothing_new_is_not_asked_for_all_of_them(later: tuple[str]) -> None:
+@pytest.mark.parametrize(("later", "calls"), [(("b", "a"), 8), (("a",), 8), (("a", "b"), 2), ((), 2)])
+def test_a_server_that_counts_pages_which_bring_nothing_new_is_not_asked_for_all_of_them(
+    later: tuple[str], calls: int
+) -> None:
     def page(number: int) -> dict[str, Any]:
         return listed(*(("a", "b") if number == 1 else later), page=number, pages=900, count=None)
 
     with client_of(page) as (client, requests):
-        with pytest.raises(PayloadNotUnderstood, match="have 900 pages, and on page 2 there is"):
+        with pytest.raises(PayloadNotUnderstood, match="have 900 pages, and on page 2 there is nothing"):
             client.invoices(WEEK)
-        assert len(requests) == 2
+        assert len(requests) == calls
+
+
+def test_a_list_that_shrinks_to_one_page_between_two_loses_nothing() -> None:
+    asked: list[int] = []
+
+    def page(number: int) -> dict[str, Any]:
+        asked.append(number)
+        if len(asked) == 1:
+            return listed("a", "b", page=1, pages=2, count=3)
+        # "a" has left: "c" moved to the first page, and the second one is gone.
+        return listed(*(("b", "c") if number == 1 else ()), page=number, pages=1, count=2)
+
+    with client_of(page) as (client, _):
+        assert ids(client.invoices(WEEK)) == ["b", "c"]
+
+
+def test_an_old_document_that_a_new_one_moved_to_the_last_page_is_no_error() -> None:
+    asked: list[int] = []
+
+    def page(number: int) -> dict[str, Any]:
+        asked.append(number)
+        if len(asked) == 1:
+            return listed("b", "c", page=1, pages=2, count=3)
+        # Meanwhile "d", the third, has left, and "a" has come: "c" is on the second page now.
+        return listed(*(("a", "b") if number == 1 else ("c",)), page=number, pages=2, count=3)
+
+    with client_of(page) as (client, _):
+        assert ids(client.invoices(WEEK)) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(

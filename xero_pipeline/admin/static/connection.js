@@ -13,6 +13,7 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
   const card = byId("connection");
   let standing = null;
   let shown = null;
+  let alertsShown = null;
   let newestWeek;
 
   function show(next) {
@@ -67,6 +68,10 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
   // a lost connection is what the card itself says
   function paintAlerts() {
     const told = (standing.alerts ?? []).filter((one) => one.kind !== "connection");
+    // painted anew only when there is news: one that somebody has opened stays open
+    const news = JSON.stringify(told.map(({ title, text, openedAt }) => [title, text, openedAt]));
+    if (news === alertsShown) return;
+    alertsShown = news;
     byId("alerts").hidden = told.length === 0;
     byId("alerts").replaceChildren(
       ...told.map((one) =>

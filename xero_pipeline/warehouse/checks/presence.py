@@ -35,7 +35,7 @@ def _duplicates(held: Held, table: Table) -> list[Finding]:
     times: Counter[tuple[str, Week, tuple[str, ...]]] = Counter()
     spelt: dict[tuple[str, Week, tuple[str, ...]], set[str]] = defaultdict(set)
     for row in held.rows(table):
-        key = (row["tenant_id"], row["week"], tuple(" ".join(str(row[name]).split()).lower() for name in own))
+        key = (row["tenant_id"], row["week"], tuple(str(row[name]).strip().lower() for name in own))
         times[key] += 1
         spelt[key].add(" / ".join(row[name] for name in own))
     found = []

@@ -18,7 +18,7 @@ from xero_pipeline.weeks import Week
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.warehouse.checks.books_given import LATEST, MIDDLE, TENANT, WEEKS, by_hand, land_books
-from xero_pipeline_tests.warehouse.figures_given import account, cash, land_cash, land_revenue, revenue
+from xero_pipeline_tests.warehouse.figures_given import account, cash, cell, land_cash, land_revenue, revenue
 
 ALL = (financial_weekly, financial_weekly_lines, revenue_weekly)
 
@@ -144,6 +144,11 @@ def test_a_row_that_is_there_twice_without_a_primary_key_is_told_once(postgres_u
     assert lines_add_up(held) == []
     assert revenue_matches_income(held) == []
     warehouse.close()
+
+
+def test_options_that_differ_within_are_two_of_xeros_and_no_duplicate(warehouse: Warehouse) -> None:
+    land_revenue(warehouse, revenue(cell("big shop", "north", "1.00"), cell("big  shop", "north", "1.00")))
+    assert no_duplicates(read_held(warehouse.engine, *ALL), *ALL) == []
 
 
 def test_a_warehouse_that_never_landed_anything_fails_nothing(warehouse: Warehouse) -> None:
