@@ -149,6 +149,9 @@ class OrganisationClient:
                 last, count = _read_pagination(pagination, container)
                 # Also of a list that has shrunk to one page meanwhile: what moved to the first one slipped through.
                 pages = max(pages, last)
+                if not keys and count == len(found):
+                    # All of them are here, however many pages are announced.
+                    break
                 if not brings_news and (keys or page < last):
                     stuck = _Reading(found, pages, count, stuck=(page, last))
                     if keys in ([], before):

@@ -182,6 +182,13 @@ def test_a_server_that_counts_pages_which_bring_nothing_new_is_not_asked_for_all
         assert len(requests) == calls
 
 
+def test_pages_announced_beyond_the_last_document_are_not_asked_for() -> None:
+    with client_of(lambda n: listed(*(("a", "b") if n == 1 else ()), page=n, pages=900, count=2)) as (client, requests):
+        found = client.invoices(WEEK)
+        assert (ids(found), found.miscount) == (["a", "b"], None)
+        assert len(requests) == 4
+
+
 def test_a_list_that_shrinks_to_one_page_between_two_loses_nothing() -> None:
     asked: list[int] = []
 
