@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -13,7 +14,8 @@ import dagster as dg
 import pytest
 
 from xero_pipeline.automation.dead_runs import SILENCE, end_dead_runs
-from xero_pipeline.resources import WORKER, Deployment, build_resources, living
+from xero_pipeline.clock import SystemClock
+from xero_pipeline.resources import WORKER, Deployment, build_resources, is_living, living
 from xero_pipeline.settings import Settings, load_settings
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.automation.scene import launched
@@ -30,7 +32,7 @@ def settings(database_url: str, tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def deployment(settings: Settings) -> Iterator[Deployment]:
-    with Deployment(settings) as deployment:
+    with Deployment(settings, clock=Waiting()) as deployment:
         make_tables(deployment.warehouse.engine)
         yield deployment
 
@@ -41,12 +43,17 @@ def instance() -> Iterator[dg.DagsterInstance]:
         yield instance
 
 
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A lock that was lost is taken again at once, and waited for a second."""
-    monkeypatch.setattr("xero_pipeline.warehouse.locks._LOOK_AFTER", 0.1)
-    monkeypatch.setattr("xero_pipeline.warehouse.locks._TAKE_AGAIN", 0.1)
-    monkeypatch.setattr("xero_pipeline.automation.dead_runs.TAKEN_AGAIN_WITHIN", 1.0)
+class Waiting(SystemClock):
+    """Whoever sleeps, sleeps until what is waited for has happened: not at all, as it comes."""
+
+    def __init__(self, until: Callable[[], bool] = lambda: True) -> None:
+        self.until = until
+
+    def sleep(self, seconds: float) -> None:
+        deadline = time.monotonic() + 60
+        while not self.until():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 def much_later() -> datetime:
@@ -71,12 +78,14 @@ def test_a_run_whose_session_the_server_has_just_cut_is_not_taken_for_dead(
     settings = load_settings(
         XERO_MOCK_MODE="true", XERO_ENCRYPTION_KEY="5e" * 32, DAGSTER_HOME=str(tmp_path), DATABASE_URL=postgres_url
     )
-    run = at_work(instance)
-    with Deployment(settings) as working, Deployment(settings) as looking:
+    run, clock = at_work(instance), Waiting()
+    with Deployment(settings) as working, Deployment(settings, clock=clock) as looking:
         make_tables(looking.warehouse.engine)
         with living(working, run.run_id):
             cut_sessions(looking.warehouse.engine)
+            clock.until = lambda: is_living(looking, run.run_id)
             assert end_dead_runs(instance, looking, much_later()) == []
+        clock.until = lambda: True
         assert end_dead_runs(instance, looking, much_later()) == [run.run_id]
 
 
