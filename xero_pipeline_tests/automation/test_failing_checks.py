@@ -15,13 +15,6 @@ from xero_pipeline_tests.deployment import Running, failing_checks, running
 
 
 @pytest.fixture
-def inbox() -> Iterator[Inbox]:
-    inbox = Inbox()
-    with inbox.server:
-        yield inbox
-
-
-@pytest.fixture
 def deployed(tmp_path: Path, inbox: Inbox) -> Iterator[Running]:
     with running(tmp_path, ALERT_URLS=inbox.address, PIPELINE_START_DATE="2026-11-08") as deployed:
         look(deployed)
