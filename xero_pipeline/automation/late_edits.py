@@ -53,10 +53,10 @@ OVERLAP = timedelta(minutes=2)
 SKEW = timedelta(seconds=5)
 # A tick asks for so many runs at most; the others stay kept for the next one.
 RUNS_A_TICK = 10
-# Two lists of changed documents, and as many again: more pages, or a call that is tried again.
-CALLS_A_LOOK = 4
 # ... and for so many bank summaries, a call each: some ten minutes of Xero's time.
 BALANCES_A_TICK = 520
+# Two lists of changed documents, and as many again: more pages, or a call that is tried again.
+CALLS_A_LOOK = 4
 
 
 class LateEditsFailed(PipelineError):
@@ -103,7 +103,9 @@ class LateEdits:
             for span, read_after in due.items():
                 wanted[span][organisation.tenant_id] = read_after
             if put_off:
-                reasons.append(f"{put_off} of them wait: today's other calls are kept for the daily sync.")
+                reasons.append(
+                    f"For later, as today's other calls are kept for the daily sync: {put_off} of these weeks."
+                )
         if failed and not wanted:
             raise LateEditsFailed(" | ".join(failed))
         runs = [self._run(span, tenants) for span, tenants in list(wanted.items())[:RUNS_A_TICK]]

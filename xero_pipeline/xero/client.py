@@ -117,10 +117,7 @@ class OrganisationClient:
         before = None
         for _ in range(READINGS):
             reading = self._read_once(container, method, key, filters)
-            if reading.stuck:
-                before = None
-                continue
-            if reading.pages <= 1 or reading.documents.keys() == before:
+            if not reading.stuck and (reading.pages <= 1 or reading.documents.keys() == before):
                 return Listing(reading.documents.values(), reading.miscount(container))
             before = reading.documents.keys()
         self._require_moving(reading, container)
@@ -133,34 +130,27 @@ class OrganisationClient:
         found: dict[str, Json] = {}
         count: int | None = None
         page, last, pages = 1, 1, 0
-        before: list[str] = []
         while page <= last:
             payload = self._apis.get(
                 container, method, self.tenant_id, order=f"{key} ASC", page=page, page_size=PAGE_SIZE, **filters
             )
             rows = _rows(payload, container, key)
-            keys = [row[key] for row in rows]
-            brings_news = any(one not in found for one in keys)
+            brings_news = any(row[key] not in found for row in rows)
             pagination = payload.get("pagination")
             if pagination is None:
                 # A server that does not count: go on until a page brings nothing new.
-                last = page + 1 if brings_news else page
+                last, pages = (page + 1, page) if brings_news else (page, pages)
             else:
                 last, count = _read_pagination(pagination, container)
                 # Also of a list that has shrunk to one page meanwhile: what moved to the first one slipped through.
                 pages = max(pages, last)
-                if not keys and count == len(found):
+                if not rows and count == len(found):
                     # All of them are here, however many pages are announced.
                     break
-                if not brings_news and (keys or page < last):
-                    stuck = _Reading(found, pages, count, stuck=(page, last))
-                    if keys in ([], before):
-                        self._require_moving(stuck, container)
-                    # Or documents have come and gone between two pages, and moved old ones to this one.
-                    return stuck
-                before = keys
-            pages = max(pages, page if brings_news else 0)
-            found.update(zip(keys, rows, strict=True))
+                if not brings_news and (rows or page < last):
+                    # It counts wrongly; or documents have come and gone meanwhile, and moved old ones to this page.
+                    return _Reading(found, pages, count, stuck=(page, last))
+            found.update((row[key], row) for row in rows)
             page += 1
             if page > PAGES_AT_MOST:
                 raise PayloadNotUnderstood(f"The {container} of {self.name} come in more than {PAGES_AT_MOST} pages.")

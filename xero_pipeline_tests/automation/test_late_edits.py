@@ -167,7 +167,7 @@ def test_no_more_weeks_are_read_again_than_todays_calls_allow_beside_the_daily_s
         read_again(limited, list(found.runs))
         put_off = LateEdits(limited.deployment).plan(set())
         assert put_off.runs == []
-        assert "1 of them wait: today's other calls are kept for the daily sync." in put_off.why_none
+        assert "today's other calls are kept for the daily sync: 1 of these weeks." in put_off.why_none
         limited.clock.advance(days=1)
         assert spans(look(limited)) == [(edited[-1], edited[-1])]
 

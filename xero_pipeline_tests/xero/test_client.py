@@ -13,7 +13,7 @@ import pytest
 from xero_pipeline.calls import Remaining, Slot, Usage
 from xero_pipeline.grants import ConnectionStatus, Organisation
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.client import OrganisationClient
+from xero_pipeline.xero.client import READINGS, OrganisationClient
 from xero_pipeline.xero.errors import PayloadNotUnderstood, XeroUnavailable
 from xero_pipeline.xero.session import XeroSession
 from xero_pipeline.xero.transport import XeroApis
@@ -169,17 +169,15 @@ def test_a_server_that_counts_pages_and_gives_the_same_one_each_time_is_an_error
         client.invoices(WEEK)
 
 
-@pytest.mark.parametrize(("later", "calls"), [(("b", "a"), 8), (("a",), 8), (("a", "b"), 2), ((), 2)])
-def test_a_server_that_counts_pages_which_bring_nothing_new_is_not_asked_for_all_of_them(
-    later: tuple[str], calls: int
-) -> None:
+@pytest.mark.parametrize("later", [("b", "a"), ("a",), ()])
+def test_a_server_that_counts_pages_which_bring_nothing_new_is_not_asked_for_all_of_them(later: tuple[str]) -> None:
     def page(number: int) -> dict[str, Any]:
         return listed(*(("a", "b") if number == 1 else later), page=number, pages=900, count=None)
 
     with client_of(page) as (client, requests):
         with pytest.raises(PayloadNotUnderstood, match="have 900 pages, and on page 2 there is nothing"):
             client.invoices(WEEK)
-        assert len(requests) == calls
+        assert len(requests) == 2 * READINGS
 
 
 def test_pages_announced_beyond_the_last_document_are_not_asked_for() -> None:

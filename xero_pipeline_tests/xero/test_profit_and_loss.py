@@ -147,16 +147,18 @@ def test_an_account_that_xero_counts_into_gross_profit_though_its_type_is_no_tra
     assert [str(one) for one in found.differences] == ["Gross Profit: Xero states 50.00, its parts add up to 60.00"]
 
 
+NEGATIVE_EXPENSE = (
+    SALES,
+    COSTS,
+    line("Gross Profit", "60.00"),
+    RENT,
+    line("Operating Income", "30.00"),
+    section("Other Expense", detail("bank", "-12.50")),
+)
+
+
 def test_a_section_of_nothing_but_negative_expenses_is_told_by_the_profit_line() -> None:
-    found = read(
-        SALES,
-        COSTS,
-        line("Gross Profit", "60.00"),
-        RENT,
-        line("Operating Income", "30.00"),
-        section("Other Expense", detail("bank", "-12.50")),
-        line("Net Income", "17.50"),
-    )
+    found = read(*NEGATIVE_EXPENSE, line("Net Income", "17.50"))
     assert lines(found)["bank"] == ("operating_expenses", "12.50")
     assert figures(found)[4:] == ["42.50", "17.50"]
     assert found.differences == []
@@ -165,15 +167,7 @@ def test_a_section_of_nothing_but_negative_expenses_is_told_by_the_profit_line()
 
 @pytest.mark.parametrize("net_profit", ["17.49", "17.51", "17.41"])
 def test_a_profit_line_that_is_cents_off_still_tells_negative_expenses_and_is_told(net_profit: str) -> None:
-    found = read(
-        SALES,
-        COSTS,
-        line("Gross Profit", "60.00"),
-        RENT,
-        line("Operating Income", "30.00"),
-        section("Other Expense", detail("bank", "-12.50")),
-        line("Net Income", net_profit),
-    )
+    found = read(*NEGATIVE_EXPENSE, line("Net Income", net_profit))
     assert lines(found)["bank"] == ("operating_expenses", "12.50")
     assert figures(found)[4:] == ["42.50", "17.50"]
     assert said(found) == [("Net Income", net_profit, "17.50")]
