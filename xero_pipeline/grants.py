@@ -1,7 +1,7 @@
 """What a consent gives, as plain values: tokens, and the organisations they open.
 
 Both sides need it, the one that asks Xero (`xero/oauth.py`) and the one that keeps it
-(`warehouse/tokens.py`); so it knows neither HTTP nor SQL.
+(`warehouse/connections/tokens.py`); so it knows neither HTTP nor SQL.
 """
 
 from __future__ import annotations

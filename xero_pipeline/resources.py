@@ -19,17 +19,17 @@ from typing import Any
 import dagster as dg
 from requests.adapters import BaseAdapter
 
-from xero_pipeline.calls import CallLimits
 from xero_pipeline.clock import Clock, SystemClock
 from xero_pipeline.grants import Organisation
+from xero_pipeline.mock_xero import MockTransport, MockXero
+from xero_pipeline.rate_limits import CallLimits
 from xero_pipeline.settings import Grant, Settings
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.xero.client import Xero
-from xero_pipeline.xero.mock import MockTransport, MockXero
+from xero_pipeline.xero.http.permits import OnWait
+from xero_pipeline.xero.http.session import XeroSession
+from xero_pipeline.xero.http.transport import XeroApis
 from xero_pipeline.xero.oauth import AccessTokens, SignIn, XeroApp
-from xero_pipeline.xero.session import XeroSession
-from xero_pipeline.xero.slots import OnWait
-from xero_pipeline.xero.transport import XeroApis
 
 log = logging.getLogger(__name__)
 

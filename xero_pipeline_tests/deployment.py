@@ -16,13 +16,13 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.automation.jobs import range_tags, sync_config
-from xero_pipeline.connecting import Connector
+from xero_pipeline.connection import Connector
 from xero_pipeline.definitions import build_defs
+from xero_pipeline.mock_xero import DEFAULT_ORGANISATIONS, MockLimits, MockOrganisation, MockTransport, MockXero
 from xero_pipeline.resources import ChosenXero, Deployment, choose_xero
 from xero_pipeline.settings import Settings, load_settings
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.mock import DEFAULT_ORGANISATIONS, MockLimits, MockOrganisation, MockTransport, MockXero
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.migrated import make_tables
 

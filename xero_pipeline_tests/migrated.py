@@ -1,7 +1,7 @@
 """A migrated database for tests that are about something else.
 
 Alembic takes longer for it than many a test. So it does it once for each kind of database; from then on the
-same statements are executed again. That migrating itself is right is `warehouse/test_migrating.py`'s matter.
+same statements are executed again. That migrating itself is right is `warehouse/database/test_migrating.py`'s matter.
 
 PostgreSQL takes longer than many a test for these statements, too: there, tables that a test leaves as they were
 made are put aside, emptied, for the next one.
@@ -12,7 +12,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.pool import NullPool
 
-from xero_pipeline.warehouse.migrating import migrate
+from xero_pipeline.warehouse.database.migrating import migrate
 
 _statements: dict[str, list[str]] = {}
 

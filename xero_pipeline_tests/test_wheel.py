@@ -65,5 +65,5 @@ def test_it_brings_the_page_the_migrations_and_the_templates(installed: Path) ->
         "deployment/env.example",
     ):
         assert (package / needed).is_file(), needed
-    assert list(package.rglob("mock/**/*.html"))
+    assert list(package.rglob("mock_xero/**/*.html"))
     assert not list(package.rglob("*.db"))

@@ -21,8 +21,8 @@ pytest.importorskip("playwright.sync_api")
 
 from playwright.sync_api import Browser, Page, expect
 
-from xero_pipeline.warehouse.cipher import Cipher, place
-from xero_pipeline.xero.mock import Fault, FaultKind
+from xero_pipeline.mock_xero import Fault, FaultKind
+from xero_pipeline.warehouse.connections.cipher import Cipher, place
 from xero_pipeline_tests.admin.chromium import complaints, is_installed, running_browser
 from xero_pipeline_tests.admin.real_dagster import free_port
 from xero_pipeline_tests.conftest import skip_or_fail

@@ -11,16 +11,17 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.staticfiles import StaticFiles
 
-from xero_pipeline.admin import connection, figures, pages, syncing
+from xero_pipeline.admin import connection, figures, pages
+from xero_pipeline.admin import sync as syncing
 from xero_pipeline.admin.context import Admin, Pause
 from xero_pipeline.admin.dagster_api import Dagster, DagsterApi
-from xero_pipeline.admin.errors import handle_errors
+from xero_pipeline.admin.error_responses import handle_errors
 from xero_pipeline.admin.security import MOCK, Door, Guard, session_cookie
-from xero_pipeline.admin.sign_in import SignIns
+from xero_pipeline.admin.sessions import SignIns
 from xero_pipeline.clock import Clock, SystemClock
+from xero_pipeline.mock_xero.server import mock_app
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings
-from xero_pipeline.xero.mock.server import mock_app
 
 _ABOUT = """\
 Connect Xero, see that it is fresh, sync by hand, switch the schedule.

@@ -1,4 +1,4 @@
-"""Routes of the connection: connect, callback, status, disconnect. What they do is `connecting.py`'s."""
+"""Routes of the connection: connect, callback, status, disconnect. What they do is `connection.py`'s."""
 
 from __future__ import annotations
 
@@ -11,14 +11,20 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 
-from xero_pipeline.admin.answers import ConnectAnswer, DisconnectAnswer, DisconnectRequest, StandingAnswer, StatusAnswer
+from xero_pipeline.admin.api_models import (
+    ConnectAnswer,
+    DisconnectAnswer,
+    DisconnectRequest,
+    StandingAnswer,
+    StatusAnswer,
+)
+from xero_pipeline.admin.callback_reasons import reason_of, sentence
 from xero_pipeline.admin.context import Admin, Context, body_of, read_body
-from xero_pipeline.admin.errors import documented, error_response, only, other
-from xero_pipeline.admin.reasons import reason_of, sentence
+from xero_pipeline.admin.error_responses import documented, error_response, only, other
 from xero_pipeline.admin.security import Cookie
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import Grant
-from xero_pipeline.warehouse.oauth_states import STATE_LIFE
+from xero_pipeline.warehouse.connections.oauth_states import STATE_LIFE
 
 log = logging.getLogger("xero_pipeline.admin")
 

@@ -11,17 +11,17 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 
 from xero_pipeline.admin.dagster_api import Dagster
-from xero_pipeline.admin.errors import BadRequest, in_words
-from xero_pipeline.admin.sign_in import SignIns
+from xero_pipeline.admin.error_responses import BadRequest, in_words
+from xero_pipeline.admin.sessions import SignIns
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.clock import Clock
-from xero_pipeline.connecting import Connector
+from xero_pipeline.connection import Connector
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings
-from xero_pipeline.standing import Standing, describe_standing
+from xero_pipeline.status import Standing, describe_standing
 from xero_pipeline.warehouse.errors import UnknownOrganisation
-from xero_pipeline.warehouse.overview import known_tenants
+from xero_pipeline.warehouse.figures.overview import known_tenants
 from xero_pipeline.weeks import NoSuchWeek, Week
 
 # Dates beyond cannot be counted with: a week before the first one, or after the last.

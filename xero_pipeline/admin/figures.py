@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 
-from xero_pipeline.admin.answers import (
+from xero_pipeline.admin.api_models import (
     Day,
     OrganisationWeek,
     RestatementAnswer,
@@ -19,11 +19,11 @@ from xero_pipeline.admin.answers import (
     WeekAnswer,
 )
 from xero_pipeline.admin.context import Admin, Context
-from xero_pipeline.admin.errors import BadRequest, documented
-from xero_pipeline.admin.syncing import Limit, TenantId
-from xero_pipeline.warehouse.figures import WeekFigures, WeekSummary, revenue_by_type
-from xero_pipeline.warehouse.overview import tenants_with_figures
-from xero_pipeline.warehouse.restatements import Restatement
+from xero_pipeline.admin.error_responses import BadRequest, documented
+from xero_pipeline.admin.sync import Limit, TenantId
+from xero_pipeline.warehouse.figures.overview import tenants_with_figures
+from xero_pipeline.warehouse.figures.queries import WeekFigures, WeekSummary, revenue_by_type
+from xero_pipeline.warehouse.figures.restatements import Restatement
 from xero_pipeline.weeks import NoSuchWeek, Week
 
 router = APIRouter(tags=["figures"])

@@ -12,12 +12,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
-from xero_pipeline.admin.answers import HealthAnswer, UnhealthyAnswer
+from xero_pipeline.admin.api_models import HealthAnswer, UnhealthyAnswer
+from xero_pipeline.admin.callback_reasons import sentence
 from xero_pipeline.admin.context import Admin, Context, read_text
-from xero_pipeline.admin.errors import only, other
-from xero_pipeline.admin.reasons import sentence
+from xero_pipeline.admin.error_responses import only, other
 from xero_pipeline.admin.security import is_loopback, own_path, session_cookie
-from xero_pipeline.admin.sign_in import TooManyGuesses, WrongToken
+from xero_pipeline.admin.sessions import TooManyGuesses, WrongToken
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.weeks import NoSuchWeek
 

@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from xero_pipeline.admin.errors import as_response, error_response, unexpected
-from xero_pipeline.admin.sign_in import SESSION_LIFE, SignIns
+from xero_pipeline.admin.error_responses import as_response, error_response, unexpected
+from xero_pipeline.admin.sessions import SESSION_LIFE, SignIns
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import Settings

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.dagster_health import DagsterWatch, check_dagster
-from xero_pipeline.home import open_instance
+from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.resources import open_deployment
 from xero_pipeline.settings import Settings
 

@@ -5,15 +5,15 @@ from decimal import Decimal
 import dagster as dg
 
 from xero_pipeline.assets.columns import described
-from xero_pipeline.assets.walk import Shaped
+from xero_pipeline.assets.week_sync import Shaped
 from xero_pipeline.assets.weekly import weekly_asset
 from xero_pipeline.settings import Settings
+from xero_pipeline.warehouse.figures.weekly import replace_cash
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import cash_position_weekly as cash_position_weekly_table
-from xero_pipeline.warehouse.sync_log import SyncType
-from xero_pipeline.warehouse.weekly import replace_cash
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.bank_summary import AMOUNTS, read_bank_summary
 from xero_pipeline.xero.client import OrganisationClient
+from xero_pipeline.xero.readers.bank_summary import AMOUNTS, read_bank_summary
 
 
 def cash_position_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:

@@ -20,7 +20,8 @@ from sqlalchemy import Table
 from xero_pipeline.assets.freshness import weeks_due
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.checks import cash, history, presence, revenue, totals
-from xero_pipeline.warehouse.checks.held import Finding, Held, read_held
+from xero_pipeline.warehouse.checks.snapshot import Finding, Held, read_held
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
     financial_weekly,
@@ -28,7 +29,6 @@ from xero_pipeline.warehouse.schema import (
     revenue_weekly,
 )
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.weeks import Week
 
 # Dagster keeps an event's metadata for ever: a long list is cut.

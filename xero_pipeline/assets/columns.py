@@ -13,13 +13,13 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import Column, Table
 
+from xero_pipeline.warehouse.database.types import Money, UtcDateTime
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
     financial_weekly,
     financial_weekly_lines,
     revenue_weekly,
 )
-from xero_pipeline.warehouse.types import Money, UtcDateTime
 
 # Whose figures they are; a label of Dagster's pages, which reaches nobody by itself.
 OWNERS = ["team:finance"]

@@ -3,16 +3,16 @@
 import dagster as dg
 
 from xero_pipeline.assets.columns import column_schema, described
-from xero_pipeline.assets.walk import Shaped
+from xero_pipeline.assets.week_sync import Shaped
 from xero_pipeline.assets.weekly import weekly_asset
 from xero_pipeline.settings import Basis, Settings
+from xero_pipeline.warehouse.figures.weekly import replace_profit_and_loss
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import financial_weekly as financial_weekly_table
 from xero_pipeline.warehouse.schema import financial_weekly_lines
-from xero_pipeline.warehouse.sync_log import SyncType
-from xero_pipeline.warehouse.weekly import replace_profit_and_loss
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
-from xero_pipeline.xero.profit_and_loss import read_profit_and_loss
+from xero_pipeline.xero.readers.profit_and_loss import read_profit_and_loss
 
 
 def financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:

@@ -12,7 +12,8 @@ from sqlalchemy import func, select
 
 from xero_pipeline.assets.columns import column_schema
 from xero_pipeline.assets.pictures import WEEKS_SHOWN, Chart, Curve, in_markdown
-from xero_pipeline.warehouse.figures import newest_week, revenue_by_type
+from xero_pipeline.warehouse.figures.queries import newest_week, revenue_by_type
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
     financial_weekly,
@@ -20,11 +21,10 @@ from xero_pipeline.warehouse.schema import (
     revenue_weekly,
 )
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.weeks import Week
 
 if TYPE_CHECKING:
-    from xero_pipeline.assets.walk import Outcome
+    from xero_pipeline.assets.week_sync import Outcome
 
 # Dagster keeps an event's metadata for ever: a long list is cut.
 _LINES_SHOWN = 50

@@ -4,18 +4,18 @@ import dagster as dg
 from sqlalchemy import Connection
 
 from xero_pipeline.assets.columns import described
-from xero_pipeline.assets.walk import Shaped
+from xero_pipeline.assets.week_sync import Shaped
 from xero_pipeline.assets.weekly import weekly_asset
 from xero_pipeline.settings import Settings
-from xero_pipeline.warehouse.document_index import KeptDocument, replace_documents
-from xero_pipeline.warehouse.landing import Landing, Stamp
+from xero_pipeline.warehouse.figures.document_index import KeptDocument, replace_documents
+from xero_pipeline.warehouse.figures.landing import Landing, Stamp
+from xero_pipeline.warehouse.figures.weekly import replace_revenue
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import revenue_weekly as revenue_weekly_table
-from xero_pipeline.warehouse.sync_log import SyncType
-from xero_pipeline.warehouse.weekly import replace_revenue
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import Json, OrganisationClient
-from xero_pipeline.xero.document_state import document_state
-from xero_pipeline.xero.documents import is_counted, read_revenue
+from xero_pipeline.xero.readers.document_state import document_state
+from xero_pipeline.xero.readers.documents import is_counted, read_revenue
 
 
 def _kept(document: Json) -> KeptDocument:

@@ -10,10 +10,10 @@ import dagster as dg
 
 from xero_pipeline.assets.columns import OWNERS
 from xero_pipeline.assets.progress import Progress
-from xero_pipeline.assets.walk import Shape, Walk, WeeklySync
+from xero_pipeline.assets.week_sync import Shape, Walk, WeeklySync
 from xero_pipeline.settings import Settings
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.xero.client import Xero
 
 

@@ -1,7 +1,7 @@
 """Speaking up: once for a cause, then no more than a count, then once that it is well again.
 
 `Alerter` decides when a message goes to which address; what has been told lies in the warehouse
-(`warehouse/alert_log.py`), so that every process of the deployment speaks with one voice. The words come
+(`warehouse/logs/alert_log.py`), so that every process of the deployment speaks with one voice. The words come
 from those who notice something (`failure_alert.py`, `connection_health.py`, `dagster_health.py`).
 
 Only words leave the machine: whatever looks like a secret or an amount is hidden here, as the last fence.
@@ -14,12 +14,12 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
-from xero_pipeline.automation.posting import Tone, read_addresses
+from xero_pipeline.automation.delivery import Tone, read_addresses
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.warehouse.alert_log import AlertLog
-from xero_pipeline.warehouse.alert_rules import Claim, Said
-from xero_pipeline.warehouse.sync_log import without_secrets
+from xero_pipeline.warehouse.logs.alert_log import AlertLog
+from xero_pipeline.warehouse.logs.alert_rules import Claim, Said
+from xero_pipeline.warehouse.logs.sync_log import without_secrets
 
 if TYPE_CHECKING:
     from xero_pipeline.resources import Deployment

@@ -16,8 +16,8 @@ import dagster as dg
 
 from xero_pipeline.automation.alerts import Alerter, open_alerter
 from xero_pipeline.automation.dagster_health import HEALTH, DagsterWatch
-from xero_pipeline.automation.failure_words import listed, words_for
-from xero_pipeline.connecting import Connector, is_granted
+from xero_pipeline.automation.failure_text import listed, words_for
+from xero_pipeline.connection import Connector, is_granted
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus, Organisation
 from xero_pipeline.resources import Deployment, Opening, open_deployment

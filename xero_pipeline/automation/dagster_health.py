@@ -24,7 +24,7 @@ from dagster._utils.schedules import cron_string_iterator
 from dagster_shared.error import SerializableErrorInfo
 
 from xero_pipeline.automation.alerts import Alerter, AlertNotDelivered
-from xero_pipeline.automation.failure_words import code_of, listed, words_for
+from xero_pipeline.automation.failure_text import code_of, listed, words_for
 from xero_pipeline.clock import Clock
 
 log = logging.getLogger(__name__)

@@ -34,13 +34,13 @@ from xero_pipeline.automation.dagster_health import (
 )
 from xero_pipeline.automation.dead_runs import end_dead_runs
 from xero_pipeline.automation.failing_checks import tell_failing_checks
-from xero_pipeline.automation.failure_words import KINDS, Words, code_of, listed, name_weeks, words_for
+from xero_pipeline.automation.failure_text import KINDS, Words, code_of, listed, name_weeks, words_for
 from xero_pipeline.automation.planning import RETRY_NUMBER, weeks_of_run, will_run_again
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment, Opening, open_deployment
 from xero_pipeline.settings import Settings
-from xero_pipeline.warehouse.alert_rules import Alert
-from xero_pipeline.warehouse.sync_log import LogEntry, SyncStatus
+from xero_pipeline.warehouse.logs.alert_rules import Alert
+from xero_pipeline.warehouse.logs.sync_log import LogEntry, SyncStatus
 from xero_pipeline.weeks import Week
 
 _PLACE = "xero_pipeline/run_failure_alert"

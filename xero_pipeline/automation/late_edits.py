@@ -36,16 +36,16 @@ from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment, Opening, open_deployment
 from xero_pipeline.settings import Basis, Settings
-from xero_pipeline.warehouse.balances import weeks_with_old_balances
-from xero_pipeline.warehouse.cursors import read_cursor
-from xero_pipeline.warehouse.document_index import KeptDocument, counted_documents, last_seen_documents
-from xero_pipeline.warehouse.stale_weeks import StaleWeeks, landings
-from xero_pipeline.warehouse.sync_log import SyncType
+from xero_pipeline.warehouse.figures.balances import weeks_with_old_balances
+from xero_pipeline.warehouse.figures.document_index import KeptDocument, counted_documents, last_seen_documents
+from xero_pipeline.warehouse.figures.stale_weeks import StaleWeeks, landings
+from xero_pipeline.warehouse.logs.cursors import read_cursor
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
-from xero_pipeline.xero.document_state import DocumentState, document_state
-from xero_pipeline.xero.documents import reaches_reports
 from xero_pipeline.xero.errors import OrganisationDisconnected, RateLimited, ReconnectNeeded
+from xero_pipeline.xero.readers.document_state import DocumentState, document_state
+from xero_pipeline.xero.readers.documents import reaches_reports
 
 CURSOR = "late_edits"
 # `If-Modified-Since` is to the second, and Xero's clock is not ours.

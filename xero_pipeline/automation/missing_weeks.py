@@ -28,8 +28,8 @@ from xero_pipeline.automation.planning import (
 from xero_pipeline.grants import Organisation
 from xero_pipeline.resources import Deployment, Opening, open_deployment
 from xero_pipeline.settings import Settings
-from xero_pipeline.warehouse.figures import weeks_of_another_basis
-from xero_pipeline.warehouse.sync_log import SyncType
+from xero_pipeline.warehouse.figures.queries import weeks_of_another_basis
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.weeks import NoSuchWeek, Week
 
 # A tick asks for so many weeks of an organisation at most: half a year, a few minutes of Xero's time.

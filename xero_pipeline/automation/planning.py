@@ -13,9 +13,9 @@ import dagster as dg
 from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from xero_pipeline.automation.jobs import ASSETS, RANGE_END, RANGE_START, range_tags, sync_config
-from xero_pipeline.calls import Usage
+from xero_pipeline.rate_limits import Usage
 from xero_pipeline.resources import Deployment
-from xero_pipeline.warehouse.sync_log import LogEntry, SyncLog, SyncStatus
+from xero_pipeline.warehouse.logs.sync_log import LogEntry, SyncLog, SyncStatus
 from xero_pipeline.weeks import Week
 
 _PARTITION = "dagster/partition"

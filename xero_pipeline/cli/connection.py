@@ -9,11 +9,11 @@ import click
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.dagster_health import is_running
 from xero_pipeline.cli.options import counted, local, print_json, print_table
-from xero_pipeline.connecting import Connector
-from xero_pipeline.home import open_instance
+from xero_pipeline.connection import Connector
+from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.resources import open_deployment
 from xero_pipeline.settings import Grant, load_settings
-from xero_pipeline.standing import OrganisationStanding, describe_standing
+from xero_pipeline.status import OrganisationStanding, describe_standing
 
 
 @click.command()

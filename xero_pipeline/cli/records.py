@@ -11,8 +11,8 @@ import click
 from xero_pipeline.cli.options import DAY, local, organisation_names, print_json, print_table
 from xero_pipeline.resources import open_deployment
 from xero_pipeline.settings import load_settings
-from xero_pipeline.warehouse.restatements import Restatement
-from xero_pipeline.warehouse.sync_log import LogEntry
+from xero_pipeline.warehouse.figures.restatements import Restatement
+from xero_pipeline.warehouse.logs.sync_log import LogEntry
 
 
 @click.command()

@@ -11,10 +11,10 @@ from xero_pipeline.cli.admin import admin_port
 from xero_pipeline.cli.listening import listen, name_of
 from xero_pipeline.cli.supervise import run_together, tool
 from xero_pipeline.clock import SystemClock
-from xero_pipeline.home import open_instance
+from xero_pipeline.dagster_home import open_instance
+from xero_pipeline.mock_xero import MockXero
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import child_environment, load_settings
-from xero_pipeline.xero.mock import MockXero
 
 
 @click.command()
@@ -37,7 +37,7 @@ def migrate() -> None:
 def mock_xero(host: str, port: int, state: Path) -> None:
     """The mock Xero as an HTTP server, for anything that speaks HTTP."""
     # Imported here: no other command serves it.
-    from xero_pipeline.xero.mock.server import serve
+    from xero_pipeline.mock_xero.server import serve
 
     mock = MockXero(state, SystemClock())
     listening = listen("The mock Xero", host, port)

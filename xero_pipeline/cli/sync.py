@@ -14,16 +14,16 @@ import dagster as dg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from xero_pipeline.assets.walk import choose_organisations
+from xero_pipeline.assets.week_sync import choose_organisations
 from xero_pipeline.automation.dead_runs import end_dead_runs
 from xero_pipeline.automation.jobs import ASSETS, range_tags, sync_config
 from xero_pipeline.cli.options import DAY, counted, print_json, print_table
+from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.home import open_instance
 from xero_pipeline.resources import Deployment, living, open_deployment, worker_tag
 from xero_pipeline.settings import load_settings
-from xero_pipeline.warehouse.sync_log import LogEntry
+from xero_pipeline.warehouse.logs.sync_log import LogEntry
 from xero_pipeline.weeks import MOST_WEEKS, Week
 from xero_pipeline.xero.client import OrganisationClient
 

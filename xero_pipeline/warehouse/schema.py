@@ -1,6 +1,6 @@
 """The tables. Alembic makes them (`migrations/`); a test holds that both say the same.
 
-Not here: the slots of calls (`call_counts.py`), and how the tables are written and read.
+Not here: the slots of calls (`counts.py`), and how the tables are written and read.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSONB
 
-from xero_pipeline.warehouse.metadata import metadata
-from xero_pipeline.warehouse.types import Money, UtcDateTime
+from xero_pipeline.warehouse.database.metadata import metadata
+from xero_pipeline.warehouse.database.types import Money, UtcDateTime
 
 # SQLite numbers rows by itself only in a column that is exactly INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")

@@ -8,19 +8,21 @@ from datetime import datetime
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 
-from xero_pipeline.calls import CallLimits
 from xero_pipeline.clock import Clock
-from xero_pipeline.warehouse import figures, migrating, restatements
-from xero_pipeline.warehouse.call_budget import SqlCallBudget
-from xero_pipeline.warehouse.cipher import Cipher
-from xero_pipeline.warehouse.database import open_engine
+from xero_pipeline.rate_limits import CallLimits
+from xero_pipeline.warehouse.call_budget.budget import SqlCallBudget
+from xero_pipeline.warehouse.connections.cipher import Cipher
+from xero_pipeline.warehouse.connections.tokens import TokenStore
+from xero_pipeline.warehouse.database import migrating
+from xero_pipeline.warehouse.database.engine import open_engine
+from xero_pipeline.warehouse.database.locks import Locks
 from xero_pipeline.warehouse.errors import Superseded
-from xero_pipeline.warehouse.figures import WeekFigures, WeekSummary
-from xero_pipeline.warehouse.landing import Landing, Stamp
-from xero_pipeline.warehouse.locks import Locks
-from xero_pipeline.warehouse.restatements import Restatement
-from xero_pipeline.warehouse.sync_log import ErrorLog, SyncLog
-from xero_pipeline.warehouse.tokens import TokenStore
+from xero_pipeline.warehouse.figures import queries as figures
+from xero_pipeline.warehouse.figures import restatements
+from xero_pipeline.warehouse.figures.landing import Landing, Stamp
+from xero_pipeline.warehouse.figures.queries import WeekFigures, WeekSummary
+from xero_pipeline.warehouse.figures.restatements import Restatement
+from xero_pipeline.warehouse.logs.sync_log import ErrorLog, SyncLog
 from xero_pipeline.weeks import Week
 
 

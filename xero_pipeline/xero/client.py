@@ -15,11 +15,11 @@ from typing import Any
 
 from xero_pipeline.grants import Organisation
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.accounts import Account, OrganisationDetails, read_accounts, read_organisation
 from xero_pipeline.xero.errors import PayloadNotUnderstood, XeroUnavailable
-from xero_pipeline.xero.reports import Difference
-from xero_pipeline.xero.session import XeroSession
-from xero_pipeline.xero.transport import XeroApis
+from xero_pipeline.xero.http.session import XeroSession
+from xero_pipeline.xero.http.transport import XeroApis
+from xero_pipeline.xero.readers.accounts import Account, OrganisationDetails, read_accounts, read_organisation
+from xero_pipeline.xero.readers.reports import Difference
 
 Json = dict[str, Any]
 

@@ -23,7 +23,6 @@ from requests.auth import HTTPBasicAuth
 
 from xero_pipeline.clock import Clock
 from xero_pipeline.grants import Connection, ConnectionStatus, Organisation, Tokens
-from xero_pipeline.xero.answers import raise_for_token_answer
 from xero_pipeline.xero.errors import (
     AppRefused,
     ConsentFailed,
@@ -31,7 +30,8 @@ from xero_pipeline.xero.errors import (
     PayloadNotUnderstood,
     ReconnectNeeded,
 )
-from xero_pipeline.xero.session import XeroSession
+from xero_pipeline.xero.http.answers import raise_for_token_answer
+from xero_pipeline.xero.http.session import XeroSession
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ class XeroApp:
 
 
 class TokenVault(Protocol):
-    """Where tokens are kept: see `warehouse/tokens.py`."""
+    """Where tokens are kept: see `warehouse/connections/tokens.py`."""
 
     def held(self, tenant_id: str) -> tuple[Organisation, Tokens]:
         """An organisation and its tokens, of one and the same moment."""

@@ -22,7 +22,7 @@ from xero_pipeline.xero.errors import DayLimitReached
 from xero_pipeline_tests.admin.deployed import API, Page, a_browser, at_xero, deployed
 from xero_pipeline_tests.plain_xero import PlainXero
 from xero_pipeline_tests.servers import Answer, ScriptedServer
-from xero_pipeline_tests.warehouse.figures_given import (
+from xero_pipeline_tests.warehouse.figures.figures_given import (
     Write,
     account,
     cash,

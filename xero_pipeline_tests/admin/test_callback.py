@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from xero_pipeline.admin.reasons import REASONS
+from xero_pipeline.admin.callback_reasons import REASONS
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.settings import GRANULAR_SCOPES
 from xero_pipeline.xero.errors import ConsentProblem

@@ -11,8 +11,8 @@ import httpx
 import pytest
 
 from xero_pipeline.grants import ConnectionStatus
-from xero_pipeline.xero.mock import MockOrganisation, MockXero
-from xero_pipeline.xero.mock.server import mock_app
+from xero_pipeline.mock_xero import MockOrganisation, MockXero
+from xero_pipeline.mock_xero.server import mock_app
 from xero_pipeline_tests.admin.deployed import API, Page, a_browser, at_xero, deployed
 from xero_pipeline_tests.admin.serving import serving
 from xero_pipeline_tests.conftest import FakeClock
@@ -88,7 +88,7 @@ def test_the_mocks_consent_needs_the_same_sign_in(tmp_path: Path, migrated: Path
 
 def test_the_mocks_commands_are_not_reached_through_the_page(mocked: Page) -> None:
     for method in ("GET", "POST"):
-        assert mocked.client.request(method, "/mock-xero/mock/reset").status_code in (403, 404)
+        assert mocked.client.request(method, "/mock-mock_xero/reset").status_code in (403, 404)
 
 
 def test_a_real_apps_page_has_no_mock(page: Page) -> None:

@@ -20,7 +20,7 @@ from xero_pipeline.admin.security import (
     own_path,
     require_token_off_loopback,
 )
-from xero_pipeline.admin.sign_in import FREE_GUESSES, FREE_GUESSES_OF_ALL, Brake, TooManyGuesses
+from xero_pipeline.admin.sessions import FREE_GUESSES, FREE_GUESSES_OF_ALL, Brake, TooManyGuesses
 from xero_pipeline_tests.admin.deployed import API, KEY, Page, deployed, real_app
 from xero_pipeline_tests.conftest import FakeClock
 

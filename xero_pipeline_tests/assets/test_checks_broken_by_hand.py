@@ -26,7 +26,7 @@ from xero_pipeline_tests.warehouse.checks.books_given import (
     land_books,
     mended,
 )
-from xero_pipeline_tests.warehouse.figures_given import KEY
+from xero_pipeline_tests.warehouse.figures.figures_given import KEY
 
 Failures = dict[str, str]
 """What each failing check says, by `table.check`."""

@@ -15,12 +15,12 @@ from sqlalchemy import text
 
 from xero_pipeline.automation.jobs import ASSETS
 from xero_pipeline.automation.planning import resting_weeks
+from xero_pipeline.mock_xero import Fault, FaultKind, MockOrganisation
 from xero_pipeline.warehouse.errors import DatabaseUnavailable
+from xero_pipeline.warehouse.logs.sync_log import SyncLog
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline.warehouse.sync_log import SyncLog
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
-from xero_pipeline.xero.mock import Fault, FaultKind, MockOrganisation
 from xero_pipeline_tests.deployment import SECOND, SMALL, TENANT, Running, failing_checks, running
 
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from multiprocessing.synchronize import Barrier
 
 from xero_pipeline.automation.alerts import Alerter
-from xero_pipeline.warehouse.alert_log import AlertLog
-from xero_pipeline.warehouse.database import open_engine
+from xero_pipeline.warehouse.database.engine import open_engine
+from xero_pipeline.warehouse.logs.alert_log import AlertLog
 from xero_pipeline_tests.conftest import FakeClock
 
 

@@ -14,9 +14,9 @@ import pytest
 from sqlalchemy import Engine
 
 from xero_pipeline.automation.alerts import Alerter, AlertNotDelivered
-from xero_pipeline.automation.posting import read_addresses
-from xero_pipeline.warehouse.alert_log import LEASE, AlertLog
-from xero_pipeline.warehouse.database import open_engine
+from xero_pipeline.automation.delivery import read_addresses
+from xero_pipeline.warehouse.database.engine import open_engine
+from xero_pipeline.warehouse.logs.alert_log import LEASE, AlertLog
 from xero_pipeline_tests.automation.failing_process import fail_again_and_again
 from xero_pipeline_tests.automation.mailbox import Mailbox
 from xero_pipeline_tests.automation.scene import Inbox

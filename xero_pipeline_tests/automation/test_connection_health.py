@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from xero_pipeline.automation.connection_health import HealthCheck, connection_health_sensor
-from xero_pipeline.connecting import Connector
+from xero_pipeline.connection import Connector
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings

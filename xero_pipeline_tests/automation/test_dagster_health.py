@@ -29,8 +29,8 @@ from dagster_shared.error import SerializableErrorInfo
 
 from xero_pipeline.automation.alerts import Alerter, AlertNotDelivered
 from xero_pipeline.automation.dagster_health import TICKING, DagsterWatch, check_dagster, tell_failed_ticks
-from xero_pipeline.warehouse.alert_log import AlertLog
-from xero_pipeline.warehouse.database import open_engine
+from xero_pipeline.warehouse.database.engine import open_engine
+from xero_pipeline.warehouse.logs.alert_log import AlertLog
 from xero_pipeline_tests.automation.scene import Inbox
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.migrated import make_tables

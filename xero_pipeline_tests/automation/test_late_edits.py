@@ -13,9 +13,9 @@ import pytest
 
 from xero_pipeline.automation.late_edits import LateEdits, LateEditsFailed
 from xero_pipeline.automation.planning import RunPlan, calls_left
-from xero_pipeline.calls import Remaining, Slot
+from xero_pipeline.mock_xero import Fault, FaultKind, MockLine
+from xero_pipeline.rate_limits import Remaining, Slot
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.mock import Fault, FaultKind, MockLine
 from xero_pipeline_tests.deployment import TENANT, Running, running
 
 START = "2026-10-25"

@@ -10,9 +10,9 @@ import pytest
 
 from xero_pipeline.automation.missing_weeks import WEEKS_A_TICK, GapFinder
 from xero_pipeline.automation.planning import RunPlan
-from xero_pipeline.calls import Remaining, Slot
 from xero_pipeline.grants import ConnectionStatus
-from xero_pipeline.warehouse.sync_log import SyncType
+from xero_pipeline.rate_limits import Remaining, Slot
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.deployment import SECOND, SMALL, TENANT, Running, running
 

@@ -35,19 +35,19 @@ from xero_pipeline.assets.financial import financial_weekly_asset
 from xero_pipeline.assets.partitions import weekly_partitions
 from xero_pipeline.assets.progress import Unwatched
 from xero_pipeline.assets.revenue import revenue_weekly_asset
-from xero_pipeline.assets.walk import Walk, WeeklySync
+from xero_pipeline.assets.week_sync import Walk, WeeklySync
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.connection_health import HealthCheck
 from xero_pipeline.automation.failure_alert import FailureWatch
 from xero_pipeline.automation.late_edits import LateEdits
 from xero_pipeline.automation.missing_weeks import GapFinder
 from xero_pipeline.automation.planning import Plan, weeks_of_run
-from xero_pipeline.connecting import Connector
+from xero_pipeline.connection import Connector
 from xero_pipeline.definitions import build_defs
+from xero_pipeline.mock_xero import Fault, FaultKind, MockLine, MockOrganisation, MockTransport, MockXero
 from xero_pipeline.resources import Deployment, choose_xero
 from xero_pipeline.settings import load_settings
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.mock import Fault, FaultKind, MockLine, MockOrganisation, MockTransport, MockXero
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.deployment import without_checks
 from xero_pipeline_tests.servers import Answer, ScriptedServer, SeenRequest

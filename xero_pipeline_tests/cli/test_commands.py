@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from xero_pipeline.cli.main import cli
-from xero_pipeline.home import open_instance
+from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.resources import WORKER, Deployment
 from xero_pipeline.settings import load_settings
 from xero_pipeline.weeks import Week

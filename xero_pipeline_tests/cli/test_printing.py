@@ -13,7 +13,7 @@ from xero_pipeline.cli.options import print_table
 from xero_pipeline.cli.sync import Watch
 from xero_pipeline.clock import SystemClock
 from xero_pipeline.grants import Connection
-from xero_pipeline.warehouse.restatements import Restatement, keep
+from xero_pipeline.warehouse.figures.restatements import Restatement, keep
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.admin.deployed import some_tokens
 from xero_pipeline_tests.cli.conftest import OLD, Folder

@@ -9,7 +9,7 @@ import pytest
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.migrated import make_tables
-from xero_pipeline_tests.warehouse.figures_given import KEY
+from xero_pipeline_tests.warehouse.figures.figures_given import KEY
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from xero_pipeline.calls import CallLimits, Slot
+from xero_pipeline.rate_limits import CallLimits, Slot
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.conftest import FakeClock
-from xero_pipeline_tests.warehouse.figures_given import (
+from xero_pipeline_tests.warehouse.figures.figures_given import (
     KEY,
     NOW,
     WEEK,

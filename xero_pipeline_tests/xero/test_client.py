@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from xero_pipeline.calls import Remaining, Slot, Usage
 from xero_pipeline.grants import ConnectionStatus, Organisation
+from xero_pipeline.rate_limits import Remaining, Slot, Usage
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import READINGS, OrganisationClient
 from xero_pipeline.xero.errors import PayloadNotUnderstood, XeroUnavailable
-from xero_pipeline.xero.session import XeroSession
-from xero_pipeline.xero.transport import XeroApis
+from xero_pipeline.xero.http.session import XeroSession
+from xero_pipeline.xero.http.transport import XeroApis
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.servers import Answer, ScriptedServer, SeenRequest
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from xero_pipeline.xero.errors import PayloadNotUnderstood
+from xero_pipeline.xero.http.session import XeroSession
 from xero_pipeline.xero.oauth import SignIn, XeroApp
-from xero_pipeline.xero.session import XeroSession
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.servers import Answer, ScriptedServer
-from xero_pipeline_tests.xero.budgets import RememberingBudget
+from xero_pipeline_tests.xero.http.budgets import RememberingBudget
 
 ANSWER = {
     "access_token": "an-access-token-of-somebody",

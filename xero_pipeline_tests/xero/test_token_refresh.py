@@ -13,15 +13,15 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from sqlalchemy import update
 
-from xero_pipeline.connecting import Connector
+from xero_pipeline.connection import Connector
 from xero_pipeline.grants import ConnectionStatus
+from xero_pipeline.mock_xero import Fault, FaultKind, MockLimits, MockOrganisation, MockXero
+from xero_pipeline.mock_xero.server import mock_app
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.errors import UnknownOrganisation
 from xero_pipeline.warehouse.schema import xero_tokens
 from xero_pipeline.xero.errors import ReconnectNeeded, XeroUnavailable
-from xero_pipeline.xero.mock import Fault, FaultKind, MockLimits, MockOrganisation, MockXero
-from xero_pipeline.xero.mock.server import mock_app
 from xero_pipeline_tests.admin.serving import serving
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.migrated import make_tables

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from decimal import Decimal
 
-from xero_pipeline.warehouse.checks.held import Finding, Held, Row, once
 from xero_pipeline.warehouse.checks.presence import no_duplicates
+from xero_pipeline.warehouse.checks.snapshot import Finding, Held, Row, once
 from xero_pipeline.warehouse.schema import cash_position_weekly
 from xero_pipeline.weeks import Week
 

@@ -15,9 +15,9 @@ from types import MappingProxyType
 
 from xero_pipeline.money import ZERO, to_cents
 from xero_pipeline.warehouse.checks import cash, revenue, totals
-from xero_pipeline.warehouse.checks.held import Finding, Held, Key
+from xero_pipeline.warehouse.checks.snapshot import Finding, Held, Key
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import cash_position_weekly, financial_weekly, revenue_weekly
-from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.weeks import Week
 
 WEEKS_BEFORE = 26

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import Table
 
 from xero_pipeline.money import to_cents, to_decimal
-from xero_pipeline.warehouse.checks.held import Finding, Held, Key, once
-from xero_pipeline.warehouse.sync_log import SyncStatus, SyncType
+from xero_pipeline.warehouse.checks.snapshot import Finding, Held, Key, once
+from xero_pipeline.warehouse.logs.sync_log import SyncStatus, SyncType
 from xero_pipeline.weeks import Week
 
 _NAMES = {

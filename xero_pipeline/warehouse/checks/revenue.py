@@ -10,11 +10,11 @@ from collections import defaultdict
 from decimal import Decimal
 
 from xero_pipeline.money import ZERO
-from xero_pipeline.warehouse.checks.held import Finding, Held, Key, once
 from xero_pipeline.warehouse.checks.presence import no_duplicates
+from xero_pipeline.warehouse.checks.snapshot import Finding, Held, Key, once
 from xero_pipeline.warehouse.checks.totals import sums_of_lines
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import financial_weekly, financial_weekly_lines, revenue_weekly
-from xero_pipeline.warehouse.sync_log import SyncType
 
 
 @once

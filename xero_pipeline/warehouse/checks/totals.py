@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from xero_pipeline.money import ZERO
-from xero_pipeline.warehouse.checks.held import Finding, Held, Key, Row, once
 from xero_pipeline.warehouse.checks.presence import no_duplicates
+from xero_pipeline.warehouse.checks.snapshot import Finding, Held, Key, Row, once
 from xero_pipeline.warehouse.schema import financial_weekly, financial_weekly_lines
 
 TOTAL_OF = {

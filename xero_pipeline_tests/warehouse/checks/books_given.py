@@ -10,10 +10,10 @@ from decimal import Decimal
 from sqlalchemy import Engine, delete, insert, select, text
 
 from xero_pipeline.warehouse import schema
+from xero_pipeline.warehouse.figures.weekly import replace_profit_and_loss
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline.warehouse.weekly import replace_profit_and_loss
 from xero_pipeline.weeks import Week
-from xero_pipeline_tests.warehouse.figures_given import (
+from xero_pipeline_tests.warehouse.figures.figures_given import (
     LINE_COLUMNS,
     Write,
     cash,

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xero_pipeline.warehouse.checks.held import read_held
 from xero_pipeline.warehouse.checks.history import WEEKS_NEEDED, financial_within_history, is_far
+from xero_pipeline.warehouse.checks.snapshot import read_held
 from xero_pipeline.warehouse.schema import financial_weekly, financial_weekly_lines
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.warehouse.checks.books_given import LATEST, WEEKS, by_hand, land_books

@@ -7,18 +7,18 @@ from decimal import Decimal
 import pytest
 from sqlalchemy import text
 
-from xero_pipeline.warehouse.checks.held import Held, Landing, read_held
 from xero_pipeline.warehouse.checks.presence import adds_up_in_xero, fresh, no_duplicates, no_gaps
 from xero_pipeline.warehouse.checks.revenue import revenue_matches_income
+from xero_pipeline.warehouse.checks.snapshot import Held, Landing, read_held
 from xero_pipeline.warehouse.checks.totals import lines_add_up
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import financial_weekly, financial_weekly_lines, revenue_weekly
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.warehouse.checks.books_given import LATEST, MIDDLE, TENANT, WEEKS, by_hand, land_books
-from xero_pipeline_tests.warehouse.figures_given import account, cash, cell, land_cash, land_revenue, revenue
+from xero_pipeline_tests.warehouse.figures.figures_given import account, cash, cell, land_cash, land_revenue, revenue
 
 ALL = (financial_weekly, financial_weekly_lines, revenue_weekly)
 

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xero_pipeline.warehouse.checks import cash, revenue, totals
-from xero_pipeline.warehouse.checks.held import Finding, Held
+from xero_pipeline.warehouse.checks.snapshot import Finding, Held
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
     financial_weekly,
     financial_weekly_lines,
     revenue_weekly,
 )
-from xero_pipeline.warehouse.sync_log import SyncType
 from xero_pipeline_tests.warehouse.checks.books_given import TENANT, WEEKS
 
 Tables = dict[str, list[dict[str, Any]]]

@@ -1,0 +1,143 @@
+"""The chart of accounts, and what else of an organisation stands still: tracking, bank accounts, taxes.
+
+What an account means for profit and loss is settled here by its `Type`, as Xero does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from xero_pipeline.mock_xero.books.seeded_random import steady_uuid
+from xero_pipeline.mock_xero.organisations import MockOrganisation
+
+OPERATING_BANK = "090"
+FOREIGN_BANK = "091"
+RESIDENTIAL, COMMERCIAL, RETROSPECTIVE = "200", "210", "220"
+DISCOUNTS, OTHER_REVENUE = "230", "260"
+INTEREST_INCOME, SUNDRY_INCOME = "270", "275"
+MATERIALS, SUBCONTRACTORS, SITE_LABOUR = "310", "315", "320"
+WAGES, SUPERANNUATION, RENT, DEPRECIATION = "477", "478", "469", "416"
+BANK_FEES, INSURANCE, INTEREST_EXPENSE = "404", "433", "437"
+# Realised, unrealised and bank revaluation gains: reports show them as one line.
+CURRENCY_GAINS = "497"
+CURRENCY_GAINS_ID = "FXGROUPID"
+CURRENCY_GAINS_NAME = "Foreign currency gains and losses"
+
+REVENUE_TRACKING = "Revenue Type"
+REGION_TRACKING = "Region"
+REVENUE_TYPES = ("Residential", "Commercial", "Retrospective")
+REGIONS = ("North", "South", "East", "West")
+
+TRADING_INCOME = frozenset({"REVENUE", "SALES"})
+OTHER_INCOME = frozenset({"OTHERINCOME"})
+COST_OF_SALES = frozenset({"DIRECTCOSTS"})
+EXPENSES = frozenset({"EXPENSE", "OVERHEADS", "WAGESEXPENSE", "SUPERANNUATIONEXPENSE", "DEPRECIATN"})
+
+# Percent, for what is taxed at all.
+TAX_PERCENT = {"AU": 10, "NZ": 15, "GB": 20, "US": 8}
+
+_CLASSES = {
+    "BANK": "ASSET",
+    "CURRENT": "ASSET",
+    "FIXED": "ASSET",
+    "CURRLIAB": "LIABILITY",
+    "EQUITY": "EQUITY",
+    **dict.fromkeys(TRADING_INCOME | OTHER_INCOME, "REVENUE"),
+    **dict.fromkeys(COST_OF_SALES | EXPENSES, "EXPENSE"),
+}
+
+# Code, name, type, and what marks it: Xero's SystemAccount, or an archived account.
+_ACCOUNTS = (
+    (OPERATING_BANK, "Business Transaction Account", "BANK", ""),
+    (FOREIGN_BANK, "Foreign Currency Account", "BANK", ""),
+    (RESIDENTIAL, "Residential Sales", "REVENUE", ""),
+    (COMMERCIAL, "Commercial Sales", "REVENUE", ""),
+    (RETROSPECTIVE, "Retrospective Sales", "SALES", ""),
+    (DISCOUNTS, "Discounts Given", "REVENUE", ""),
+    (OTHER_REVENUE, "Other Revenue", "REVENUE", ""),
+    (INTEREST_INCOME, "Interest Income", "OTHERINCOME", ""),
+    (SUNDRY_INCOME, "Sundry Income", "OTHERINCOME", ""),
+    ("299", "Sales (old)", "REVENUE", "ARCHIVED"),
+    (MATERIALS, "Materials", "DIRECTCOSTS", ""),
+    (SUBCONTRACTORS, "Subcontractors", "DIRECTCOSTS", ""),
+    (SITE_LABOUR, "Site Labour", "DIRECTCOSTS", ""),
+    ("400", "Advertising", "OVERHEADS", ""),
+    (BANK_FEES, "Bank Fees", "EXPENSE", ""),
+    (DEPRECIATION, "Depreciation", "DEPRECIATN", ""),
+    ("429", "General Expenses", "OVERHEADS", ""),
+    (INSURANCE, "Insurance", "EXPENSE", ""),
+    (INTEREST_EXPENSE, "Interest Expense", "EXPENSE", ""),
+    ("449", "Motor Vehicle Expenses", "EXPENSE", ""),
+    ("453", "Office Expenses", "OVERHEADS", ""),
+    (RENT, "Rent", "EXPENSE", ""),
+    (WAGES, "Wages and Salaries", "WAGESEXPENSE", ""),
+    (SUPERANNUATION, "Superannuation", "SUPERANNUATIONEXPENSE", ""),
+    ("485", "Subscriptions", "EXPENSE", ""),
+    ("489", "Telephone & Internet", "EXPENSE", ""),
+    (CURRENCY_GAINS, "Bank Revaluations", "EXPENSE", "BANKCURRENCYGAIN"),
+    ("498", "Unrealised Currency Gains", "EXPENSE", "UNREALISEDCURRENCYGAIN"),
+    ("499", "Realised Currency Gains", "EXPENSE", "REALISEDCURRENCYGAIN"),
+    ("610", "Accounts Receivable", "CURRENT", "DEBTORS"),
+    ("640", "Term Deposit", "CURRENT", ""),
+    ("710", "Office Equipment", "FIXED", ""),
+    ("711", "Less Accumulated Depreciation on Office Equipment", "FIXED", ""),
+    ("800", "Accounts Payable", "CURRLIAB", "CREDITORS"),
+    ("820", "GST", "CURRLIAB", "GST"),
+    ("960", "Retained Earnings", "EQUITY", "RETAINEDEARNINGS"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class MockAccount:
+    id: str
+    code: str
+    name: str
+    type: str
+    account_class: str
+    system: str
+    archived: bool
+
+    @property
+    def is_income(self) -> bool:
+        return self.type in TRADING_INCOME | OTHER_INCOME
+
+    @property
+    def is_profit_and_loss(self) -> bool:
+        return self.account_class in {"REVENUE", "EXPENSE"}
+
+
+@lru_cache(maxsize=64)
+def chart_of(organisation: MockOrganisation) -> dict[str, MockAccount]:
+    """The organisation's accounts by code."""
+    chart = {}
+    for code, name, kind, mark in _ACCOUNTS:
+        account_id = steady_uuid(organisation.tenant_id, "account", code)
+        archived = mark == "ARCHIVED"
+        system = "" if archived else mark
+        chart[code] = MockAccount(account_id, code, name, kind, _CLASSES[kind], system, archived)
+    return chart
+
+
+def foreign_bank_currency(organisation: MockOrganisation) -> str:
+    return "EUR" if organisation.base_currency == "USD" else "USD"
+
+
+def tax_percent(organisation: MockOrganisation) -> int:
+    return TAX_PERCENT.get(organisation.country, 10)
+
+
+def tax_in(gross: int, percent: int) -> int:
+    """The tax in an amount that contains it, rounded half up; cents."""
+    return _rounded(gross * percent, 100 + percent)
+
+
+def tax_on(net: int, percent: int) -> int:
+    """The tax on top of an amount, rounded half up; cents."""
+    return _rounded(net * percent, 100)
+
+
+def _rounded(numerator: int, denominator: int) -> int:
+    """Half away from zero, as Xero rounds."""
+    half = (2 * abs(numerator) + denominator) // (2 * denominator)
+    return half if numerator >= 0 else -half

@@ -1,0 +1,105 @@
+"""Many threads and many processes over one state file: one and the same Xero."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from datetime import date
+from decimal import Decimal
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from xero_pipeline.mock_xero import Fault, FaultKind, MockLimits, MockLine, MockXero
+from xero_pipeline.weeks import Week
+from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.mock_xero.asking import TENANT, Client
+from xero_pipeline_tests.processes import forking
+
+WEEK = Week(date(2026, 11, 21))
+
+
+def work(state: Path, tokens: dict[str, Any], calls: int) -> list[int]:
+    """What one process does: so many calls with tokens that another was given."""
+    mock = MockXero(state, FakeClock(), limits=MockLimits(per_minute=20))
+    client = Client(mock)
+    client.tokens = tokens
+    statuses = [client.get("Organisation").status_code for _ in range(calls)]
+    mock.add_invoice(TENANT, date=WEEK.start, lines=[MockLine(Decimal("10.00"))])
+    client.session.close()
+    return statuses
+
+
+def test_processes_share_tokens_limits_edits_and_counters(tmp_path: Path, clock: FakeClock) -> None:
+    state = tmp_path / "mock.db"
+    mock = MockXero(state, clock)
+    client = Client(mock).sign_in()
+    before = mock.books(TENANT).profit_and_loss(WEEK).total_trading_income
+    with ProcessPoolExecutor(3, mp_context=forking()) as pool:
+        results = pool.map(partial(work, state, client.tokens), [10, 10, 10])
+        statuses = Counter(status for result in results for status in result)
+    assert statuses == {200: 20, 429: 10}
+    assert mock.counters()["calls"] == 20
+    assert mock.books(TENANT).profit_and_loss(WEEK).total_trading_income - before == 30
+    client.session.close()
+
+
+@pytest.mark.parametrize("attempt", range(3))
+def test_threads_that_race_for_one_code_get_one_pair(mock: MockXero, attempt: int) -> None:
+    client = Client(mock)
+    code = client.consent()
+    assert sorted(_at_once(8, lambda: client.exchange(code).status_code)) == [200] + [400] * 7
+    client.session.close()
+
+
+def test_threads_that_race_for_one_fault_meet_it_once(client: Client) -> None:
+    client.mock.add_fault(Fault(FaultKind.STATUS))
+    statuses = Counter(_at_once(5, lambda: client.get("Accounts").status_code))
+    assert statuses[500] == 1
+
+
+def test_threads_that_edit_one_invoice_lose_no_edit(client: Client) -> None:
+    line = MockLine(Decimal("100.00"))
+    invoice_id = client.mock.add_invoice(TENANT, date=WEEK.start, lines=[line])
+    _at_once(10, lambda: client.mock.edit_invoice(TENANT, invoice_id, change=Decimal("1.00")))
+    assert client.json(f"Invoices/{invoice_id}")["Invoices"][0]["SubTotal"] == 110
+
+
+def test_a_process_that_died_in_a_call_blocks_nobody(tmp_path: Path, clock: FakeClock) -> None:
+    mock = MockXero(tmp_path / "mock.db", clock, limits=MockLimits(in_progress=1))
+    client = Client(mock).sign_in()
+    process = forking().Process(target=_die_in_a_call, args=(tmp_path / "mock.db", client.tokens))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 9
+    assert client.get("Organisation").status_code == 200
+    client.session.close()
+
+
+def test_many_that_open_a_new_file_at_once_all_find_its_tables(tmp_path: Path, clock: FakeClock) -> None:
+    assert _at_once(8, lambda: MockXero(tmp_path / "new.db", clock).counters()) == [{}] * 8
+
+
+class _Deadly(FakeClock):
+    """A clock that kills its process when it is asked to wait."""
+
+    def sleep(self, seconds: float) -> None:
+        import os
+
+        os._exit(9)
+
+
+def _die_in_a_call(state: Path, tokens: dict[str, Any]) -> None:
+    mock = MockXero(state, _Deadly())
+    client = Client(mock)
+    client.tokens = tokens
+    mock.add_fault(Fault(FaultKind.DELAY, path="Accounts", seconds=1))
+    client.get("Accounts")
+
+
+def _at_once(number: int, act: Callable[[], Any]) -> list[Any]:
+    with ThreadPoolExecutor(number) as pool:
+        return [call.result() for call in [pool.submit(act) for _ in range(number)]]

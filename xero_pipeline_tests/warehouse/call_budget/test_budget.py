@@ -1,0 +1,469 @@
+"""The slots of Xero's calls: no limit is ever passed, whoever asks, and nobody waits longer than needed."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, create_engine, func, select
+from sqlalchemy.pool import StaticPool
+
+from xero_pipeline.rate_limits import CallLimits, DayExhausted, Problem, Remaining, Slot, Wait
+from xero_pipeline.warehouse.call_budget.budget import PRUNE_EVERY, SqlCallBudget
+from xero_pipeline.warehouse.call_budget.counts import LEASE, call_limits, call_slots
+from xero_pipeline.warehouse.database.engine import open_engine
+from xero_pipeline.warehouse.database.metadata import metadata
+from xero_pipeline.warehouse.errors import NotMigrated
+from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.processes import forking
+
+NOTHING_SAID = Remaining()
+WIDE = CallLimits(per_minute=1000, per_day=10000, in_progress=1000, app_per_minute=10000)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_engine(database_url, pooled=False)
+    metadata.create_all(engine, tables=[call_slots, call_limits])
+    yield engine
+    engine.dispose()
+
+
+def limits(**changed: int) -> CallLimits:
+    return CallLimits(**{**{name: getattr(WIDE, name) for name in WIDE.__slots__}, **changed})
+
+
+def spend(budget: SqlCallBudget, clock: FakeClock, tenant: str | None = "a", said: Remaining = NOTHING_SAID) -> Slot:
+    """One call, answered at once."""
+    slot = budget.take(tenant, clock.now())
+    assert isinstance(slot, Slot), slot
+    budget.give_back(slot, clock.now(), said)
+    return slot
+
+
+def test_a_minute_has_so_many_calls_and_the_next_waits_until_the_oldest_is_a_minute_old(
+    engine: Engine, clock: FakeClock
+) -> None:
+    budget = SqlCallBudget(engine, limits(per_minute=3))
+    for _ in range(3):
+        spend(budget, clock)
+        clock.advance(seconds=10)
+    assert budget.take("a", clock.now()) == Wait(30.0, Problem.MINUTE)
+    clock.advance(seconds=29.999)
+    assert budget.take("a", clock.now()) == Wait(0.001, Problem.MINUTE)
+    clock.advance(seconds=0.001)
+    assert isinstance(budget.take("a", clock.now()), Slot)
+
+
+def test_a_day_has_so_many_calls_and_says_when_the_next_may_go(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, limits(per_day=2))
+    began = clock.now()
+    spend(budget, clock)
+    clock.advance(hours=5)
+    spend(budget, clock)
+    assert budget.take("a", clock.now()) == DayExhausted(began + timedelta(days=1))
+    clock.moment = began + timedelta(days=1)
+    spend(budget, clock)
+    assert budget.take("a", clock.now()) == DayExhausted(began + timedelta(days=1, hours=5))
+
+
+def test_only_so_many_calls_are_in_progress_at_once(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, limits(in_progress=2))
+    first = budget.take("a", clock.now())
+    assert isinstance(first, Slot)
+    assert isinstance(budget.take("a", clock.now()), Slot)
+    refusal = budget.take("a", clock.now())
+    assert isinstance(refusal, Wait)
+    assert refusal.problem is Problem.CONCURRENT
+    assert refusal.seconds <= 1
+    budget.give_back(first, clock.now(), NOTHING_SAID)
+    assert isinstance(budget.take("a", clock.now()), Slot)
+
+
+def test_the_slot_of_a_killed_process_frees_itself_when_its_lease_ends(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, limits(in_progress=1))
+    assert isinstance(budget.take("a", clock.now()), Slot)
+    clock.advance(milliseconds=LEASE - 1)
+    assert isinstance(budget.take("a", clock.now()), Wait)
+    clock.advance(milliseconds=1)
+    assert isinstance(budget.take("a", clock.now()), Slot)
+
+
+def test_organisations_do_not_spend_each_others_calls(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, limits(per_minute=1, per_day=1, in_progress=1))
+    assert isinstance(budget.take("a", clock.now()), Slot)
+    assert isinstance(budget.take("b", clock.now()), Slot)
+    assert not isinstance(budget.take("a", clock.now()), Slot)
+
+
+def test_all_organisations_and_the_app_itself_share_the_apps_minute(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, limits(app_per_minute=3))
+    for tenant in ("a", "b", None):
+        spend(budget, clock, tenant)
+    for tenant in ("a", "c", None):
+        assert budget.take(tenant, clock.now()) == Wait(60.0, Problem.APP_MINUTE)
+
+
+def test_calls_of_the_app_itself_count_for_no_organisation(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, limits(per_minute=1, per_day=1, in_progress=1))
+    for _ in range(3):
+        assert isinstance(budget.take(None, clock.now()), Slot)
+    assert isinstance(budget.take("a", clock.now()), Slot)
+
+
+def test_no_request_goes_out_in_a_minute_of_which_xero_says_that_nothing_is_left(
+    engine: Engine, clock: FakeClock
+) -> None:
+    budget = SqlCallBudget(engine, WIDE)
+    spend(budget, clock, said=Remaining(minute=0))
+    clock.advance(seconds=20)
+    assert budget.take("a", clock.now()) == Wait(40.0, Problem.MINUTE)
+    assert isinstance(budget.take("b", clock.now()), Slot)
+    clock.advance(seconds=40)
+    assert isinstance(budget.take("a", clock.now()), Slot)
+
+
+def test_what_xero_says_is_left_is_shared_among_calls_that_began_since(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, WIDE)
+    spend(budget, clock, said=Remaining(minute=2))
+    assert isinstance(budget.take("a", clock.now()), Slot)
+    last = budget.take("a", clock.now())
+    assert isinstance(last, Slot)
+    # Both are on their way, so nothing is known to be left; their answers may come any moment.
+    refusal = budget.take("a", clock.now())
+    assert isinstance(refusal, Wait)
+    assert refusal.seconds <= 1
+    budget.give_back(last, clock.now(), Remaining(minute=7))
+    assert isinstance(budget.take("a", clock.now()), Slot)
+
+
+def test_a_count_of_the_day_stops_us_for_an_hour_and_then_lets_one_call_find_out(
+    engine: Engine, clock: FakeClock
+) -> None:
+    budget = SqlCallBudget(engine, WIDE)
+    spend(budget, clock, said=Remaining(day=0))
+    seen = clock.now()
+    clock.advance(minutes=59)
+    assert budget.take("a", clock.now()) == DayExhausted(seen + timedelta(hours=1))
+    clock.advance(minutes=1)
+    probe = budget.take("a", clock.now())
+    assert isinstance(probe, Slot)
+    refusal = budget.take("a", clock.now())
+    assert isinstance(refusal, Wait)
+    assert refusal.problem is Problem.DAY
+    budget.give_back(probe, clock.now(), Remaining(day=0))
+    assert budget.take("a", clock.now()) == DayExhausted(clock.now() + timedelta(hours=1))
+    clock.advance(hours=1)
+    spend(budget, clock, said=Remaining(day=300))
+    assert isinstance(budget.take("a", clock.now()), Slot)
+    assert isinstance(budget.take("a", clock.now()), Slot)
+
+
+def test_the_apps_own_count_stops_every_organisation(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, WIDE)
+    spend(budget, clock, "a", said=Remaining(app_minute=0))
+    assert budget.take("b", clock.now()) == Wait(60.0, Problem.APP_MINUTE)
+
+
+def test_the_apps_own_count_may_be_corrected_soon_by_any_call_that_is_in_progress(
+    engine: Engine, clock: FakeClock
+) -> None:
+    budget = SqlCallBudget(engine, WIDE)
+    first, second = (budget.take(tenant, clock.now()) for tenant in ("a", "b"))
+    assert isinstance(first, Slot)
+    assert isinstance(second, Slot)
+    budget.give_back(first, clock.now(), Remaining(app_minute=1))
+    # The one call that was left is the second's; its own answer will say more.
+    for tenant in ("c", None):
+        assert budget.take(tenant, clock.now()) == Wait(0.25, Problem.APP_MINUTE)
+    budget.give_back(second, clock.now(), Remaining(app_minute=0))
+    for tenant in ("c", None):
+        assert budget.take(tenant, clock.now()) == Wait(60.0, Problem.APP_MINUTE)
+
+
+def test_an_answer_that_was_overtaken_does_not_raise_the_count_again(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, WIDE)
+    slow, quick = budget.take("a", clock.now()), budget.take("a", clock.now())
+    assert isinstance(slow, Slot)
+    assert isinstance(quick, Slot)
+    budget.give_back(quick, clock.now(), Remaining(minute=0))
+    budget.give_back(slow, clock.now(), Remaining(minute=5))
+    assert budget.take("a", clock.now()) == Wait(60.0, Problem.MINUTE)
+
+
+def test_an_answer_that_was_overtaken_is_believed_when_it_says_less(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, WIDE)
+    slow, quick = budget.take("a", clock.now()), budget.take("a", clock.now())
+    assert isinstance(slow, Slot)
+    assert isinstance(quick, Slot)
+    budget.give_back(quick, clock.now(), Remaining(minute=30))
+    budget.give_back(slow, clock.now(), Remaining(minute=0))
+    assert not isinstance(budget.take("a", clock.now()), Slot)
+
+
+def test_a_block_holds_every_process_until_its_end(engine: Engine, clock: FakeClock) -> None:
+    budget, another = SqlCallBudget(engine, WIDE), SqlCallBudget(engine, WIDE)
+    budget.block("a", Problem.MINUTE, clock.now() + timedelta(seconds=17))
+    assert another.take("a", clock.now()) == Wait(17.0, Problem.MINUTE)
+    assert isinstance(another.take("b", clock.now()), Slot)
+    clock.advance(seconds=17)
+    assert isinstance(another.take("a", clock.now()), Slot)
+
+
+def test_a_day_block_says_until_when(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, WIDE)
+    until = clock.now() + timedelta(seconds=66975)
+    budget.block("a", Problem.DAY, until)
+    budget.block("a", Problem.DAY, clock.now() + timedelta(seconds=5))
+    assert budget.take("a", clock.now()) == DayExhausted(until)
+    assert budget.usage("a", clock.now()).left_today == 0
+    clock.moment = until
+    assert isinstance(budget.take("a", clock.now()), Slot)
+
+
+def test_an_app_minute_block_holds_every_organisation(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, WIDE)
+    budget.block("a", Problem.APP_MINUTE, clock.now() + timedelta(seconds=9))
+    assert budget.take("b", clock.now()) == Wait(9.0, Problem.APP_MINUTE)
+    assert budget.take(None, clock.now()) == Wait(9.0, Problem.APP_MINUTE)
+
+
+def test_a_429_says_more_exactly_when_to_go_on_than_the_header_beside_it(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, WIDE)
+    spend(budget, clock, said=Remaining(minute=0, day=0))
+    budget.block("a", Problem.DAY, clock.now() + timedelta(seconds=30))
+    budget.block("a", Problem.MINUTE, clock.now() + timedelta(seconds=10))
+    clock.advance(seconds=30)
+    assert isinstance(budget.take("a", clock.now()), Slot)
+
+
+def test_the_longest_wait_is_the_one_that_is_told(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, limits(per_minute=1, in_progress=1))
+    assert isinstance(budget.take("a", clock.now()), Slot)
+    assert budget.take("a", clock.now()) == Wait(60.0, Problem.MINUTE)
+
+
+def test_usage_is_the_stricter_of_our_count_and_xeros(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, limits(per_minute=50, per_day=100))
+    for _ in range(3):
+        spend(budget, clock)
+    usage = budget.usage("a", clock.now())
+    assert (usage.today, usage.per_day, usage.left_today, usage.left_this_minute) == (3, 100, 97, 47)
+    spend(budget, clock, said=Remaining(minute=5, day=20))
+    usage = budget.usage("a", clock.now())
+    assert (usage.today, usage.left_today, usage.left_this_minute) == (4, 20, 5)
+    spend(budget, clock)
+    usage = budget.usage("a", clock.now())
+    assert (usage.today, usage.left_today, usage.left_this_minute) == (5, 19, 4)
+    clock.advance(days=1)
+    usage = budget.usage("a", clock.now())
+    assert (usage.today, usage.left_today, usage.left_this_minute) == (0, 100, 50)
+
+
+def test_usage_of_an_organisation_that_never_called_is_nothing(engine: Engine, clock: FakeClock) -> None:
+    usage = SqlCallBudget(engine, limits(per_day=100)).usage("new", clock.now())
+    assert (usage.today, usage.left_today) == (0, 100)
+
+
+def test_giving_a_slot_back_twice_or_after_it_was_forgotten_is_harmless(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, limits(in_progress=1))
+    slot = spend(budget, clock)
+    budget.give_back(slot, clock.now(), NOTHING_SAID)
+    budget.give_back(Slot(10**6), clock.now(), Remaining(minute=0, day=0, app_minute=0))
+    assert isinstance(budget.take("a", clock.now()), Slot)
+
+
+def test_slots_that_no_window_needs_are_deleted(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, WIDE)
+    for _ in range(PRUNE_EVERY // 2):
+        spend(budget, clock)
+    clock.advance(days=2)
+    for _ in range(PRUNE_EVERY // 2):
+        spend(budget, clock)
+    with engine.connect() as connection:
+        kept = connection.execute(select(func.count()).select_from(call_slots)).scalar_one()
+    assert kept == PRUNE_EVERY // 2
+
+
+def test_a_clock_that_was_set_back_does_not_stop_the_calls_for_long(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, limits(per_minute=1, per_day=2))
+    clock.advance(days=365)
+    spend(budget, clock)
+    clock.advance(days=-365)
+    assert isinstance(budget.take("a", clock.now()), Slot)
+
+
+def test_a_database_that_was_not_migrated_says_so(database_url: str, clock: FakeClock) -> None:
+    engine = open_engine(database_url, pooled=False)
+    with pytest.raises(NotMigrated, match="xero-pipeline migrate"):
+        SqlCallBudget(engine, WIDE).take("a", clock.now())
+    engine.dispose()
+
+
+def _take_all(url: str, now: datetime, per_process: int, results: multiprocessing.Queue[int]) -> None:
+    engine = open_engine(url, pooled=False)
+    budget = SqlCallBudget(engine, RACED)
+    slots = [budget.take("a", now) for _ in range(per_process)]
+    given = [slot for slot in slots if isinstance(slot, Slot)]
+    for slot in given:
+        budget.give_back(slot, now, NOTHING_SAID)
+    engine.dispose()
+    results.put(len(given))
+
+
+RACED = CallLimits(per_minute=25, per_day=40, in_progress=1000, app_per_minute=10000)
+
+
+def test_processes_that_ask_all_at_once_never_pass_a_limit_together(
+    engine: Engine, database_url: str, clock: FakeClock
+) -> None:
+    given = []
+    for _ in range(2):
+        results: multiprocessing.Queue[int] = forking().Queue()
+        processes = [
+            forking().Process(target=_take_all, args=(database_url, clock.now(), 10, results)) for _ in range(4)
+        ]
+        for process in processes:
+            process.start()
+        given.append(sum(results.get(timeout=60) for _ in processes))
+        for process in processes:
+            process.join()
+            assert process.exitcode == 0
+        results.close()
+        clock.advance(minutes=2)
+    # The minute's limit in the first round, what is left of the day in the second.
+    assert given == [25, 15]
+
+
+class _Model:
+    """The limits as a person would check them: by looking through all calls ever made."""
+
+    def __init__(self, allowed: CallLimits) -> None:
+        self.allowed = allowed
+        self.calls: list[tuple[str | None, datetime]] = []
+        self.open: dict[Slot, tuple[str | None, datetime]] = {}
+
+    def since(self, tenant: str | None, now: datetime, **window: float) -> int:
+        return sum(
+            1
+            for whose, began in self.calls
+            if (tenant is None or whose == tenant) and began > now - timedelta(**window)
+        )
+
+    def may_go(self, tenant: str | None, now: datetime) -> bool:
+        if self.since(None, now, minutes=1) >= self.allowed.app_per_minute:
+            return False
+        if tenant is None:
+            return True
+        in_progress = sum(
+            1 for whose, began in self.open.values() if whose == tenant and began + timedelta(milliseconds=LEASE) > now
+        )
+        return (
+            self.since(tenant, now, minutes=1) < self.allowed.per_minute
+            and self.since(tenant, now, days=1) < self.allowed.per_day
+            and in_progress < self.allowed.in_progress
+        )
+
+
+MOMENTS = st.sampled_from([0, 0, 0, 1, 999, 20_000, 59_999, 60_000, 60_001, LEASE, 3_600_000, 86_399_999, 86_400_000])
+STEPS = st.lists(
+    st.tuples(MOMENTS, st.sampled_from(["a", "a", "a", "b", None]), st.booleans()), min_size=1, max_size=60
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=STEPS,
+    allowed=st.builds(
+        CallLimits,
+        per_minute=st.integers(1, 5),
+        per_day=st.integers(1, 8),
+        in_progress=st.integers(1, 3),
+        app_per_minute=st.integers(1, 8),
+    ),
+)
+def test_a_call_may_go_exactly_when_no_window_is_full(
+    steps: list[tuple[int, str | None, bool]], allowed: CallLimits
+) -> None:
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    metadata.create_all(engine, tables=[call_slots, call_limits])
+    clock = FakeClock()
+    budget, model = SqlCallBudget(engine, allowed), _Model(allowed)
+    for pause, tenant, finishes in steps:
+        clock.advance(milliseconds=pause)
+        now = clock.now()
+        expected = model.may_go(tenant, now)
+        answer = budget.take(tenant, now)
+        assert isinstance(answer, Slot) == expected
+        if isinstance(answer, Slot):
+            model.calls.append((tenant, now))
+            model.open[answer] = (tenant, now)
+            if finishes:
+                budget.give_back(answer, now, NOTHING_SAID)
+                del model.open[answer]
+        elif isinstance(answer, DayExhausted):
+            assert tenant is not None
+            assert model.since(tenant, answer.until - timedelta(milliseconds=1), days=1) >= allowed.per_day
+            assert model.since(tenant, answer.until, days=1) < allowed.per_day
+        elif answer.problem is not Problem.CONCURRENT:
+            whose, most = (
+                (None, allowed.app_per_minute) if answer.problem is Problem.APP_MINUTE else (tenant, allowed.per_minute)
+            )
+            until = now + timedelta(seconds=answer.seconds)
+            assert model.since(whose, until - timedelta(milliseconds=1), minutes=1) >= most
+            assert model.since(whose, until, minutes=1) < most
+    engine.dispose()
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    others=st.lists(st.integers(0, 3), min_size=10, max_size=60),
+    pauses=st.lists(st.integers(1, 40), min_size=10, max_size=60),
+)
+def test_a_smaller_plan_shared_with_another_program_is_never_run_into_its_wall(
+    others: list[int], pauses: list[int]
+) -> None:
+    """Xero allows 10 a minute, fixed windows; another program spends some; our own limit is far away.
+
+    We learn of the other program only by Xero's headers, so a call may be refused only when the other
+    program took the last one after our last answer.
+    """
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    metadata.create_all(engine, tables=[call_slots, call_limits])
+    clock = FakeClock()
+    budget = SqlCallBudget(engine, WIDE)
+    spent: dict[int, int] = {}
+    taken_since_answer = 0
+    for other, pause in zip(others, pauses, strict=False):
+        window = int(clock.now().timestamp()) // 60
+        spent[window] = min(10, spent.get(window, 0) + other)
+        taken_since_answer += other
+        answer = budget.take("a", clock.now())
+        if isinstance(answer, Slot):
+            if spent[window] >= 10:
+                assert taken_since_answer > 0
+            spent[window] = min(10, spent[window] + 1)
+            budget.give_back(answer, clock.now(), Remaining(minute=10 - spent[window]))
+            taken_since_answer = 0
+        clock.advance(seconds=pause)
+    engine.dispose()
+
+
+def test_what_a_server_sets_against_long_statements_cuts_no_wait_for_a_slot_short(
+    postgres_url: str, clock: FakeClock
+) -> None:
+    strict = open_engine(f"{postgres_url}?options=-c%20statement_timeout%3D100")
+    metadata.create_all(strict, tables=[call_slots, call_limits])
+    budget = SqlCallBudget(strict, WIDE)
+    with ThreadPoolExecutor() as pool:
+        with budget._alone():
+            slot = pool.submit(budget.take, "a", clock.now())
+            with pytest.raises(TimeoutError):
+                slot.result(0.5)
+        assert isinstance(slot.result(30), Slot)
+    strict.dispose()

@@ -1,0 +1,195 @@
+"""Named locks: one holder at a time, across threads and processes, and a dead holder holds nothing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from xero_pipeline.warehouse.database.engine import open_engine
+from xero_pipeline.warehouse.database.locks import Locks
+from xero_pipeline.warehouse.errors import DatabaseUnavailable, LockTimeout
+from xero_pipeline_tests.migrated import cut_sessions
+from xero_pipeline_tests.processes import forking
+
+
+@pytest.fixture
+def locks(database_url: str) -> Iterator[Locks]:
+    engine = open_engine(database_url)
+    locks = Locks(engine)
+    yield locks
+    locks.close()
+    engine.dispose()
+
+
+def test_who_waits_too_long_is_told_which_lock_it_was(locks: Locks) -> None:
+    with (
+        locks.hold("refresh-1", timeout=5),
+        pytest.raises(LockTimeout, match="'refresh-1'"),
+        locks.hold("refresh-1", timeout=0.05),
+    ):
+        pass
+
+
+def test_a_lock_can_be_held_again_once_it_was_given_back_even_by_an_error(locks: Locks) -> None:
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError), locks.hold("refresh-1", timeout=0.05):
+            _ = 1 / 0
+
+
+def test_other_names_do_not_wait(locks: Locks) -> None:
+    with (
+        locks.hold("refresh-1", timeout=0.05),
+        locks.hold("refresh/1", timeout=0.05),
+        locks.hold("refresh 1", timeout=0.05),
+        locks.hold("x" * 500, timeout=0.05),
+        locks.hold("x" * 501, timeout=0.05),
+    ):
+        pass
+
+
+def test_threads_exclude_each_other(locks: Locks) -> None:
+    inside, most = 0, 0
+
+    def enter() -> None:
+        nonlocal inside, most
+        for _ in range(3):
+            with locks.hold("one", timeout=30):
+                inside += 1
+                most = max(most, inside)
+                threading.Event().wait(0.002)
+                inside -= 1
+
+    threads = [threading.Thread(target=enter) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (inside, most) == (0, 1)
+
+
+def hold_until_killed(url: str, said: Connection) -> None:
+    with Locks(open_engine(url)).hold("one", timeout=30):
+        said.send("held")
+        signal.pause()
+
+
+def test_another_process_waits_and_a_killed_holder_frees_the_lock(database_url: str, locks: Locks) -> None:
+    here, there = forking().Pipe()
+    child = forking().Process(target=hold_until_killed, args=(database_url, there))
+    child.start()
+    assert here.poll(60)
+    assert here.recv() == "held"
+    with pytest.raises(LockTimeout), locks.hold("one", timeout=0.05):
+        pass
+    assert child.pid is not None
+    os.kill(child.pid, signal.SIGKILL)
+    child.join(timeout=60)
+    with locks.hold("one", timeout=30):
+        pass
+
+
+def test_waiting_for_a_lock_uses_up_no_connection_of_the_pool(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    locks = Locks(engine)
+    threads = []
+    entered: list[int] = []
+
+    def wait_and_note(number: int) -> None:
+        with locks.hold("one", timeout=60):
+            entered.append(number)
+
+    with locks.hold("one"):
+        for number in range(20):
+            threads.append(threading.Thread(target=wait_and_note, args=(number,)))
+            threads[-1].start()
+        with engine.connect() as connection:
+            assert connection.execute(text("SELECT 1")).scalar_one() == 1
+        assert entered == []
+    for thread in threads:
+        thread.join()
+    assert sorted(entered) == list(range(20))
+    locks.close()
+    engine.dispose()
+
+
+def test_a_holder_whose_connection_died_ends_without_an_error_of_its_own(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    locks = Locks(engine)
+    with locks.hold("one"):
+        cut_sessions(engine)
+    with locks.hold("one", timeout=30):
+        pass
+    locks.close()
+    engine.dispose()
+
+
+def test_who_lives_is_seen_by_others_until_the_block_ends(database_url: str, locks: Locks) -> None:
+    others = Locks(open_engine(database_url))
+    with locks.live("run-1"):
+        assert others.lives("run-1")
+        assert not others.lives("run-2")
+    assert not others.lives("run-1")
+    others.close()
+
+
+def test_who_lives_is_seen_again_though_the_server_cut_the_session(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("xero_pipeline.warehouse.database.locks._LOOK_AFTER", 0.05)
+    monkeypatch.setattr("xero_pipeline.warehouse.database.locks._TAKE_AGAIN", 0.05)
+    engine = open_engine(postgres_url)
+    locks, others = Locks(engine), Locks(engine)
+    with locks.live("run-1"):
+        for _ in range(2):
+            assert cut_sessions(engine) > 0
+            until(lambda: others.lives("run-1"))
+        cut_sessions(engine)
+    assert not others.lives("run-1")
+    assert "keeps run-1" not in [thread.name for thread in threading.enumerate()]
+    locks.close()
+    others.close()
+    engine.dispose()
+
+
+def until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_folder_where_no_lock_file_can_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "xero.db.locks").write_text("in the way")
+    locks = Locks(open_engine(f"sqlite:///{tmp_path}/xero.db"))
+    with pytest.raises(DatabaseUnavailable, match="cannot be used"), locks.hold("one"):
+        pass
+
+
+def test_what_a_server_sets_against_long_statements_and_idle_sessions_cuts_no_lock_short(postgres_url: str) -> None:
+    strict = "options=-c%20statement_timeout%3D100%20-c%20idle_session_timeout%3D100"
+    engine = open_engine(f"{postgres_url}?{strict}")
+    locks = Locks(engine)
+    entered = threading.Event()
+
+    def wait_and_note() -> None:
+        with locks.hold("one", timeout=60):
+            entered.set()
+
+    waiting = threading.Thread(target=wait_and_note)
+    with locks.hold("one"):
+        waiting.start()
+        assert not entered.wait(0.5), "it is held for longer than a session may idle"
+        with pytest.raises(LockTimeout), locks.hold("one", timeout=0.3):
+            pass
+    assert entered.wait(30), "it was waited for longer than a statement may take"
+    waiting.join()
+    locks.close()
+    engine.dispose()

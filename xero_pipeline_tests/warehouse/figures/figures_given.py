@@ -1,0 +1,139 @@
+"""Weeks of figures as the layers above hand them to the warehouse. No test is here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import partial
+from typing import Any
+
+import pandas as pd
+from sqlalchemy import Connection
+
+from xero_pipeline.grants import Connection as Opened
+from xero_pipeline.grants import Tokens
+from xero_pipeline.warehouse.figures.landing import Landing, Stamp
+from xero_pipeline.warehouse.figures.weekly import replace_cash, replace_profit_and_loss, replace_revenue
+from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline.weeks import Week
+
+KEY = bytes(range(32))
+OLD_KEY = bytes(reversed(range(32)))
+WEEK = Week(date(2026, 11, 21))
+NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
+
+Write = Callable[[Connection, Stamp], Landing]
+
+TOTALS = (
+    "total_trading_income",
+    "cost_of_sales",
+    "gross_profit",
+    "other_income",
+    "operating_expenses",
+    "net_profit",
+)
+LINE_COLUMNS = ["account_id", "account_code", "account_name", "account_type", "category", "amount"]
+CELL_COLUMNS = [
+    "revenue_type",
+    "region",
+    "invoiced",
+    "credited",
+    "net_revenue",
+    "tax",
+    "invoice_count",
+    "credit_note_count",
+]
+CASH_COLUMNS = [
+    "bank_account_id",
+    "bank_account_name",
+    "opening_balance",
+    "cash_received",
+    "cash_spent",
+    "currency_gain",
+    "closing_balance",
+]
+
+
+def frame(columns: list[str], *rows: tuple[Any, ...]) -> pd.DataFrame:
+    return pd.DataFrame([dict(zip(columns, row, strict=True)) for row in rows], columns=columns, dtype=object)
+
+
+def cell(revenue_type: str, region: str, invoiced: str, credited: str = "0.00", invoices: int = 1) -> tuple[Any, ...]:
+    net = Decimal(invoiced) - Decimal(credited)
+    return (revenue_type, region, Decimal(invoiced), Decimal(credited), net, Decimal("0.10"), invoices, 0)
+
+
+def revenue(*cells: tuple[Any, ...]) -> Write:
+    cells_given = frame(CELL_COLUMNS, *cells)
+    return lambda connection, stamp: replace_revenue(connection, stamp, cells_given)
+
+
+def account(account_id: str, closing: str, name: str = "Cheque") -> tuple[Any, ...]:
+    nothing = Decimal("0.00")
+    return (account_id, name, Decimal("0.00"), Decimal(closing), nothing, nothing, Decimal(closing))
+
+
+def cash(*accounts: tuple[Any, ...]) -> Write:
+    accounts_given = frame(CASH_COLUMNS, *accounts)
+    return lambda connection, stamp: replace_cash(connection, stamp, accounts_given)
+
+
+def line(account_id: str, amount: str, category: str = "trading_income", name: str = "Sales") -> tuple[Any, ...]:
+    return (account_id, "200", name, "REVENUE", category, Decimal(amount))
+
+
+def profit(income: str, *lines: tuple[Any, ...], basis: str = "accrual") -> Write:
+    totals = dict.fromkeys(TOTALS, Decimal("0.00")) | {"total_trading_income": Decimal(income)}
+    lines_given = frame(LINE_COLUMNS, *lines)
+    return lambda connection, stamp: replace_profit_and_loss(connection, stamp, basis, totals, lines_given)
+
+
+def stamp(week: Week = WEEK, tenant_id: str = "org-1", now: datetime = NOW, run_id: str = "run-1") -> Stamp:
+    return Stamp(tenant_id, week, "AUD", "xero_mock", run_id, now)
+
+
+def land(
+    warehouse: Warehouse,
+    write: Write,
+    sync_type: str,
+    *,
+    week: Week = WEEK,
+    tenant_id: str = "org-1",
+    status: str = "success",
+    run_id: str = "run-1",
+) -> Landing:
+    """One sync of one week, from the log's first row to the last figure."""
+    log_id = warehouse.log.start(tenant_id, sync_type, week, run_id)
+    return warehouse.land(
+        write,
+        tenant_id=tenant_id,
+        week=week,
+        currency="AUD",
+        data_source="xero_mock",
+        run_id=run_id,
+        log_id=log_id,
+        status=status,
+        api_calls=2,
+    )
+
+
+land_revenue = partial(land, sync_type="invoices")
+land_cash = partial(land, sync_type="bank_summary")
+land_profit = partial(land, sync_type="profit_and_loss")
+
+
+def tokens(name: str = "first", *, at: datetime = NOW, refresh: bool = True) -> Tokens:
+    return Tokens(
+        access_token=f"access-{name}",
+        refresh_token=f"refresh-{name}" if refresh else "",
+        id_token="",
+        token_type="Bearer",
+        scope="offline_access accounting.settings.read",
+        expires_at=at.replace(minute=30),
+        refreshed_at=at,
+    )
+
+
+def opened(*tenants: str) -> list[Opened]:
+    return [Opened(f"connection-{tenant}", tenant, f"Organisation {tenant}") for tenant in tenants]

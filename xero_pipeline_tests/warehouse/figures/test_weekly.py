@@ -1,0 +1,360 @@
+"""A week is replaced whole: the table holds what was given, and what changed of a landed week is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Table, delete, select, text
+
+from xero_pipeline.warehouse.errors import WrongFrame
+from xero_pipeline.warehouse.figures.landing import Landing
+from xero_pipeline.warehouse.figures.weekly import replace_cash, replace_profit_and_loss, replace_revenue
+from xero_pipeline.warehouse.schema import (
+    cash_position_weekly,
+    financial_weekly,
+    financial_weekly_lines,
+    revenue_weekly,
+)
+from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.warehouse.figures.figures_given import (
+    CASH_COLUMNS,
+    CELL_COLUMNS,
+    LINE_COLUMNS,
+    TOTALS,
+    WEEK,
+    Write,
+    account,
+    cash,
+    cell,
+    frame,
+    land_cash,
+    land_profit,
+    land_revenue,
+    line,
+    profit,
+    revenue,
+    stamp,
+)
+
+
+def rows(warehouse: Warehouse, table: Table) -> list[dict[str, Any]]:
+    with warehouse.engine.connect() as connection:
+        found = connection.execute(select(table).order_by(*table.primary_key.columns)).mappings()
+        return [dict(row) for row in found]
+
+
+def changes(landing: Landing) -> list[tuple[str, str, str, str | None, str | None]]:
+    return [(r.table_name, r.row_key, r.column_name, r.old_value, r.new_value) for r in landing.restated]
+
+
+def test_what_was_given_is_what_is_held_and_each_row_says_where_it_came_from(
+    warehouse: Warehouse, clock: FakeClock
+) -> None:
+    landing = land_revenue(warehouse, revenue(cell("residential", "north", "161101.83", "1.00", 4)))
+    assert (landing.rows, landing.restated, landing.previous) == (1, [], False)
+    assert rows(warehouse, revenue_weekly) == [
+        {
+            "tenant_id": "org-1",
+            "week_ending": WEEK.ending,
+            "revenue_type": "residential",
+            "region": "north",
+            "invoiced": Decimal("161101.83"),
+            "credited": Decimal("1.00"),
+            "net_revenue": Decimal("161100.83"),
+            "tax": Decimal("0.10"),
+            "invoice_count": 4,
+            "credit_note_count": 0,
+            "data_source": "xero_mock",
+            "currency": "AUD",
+            "updated_at": clock.now(),
+        }
+    ]
+
+
+def test_profit_and_loss_is_a_row_and_its_lines(warehouse: Warehouse) -> None:
+    landing = land_profit(warehouse, profit("10.00", line("acc-1", "7.00"), line("acc-2", "3.00")))
+    assert landing.rows == 3
+    (totals,) = rows(warehouse, financial_weekly)
+    assert (totals["basis"], totals["total_trading_income"]) == ("accrual", Decimal("10.00"))
+    assert [row["amount"] for row in rows(warehouse, financial_weekly_lines)] == [
+        Decimal("7.00"),
+        Decimal("3.00"),
+    ]
+
+
+@pytest.mark.parametrize("empty", [frame(CELL_COLUMNS), pd.DataFrame()])
+def test_an_empty_week_replaces_too(warehouse: Warehouse, empty: pd.DataFrame) -> None:
+    land_revenue(warehouse, revenue(cell("residential", "north", "5.00")))
+    landing = land_revenue(warehouse, lambda connection, stamp: replace_revenue(connection, stamp, empty))
+    assert rows(warehouse, revenue_weekly) == []
+    assert (landing.rows, landing.previous, len(landing.restated)) == (0, True, 6)
+
+
+def test_other_weeks_and_organisations_stay(warehouse: Warehouse) -> None:
+    land_cash(warehouse, cash(account("bank-1", "1.00")), week=WEEK.previous)
+    land_cash(warehouse, cash(account("bank-1", "2.00")), tenant_id="org-2")
+    land_cash(warehouse, cash(account("bank-1", "3.00")))
+    land_cash(warehouse, cash())
+    held = [(row["tenant_id"], row["closing_balance"]) for row in rows(warehouse, cash_position_weekly)]
+    assert held == [("org-1", Decimal("1.00")), ("org-2", Decimal("2.00"))]
+
+
+def test_the_same_week_again_restates_nothing_and_leaves_the_rows_alone(warehouse: Warehouse, clock: FakeClock) -> None:
+    write = revenue(cell("residential", "north", "5.00"), cell("commercial", "north", "6.00"))
+    land_revenue(warehouse, write)
+    before = rows(warehouse, revenue_weekly)
+    clock.advance(days=1)
+    landing = land_revenue(warehouse, write)
+    assert (landing.rows, landing.restated, landing.previous) == (2, [], True)
+    assert rows(warehouse, revenue_weekly) == before
+
+
+def test_only_the_row_that_changed_says_so(warehouse: Warehouse, clock: FakeClock) -> None:
+    land_revenue(warehouse, revenue(cell("commercial", "north", "6.00"), cell("residential", "north", "5.00")))
+    clock.advance(days=1)
+    land_revenue(warehouse, revenue(cell("commercial", "north", "6.00"), cell("residential", "north", "5.50")))
+    assert [row["updated_at"] for row in rows(warehouse, revenue_weekly)] == [
+        clock.now() - timedelta(days=1),
+        clock.now(),
+    ]
+
+
+def test_figures_that_differ_appear_or_vanish_are_restated(warehouse: Warehouse, clock: FakeClock) -> None:
+    land_cash(warehouse, cash(account("bank-1", "1.00"), account("bank-2", "2.00", "Savings")))
+    clock.advance(days=7)
+    landing = land_cash(warehouse, cash(account("bank-1", "1.50"), account("bank-3", "0.00", "Till")), run_id="run-2")
+    table = "cash_position_weekly"
+    assert changes(landing) == [
+        (table, "bank-1", "cash_received", "1.00", "1.50"),
+        (table, "bank-1", "closing_balance", "1.00", "1.50"),
+        (table, "bank-2", "opening_balance", "0.00", None),
+        (table, "bank-2", "cash_received", "2.00", None),
+        (table, "bank-2", "cash_spent", "0.00", None),
+        (table, "bank-2", "currency_gain", "0.00", None),
+        (table, "bank-2", "closing_balance", "2.00", None),
+        (table, "bank-3", "opening_balance", None, "0.00"),
+        (table, "bank-3", "cash_received", None, "0.00"),
+        (table, "bank-3", "cash_spent", None, "0.00"),
+        (table, "bank-3", "currency_gain", None, "0.00"),
+        (table, "bank-3", "closing_balance", None, "0.00"),
+    ]
+    assert warehouse.restatements() == landing.restated
+    first = landing.restated[0]
+    assert (first.tenant_id, first.week, first.row_name) == ("org-1", WEEK, "Cheque")
+    assert (first.restated_at, first.dagster_run_id) == (clock.now(), "run-2")
+    assert landing.restated[2].row_name == "Savings", "a row that is gone is still called by its name"
+
+
+def test_counts_and_categories_are_restated_and_names_are_not(warehouse: Warehouse) -> None:
+    land_revenue(warehouse, revenue(cell("residential", "north", "5.00", invoices=1)))
+    landing = land_revenue(warehouse, revenue(cell("residential", "north", "5.00", invoices=2)))
+    assert changes(landing) == [("revenue_weekly", "residential / north", "invoice_count", "1", "2")]
+
+    land_profit(warehouse, profit("5.00", line("acc-1", "5.00", name="Sales")))
+    landing = land_profit(warehouse, profit("5.00", line("acc-1", "5.00", "other_income", name="Sundries")))
+    assert changes(landing) == [
+        ("financial_weekly_lines", "acc-1", "category", "trading_income", "other_income"),
+    ]
+    assert [row["account_name"] for row in rows(warehouse, financial_weekly_lines)] == ["Sundries"]
+
+    landing = land_profit(warehouse, profit("6.00", line("acc-1", "5.00", "other_income"), basis="cash"))
+    assert changes(landing) == [("financial_weekly", "week", "total_trading_income", "5.00", "6.00")]
+    assert rows(warehouse, financial_weekly)[0]["basis"] == "cash"
+
+
+def test_a_first_landing_restates_nothing_though_a_try_before_it_failed(warehouse: Warehouse) -> None:
+    failed = warehouse.log.start("org-1", "invoices", WEEK, "run-0")
+    warehouse.log.fail(failed, api_calls=1, error_log=None)
+    land_profit(warehouse, profit("1.00"))
+    landing = land_revenue(warehouse, revenue(cell("residential", "north", "5.00")))
+    assert (landing.previous, landing.restated) == (False, [])
+
+
+def test_a_week_that_had_landed_empty_is_restated_when_figures_come(warehouse: Warehouse) -> None:
+    land_revenue(warehouse, revenue())
+    landing = land_revenue(warehouse, revenue(cell("residential", "north", "5.00")))
+    assert landing.previous
+    assert ("revenue_weekly", "residential / north", "invoiced", None, "5.00") in changes(landing)
+
+
+def test_rows_that_are_held_count_as_landed_though_the_log_was_lost(warehouse: Warehouse) -> None:
+    land_profit(warehouse, profit("5.00", line("acc-1", "5.00")))
+    with warehouse.engine.begin() as connection:
+        connection.execute(text("DELETE FROM xero_sync_logs"))
+        connection.execute(delete(financial_weekly))
+    landing = land_profit(warehouse, profit("5.00", line("acc-1", "4.00")))
+    assert landing.previous
+    assert ("financial_weekly_lines", "acc-1", "amount", "5.00", "4.00") in changes(landing)
+
+
+def test_restatements_are_listed_newest_first_since_a_day_of_one_organisation(
+    warehouse: Warehouse, clock: FakeClock
+) -> None:
+    for amount in ("1.00", "2.00", "3.00"):
+        for tenant in ("org-1", "org-2"):
+            land_profit(warehouse, profit(amount), tenant_id=tenant)
+        clock.advance(days=1)
+    now = clock.now()
+    listed = [(one.tenant_id, one.old_value, one.new_value) for one in warehouse.restatements()]
+    assert listed == [
+        ("org-1", "2.00", "3.00"),
+        ("org-2", "2.00", "3.00"),
+        ("org-1", "1.00", "2.00"),
+        ("org-2", "1.00", "2.00"),
+    ]
+    assert len(warehouse.restatements(since=now - timedelta(days=1))) == 2
+    assert len(warehouse.restatements(since=now)) == 0
+    assert len(warehouse.restatements(tenant_id="org-2")) == 2
+    (newest,) = warehouse.restatements(limit=1)
+    assert newest.as_dict() == {
+        "tenantId": "org-1",
+        "weekEnding": "2026-11-21",
+        "table": "financial_weekly",
+        "key": "week",
+        "name": "week",
+        "column": "total_trading_income",
+        "old": "2.00",
+        "new": "3.00",
+        "restatedAt": "2026-11-26T01:00:00+00:00",
+        "dagsterRunId": "run-1",
+    }
+
+
+CENTS = st.integers(-(10**6), 10**6).map(lambda whole: Decimal(whole).scaleb(-2))
+CELLS = st.dictionaries(
+    st.tuples(st.sampled_from(["residential", "commercial", "ä / b"]), st.sampled_from(["north", "unallocated"])),
+    st.tuples(CENTS, CENTS, CENTS, CENTS, st.integers(0, 9), st.integers(0, 9)),
+    max_size=4,
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(weeks=st.lists(CELLS, min_size=1, max_size=4))
+def test_after_any_row_of_syncs_the_last_is_held_and_the_restatements_tell_the_whole_way(
+    warehouse: Warehouse, weeks: list[dict[tuple[str, str], tuple[Any, ...]]]
+) -> None:
+    with warehouse.engine.begin() as connection:
+        for table in ("xero_sync_logs", "restatements", "revenue_weekly"):
+            connection.execute(text(f"DELETE FROM {table}"))
+    told: dict[tuple[str, str], str | None] = {}
+    for number, week in enumerate(weeks):
+        landing = land_revenue(warehouse, revenue(*((*key, *values) for key, values in week.items())))
+        held = rows(warehouse, revenue_weekly)
+        assert {
+            (row["revenue_type"], row["region"]): tuple(row[name] for name in CELL_COLUMNS[2:]) for row in held
+        } == week
+        figures = {
+            (" / ".join(key), name): str(value)
+            for key, values in week.items()
+            for name, value in zip(CELL_COLUMNS[2:], values, strict=True)
+        }
+        if number == 0:
+            assert landing.restated == []
+            told = dict(figures)
+        for one in landing.restated:
+            assert told.get((one.row_key, one.column_name)) == one.old_value != one.new_value
+            told[one.row_key, one.column_name] = one.new_value
+        assert {key: value for key, value in told.items() if value is not None} == figures
+
+
+def with_value(columns: list[str], row: tuple[Any, ...], column: str, value: object) -> pd.DataFrame:
+    return frame(columns, tuple(value if name == column else old for name, old in zip(columns, row, strict=True)))
+
+
+GOOD_LINE, GOOD_CELL, GOOD_ACCOUNT = (
+    line("acc-1", "1.00"),
+    cell("residential", "north", "1.00"),
+    account("bank-1", "1.00"),
+)
+NIL = dict.fromkeys(TOTALS, Decimal("0.00"))
+
+
+def lines_write(lines: pd.DataFrame, totals: Mapping[str, Any] = NIL) -> Write:
+    return lambda connection, stamp: replace_profit_and_loss(connection, stamp, "accrual", totals, lines)
+
+
+def cells_write(cells: pd.DataFrame) -> Write:
+    return lambda connection, stamp: replace_revenue(connection, stamp, cells)
+
+
+def cash_write(accounts: pd.DataFrame) -> Write:
+    return lambda connection, stamp: replace_cash(connection, stamp, accounts)
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (cells_write(frame(CELL_COLUMNS, GOOD_CELL).drop(columns=["tax", "region"])), "lacks region, tax"),
+        (cells_write(frame(CELL_COLUMNS, GOOD_CELL).assign(colour="red")), "unknown columns colour"),
+        (cells_write(frame(CELL_COLUMNS, GOOD_CELL, GOOD_CELL)), "residential / north is there twice"),
+        (
+            cells_write(with_value(CELL_COLUMNS, GOOD_CELL, "tax", 0.1)),
+            "tax: money must be a Decimal, not a float",
+        ),
+        (
+            cells_write(with_value(CELL_COLUMNS, GOOD_CELL, "tax", Decimal("0.005"))),
+            "tax: .* fraction of a cent",
+        ),
+        (cells_write(with_value(CELL_COLUMNS, GOOD_CELL, "tax", None)), "tax: a value is missing"),
+        (cells_write(with_value(CELL_COLUMNS, GOOD_CELL, "region", None)), "region: a value is missing"),
+        (cells_write(with_value(CELL_COLUMNS, GOOD_CELL, "region", 7)), "region: a text is wanted"),
+        (
+            cells_write(with_value(CELL_COLUMNS, GOOD_CELL, "invoice_count", 1.0)),
+            "invoice_count: .* whole number",
+        ),
+        (
+            cells_write(with_value(CELL_COLUMNS, GOOD_CELL, "invoice_count", True)),
+            "invoice_count: .* whole number",
+        ),
+        (cells_write(frame([*CELL_COLUMNS[:-1], "tax"], GOOD_CELL)), "lacks credit_note_count"),
+        (cash_write(frame(CELL_COLUMNS, GOOD_CELL)), "cash_position_weekly: .* lacks"),
+        (
+            cash_write(with_value(CASH_COLUMNS, GOOD_ACCOUNT, "bank_account_id", float("nan"))),
+            "a value is missing",
+        ),
+        (
+            lines_write(frame(LINE_COLUMNS, GOOD_LINE), {"net_profit": Decimal("0.00")}),
+            "financial_weekly: .* lacks",
+        ),
+        (lines_write(frame(LINE_COLUMNS, GOOD_LINE), {**NIL, "tax": Decimal("0.00")}), "unknown columns tax"),
+        (
+            lines_write(frame(LINE_COLUMNS, GOOD_LINE), {**NIL, "net_profit": 0}),
+            "net_profit: money must be a Decimal",
+        ),
+    ],
+)
+def test_a_frame_of_another_shape_is_refused_before_anything_is_touched(
+    sqlite_warehouse: Warehouse, write: Write, said: str
+) -> None:
+    land_revenue(sqlite_warehouse, revenue(GOOD_CELL))
+    with pytest.raises(WrongFrame, match=said), sqlite_warehouse.engine.begin() as connection:
+        write(connection, stamp())
+    assert len(rows(sqlite_warehouse, revenue_weekly)) == 1
+
+
+def test_pandas_own_kinds_of_text_number_and_nothing_are_understood(warehouse: Warehouse) -> None:
+    lines = pd.DataFrame(
+        {
+            "account_id": pd.Series(["acc-1", "acc-2", "acc-3"], dtype="string"),
+            "account_code": pd.Series(["200", None, float("nan")]),
+            "account_name": ["Sales", "Gains", "Other"],
+            "account_type": pd.Series(["REVENUE", pd.NA, None], dtype="string"),
+            "category": pd.Categorical(["trading_income"] * 3),
+            "amount": [Decimal("1.00")] * 3,
+        }
+    )
+    land_profit(warehouse, lambda connection, stamp: replace_profit_and_loss(connection, stamp, "accrual", NIL, lines))
+    held = rows(warehouse, financial_weekly_lines)
+    assert [row["account_code"] for row in held] == ["200", None, None]
+    assert [row["account_type"] for row in held] == ["REVENUE", None, None]
+    counted = frame(CELL_COLUMNS, GOOD_CELL).astype({"invoice_count": "int64", "credit_note_count": "Int32"})
+    land_revenue(warehouse, cells_write(counted))
+    assert rows(warehouse, revenue_weekly)[0]["invoice_count"] == 1

@@ -1,0 +1,127 @@
+"""The deadline of one attempt, against a real server that drips: bytes keep coming, the answer never ends."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from xero_pipeline.clock import SystemClock
+from xero_pipeline.xero.errors import XeroUnavailable
+from xero_pipeline.xero.http.session import XeroSession
+from xero_pipeline_tests.xero.http.budgets import RememberingBudget
+
+# Long before the time-outs that start anew with each byte; far longer than a drop takes.
+DEADLINE, TIME_OUT, DROP = 0.4, 20.0, 0.02
+
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
+
+Drip = Callable[..., str]
+
+
+@pytest.fixture
+def drip(certificate: Path) -> Iterator[Drip]:
+    """Starts a server that sends a beginning, then the same byte again and again; answers its address."""
+    with contextlib.ExitStack() as ends:
+
+        def start(beginning: bytes, drop: bytes, *, secure: bool = False) -> str:
+            listening = ends.enter_context(socket.create_server(("127.0.0.1", 0)))
+            over = threading.Event()
+            thread = threading.Thread(target=_serve, args=(listening, over, beginning, drop, certificate, secure))
+            thread.start()
+            ends.callback(thread.join)
+            ends.callback(over.set)
+            return f"{'https' if secure else 'http'}://127.0.0.1:{listening.getsockname()[1]}"
+
+        yield start
+
+
+def _serve(
+    listening: socket.socket, over: threading.Event, beginning: bytes, drop: bytes, certificate: Path, secure: bool
+) -> None:
+    connected, _ = listening.accept()
+    with contextlib.suppress(OSError), contextlib.ExitStack() as ends:
+        ends.enter_context(connected)
+        if secure:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            connected = ends.enter_context(context.wrap_socket(connected, server_side=True))
+        connected.recv(65536)
+        connected.sendall(beginning)
+        while not over.wait(DROP):
+            connected.sendall(drop)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Of 127.0.0.1, signed by itself, and trusted by requests."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([]), datetime.now(UTC)
+    address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    signed = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(address, critical=True)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    file = tmp_path / "certificate.pem"
+    plain = serialization.NoEncryption()
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    file.write_bytes(secret + signed.public_bytes(serialization.Encoding.PEM))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(file))
+    return file
+
+
+def give_up(url: str, *, identity: bool = False) -> str:
+    """Ask once; answers why it was given up, and sees to it that it was at the deadline."""
+    budget = RememberingBudget()
+    session = XeroSession(budget, SystemClock(), timeouts=(TIME_OUT, TIME_OUT), tries=1, deadline=DEADLINE)
+    began = time.monotonic()
+    with contextlib.closing(session), pytest.raises(XeroUnavailable) as caught:
+        session.call("GET", f"{url}/api.xro/2.0/Invoices", tenant_id="a", identity=identity)
+    assert DEADLINE / 2 < time.monotonic() - began < TIME_OUT / 2
+    assert budget.in_progress == 0
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+@pytest.mark.parametrize(
+    ("beginning", "drop"),
+    [
+        (b"", b"H"),
+        (HEAD + b"X-Long: ", b"x"),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"0"),
+        (HEAD + b"Content-Length: 100000\r\n\r\n", b" "),
+        (HEAD + b"\r\n", b" "),
+    ],
+    ids=["the status line", "a header", "a chunk's size", "the body", "a body without a length"],
+)
+def test_a_server_that_drips_is_given_up_at_the_deadline(
+    drip: Drip, beginning: bytes, drop: bytes, secure: bool
+) -> None:
+    assert "its answer took too long" in give_up(drip(beginning, drop, secure=secure))
+
+
+def test_so_is_an_identity_server(drip: Drip) -> None:
+    assert "its answer took too long" in give_up(drip(HEAD + b"X-Long: ", b"x"), identity=True)
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_so_is_a_proxy(drip: Drip, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(f"{scheme}_proxy", drip(HEAD + b"X-Long: ", b"x"))
+    give_up(f"{scheme}://xero.invalid")

@@ -1,0 +1,271 @@
+"""The bank summary: columns by their header, totals that are no accounts, figures held against each other."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from decimal import Decimal as D
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xero_pipeline.weeks import Week
+from xero_pipeline.xero.errors import PayloadNotUnderstood, WrongPeriod
+from xero_pipeline.xero.readers.bank_summary import BankSummary, read_bank_summary
+from xero_pipeline_tests.xero.readers.report_payloads import WEEK, Json, sample, section
+
+HEADER = ("Bank Accounts", "Opening Balance", "Cash Received", "Cash Spent", "Closing Balance")
+WITH_GAIN = (*HEADER[:4], "FX Gain", HEADER[4])
+COLUMNS = [
+    "bank_account_id",
+    "bank_account_name",
+    "opening_balance",
+    "cash_received",
+    "cash_spent",
+    "currency_gain",
+    "closing_balance",
+]
+
+
+def header(*names: object) -> Json:
+    return {"RowType": "Header", "Cells": [{"Value": name} for name in names]}
+
+
+def account(account_id: str, *values: object, name: str | None = None, at: int = 0) -> Json:
+    cells: list[Json] = [{"Value": value} for value in values]
+    attributes = [{"Value": account_id, "Id": "accountID"}]
+    cells.insert(at, {"Value": account_id.title() if name is None else name, "Attributes": attributes})
+    return {"RowType": "Row", "Cells": cells}
+
+
+def total(*values: object) -> Json:
+    return {"RowType": "SummaryRow", "Cells": [{"Value": value} for value in ("Total", *values)]}
+
+
+def payload(*rows: Json) -> Json:
+    title = "From 15 November 2026 to 21 November 2026"
+    return {"Reports": [{"ReportTitles": ["Bank Summary", "Example", title], "Rows": list(rows)}]}
+
+
+def read(names: Sequence[object], *rows: Json) -> BankSummary:
+    return read_bank_summary(payload(header(*names), section("", *rows)), week=WEEK)
+
+
+def amounts(found: BankSummary) -> list[tuple[str, ...]]:
+    return [tuple(str(row[name]) for name in COLUMNS[2:]) for row in found.accounts.to_dict("records")]
+
+
+def test_the_sample_is_read_once_its_window_is_the_asked_one() -> None:
+    report = sample("bank_summary")
+    with pytest.raises(WrongPeriod, match="2019-04-30"):
+        read_bank_summary(report, week=WEEK)
+    report["Reports"][0]["ReportTitles"][-1] = "From 15 November 2026 to 21 November 2026"
+    found = read_bank_summary(report, week=WEEK)
+    assert list(found.accounts.columns) == COLUMNS
+    assert found.accounts["bank_account_id"].tolist() == ["03f9cf1e-2deb-4bf1-b0a8-b57f08672eb8"]
+    assert found.accounts["bank_account_name"].tolist() == ["Big City Bank"]
+    assert amounts(found) == [("0.00", "110.00", "100.00", "0.00", "10.00")]
+    assert not found.differences
+
+
+@pytest.mark.parametrize(
+    "name", ["Currency Gain", "FX Gain/Loss", "Exchange difference", "Bank Revaluation", "Foreign currency", "", "Plus"]
+)
+def test_the_column_of_a_multi_currency_organisation_is_found_whatever_its_header(name: str) -> None:
+    found = read(
+        (*HEADER[:4], name, HEADER[4]),
+        account("usd", "100.00", "50.00", "20.00", "-3.21", "126.79"),
+        account("aud", "1.00", "0.00", "0.00", "0.00", "1.00"),
+        total("101.00", "50.00", "20.00", "-3.21", "127.79"),
+    )
+    assert amounts(found) == [
+        ("100.00", "50.00", "20.00", "-3.21", "126.79"),
+        ("1.00", "0.00", "0.00", "0.00", "1.00"),
+    ]
+    assert not found.differences
+    taken_for_it = {"": ["A column without a header"], "Plus": ["The column 'Plus'"]}.get(name, [])
+    assert [note.split(" was taken for the currency gain")[0] for note in found.notes] == taken_for_it
+
+
+def test_a_currency_gain_may_be_left_blank() -> None:
+    found = read(
+        WITH_GAIN, account("aud", "1.00", "0.00", "0.00", "", "1.00"), total("1.00", "0.00", "0.00", "", "1.00")
+    )
+    assert amounts(found) == [("1.00", "0.00", "0.00", "0.00", "1.00")]
+    assert not found.differences
+
+
+def test_columns_are_read_by_their_header_in_any_order_and_writing() -> None:
+    found = read(
+        ("closing  balance", "CASH SPENT", "Bank Accounts", " Opening balance", "CashReceived"),
+        account("cheque", "130.00", "20.00", "100.00", "50.00", at=2, name="Cheque"),
+    )
+    assert amounts(found) == [("100.00", "50.00", "20.00", "0.00", "130.00")]
+    assert found.accounts["bank_account_name"].tolist() == ["Cheque"]
+    assert not found.differences
+
+
+def test_the_account_may_be_named_by_account_in_any_cell() -> None:
+    row = account("x", "1.00", "0", "0", "1.00")
+    row["Cells"][0].pop("Attributes")
+    row["Cells"][2]["Attributes"] = [{"Id": "ACCOUNT", "Value": "x-1"}]
+    assert read(HEADER, row).accounts["bank_account_id"].tolist() == ["x-1"]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [],
+        [header(*HEADER)],
+        [header(*HEADER), section("")],
+        [header(*HEADER), section("", total("0.00", "0.00", "0.00", "0.00"))],
+    ],
+)
+def test_no_accounts_are_an_empty_frame(rows: list[Json]) -> None:
+    found = read_bank_summary(payload(*rows), week=WEEK)
+    assert list(found.accounts.columns) == COLUMNS
+    assert len(found.accounts) == 0
+    assert not found.differences
+
+
+def test_rows_may_be_missing_altogether() -> None:
+    report = payload()
+    del report["Reports"][0]["Rows"]
+    assert len(read_bank_summary(report, week=WEEK).accounts) == 0
+
+
+def test_a_closing_balance_that_is_none_is_told() -> None:
+    found = read(HEADER, account("cheque", "100.00", "50.00", "20.00", "131.00"))
+    assert [(one.where, str(one.stated), str(one.found)) for one in found.differences] == [
+        ("closing balance of Cheque", "131.00", "130.00")
+    ]
+    assert amounts(found) == [("100.00", "50.00", "20.00", "0.00", "131.00")]
+
+
+def test_totals_are_held_against_the_accounts_column_by_column() -> None:
+    found = read(
+        HEADER,
+        account("a", "100.00", "50.00", "20.00", "130.00"),
+        account("b", "1.00", "2.00", "3.00", "0.00"),
+        total("101.00", "52.01", "23.00", "130.00"),
+    )
+    assert [(one.where, str(one.stated), str(one.found)) for one in found.differences] == [
+        ("total of cash received", "52.01", "52.00")
+    ]
+
+
+def test_a_total_without_any_account_is_told() -> None:
+    found = read(HEADER, total("100.00", "0.00", "0.00", "100.00"))
+    assert [str(one.stated) for one in found.differences] == ["100.00", "100.00"]
+
+
+def test_each_section_has_its_own_total_and_the_report_one_of_all() -> None:
+    first = section("AUD", account("a", "1.00", "0.00", "0.00", "1.00"), total("1.00", "0.00", "0.00", "1.00"))
+    other = section("USD", account("b", "2.00", "0.00", "0.00", "2.00"), total("2.00", "0.00", "0.00", "2.00"))
+    everything = section("", total("3.00", "0.00", "0.00", "3.00"))
+    good = read_bank_summary(payload(header(*HEADER), first, other, everything), week=WEEK)
+    assert len(good.accounts) == 2
+    assert not good.differences
+    first["Rows"][1]["Cells"][1]["Value"] = "1.50"
+    bad = read_bank_summary(payload(header(*HEADER), first, other, everything), week=WEEK)
+    assert [(str(one.stated), str(one.found)) for one in bad.differences] == [("1.50", "1.00")]
+
+
+@pytest.mark.parametrize("missing", range(5))
+def test_a_missing_column_is_an_error_that_names_it(missing: int) -> None:
+    names = [name for place, name in enumerate(HEADER) if place != missing]
+    with pytest.raises(PayloadNotUnderstood, match=f"(?i){HEADER[missing]}"):
+        read(names, account("a", "1.00", "0.00", "0.00"))
+
+
+GOOD = account("a", "1.00", "0.00", "0.00", "1.00")
+
+
+@pytest.mark.parametrize(
+    ("names", "rows"),
+    [
+        ((*HEADER, "Cash Spent"), [account("a", "1.00", "0.00", "0.00", "1.00", "0.00")]),
+        ((*HEADER, "FX Gain", "Exchange Gain"), [account("a", "1.00", "0.00", "0.00", "1.00", "0.00", "0.00")]),
+        ((*HEADER, "Statement Balance"), [account("a", "1.00", "0.00", "0.00", "1.00", "7.00")]),
+        ((*HEADER, ""), [account("a", "1.00", "0.00", "0.00", "1.00", "7.00")]),
+        (HEADER, [account("a", "1.00", "0.00", "0.00", "1.00", "7.00")]),
+        (HEADER, [GOOD, account("A", "2.00", "0.00", "0.00", "2.00")]),
+        (HEADER, [account("a", "1.00", "0.00", "", "1.00")]),
+        (HEADER, [account("a", "1.00", "0.00", "0.00")]),
+        (HEADER, [account("a")]),
+        (HEADER, [account("a", "1,000.00", "0.00", "0.00", "1,000.00")]),
+        (HEADER, [account("a", "(1.00)", "0.00", "0.00", "(1.00)")]),
+        (HEADER, [account("a", "1.001", "0.00", "0.00", "1.001")]),
+        (HEADER, [account("", "1.00", "0.00", "0.00", "1.00")]),
+        (HEADER, [{"RowType": "Row", "Cells": total("1.00", "0.00", "0.00", "1.00")["Cells"]}]),
+        (HEADER, [header("Bank Accounts", "Closing Balance"), GOOD]),
+    ],
+)
+def test_what_is_not_understood_is_an_error(names: Sequence[str], rows: list[Json]) -> None:
+    with pytest.raises(PayloadNotUnderstood):
+        read(names, *rows)
+
+
+def test_accounts_without_a_header_are_an_error() -> None:
+    with pytest.raises(PayloadNotUnderstood, match="header"):
+        read_bank_summary(payload(section("", GOOD)), week=WEEK)
+
+
+def test_blank_rows_are_no_accounts() -> None:
+    blank: list[Json] = [{"RowType": "Row"}, {"RowType": "Row", "Cells": [{"Value": ""}, {}, {"Value": None}]}]
+    assert len(read(HEADER, *blank, GOOD).accounts) == 1
+
+
+CENTS = st.integers(-(10**9), 10**9)
+
+
+def money(cents: int) -> str:
+    return str(D(cents).scaleb(-2))
+
+
+@given(
+    accounts=st.lists(st.tuples(CENTS, CENTS, CENTS, CENTS), max_size=6),
+    order=st.permutations(range(6)),
+    gain=st.sampled_from(["Currency Gain/(Loss)", "FX", "Whatever", None]),
+    with_total=st.booleans(),
+    as_numbers=st.booleans(),
+    week=st.integers(0, 200),
+)
+@settings(deadline=None)
+def test_every_summary_that_hangs_together_is_read_back_exactly(
+    accounts: list[tuple[int, int, int, int]],
+    order: list[int],
+    gain: str | None,
+    with_total: bool,
+    as_numbers: bool,
+    week: int,
+) -> None:
+    asked = Week(WEEK.ending).shift(-week)
+    truth = [(o, r, s, g if gain else 0, o + r - s + (g if gain else 0)) for o, r, s, g in accounts]
+    places = [place for place in order if gain is not None or place != 4]
+
+    def arranged(values: list[Any]) -> list[Any]:
+        return [values[place] for place in places]
+
+    def cell(cents: int) -> Any:
+        return {"Value": D(money(cents)) if as_numbers else money(cents)}
+
+    names = ["Bank Accounts", "Opening Balance", "Cash Received", "Cash Spent", gain, "Closing Balance"]
+    rows = []
+    for number, row in enumerate(truth):
+        name = {"Value": f"Account {number}", "Attributes": [{"Id": "accountID", "Value": f"id-{number}"}]}
+        rows.append({"RowType": "Row", "Cells": arranged([name, *map(cell, row)])})
+    if with_total:
+        sums = [sum(row[place] for row in truth) for place in range(5)]
+        rows.append({"RowType": "SummaryRow", "Cells": arranged([{"Value": "Total"}, *map(cell, sums)])})
+    report = payload(header(*arranged(names)), section(None, *rows))
+    window = f"From {asked.start:%d %B %Y} to {asked.ending:%d %B %Y}"
+    report["Reports"][0]["ReportTitles"][-1] = window
+    before = copy.deepcopy(report)
+    found = read_bank_summary(report, week=asked)
+    assert report == before
+    assert not found.differences
+    assert amounts(found) == [tuple(money(cents) for cents in row) for row in truth]
+    assert found.accounts["bank_account_id"].tolist() == [f"id-{number}" for number in range(len(truth))]
