@@ -35,6 +35,8 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 def test_migrations_and_tables_say_the_same(engine: Engine) -> None:
     for module in pkgutil.walk_packages(xero_pipeline.warehouse.__path__, "xero_pipeline.warehouse."):
+        if ".migrations." in module.name:
+            continue  # only Alembic can import these
         # Whichever module defines tables: all of them hang on the one metadata.
         importlib.import_module(module.name)
     migrate(engine)
