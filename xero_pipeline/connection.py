@@ -49,7 +49,7 @@ _BROAD_SCOPES = {
 }
 
 
-class Connector:
+class ConnectionService:
     """A deployment's consents."""
 
     def __init__(self, deployment: Deployment) -> None:

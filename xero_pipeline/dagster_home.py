@@ -16,7 +16,7 @@ from dagster_shared.check import CheckError
 from filelock import FileLock, Timeout
 
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.settings import Settings, lend_environment_file
+from xero_pipeline.settings import Settings, export_dotenv_path
 
 # In an installed wheel the files lie in the package; in a checkout at its root.
 _TEMPLATES = ("dagster.yaml", "workspace.yaml")
@@ -53,7 +53,7 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
         DagsterUnusable: dagster.yaml cannot be read, or the storage that it names cannot be opened.
     """
     # First, since afterwards this process is in the deployment's folder, and `.env` may lie in this one.
-    lend_environment_file()
+    export_dotenv_path()
     home = prepare_home(settings)
     try:
         # One after the other: two processes that both find no tables would both make them, and one would fail.

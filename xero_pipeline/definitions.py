@@ -18,7 +18,7 @@ from xero_pipeline.assets.cash import cash_position_weekly_asset
 from xero_pipeline.assets.checks import asset_checks
 from xero_pipeline.assets.financial import financial_weekly_asset
 from xero_pipeline.assets.partitions import weekly_partitions
-from xero_pipeline.assets.progress import Unwatched
+from xero_pipeline.assets.progress import NoProgress
 from xero_pipeline.assets.revenue import revenue_weekly_asset
 from xero_pipeline.automation.connection_health import connection_health_sensor
 from xero_pipeline.automation.failure_alert import run_failure_alert_sensor
@@ -58,7 +58,7 @@ def build_defs(
             connection_health_sensor(settings, opening=opening),
             run_failure_alert_sensor(settings, opening=opening),
         ],
-        resources={**build_resources(settings), "progress": Unwatched(), **(resource_overrides or {})},
+        resources={**build_resources(settings), "progress": NoProgress(), **(resource_overrides or {})},
         # One process for a run: one session, one token, one slot counter; backfills from the UI, too.
         executor=dg.in_process_executor,
     )

@@ -22,7 +22,7 @@ class CallLimits:
     app_per_minute: int = 9500
 
 
-class Problem(StrEnum):
+class RateLimitKind(StrEnum):
     """Xero's `X-Rate-Limit-Problem`."""
 
     MINUTE = "minute"
@@ -32,7 +32,7 @@ class Problem(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Slot:
+class CallPermit:
     """Leave for one HTTP attempt; given back when its answer is there."""
 
     id: int
@@ -43,7 +43,7 @@ class Wait:
     """Not now: ask again after so many seconds."""
 
     seconds: float
-    problem: Problem
+    problem: RateLimitKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class DayExhausted:
 
 
 @dataclass(frozen=True, slots=True)
-class Remaining:
+class RateLimitHeaders:
     """What Xero's own headers say is left; `None` where a header was missing."""
 
     minute: int | None = None
@@ -75,15 +75,15 @@ class Usage:
 class CallBudget(Protocol):
     """The slots of every process on the deployment. `tenant_id` is `None` for calls of the app itself."""
 
-    def take(self, tenant_id: str | None, now: datetime) -> Slot | Wait | DayExhausted:
+    def take(self, tenant_id: str | None, now: datetime) -> CallPermit | Wait | DayExhausted:
         """Ask for one attempt's slot. Atomic across processes."""
         ...
 
-    def give_back(self, slot: Slot, now: datetime, remaining: Remaining) -> None:
+    def give_back(self, slot: CallPermit, now: datetime, remaining: RateLimitHeaders) -> None:
         """The attempt is over, however it ended; what Xero's headers said corrects the count."""
         ...
 
-    def block(self, tenant_id: str | None, problem: Problem, until: datetime) -> None:
+    def block(self, tenant_id: str | None, problem: RateLimitKind, until: datetime) -> None:
         """Xero answered 429: no process may call for this organisation (or app) until then."""
         ...
 

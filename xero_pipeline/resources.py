@@ -155,17 +155,17 @@ def worker_tag() -> dict[str, str]:
     return {WORKER: f"{socket.gethostname()}/{os.getpid()}"}
 
 
-def living(deployment: Deployment, run_id: str) -> AbstractContextManager[None]:
+def hold_run_lock(deployment: Deployment, run_id: str) -> AbstractContextManager[None]:
     """Hold, for the block, what shows every other process that this run is alive; it ends with the process."""
-    return deployment.warehouse.locks.live(_life_of(run_id))
+    return deployment.warehouse.locks.live(run_lock_name(run_id))
 
 
-def is_living(deployment: Deployment, run_id: str) -> bool:
+def is_run_alive(deployment: Deployment, run_id: str) -> bool:
     """Whether the process of a run that has the tag `WORKER` is at work."""
-    return deployment.warehouse.locks.lives(_life_of(run_id))
+    return deployment.warehouse.locks.lives(run_lock_name(run_id))
 
 
-def _life_of(run_id: str) -> str:
+def run_lock_name(run_id: str) -> str:
     return f"run-{run_id}"
 
 
@@ -187,7 +187,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             if context.run is None or context.instance is None:
                 yield opened
                 return
-            with living(opened, context.run.run_id):
+            with hold_run_lock(opened, context.run.run_id):
                 context.instance.add_run_tags(context.run.run_id, worker_tag())
                 yield opened
 

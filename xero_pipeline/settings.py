@@ -370,7 +370,7 @@ def _require_no_gap(file: Path | None) -> None:
                 )
 
 
-def lend_environment_file() -> None:
+def export_dotenv_path() -> None:
     """Give this process, and those that it starts, what `.env` says besides the settings: Dagster looks there for the
     variables that dagster.yaml names. A variable that is set already stays."""
     file = _environment_file()

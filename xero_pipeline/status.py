@@ -17,7 +17,7 @@ from xero_pipeline.warehouse.logs.alert_rules import Alert
 
 
 @dataclass(frozen=True)
-class OrganisationStanding:
+class OrganisationStatus:
     """One organisation's connection, sync and calls."""
 
     organisation: Organisation
@@ -45,12 +45,12 @@ class OrganisationStanding:
 
 
 @dataclass(frozen=True)
-class Standing:
+class DeploymentStatus:
     """The whole deployment's. `scheduler_running` is `None` when Dagster does not answer."""
 
     mock_mode: bool
     scheduler_running: bool | None
-    organisations: list[OrganisationStanding]
+    organisations: list[OrganisationStatus]
     timezone: ZoneInfo
     alert_error: str | None = None
     """Which alert could not be posted, in a line without secrets; `None` when all is well."""
@@ -82,17 +82,17 @@ class Standing:
         }
 
 
-def describe_standing(
+def read_deployment_status(
     deployment: Deployment, *, scheduler_running: bool | None, alert_error: str | None = None
-) -> Standing:
+) -> DeploymentStatus:
     """Look it up: the database only, no call to Xero."""
     now = deployment.clock.now()
     budget = deployment.warehouse.budget(deployment.limits)
-    return Standing(
+    return DeploymentStatus(
         mock_mode=deployment.settings.mock_mode,
         scheduler_running=scheduler_running,
         organisations=[
-            OrganisationStanding(
+            OrganisationStatus(
                 organisation,
                 budget.usage(organisation.tenant_id, now),
                 _days_left(organisation, now),

@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.automation.jobs import range_tags, sync_config
-from xero_pipeline.connection import Connector
+from xero_pipeline.connection import ConnectionService
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.mock_xero import DEFAULT_ORGANISATIONS, MockLimits, MockOrganisation, MockTransport, MockXero
 from xero_pipeline.resources import ChosenXero, Deployment, choose_xero
@@ -139,7 +139,7 @@ def running(
     )
     with MockDeployment(read, clock, organisations) as deployment, dg.DagsterInstance.ephemeral() as instance:
         make_tables(deployment.warehouse.engine)
-        Connector(deployment).connect_mock()
+        ConnectionService(deployment).connect_mock()
         yield Running(deployment, instance, clock)
 
 

@@ -16,7 +16,7 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.automation.jobs import range_tags
-from xero_pipeline.connection import Connector
+from xero_pipeline.connection import ConnectionService
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import load_settings
@@ -105,7 +105,7 @@ def connected(folder: Path, xero: PlainXero, **settings: Any) -> Iterator[tuple[
         )
         with Deployment(read) as deployment:
             make_tables(deployment.warehouse.engine)
-            Connector(deployment).connect_custom()
+            ConnectionService(deployment).connect_custom()
             yield deployment, server
 
 

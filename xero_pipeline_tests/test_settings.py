@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from xero_pipeline.settings import Settings, SettingsError, child_environment, lend_environment_file, load_settings
+from xero_pipeline.settings import Settings, SettingsError, child_environment, export_dotenv_path, load_settings
 
 KEY = "0123456789abcdef" * 4
 ROOT = Path(__file__).parent.parent
@@ -201,7 +201,7 @@ def test_what_dagster_needs_of_the_dotenv_file_is_lent_to_it_and_no_secret_of_ou
     (tmp_path / ".env").write_text(given)
     monkeypatch.setenv("DAGSTER_PG_DB", "another")
     monkeypatch.setattr(os, "environ", before := dict(os.environ))
-    lend_environment_file()
+    export_dotenv_path()
     assert (before["DAGSTER_PG_HOST"], before["DAGSTER_PG_DB"]) == ("db", "another")
     assert not {"XERO_ENCRYPTION_KEY", "XERO_MOCK_MODE", "EMPTY"} & set(before)
 

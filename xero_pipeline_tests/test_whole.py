@@ -21,8 +21,8 @@ pytest.importorskip("playwright.sync_api")
 
 from playwright.sync_api import Browser, Page, expect
 
-from xero_pipeline.mock_xero import Fault, FaultKind
-from xero_pipeline.warehouse.connections.cipher import Cipher, place
+from xero_pipeline.mock_xero import FaultKind, MockFault
+from xero_pipeline.warehouse.connections.cipher import Cipher, associated_data
 from xero_pipeline_tests.admin.chromium import complaints, is_installed, running_browser
 from xero_pipeline_tests.admin.real_dagster import free_port
 from xero_pipeline_tests.conftest import skip_or_fail
@@ -116,7 +116,7 @@ def tokens_of(deployed: Deployed) -> list[str]:
     rows = deployed.rows("SELECT tenant_id, access_token, refresh_token FROM xero_tokens")
     names = ("access_token", "refresh_token")
     return [
-        cipher.decrypt(value, place(tenant_id, name))
+        cipher.decrypt(value, associated_data(tenant_id, name))
         for tenant_id, *values in rows
         for name, value in zip(names, values, strict=True)
     ]
@@ -140,7 +140,7 @@ def test_in_mock_mode_a_person_connects_syncs_and_restarts_it_in_a_backfill_that
         tokens = tokens_of(deployed)
         assert len(tokens) == 2
         # The backfill's run, which Dagster starts in half a minute, has to last until it is cut off in its middle.
-        mock.add_fault(Fault(FaultKind.DELAY, path="Reports", seconds=1, times=None))
+        mock.add_fault(MockFault(FaultKind.DELAY, path="Reports", seconds=1, times=None))
         start_backfill(deployed)
         sync_now(page, deployed)
         switch_scheduler(page, deployed)

@@ -194,7 +194,7 @@ class SummaryAnswer(_Model):
     weeks: list[SummaryWeek] = Field(description="Oldest first, from the first week that is held, gaps included.")
 
 
-class ProfitAndLoss(_Model):
+class ProfitAndLossAnswer(_Model):
     basis: Literal["accrual", "cash"]
     total_trading_income: Money
     cost_of_sales: Money
@@ -204,7 +204,7 @@ class ProfitAndLoss(_Model):
     net_profit: Money
 
 
-class ProfitAndLossLine(_Model):
+class ProfitAndLossLineAnswer(_Model):
     account_id: str
     account_code: str | None
     account_name: str
@@ -213,7 +213,7 @@ class ProfitAndLossLine(_Model):
     amount: Money
 
 
-class RevenueCell(_Model):
+class RevenueCellAnswer(_Model):
     revenue_type: str
     region: str
     invoiced: Money
@@ -224,7 +224,7 @@ class RevenueCell(_Model):
     credit_note_count: int
 
 
-class BankAccount(_Model):
+class BankAccountAnswer(_Model):
     bank_account_id: str
     bank_account_name: str
     opening_balance: Money
@@ -257,10 +257,10 @@ class OrganisationWeek(_Model):
     currency: str
     data_source: Literal["xero_api", "xero_mock"]
     updated_at: AwareDatetime
-    profit_and_loss: ProfitAndLoss | None
-    lines: list[ProfitAndLossLine]
-    revenue: list[RevenueCell]
-    cash: list[BankAccount]
+    profit_and_loss: ProfitAndLossAnswer | None
+    lines: list[ProfitAndLossLineAnswer]
+    revenue: list[RevenueCellAnswer]
+    cash: list[BankAccountAnswer]
     restatements: list[RestatementAnswer]
 
 

@@ -13,11 +13,11 @@ from starlette.staticfiles import StaticFiles
 
 from xero_pipeline.admin import connection, figures, pages
 from xero_pipeline.admin import sync as syncing
-from xero_pipeline.admin.context import Admin, Pause
-from xero_pipeline.admin.dagster_api import Dagster, DagsterApi
+from xero_pipeline.admin.context import AdminContext, Pause
+from xero_pipeline.admin.dagster_api import DagsterApi, DagsterClient
 from xero_pipeline.admin.error_responses import handle_errors
-from xero_pipeline.admin.security import MOCK, Door, Guard, session_cookie
-from xero_pipeline.admin.sessions import SignIns
+from xero_pipeline.admin.security import MOCK, RequestGuard, SecurityMiddleware, session_cookie
+from xero_pipeline.admin.sessions import Sessions
 from xero_pipeline.clock import Clock, SystemClock
 from xero_pipeline.mock_xero.server import mock_app
 from xero_pipeline.resources import Deployment
@@ -52,7 +52,7 @@ def create_app(
     *,
     clock: Clock | None = None,
     deployment: Deployment | None = None,
-    dagster: Dagster | None = None,
+    dagster: DagsterClient | None = None,
     pause: Pause = anyio.sleep,
 ) -> FastAPI:
     """The app, for uvicorn or a test.
@@ -69,8 +69,8 @@ def create_app(
     if dagster is None:
         dagster = DagsterApi(settings.dagster_url, page=settings.dagster_page)
         own.append(dagster)
-    sign_ins = SignIns(settings, clock) if settings.admin_token else None
-    admin = Admin(settings, clock, deployment, dagster, sign_ins, pause)
+    sign_ins = Sessions(settings, clock) if settings.admin_token else None
+    admin = AdminContext(settings, clock, deployment, dagster, sign_ins, pause)
     # Opened now and not by the first requests, which come at once and would open them twice.
     _ = (deployment.warehouse, deployment.chosen, deployment.session)
 
@@ -91,7 +91,7 @@ def create_app(
     if deployment.chosen.mock is not None:
         # Where people give the mock their consent, since nothing may leave the machine.
         app.mount(MOCK, mock_app(deployment.chosen.mock))
-    app.add_middleware(Guard, door=Door(settings, clock, sign_ins))
+    app.add_middleware(SecurityMiddleware, door=RequestGuard(settings, clock, sign_ins))
     app.openapi = lambda: _document(app, settings)  # type: ignore[method-assign]
     return app
 

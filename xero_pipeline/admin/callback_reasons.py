@@ -65,6 +65,6 @@ def reason_of(error: PipelineError) -> str:
     return str(error.reason) if isinstance(error, ConsentFailed) else error.code
 
 
-def sentence(reason: str) -> str:
+def reason_sentence(reason: str) -> str:
     """What the page says for a code. It comes from the address bar, so it is only ever looked up."""
     return REASONS.get(reason, UNKNOWN)

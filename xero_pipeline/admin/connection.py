@@ -18,9 +18,9 @@ from xero_pipeline.admin.api_models import (
     StandingAnswer,
     StatusAnswer,
 )
-from xero_pipeline.admin.callback_reasons import reason_of, sentence
-from xero_pipeline.admin.context import Admin, Context, body_of, read_body
-from xero_pipeline.admin.error_responses import documented, error_response, only, other
+from xero_pipeline.admin.callback_reasons import reason_of, reason_sentence
+from xero_pipeline.admin.context import AdminContext, Context, body_of, read_body
+from xero_pipeline.admin.error_responses import documented_responses, error_response, error_response_doc, responses_only
 from xero_pipeline.admin.security import Cookie
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import Grant
@@ -37,7 +37,8 @@ _OUR_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
 @router.get(
     "/connect",
     response_model=ConnectAnswer,
-    responses=other(302, "To Xero's consent page; for a Custom Connection, back to the page.") | documented(409, 502),
+    responses=error_response_doc(302, "To Xero's consent page; for a Custom Connection, back to the page.")
+    | documented_responses(409, 502),
 )
 def connect(request: Request, admin: Context) -> Response:
     """Begin a consent. With `Accept: application/json` the address comes as `{"url"}` instead of a redirect."""
@@ -60,7 +61,7 @@ def connect(request: Request, admin: Context) -> Response:
     return response
 
 
-def _connect_at_once(request: Request, admin: Admin, as_json: bool) -> Response:
+def _connect_at_once(request: Request, admin: AdminContext, as_json: bool) -> Response:
     # A GET that changes something: a page of another site must not be able to make a browser send it.
     if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
         return error_response(403, "origin_refused", "This request comes from another site.")
@@ -77,7 +78,8 @@ def _connect_at_once(request: Request, admin: Admin, as_json: bool) -> Response:
     "/callback",
     status_code=302,
     response_class=RedirectResponse,
-    responses=other(302, "To `/?xero=connected`, or to `/?xero=error&reason=…`.") | only(401, 403, 422, 429, 500),
+    responses=error_response_doc(302, "To `/?xero=connected`, or to `/?xero=error&reason=…`.")
+    | responses_only(401, 403, 422, 429, 500),
 )
 def callback(
     request: Request,
@@ -101,22 +103,22 @@ def callback(
 
 def _back_with(error: PipelineError) -> Response:
     reason = reason_of(error)
-    log.warning("connect failed, %s: %s (%s)", reason, sentence(reason), error.what)
+    log.warning("connect failed, %s: %s (%s)", reason, reason_sentence(reason), error.what)
     return RedirectResponse(f"/?xero=error&reason={quote(reason, safe='')}", 302)
 
 
-def _browser_cookie(admin: Admin) -> Cookie:
+def _browser_cookie(admin: AdminContext) -> Cookie:
     """A secret of the browser that began a consent: only it may finish it."""
     return Cookie(admin.settings, "xero_pipeline_browser", seconds=int(STATE_LIFE.total_seconds()))
 
 
-@router.get("/status", responses=documented())
+@router.get("/status", responses=documented_responses())
 def status(admin: Context) -> StatusAnswer:
     """How the connection, the organisations and the scheduler stand. No call to Xero."""
     return StatusAnswer.model_validate(admin.standing().as_dict())
 
 
-@router.get("/standing", responses=documented())
+@router.get("/standing", responses=documented_responses())
 def standing(admin: Context) -> StandingAnswer:
     """The status, and what the page shows besides. No call to Xero."""
     return StandingAnswer.model_validate(admin.standing().as_dict())
@@ -126,7 +128,7 @@ def standing(admin: Context) -> StandingAnswer:
     "/disconnect",
     response_model=DisconnectAnswer,
     response_model_exclude_none=True,
-    responses=documented(400, 404, 409, 413, 502),
+    responses=documented_responses(400, 404, 409, 413, 502),
     openapi_extra=body_of(DisconnectRequest),
 )
 async def disconnect(request: Request, admin: Context) -> DisconnectAnswer:
@@ -136,7 +138,7 @@ async def disconnect(request: Request, admin: Context) -> DisconnectAnswer:
     return await run_in_threadpool(_disconnect, admin, wanted.tenant_id)
 
 
-def _disconnect(admin: Admin, tenant_id: str | None) -> DisconnectAnswer:
+def _disconnect(admin: AdminContext, tenant_id: str | None) -> DisconnectAnswer:
     admin.connector.disconnect(tenant_id)
     if admin.deployment.warehouse.tokens.organisations():
         return DisconnectAnswer()

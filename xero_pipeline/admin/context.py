@@ -10,16 +10,16 @@ from typing import Annotated, TypeVar
 from fastapi import Depends, Request
 from pydantic import BaseModel, ValidationError
 
-from xero_pipeline.admin.dagster_api import Dagster
-from xero_pipeline.admin.error_responses import BadRequest, in_words
-from xero_pipeline.admin.sessions import SignIns
+from xero_pipeline.admin.dagster_api import DagsterClient
+from xero_pipeline.admin.error_responses import BadRequest, describe_validation_errors
+from xero_pipeline.admin.sessions import Sessions
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.clock import Clock
-from xero_pipeline.connection import Connector
+from xero_pipeline.connection import ConnectionService
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings
-from xero_pipeline.status import Standing, describe_standing
+from xero_pipeline.status import DeploymentStatus, read_deployment_status
 from xero_pipeline.warehouse.errors import UnknownOrganisation
 from xero_pipeline.warehouse.figures.overview import known_tenants
 from xero_pipeline.weeks import NoSuchWeek, Week
@@ -33,28 +33,28 @@ Model = TypeVar("Model", bound=BaseModel)
 
 
 @dataclass(frozen=True)
-class Admin:
+class AdminContext:
     """The parts that the routes work with. `sign_ins` is `None` where the page is open."""
 
     settings: Settings
     clock: Clock
     deployment: Deployment
-    dagster: Dagster
-    sign_ins: SignIns | None
+    dagster: DagsterClient
+    sign_ins: Sessions | None
     pause: Pause
 
     @property
-    def connector(self) -> Connector:
-        return Connector(self.deployment)
+    def connector(self) -> ConnectionService:
+        return ConnectionService(self.deployment)
 
-    def standing(self) -> Standing:
+    def standing(self) -> DeploymentStatus:
         """How everything stands; a Dagster that does not answer, or refuses, leaves the scheduler unknown."""
         try:
             running: bool | None = self.dagster.scheduler_running()
         except PipelineError:
             running = None
         broken = open_alerter(self.deployment).error
-        return describe_standing(self.deployment, scheduler_running=running, alert_error=broken)
+        return read_deployment_status(self.deployment, scheduler_running=running, alert_error=broken)
 
     def names(self) -> dict[str, str]:
         """What each connected organisation is called, by tenant id."""
@@ -83,12 +83,12 @@ class Admin:
         return self.dagster.run_url(run_id) if run_id else None
 
 
-def _admin(request: Request) -> Admin:
-    admin: Admin = request.app.state.admin
+def _admin(request: Request) -> AdminContext:
+    admin: AdminContext = request.app.state.admin
     return admin
 
 
-Context = Annotated[Admin, Depends(_admin)]
+Context = Annotated[AdminContext, Depends(_admin)]
 
 
 async def read_text(request: Request) -> bytes:
@@ -120,7 +120,7 @@ async def read_body(request: Request, model: type[Model]) -> Model:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         if any(problem["type"] == "json_invalid" for problem in problems):
             raise BadRequest("The body is no JSON.", code="malformed_json", status=400) from None
-        raise BadRequest(in_words(problems)) from None
+        raise BadRequest(describe_validation_errors(problems)) from None
 
 
 def body_of(model: type[BaseModel]) -> dict[str, object]:

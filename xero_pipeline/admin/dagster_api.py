@@ -74,7 +74,7 @@ _STATUSES = {
 }
 
 
-class Dagster(Protocol):
+class DagsterClient(Protocol):
     """What the admin page needs of Dagster."""
 
     def check(self) -> None: ...
@@ -97,7 +97,7 @@ class Dagster(Protocol):
 
 
 @dataclass(frozen=True)
-class _Switch:
+class _AutomationToggle:
     """A schedule's or sensor's switch: which way it stands, and the id by which it is stopped."""
 
     id: str
@@ -188,11 +188,11 @@ class DagsterApi:
     def close(self) -> None:
         self._http.close()
 
-    def _schedule(self) -> _Switch:
+    def _schedule(self) -> _AutomationToggle:
         selector = {**REPOSITORY, "scheduleName": SCHEDULE}
         return _switch(self._expect(_SCHEDULE, {"selector": selector}, "scheduleOrError", "Schedule"), "scheduleState")
 
-    def _sensor(self, name: str) -> _Switch | None:
+    def _sensor(self, name: str) -> _AutomationToggle | None:
         said = self._answer(_SENSOR, {"selector": {**REPOSITORY, "sensorName": name}}, "sensorOrError")
         if said["__typename"] == "SensorNotFoundError":
             return None
@@ -235,8 +235,8 @@ class DagsterApi:
         return data
 
 
-def _switch(said: dict[str, Any], field: str) -> _Switch:
-    return _Switch(str(said[field]["id"]), said[field]["status"] == "RUNNING")
+def _switch(said: dict[str, Any], field: str) -> _AutomationToggle:
+    return _AutomationToggle(str(said[field]["id"]), said[field]["status"] == "RUNNING")
 
 
 def _first_error(errors: object) -> str:

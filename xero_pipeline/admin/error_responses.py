@@ -61,7 +61,7 @@ def error_response(status: int, code: str, message: str, headers: Mapping[str, s
     return JSONResponse({"error": {"code": code, "message": message}}, status, headers=dict(headers or {}))
 
 
-def as_response(error: PipelineError, clock: Clock) -> JSONResponse:
+def pipeline_error_response(error: PipelineError, clock: Clock) -> JSONResponse:
     """What an error of ours answers."""
     if isinstance(error, BadRequest):
         return error_response(error.status, error.name, str(error))
@@ -75,7 +75,7 @@ def as_response(error: PipelineError, clock: Clock) -> JSONResponse:
     return error_response(status, error.code, str(error), headers)
 
 
-def unexpected(error: Exception, request: Request) -> JSONResponse:
+def unexpected_error_response(error: Exception, request: Request) -> JSONResponse:
     """What a defect of ours answers: nothing but that. The log gets where it happened, and no text of the
     exception, which may hold anything."""
     where = "".join(traceback.format_tb(error.__traceback__))
@@ -88,7 +88,7 @@ def handle_errors(app: FastAPI, clock: Clock) -> None:
 
     def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, PipelineError)  # noqa: S101 - it is registered for these
-        response = as_response(error, clock)
+        response = pipeline_error_response(error, clock)
         level = logging.WARNING if response.status_code >= 500 else logging.INFO
         log.log(level, "%s %r: %d, %s", request.method, request.scope["path"], response.status_code, error)
         return response
@@ -102,11 +102,11 @@ def handle_errors(app: FastAPI, clock: Clock) -> None:
     def of_database(request: Request, error: Exception) -> Response:
         # What the warehouse has no words for: a table that somebody dropped, a disk that is full.
         log.error("%s %r: the database said no (%s)", request.method, request.scope["path"], type(error).__name__)
-        return as_response(DatabaseUnavailable("The database cannot be used as it is."), clock)
+        return pipeline_error_response(DatabaseUnavailable("The database cannot be used as it is."), clock)
 
     def of_parameters(_request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)  # noqa: S101 - it is registered for these
-        return error_response(422, "invalid_request", in_words(error.errors()))
+        return error_response(422, "invalid_request", describe_validation_errors(error.errors()))
 
     app.add_exception_handler(PipelineError, ours)
     app.add_exception_handler(HTTPException, of_http)
@@ -114,7 +114,7 @@ def handle_errors(app: FastAPI, clock: Clock) -> None:
     app.add_exception_handler(RequestValidationError, of_parameters)
 
 
-def in_words(problems: Sequence[Any]) -> str:
+def describe_validation_errors(problems: Sequence[Any]) -> str:
     """Pydantic's problems as one line; no value is repeated.
 
     Of a value that may also be left out it tells two, each with a name of its own for what was expected: that nothing
@@ -148,17 +148,17 @@ Documented = dict[int | str, dict[str, Any]]
 """Answers by status, as FastAPI takes them for the OpenAPI document."""
 
 
-def documented(*statuses: int) -> Documented:
+def documented_responses(*statuses: int) -> Documented:
     """These error answers, and those that any call may meet: 401, 403, 422, 429, 500 and 503."""
-    return only(401, 403, 422, 429, 500, 503, *statuses)
+    return responses_only(401, 403, 422, 429, 500, 503, *statuses)
 
 
-def only(*statuses: int) -> Documented:
+def responses_only(*statuses: int) -> Documented:
     """These error answers, and no others."""
     every = sorted(set(statuses))
     return {status: {"model": ErrorAnswer, "description": _MEANINGS[status]} for status in every}
 
 
-def other(status: int, description: str, model: type[BaseModel] | None = None) -> Documented:
+def error_response_doc(status: int, description: str, model: type[BaseModel] | None = None) -> Documented:
     """An answer that is no error, or no usual one."""
     return {status: {"description": description} | ({"model": model} if model else {})}

@@ -18,8 +18,8 @@ from xero_pipeline.admin.api_models import (
     SummaryWeek,
     WeekAnswer,
 )
-from xero_pipeline.admin.context import Admin, Context
-from xero_pipeline.admin.error_responses import BadRequest, documented
+from xero_pipeline.admin.context import AdminContext, Context
+from xero_pipeline.admin.error_responses import BadRequest, documented_responses
 from xero_pipeline.admin.sync import Limit, TenantId
 from xero_pipeline.warehouse.figures.overview import tenants_with_figures
 from xero_pipeline.warehouse.figures.queries import WeekFigures, WeekSummary, revenue_by_type
@@ -33,7 +33,7 @@ _SUMMED = ("total_trading_income", "gross_profit", "net_profit", "net_revenue", 
 _RESTATEMENTS_A_WEEK = 500
 
 
-@router.get("/summary", responses=documented(404))
+@router.get("/summary", responses=documented_responses(404))
 def summary(
     admin: Context,
     weeks: Annotated[int, Query(ge=1, le=520)] = 26,
@@ -57,14 +57,14 @@ def summary(
     )
 
 
-def _last_weeks(admin: Admin, weeks: int) -> list[Week]:
+def _last_weeks(admin: AdminContext, weeks: int) -> list[Week]:
     try:
         return admin.settings.calendar.last_weeks(weeks, admin.clock.now())
     except NoSuchWeek:
         return []
 
 
-def _summaries(admin: Admin, tenant_id: str | None, span: Sequence[Week]) -> list[WeekSummary]:
+def _summaries(admin: AdminContext, tenant_id: str | None, span: Sequence[Week]) -> list[WeekSummary]:
     if not span:
         return []
     warehouse = admin.deployment.warehouse
@@ -72,7 +72,7 @@ def _summaries(admin: Admin, tenant_id: str | None, span: Sequence[Week]) -> lis
     return [row for tenant in tenants for row in warehouse.summary(tenant, span[0], span[-1])]
 
 
-def _types(admin: Admin, rows: Sequence[WeekSummary]) -> dict[Week, dict[str, Decimal]]:
+def _types(admin: AdminContext, rows: Sequence[WeekSummary]) -> dict[Week, dict[str, Decimal]]:
     """Net revenue by type, summed over the organisations that these rows are of."""
     weeks: dict[Week, dict[str, Decimal]] = {}
     held = {(row.tenant_id, row.week) for row in rows}
@@ -95,7 +95,7 @@ def _summed(week: Week, rows: Sequence[WeekSummary], types: dict[str, Decimal]) 
     return SummaryWeek(week_ending=week.ending, revenue_by_type=by_type, organisations=len(rows), **amounts)
 
 
-@router.get("/weeks/{weekEnding}", responses=documented(404))
+@router.get("/weeks/{weekEnding}", responses=documented_responses(404))
 def week(
     admin: Context,
     week_ending: Annotated[Day, Path(alias="weekEnding")],
@@ -120,7 +120,7 @@ def _rows_of(figures: WeekFigures) -> list[dict[str, Any]]:
     return [*totals, *figures.lines, *figures.revenue, *figures.cash]
 
 
-def _organisation(admin: Admin, figures: WeekFigures, names: dict[str, str]) -> OrganisationWeek:
+def _organisation(admin: AdminContext, figures: WeekFigures, names: dict[str, str]) -> OrganisationWeek:
     rows = _rows_of(figures)
     updated: datetime = max(row["updated_at"] for row in rows)
     found = admin.deployment.warehouse.restatements(
@@ -142,7 +142,7 @@ def _organisation(admin: Admin, figures: WeekFigures, names: dict[str, str]) -> 
     )
 
 
-@router.get("/restatements", responses=documented(404))
+@router.get("/restatements", responses=documented_responses(404))
 def restatements(
     admin: Context,
     limit: Limit = 50,
@@ -157,7 +157,7 @@ def restatements(
     return _restated(admin, admin.deployment.warehouse.restatements(begins, tenant_id, limit), admin.names())
 
 
-def _restated(admin: Admin, found: Sequence[Restatement], names: dict[str, str]) -> list[RestatementAnswer]:
+def _restated(admin: AdminContext, found: Sequence[Restatement], names: dict[str, str]) -> list[RestatementAnswer]:
     return [
         RestatementAnswer.model_validate(
             one.as_dict() | {"tenantName": names.get(one.tenant_id), "runUrl": admin.run_url(one.dagster_run_id)}

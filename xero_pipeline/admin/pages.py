@@ -13,9 +13,9 @@ from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
 from xero_pipeline.admin.api_models import HealthAnswer, UnhealthyAnswer
-from xero_pipeline.admin.callback_reasons import sentence
-from xero_pipeline.admin.context import Admin, Context, read_text
-from xero_pipeline.admin.error_responses import only, other
+from xero_pipeline.admin.callback_reasons import reason_sentence
+from xero_pipeline.admin.context import AdminContext, Context, read_text
+from xero_pipeline.admin.error_responses import error_response_doc, responses_only
 from xero_pipeline.admin.security import is_loopback, own_path, session_cookie
 from xero_pipeline.admin.sessions import TooManyGuesses, WrongToken
 from xero_pipeline.errors import PipelineError
@@ -59,7 +59,7 @@ def index(request: Request, admin: Context) -> Response:
     )
 
 
-def _by_its_other_name(request: Request, admin: Admin) -> str | None:
+def _by_its_other_name(request: Request, admin: AdminContext) -> str | None:
     """Where the page is under `SERVER_URL`'s name, if this machine is asked by another of its names.
 
     The cookie that binds a consent to its browser belongs to one name: a consent that begins at 127.0.0.1 could
@@ -85,7 +85,7 @@ def _notice(request: Request) -> dict[str, str] | None:
     if said == "connected":
         return {"kind": "success", "text": "Connected to Xero."}
     if said == "error":
-        return {"kind": "error", "text": sentence(request.query_params.get("reason", ""))}
+        return {"kind": "error", "text": reason_sentence(request.query_params.get("reason", ""))}
     return None
 
 
@@ -143,7 +143,8 @@ def sign_out(request: Request, admin: Context) -> Response:
     "/healthz",
     tags=["health"],
     response_model=HealthAnswer,
-    responses=only(401, 403, 429, 500) | other(503, "One of them does not answer.", UnhealthyAnswer),
+    responses=responses_only(401, 403, 429, 500)
+    | error_response_doc(503, "One of them does not answer.", UnhealthyAnswer),
 )
 async def healthz(admin: Context) -> Response:
     """Whether the database and Dagster answer. Open to everybody, so it says no more than that."""
@@ -155,7 +156,7 @@ async def healthz(admin: Context) -> Response:
     return JSONResponse({**said, "error": {"code": f"{broken[0]}_down", "message": message.capitalize()}}, 503)
 
 
-def _health(admin: Admin) -> dict[str, str]:
+def _health(admin: AdminContext) -> dict[str, str]:
     said = {}
     for name, check in (
         ("database", admin.deployment.warehouse.require_current),

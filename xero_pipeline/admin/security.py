@@ -17,8 +17,8 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from xero_pipeline.admin.error_responses import as_response, error_response, unexpected
-from xero_pipeline.admin.sessions import SESSION_LIFE, SignIns
+from xero_pipeline.admin.error_responses import error_response, pipeline_error_response, unexpected_error_response
+from xero_pipeline.admin.sessions import SESSION_LIFE, Sessions
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import Settings
@@ -98,10 +98,10 @@ def session_cookie(settings: Settings) -> Cookie:
     return Cookie(settings, "xero_pipeline_session", seconds=int(SESSION_LIFE.total_seconds()))
 
 
-class Door:
+class RequestGuard:
     """Decides on each request; knows nothing of what lies behind."""
 
-    def __init__(self, settings: Settings, clock: Clock, sign_ins: SignIns | None) -> None:
+    def __init__(self, settings: Settings, clock: Clock, sign_ins: Sessions | None) -> None:
         self._clock = clock
         self._sign_ins = sign_ins
         self._cookie = session_cookie(settings)
@@ -114,7 +114,7 @@ class Door:
                 return self._wrong_host(request) or self._wrong_origin(request)
             return self._not_signed_in(request, self._sign_ins)
         except PipelineError as error:
-            response = as_response(error, self._clock)
+            response = pipeline_error_response(error, self._clock)
             if response.status_code == 401:
                 response.headers["WWW-Authenticate"] = "Bearer"
             return response
@@ -130,7 +130,7 @@ class Door:
             403, "host_refused", f"This page is reached at {self._server.geturl()}, and by no other name."
         )
 
-    def _not_signed_in(self, request: Request, sign_ins: SignIns) -> Response | None:
+    def _not_signed_in(self, request: Request, sign_ins: Sessions) -> Response | None:
         scheme, _, given = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             sign_ins.require_token(given.strip(), request.client.host if request.client else None)
@@ -170,10 +170,10 @@ class Door:
         return found.scheme in {"http", "https"} and bool(host) and found.netloc.lower() == host.lower()
 
 
-class Guard:
+class SecurityMiddleware:
     """The outermost layer: nothing passes the door unseen, no answer lacks the headers, no error shows a trace."""
 
-    def __init__(self, app: ASGIApp, *, door: Door) -> None:
+    def __init__(self, app: ASGIApp, *, door: RequestGuard) -> None:
         self._app = app
         self._door = door
 
@@ -204,7 +204,7 @@ class Guard:
         try:
             await answer(scope, receive, sending)
         except Exception as error:  # noqa: BLE001 - the last fence: a person gets an answer, the log the trace
-            response = unexpected(error, request)
+            response = unexpected_error_response(error, request)
             if not begun:
                 await response(scope, receive, sending)
 

@@ -47,20 +47,20 @@ class TooManyGuesses(PipelineError):
 
 
 @dataclass
-class _Guesses:
+class _FailedAttempts:
     wrong: int = 0
     last: datetime | None = None
     blocked_until: datetime | None = None
 
 
-class Brake:
+class LoginThrottle:
     """Slows guessing down: for each client, and for all together, should they be many."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._clients: dict[str, _Guesses] = {}
-        self._all = _Guesses()
+        self._clients: dict[str, _FailedAttempts] = {}
+        self._all = _FailedAttempts()
 
     def attempt(self, client: str, right: bool) -> bool:
         """Count a guess; answers whether it was right.
@@ -83,7 +83,7 @@ class Brake:
             _count(self._all, now, FREE_GUESSES_OF_ALL, LONGEST_WAIT_OF_ALL)
             return False
 
-    def _of(self, client: str, now: datetime) -> _Guesses:
+    def _of(self, client: str, now: datetime) -> _FailedAttempts:
         for guesses in (self._all, self._clients.get(client)):
             if guesses is not None and guesses.last is not None and guesses.last + MEMORY < now:
                 guesses.wrong, guesses.blocked_until = 0, None
@@ -91,12 +91,12 @@ class Brake:
             while len(self._clients) >= _CLIENTS_REMEMBERED:
                 del self._clients[next(iter(self._clients))]
         # Moved to the end: who is forgotten first has been quiet for longest.
-        guesses = self._clients.pop(client, None) or _Guesses()
+        guesses = self._clients.pop(client, None) or _FailedAttempts()
         self._clients[client] = guesses
         return guesses
 
 
-def _count(guesses: _Guesses, now: datetime, free: int, longest: timedelta) -> None:
+def _count(guesses: _FailedAttempts, now: datetime, free: int, longest: timedelta) -> None:
     guesses.wrong += 1
     guesses.last = now
     if guesses.wrong >= free:
@@ -114,7 +114,7 @@ class _ClockedSigner(TimestampSigner):
         return int(self._clock.now().timestamp())
 
 
-class SignIns:
+class Sessions:
     """The sign-ins of one process. Made only where `ADMIN_TOKEN` is set."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
@@ -123,7 +123,7 @@ class SignIns:
             raise ValueError("without ADMIN_TOKEN nobody can sign in")
         self._digest = hashlib.sha256(token).digest()
         self._signer = _ClockedSigner(_signing_key(token, settings.keys[0]), clock)
-        self._brake = Brake(clock)
+        self._brake = LoginThrottle(clock)
         self._clock = clock
         self._ended: dict[str, datetime] = {}
 

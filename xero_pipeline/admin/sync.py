@@ -11,8 +11,8 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from xero_pipeline.admin.api_models import Day, LogAnswer, RunAnswer, SchedulerAnswer, SyncRequest
-from xero_pipeline.admin.context import Admin, Context, body_of, read_body
-from xero_pipeline.admin.error_responses import BadRequest, documented, other
+from xero_pipeline.admin.context import AdminContext, Context, body_of, read_body
+from xero_pipeline.admin.error_responses import BadRequest, documented_responses, error_response_doc
 from xero_pipeline.warehouse.logs.sync_log import LogEntry
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import NotConnected, ReconnectNeeded
@@ -35,7 +35,7 @@ TenantId = Annotated[str | None, Query(alias="tenantId", max_length=200)]
 
 @router.post(
     "/sync",
-    responses=other(202, "The run is not over yet.", RunAnswer) | documented(400, 409, 413, 502),
+    responses=error_response_doc(202, "The run is not over yet.", RunAnswer) | documented_responses(400, 409, 413, 502),
     openapi_extra=body_of(SyncRequest),
 )
 async def sync(
@@ -65,14 +65,14 @@ async def sync(
     return answer
 
 
-def _which_week(admin: Admin, in_query: date | None, in_body: date | None) -> Week:
+def _which_week(admin: AdminContext, in_query: date | None, in_body: date | None) -> Week:
     if None not in (in_query, in_body) and in_query != in_body:
         raise BadRequest("weekEnding: the query and the body name different weeks")
     ending = in_query or in_body
     return admin.settings.calendar.latest(admin.clock.now()) if ending is None else admin.week(ending)
 
 
-def _launch(admin: Admin, week: Week) -> str:
+def _launch(admin: AdminContext, week: Week) -> str:
     tokens = admin.deployment.warehouse.tokens
     organisations = tokens.organisations()
     if not organisations:
@@ -89,14 +89,14 @@ def _launch(admin: Admin, week: Week) -> str:
     return run_id
 
 
-def _describe(admin: Admin, run_id: str) -> RunAnswer:
+def _describe(admin: AdminContext, run_id: str) -> RunAnswer:
     status = admin.dagster.run_status(run_id)
     # Read after the status: a run that is over has written all its rows.
     entries = admin.deployment.warehouse.log.of_run(run_id)
     return RunAnswer(run_id=run_id, status=status, logs=_rows(admin, entries), url=admin.dagster.run_url(run_id))
 
 
-@router.get("/runs/{runId}", responses=documented(404, 502))
+@router.get("/runs/{runId}", responses=documented_responses(404, 502))
 def run(
     admin: Context,
     run_id: Annotated[str, Path(alias="runId", pattern="^[A-Za-z0-9-]{1,64}$")],
@@ -105,14 +105,14 @@ def run(
     return _describe(admin, run_id)
 
 
-@router.get("/sync-logs", responses=documented(404))
+@router.get("/sync-logs", responses=documented_responses(404))
 def sync_logs(admin: Context, limit: Limit = 20, tenant_id: TenantId = None) -> list[LogAnswer]:
     """The sync log, newest first."""
     admin.require_tenant(tenant_id)
     return _rows(admin, admin.deployment.warehouse.log.newest(limit, tenant_id=tenant_id))
 
 
-def _rows(admin: Admin, entries: list[LogEntry]) -> list[LogAnswer]:
+def _rows(admin: AdminContext, entries: list[LogEntry]) -> list[LogAnswer]:
     names = admin.names()
     return [
         LogAnswer.model_validate(
@@ -122,7 +122,7 @@ def _rows(admin: Admin, entries: list[LogEntry]) -> list[LogAnswer]:
     ]
 
 
-@router.post("/scheduler/start", responses=documented(502))
+@router.post("/scheduler/start", responses=documented_responses(502))
 def start_scheduler(admin: Context) -> SchedulerAnswer:
     """Switch on Dagster's `daily_sync`, and its sensors with it."""
     admin.dagster.start_scheduler()
@@ -130,7 +130,7 @@ def start_scheduler(admin: Context) -> SchedulerAnswer:
     return SchedulerAnswer(running=True)
 
 
-@router.post("/scheduler/stop", responses=documented(502))
+@router.post("/scheduler/stop", responses=documented_responses(502))
 def stop_scheduler(admin: Context) -> SchedulerAnswer:
     """Switch off Dagster's `daily_sync`, and its sensors with it."""
     admin.dagster.stop_scheduler()

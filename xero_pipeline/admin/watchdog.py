@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from xero_pipeline.automation.alerts import open_alerter
-from xero_pipeline.automation.dagster_health import DagsterWatch, check_dagster
+from xero_pipeline.automation.dagster_health import DagsterMonitor, check_dagster
 from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.resources import open_deployment
 from xero_pipeline.settings import Settings
@@ -45,6 +45,6 @@ def _watch(settings: Settings, stop: threading.Event) -> None:
 def _look(settings: Settings, suspected: dict[str, str]) -> dict[str, str]:
     with open_deployment(settings) as deployment, open_instance(settings) as instance:
         alerter = open_alerter(deployment)
-        watch = DagsterWatch(alerter, deployment.clock, timezone=settings.timezone_name, suspected=suspected)
+        watch = DagsterMonitor(alerter, deployment.clock, timezone=settings.timezone_name, suspected=suspected)
         check_dagster(instance, alerter, watch)
         return dict(watch.suspected)

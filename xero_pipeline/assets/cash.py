@@ -5,7 +5,7 @@ from decimal import Decimal
 import dagster as dg
 
 from xero_pipeline.assets.columns import described
-from xero_pipeline.assets.week_sync import Shaped
+from xero_pipeline.assets.week_sync import ExtractedWeek
 from xero_pipeline.assets.weekly import weekly_asset
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.figures.weekly import replace_cash
@@ -19,9 +19,9 @@ from xero_pipeline.xero.readers.bank_summary import AMOUNTS, read_bank_summary
 def cash_position_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
     """The asset, for a deployment's settings."""
 
-    def shape(organisation: OrganisationClient, week: Week) -> Shaped:
+    def shape(organisation: OrganisationClient, week: Week) -> ExtractedWeek:
         summary = read_bank_summary(organisation.bank_summary(week), week=week)
-        return Shaped(
+        return ExtractedWeek(
             write=lambda connection, stamp: replace_cash(connection, stamp, summary.accounts),
             currency=organisation.details.base_currency,
             totals={column: sum(summary.accounts[column], Decimal("0.00")) for column in AMOUNTS},

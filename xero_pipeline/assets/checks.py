@@ -20,7 +20,7 @@ from sqlalchemy import Table
 from xero_pipeline.assets.freshness import weeks_due
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.checks import cash, history, presence, revenue, totals
-from xero_pipeline.warehouse.checks.snapshot import Finding, Held, read_held
+from xero_pipeline.warehouse.checks.snapshot import Violation, WarehouseSnapshot, read_snapshot
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
@@ -37,18 +37,18 @@ _FINDINGS_TOLD = 10
 
 
 @dataclass(frozen=True)
-class Look:
+class AssetCheckContext:
     """What a rule is given besides the tables: the run's weeks (`None`: all), and which week is due of whom."""
 
     weeks: Collection[Week] | None
     due: Mapping[str, Week]
 
 
-Find = Callable[[Held, Look], list[Finding]]
+Find = Callable[[WarehouseSnapshot, AssetCheckContext], list[Violation]]
 
 
 @dataclass(frozen=True)
-class Rule:
+class AssetCheckRule:
     """A check: `description` says what it means when it fails, and what a bookkeeper does about it."""
 
     name: str
@@ -60,12 +60,12 @@ class Rule:
 
 
 @dataclass(frozen=True)
-class Checked:
+class CheckOutcome:
     """A table's checks, which run as one step: its tables are read once."""
 
     asset: str
     step: str
-    rules: Sequence[Rule]
+    rules: Sequence[AssetCheckRule]
     tables: Sequence[Table]
     # Assets that must be done before, when the same run makes them.
     after: Sequence[str] = ()
@@ -74,44 +74,44 @@ class Checked:
 _SYNC_AGAIN = "Sync the week again; if that does not mend it, compare the week with Xero's own report."
 
 
-def _of_all_weeks(find: Callable[[Held], list[Finding]]) -> Find:
+def _of_all_weeks(find: Callable[[WarehouseSnapshot], list[Violation]]) -> Find:
     return lambda held, _look: find(held)
 
 
-def _of_run(find: Callable[[Held, Collection[Week] | None], list[Finding]]) -> Find:
+def _of_run(find: Callable[[WarehouseSnapshot, Collection[Week] | None], list[Violation]]) -> Find:
     return lambda held, look: find(held, look.weeks)
 
 
-def _revenue_of_run(held: Held, look: Look) -> list[Finding]:
+def _revenue_of_run(held: WarehouseSnapshot, look: AssetCheckContext) -> list[Violation]:
     found = revenue.revenue_matches_income(held)
     return found if look.weeks is None else [finding for finding in found if finding.week in look.weeks]
 
 
-def _common(kind: SyncType, *tables: Table) -> list[Rule]:
+def _common(kind: SyncType, *tables: Table) -> list[AssetCheckRule]:
     """What is asked of every table."""
     return [
-        Rule(
+        AssetCheckRule(
             "adds_up_in_xero",
             _of_all_weeks(partial(presence.adds_up_in_xero, kind=kind)),
             "Fails when a week landed as `partial`: its figures differ from the totals that Xero states itself. "
             "The figures are held as Xero's lines give them. Open the same week in Xero and compare the named "
             "total with its lines; when it is put right there, sync the week again.",
         ),
-        Rule(
+        AssetCheckRule(
             "no_duplicates",
             _of_all_weeks(lambda held: presence.no_duplicates(held, *tables)),
             "Fails when a row is held twice in one organisation's week, by another spelling or without the "
             f"primary key, so that sums count it twice. Somebody wrote into the table. {_SYNC_AGAIN}",
             told=True,
         ),
-        Rule(
+        AssetCheckRule(
             "no_gaps",
             _of_all_weeks(partial(presence.no_gaps, kind=kind)),
             "Fails when a week between an organisation's first and last one never landed, or has lost rows since. "
             "Switch on the sensor `missing_weeks`, which fills gaps by itself, or sync the named weeks; the sync "
             "log says why one failed.",
         ),
-        Rule(
+        AssetCheckRule(
             "fresh",
             lambda held, look: presence.fresh(held, kind, look.due),
             "Fails when the latest week of a connected organisation has not landed some hours after the daily sync "
@@ -121,8 +121,10 @@ def _common(kind: SyncType, *tables: Table) -> list[Rule]:
     ]
 
 
-def _within_history(find: Callable[[Held, Collection[Week] | None], list[Finding]], what: str) -> Rule:
-    return Rule(
+def _within_history(
+    find: Callable[[WarehouseSnapshot, Collection[Week] | None], list[Violation]], what: str
+) -> AssetCheckRule:
+    return AssetCheckRule(
         "within_history",
         _of_run(find),
         f"Warns when {what} in a week lies far outside the {history.WEEKS_BEFORE} weeks before it (at least "
@@ -132,18 +134,18 @@ def _within_history(find: Callable[[Held, Collection[Week] | None], list[Finding
     )
 
 
-_FINANCIAL = Checked(
+_FINANCIAL = CheckOutcome(
     "financial_weekly",
     "financial_weekly_checks",
     [
-        Rule(
+        AssetCheckRule(
             "lines_add_up",
             _of_all_weeks(totals.lines_add_up),
             "Fails when a total of a week (income, cost of sales, other income, expenses) is not the sum of its "
             f"lines: a line or the total was changed in the table. {_SYNC_AGAIN}",
             told=True,
         ),
-        Rule(
+        AssetCheckRule(
             "gross_and_net_add_up",
             _of_all_weeks(totals.gross_and_net_add_up),
             "Fails when a week's gross profit is not its trading income less cost of sales, or its net profit not "
@@ -156,11 +158,11 @@ _FINANCIAL = Checked(
     [financial_weekly, financial_weekly_lines],
 )
 
-_REVENUE = Checked(
+_REVENUE = CheckOutcome(
     "revenue_weekly",
     "revenue_weekly_checks",
     [
-        Rule(
+        AssetCheckRule(
             "net_is_invoiced_less_credited",
             _of_all_weeks(revenue.net_is_invoiced_less_credited),
             "Fails when the net revenue of a revenue type in a region is not what was invoiced less what was "
@@ -173,11 +175,11 @@ _REVENUE = Checked(
     [revenue_weekly],
 )
 
-_REVENUE_AND_INCOME = Checked(
+_REVENUE_AND_INCOME = CheckOutcome(
     "revenue_weekly",
     "revenue_against_income",
     [
-        Rule(
+        AssetCheckRule(
             "revenue_matches_income",
             _revenue_of_run,
             "Warns when a week's revenue from invoices and credit notes is not the trading income of its profit and "
@@ -192,17 +194,17 @@ _REVENUE_AND_INCOME = Checked(
     after=["financial_weekly"],
 )
 
-_CASH = Checked(
+_CASH = CheckOutcome(
     "cash_position_weekly",
     "cash_position_weekly_checks",
     [
-        Rule(
+        AssetCheckRule(
             "closing_follows_from_opening",
             _of_all_weeks(cash.closing_follows_from_opening),
             "Fails when a bank account's closing balance is not its opening balance plus received, less spent, plus "
             f"currency gain. {_SYNC_AGAIN}",
         ),
-        Rule(
+        AssetCheckRule(
             "opening_is_the_closing_before",
             _of_all_weeks(cash.opening_is_the_closing_before),
             "Fails when a bank account does not open a week with what it closed the week before with. Most often "
@@ -223,7 +225,7 @@ def asset_checks(settings: Settings) -> list[dg.AssetChecksDefinition]:
     return [_step(settings, checked) for checked in CHECKED]
 
 
-def _step(settings: Settings, checked: Checked) -> dg.AssetChecksDefinition:
+def _step(settings: Settings, checked: CheckOutcome) -> dg.AssetChecksDefinition:
     @dg.multi_asset_check(
         name=checked.step,
         specs=[
@@ -245,8 +247,8 @@ def _step(settings: Settings, checked: Checked) -> dg.AssetChecksDefinition:
 
 
 def evaluate(
-    checked: Checked,
-    rules: Sequence[Rule],
+    checked: CheckOutcome,
+    rules: Sequence[AssetCheckRule],
     settings: Settings,
     warehouse: Warehouse,
     weeks: Collection[Week] | None,
@@ -256,8 +258,8 @@ def evaluate(
     Args:
         weeks: those that the run is about; `None` where it is about none.
     """
-    held = read_held(warehouse.engine, *checked.tables)
-    look = Look(weeks, weeks_due(settings, warehouse))
+    held = read_snapshot(warehouse.engine, *checked.tables)
+    look = AssetCheckContext(weeks, weeks_due(settings, warehouse))
     names = {one.tenant_id: one.tenant_name for one in warehouse.tokens.organisations()}
     for rule in rules:
         yield _result(checked, rule, rule.find(held, look), look, names)
@@ -272,7 +274,11 @@ def _weeks_of_run(context: dg.AssetCheckExecutionContext) -> list[Week] | None:
 
 
 def _result(
-    checked: Checked, rule: Rule, findings: Sequence[Finding], look: Look, names: Mapping[str, str]
+    checked: CheckOutcome,
+    rule: AssetCheckRule,
+    findings: Sequence[Violation],
+    look: AssetCheckContext,
+    names: Mapping[str, str],
 ) -> dg.AssetCheckResult:
     ordered = sorted(findings, key=lambda one: (one.week in (look.weeks or ()), one.week.ending), reverse=True)
     metadata: dict[str, Any] = {"findings": dg.MetadataValue.int(len(ordered))}
@@ -288,7 +294,7 @@ def _result(
     )
 
 
-def _in_words(findings: Sequence[Finding], names: Mapping[str, str]) -> str:
+def _in_words(findings: Sequence[Violation], names: Mapping[str, str]) -> str:
     said = [
         f"{names.get(one.tenant_id, one.tenant_id)}, week ending {one.week}: {one.sentence}"
         for one in findings[:_FINDINGS_TOLD]
@@ -298,7 +304,7 @@ def _in_words(findings: Sequence[Finding], names: Mapping[str, str]) -> str:
     return "\n".join(f"- {line}" for line in said)
 
 
-def _table(findings: Sequence[Finding], names: Mapping[str, str]) -> dg.TableMetadataValue:
+def _table(findings: Sequence[Violation], names: Mapping[str, str]) -> dg.TableMetadataValue:
     return dg.MetadataValue.table(
         [
             dg.TableRecord(

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from xero_pipeline.assets.columns import column_schema, described
-from xero_pipeline.assets.week_sync import Shaped
+from xero_pipeline.assets.week_sync import ExtractedWeek
 from xero_pipeline.assets.weekly import weekly_asset
 from xero_pipeline.settings import Basis, Settings
 from xero_pipeline.warehouse.figures.weekly import replace_profit_and_loss
@@ -19,10 +19,10 @@ def financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDe
     """The asset, for a deployment's settings."""
     basis = settings.basis
 
-    def shape(organisation: OrganisationClient, week: Week) -> Shaped:
+    def shape(organisation: OrganisationClient, week: Week) -> ExtractedWeek:
         report = organisation.profit_and_loss(week, cash_basis=basis is Basis.CASH)
         figures = read_profit_and_loss(report, week=week, accounts=organisation.accounts)
-        return Shaped(
+        return ExtractedWeek(
             write=lambda connection, stamp: replace_profit_and_loss(
                 connection, stamp, basis.value, figures.totals, figures.lines
             ),

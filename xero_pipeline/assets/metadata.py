@@ -11,7 +11,7 @@ import dagster as dg
 from sqlalchemy import func, select
 
 from xero_pipeline.assets.columns import column_schema
-from xero_pipeline.assets.pictures import WEEKS_SHOWN, Chart, Curve, in_markdown
+from xero_pipeline.assets.pictures import WEEKS_SHOWN, Chart, Curve, chart_markdown
 from xero_pipeline.warehouse.figures.queries import newest_week, revenue_by_type
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import (
@@ -24,7 +24,7 @@ from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
 
 if TYPE_CHECKING:
-    from xero_pipeline.assets.week_sync import Outcome
+    from xero_pipeline.assets.week_sync import WeekOutcome
 
 # Dagster keeps an event's metadata for ever: a long list is cut.
 _LINES_SHOWN = 50
@@ -37,7 +37,7 @@ _TABLES = {
 }
 
 
-def week_metadata(week: Week, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def week_metadata(week: Week, outcomes: Sequence[WeekOutcome]) -> dict[str, Any]:
     """One week's metadata: who, how much, what it cost, what changed.
 
     The totals are numbers, which Dagster plots over the weeks; the exact decimals stand in `figures`.
@@ -76,7 +76,7 @@ def _told_apart(names: Mapping[str, str]) -> dict[str, str]:
     return {one: name if often[name] == 1 else f"{name} ({one})" for one, name in names.items()}
 
 
-def _plotted(outcomes: Sequence[Outcome]) -> dict[str, Decimal]:
+def _plotted(outcomes: Sequence[WeekOutcome]) -> dict[str, Decimal]:
     """The organisations' totals together, as long as they are in one currency."""
     if len({outcome.currency for outcome in outcomes}) != 1:
         return {}
@@ -87,7 +87,7 @@ def _plotted(outcomes: Sequence[Outcome]) -> dict[str, Decimal]:
     return totals
 
 
-def _changes_table(outcomes: Sequence[Outcome]) -> str:
+def _changes_table(outcomes: Sequence[WeekOutcome]) -> str:
     lines = ["| organisation | table | row | figure | before | now |", "|---|---|---|---|---|---|"]
     for outcome in outcomes:
         for change in outcome.restated[:_LINES_SHOWN]:
@@ -112,7 +112,7 @@ def table_metadata(warehouse: Warehouse, kind: SyncType, organisations: Mapping[
     metadata: dict[str, Any] = {}
     for tenant_id, name in list(_told_apart(organisations).items())[:_ORGANISATIONS_DRAWN]:
         chart = _chart(warehouse, kind, tenant_id, name)
-        if chart is not None and (picture := in_markdown(chart)):
+        if chart is not None and (picture := chart_markdown(chart)):
             title = "last_weeks" if len(organisations) == 1 else f"last_weeks of {name}"
             metadata[title] = dg.MetadataValue.md(picture)
     return metadata | {"dagster/row_count": dg.MetadataValue.int(sum(counts))}

@@ -54,7 +54,7 @@ class Chart:
         return [first.shift(n) for n in range((last.ending - first.ending).days // 7 + 1)]
 
 
-def in_markdown(chart: Chart) -> str:
+def chart_markdown(chart: Chart) -> str:
     """The newest week's figures, and the drawing; empty for a chart without any figure."""
     weeks = chart.weeks
     if not weeks:

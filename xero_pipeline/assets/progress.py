@@ -15,7 +15,7 @@ class Progress(Protocol):
     def week_done(self, sync_type: str, week: Week, *, landed: bool) -> None: ...
 
 
-class Unwatched:
+class NoProgress:
     """Nobody watches."""
 
     def begin(self, sync_type: str, weeks: int) -> None:

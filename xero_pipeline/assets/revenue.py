@@ -4,11 +4,11 @@ import dagster as dg
 from sqlalchemy import Connection
 
 from xero_pipeline.assets.columns import described
-from xero_pipeline.assets.week_sync import Shaped
+from xero_pipeline.assets.week_sync import ExtractedWeek
 from xero_pipeline.assets.weekly import weekly_asset
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.figures.document_index import KeptDocument, replace_documents
-from xero_pipeline.warehouse.figures.landing import Landing, Stamp
+from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
 from xero_pipeline.warehouse.figures.weekly import replace_revenue
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import revenue_weekly as revenue_weekly_table
@@ -26,7 +26,7 @@ def _kept(document: Json) -> KeptDocument:
 def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
     """The asset, for a deployment's settings."""
 
-    def shape(organisation: OrganisationClient, week: Week) -> Shaped:
+    def shape(organisation: OrganisationClient, week: Week) -> ExtractedWeek:
         invoices, credit_notes = organisation.invoices(week), organisation.credit_notes(week)
         revenue = read_revenue(
             invoices,
@@ -38,13 +38,13 @@ def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefi
         )
         counted = [_kept(one) for one in [*invoices, *credit_notes] if is_counted(one)]
 
-        def write(connection: Connection, stamp: Stamp) -> Landing:
+        def write(connection: Connection, stamp: Provenance) -> ReplaceResult:
             # Which waits for whoever writes the same week; so the documents come after it.
             landing = replace_revenue(connection, stamp, revenue.cells)
             replace_documents(connection, stamp.tenant_id, week, counted)
             return landing
 
-        return Shaped(
+        return ExtractedWeek(
             write=write,
             currency=organisation.details.base_currency,
             totals=revenue.totals,

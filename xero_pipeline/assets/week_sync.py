@@ -20,7 +20,7 @@ from xero_pipeline.assets.progress import Progress
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, Superseded, UnknownOrganisation
-from xero_pipeline.warehouse.figures.landing import Landing, Stamp
+from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
 from xero_pipeline.warehouse.logs.sync_log import INTERRUPTED, SyncType
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
@@ -40,7 +40,7 @@ class Unexpected(PipelineError):
     code = "unexpected"
 
 
-class WeeklySync(dg.Config):
+class WeeklySyncConfig(dg.Config):
     """What a run may be told."""
 
     organisations: list[str] = Field(
@@ -49,21 +49,21 @@ class WeeklySync(dg.Config):
 
 
 @dataclass(frozen=True)
-class Shaped:
+class ExtractedWeek:
     """One organisation's week, ready to be written: `write` replaces it inside a transaction."""
 
-    write: Callable[[Connection, Stamp], Landing]
+    write: Callable[[Connection, Provenance], ReplaceResult]
     currency: str
     totals: dict[str, Decimal]
     differences: Sequence[Difference] = ()
     notes: Sequence[str] = ()
 
 
-Shape = Callable[[OrganisationClient, Week], Shaped]
+Shape = Callable[[OrganisationClient, Week], ExtractedWeek]
 
 
 @dataclass(frozen=True)
-class Outcome:
+class WeekOutcome:
     """How one organisation's week went."""
 
     tenant_id: str
@@ -85,7 +85,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Walk:
+class WeekSync:
     """One asset's way through the weeks of a run."""
 
     sync_type: str
@@ -97,7 +97,7 @@ class Walk:
     """How many weeks in a row each organisation was asked for in vain."""
 
     def materialize(
-        self, context: dg.AssetExecutionContext, config: WeeklySync, shape: Shape
+        self, context: dg.AssetExecutionContext, config: WeeklySyncConfig, shape: Shape
     ) -> dg.MaterializeResult[Any]:
         """Sync every week of the run.
 
@@ -106,7 +106,7 @@ class Walk:
                 each of their partitions is marked as materialised.
         """
         weeks = [Week.from_key(key) for key in context.partition_keys]
-        failed: list[Outcome] = []
+        failed: list[WeekOutcome] = []
         try:
             organisations = choose_organisations(self.xero, config.organisations)
         except PipelineError as error:
@@ -130,7 +130,7 @@ class Walk:
         return dg.MaterializeResult()
 
     def _report(
-        self, context: dg.AssetExecutionContext, week: Week, outcomes: Sequence[Outcome], *, alone: bool
+        self, context: dg.AssetExecutionContext, week: Week, outcomes: Sequence[WeekOutcome], *, alone: bool
     ) -> None:
         metadata = week_metadata(week, outcomes)
         context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=week.key)
@@ -154,7 +154,7 @@ class Walk:
 
     def _sync(
         self, context: dg.AssetExecutionContext, organisation: OrganisationClient, week: Week, shape: Shape
-    ) -> Outcome:
+    ) -> WeekOutcome:
         log_id = self.warehouse.log.start(organisation.tenant_id, self.sync_type, week, context.run.run_id)
         before = organisation.attempts
         try:
@@ -165,7 +165,7 @@ class Walk:
             if not isinstance(error, PipelineError):
                 context.log.exception("%s, week ending %s: a defect", organisation.name, week)
                 error = _unexpected(error)
-            outcome = Outcome(
+            outcome = WeekOutcome(
                 organisation.tenant_id, organisation.name, week, "failed", organisation.attempts - before, error=error
             )
             self._write_failure(organisation, log_id, outcome.calls, error)
@@ -189,7 +189,7 @@ class Walk:
 
     def _read_and_land(
         self, organisation: OrganisationClient, week: Week, shape: Shape, log_id: int, run_id: str, before: int
-    ) -> Outcome:
+    ) -> WeekOutcome:
         """Read a week and write it; once more, where another process has meanwhile written a newer reading.
 
         Args:
@@ -203,7 +203,7 @@ class Walk:
 
     def _read_and_land_once(
         self, organisation: OrganisationClient, week: Week, shape: Shape, log_id: int, run_id: str, before: int
-    ) -> Outcome:
+    ) -> WeekOutcome:
         shaped = shape(organisation, week)
         status = "partial" if shaped.differences else "success"
         calls = organisation.attempts - before
@@ -219,7 +219,7 @@ class Walk:
             api_calls=calls,
             error_log=_error_log(shaped),
         )
-        return Outcome(
+        return WeekOutcome(
             organisation.tenant_id,
             organisation.name,
             week,
@@ -272,7 +272,7 @@ def _tag_run(
     context.instance.add_run_tags(context.run.run_id, tags)
 
 
-def _error_log(shaped: Shaped) -> dict[str, Any] | None:
+def _error_log(shaped: ExtractedWeek) -> dict[str, Any] | None:
     said: dict[str, Any] = {}
     if shaped.differences:
         said["differences"] = [difference.as_dict() for difference in shaped.differences]
@@ -296,7 +296,7 @@ def _unexpected(error: BaseException) -> Unexpected:
     return Unexpected(f"{type(error).__name__}; the run's log says more.")
 
 
-def _failure(failed: Sequence[Outcome], of: int) -> dg.Failure:
+def _failure(failed: Sequence[WeekOutcome], of: int) -> dg.Failure:
     shown = [f"{outcome.tenant_name}, week ending {outcome.week}: {outcome.error}" for outcome in failed[:10]]
     more = f" … and {len(failed) - 10} more" if len(failed) > 10 else ""
     return dg.Failure(

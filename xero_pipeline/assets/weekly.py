@@ -10,7 +10,7 @@ import dagster as dg
 
 from xero_pipeline.assets.columns import OWNERS
 from xero_pipeline.assets.progress import Progress
-from xero_pipeline.assets.week_sync import Shape, Walk, WeeklySync
+from xero_pipeline.assets.week_sync import Shape, WeeklySyncConfig, WeekSync
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.store import Warehouse
@@ -47,11 +47,11 @@ def weekly_asset(
     )
     def weekly(
         context: dg.AssetExecutionContext,
-        config: WeeklySync,
+        config: WeeklySyncConfig,
         xero: dg.ResourceParam[Xero],
         warehouse: dg.ResourceParam[Warehouse],
         progress: dg.ResourceParam[Progress],
     ) -> dg.MaterializeResult[Any]:
-        return Walk(kind.value, xero, warehouse, progress, settings.data_source).materialize(context, config, shape)
+        return WeekSync(kind.value, xero, warehouse, progress, settings.data_source).materialize(context, config, shape)
 
     return weekly

@@ -14,11 +14,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any
 
-from xero_pipeline.automation.delivery import Tone, read_addresses
+from xero_pipeline.automation.delivery import MessageKind, read_addresses
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.warehouse.logs.alert_log import AlertLog
-from xero_pipeline.warehouse.logs.alert_rules import Claim, Said
+from xero_pipeline.warehouse.logs.alert_rules import AlertState, DeliveryClaim
 from xero_pipeline.warehouse.logs.sync_log import without_secrets
 
 if TYPE_CHECKING:
@@ -162,10 +162,10 @@ class Alerter:
             self.log.refused(claim, f"An alert could not be posted to {label}.")
             self._resting.add(label)
 
-    def _worded(self, claim: Claim) -> tuple[str, str, Tone]:
+    def _worded(self, claim: DeliveryClaim) -> tuple[str, str, MessageKind]:
         alert, more, since = claim.alert, claim.more, self.when(claim.since)
-        if claim.says is Said.PROBLEM:
-            tone = Tone.WARNING if alert.kind in WARNINGS else Tone.FAILURE
+        if claim.says is AlertState.PROBLEM:
+            tone = MessageKind.WARNING if alert.kind in WARNINGS else MessageKind.FAILURE
             if not more:
                 return alert.title, alert.text, tone
             return f"{alert.title} ({more} more)", f"{alert.text}\n\n{more} more since {since}.", tone
@@ -175,7 +175,7 @@ class Alerter:
             body += f"\n\nIt had happened {times} since {since}, and you were not told then."
         elif more:
             body += f"\n\nUntil then it happened {more} more {'time' if more == 1 else 'times'} since {since}."
-        return f"Recovered: {alert.title}", body, Tone.SUCCESS
+        return f"Recovered: {alert.title}", body, MessageKind.SUCCESS
 
 
 WARNINGS = frozenset({"partial", "token_expiry", "day_limit"})

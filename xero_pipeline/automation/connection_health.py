@@ -15,9 +15,9 @@ from math import ceil
 import dagster as dg
 
 from xero_pipeline.automation.alerts import Alerter, open_alerter
-from xero_pipeline.automation.dagster_health import HEALTH, DagsterWatch
-from xero_pipeline.automation.failure_text import listed, words_for
-from xero_pipeline.connection import Connector, is_granted
+from xero_pipeline.automation.dagster_health import HEALTH, DagsterMonitor
+from xero_pipeline.automation.failure_text import failure_text, format_list
+from xero_pipeline.connection import ConnectionService, is_granted
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus, Organisation
 from xero_pipeline.resources import Deployment, Opening, open_deployment
@@ -61,7 +61,7 @@ class HealthCheck:
             if at is None or datetime.fromisoformat(at) <= now:
                 at = (now + (CHECK_EVERY if self._ask_xero(grant_id, organisations) else CHECK_AGAIN)).isoformat()
             asked_next[grant_id] = at
-        tell_connections(self._deployment, self._alerter)
+        notify_connections(self._deployment, self._alerter)
         grants = self._grants()
         for grant_id, organisations in grants.items():
             self._tell_expiry(grant_id, organisations)
@@ -89,7 +89,7 @@ class HealthCheck:
         """See to it that Xero still lists these organisations; answers whether it could be asked."""
         cause = f"check:{grant_id}"
         try:
-            listed_now = Connector(self._deployment).still_connected(organisations[0].tenant_id)
+            listed_now = ConnectionService(self._deployment).still_connected(organisations[0].tenant_id)
         except PipelineError as error:
             if isinstance(error, ConnectionLost) or _is_forbidden(error):
                 self._mark_lost(organisations)
@@ -97,7 +97,7 @@ class HealthCheck:
                 return True
             if _passes_by_itself(error):
                 return False
-            words, names = words_for(error.code), _names(organisations)
+            words, names = failure_text(error.code), _names(organisations)
             self._alerter.problem(
                 cause,
                 f"{names}: the connection cannot be checked, {words.what}",
@@ -163,8 +163,8 @@ class HealthCheck:
             self._alerter.problem(
                 cause,
                 f"{names}: the consent at Xero lacks {'a scope' if len(missing) == 1 else 'scopes'}",
-                f"XERO_SCOPES asks for {listed(missing)}, which the consent of {names} does not have.\n"
-                f"What to do: {words_for('scope_missing').to_do}",
+                f"XERO_SCOPES asks for {format_list(missing)}, which the consent of {names} does not have.\n"
+                f"What to do: {failure_text('scope_missing').to_do}",
                 _about(grant_id, organisations),
                 kind="scopes",
             )
@@ -178,7 +178,7 @@ def connection_cause(tenant_id: str) -> str:
     return f"connection:{tenant_id}"
 
 
-def tell_connections(deployment: Deployment, alerter: Alerter) -> None:
+def notify_connections(deployment: Deployment, alerter: Alerter) -> None:
     """Tell of every organisation that has to be connected again, and of those that are; settle what was said of
     consents that are no more."""
     kept = {one.tenant_id: one for one in deployment.warehouse.tokens.organisations()}
@@ -187,7 +187,7 @@ def tell_connections(deployment: Deployment, alerter: Alerter) -> None:
         cause = connection_cause(organisation.tenant_id)
         if organisation.status is not ConnectionStatus.CONNECTED:
             if cause not in known:
-                tell_lost_connection(alerter, organisation)
+                notify_lost_connection(alerter, organisation)
         elif cause in known:
             alerter.recovered(cause, f"{organisation.tenant_name} is connected to Xero again.")
     for cause, alert in known.items():
@@ -209,14 +209,14 @@ def _settle_gone_consents(connected: Sequence[Organisation], alerter: Alerter) -
             alerter.withdraw(alert.cause)
 
 
-def tell_lost_connection(alerter: Alerter, organisation: Organisation, run_id: str | None = None) -> None:
+def notify_lost_connection(alerter: Alerter, organisation: Organisation, run_id: str | None = None) -> None:
     """Tell that an organisation has to be connected again.
 
     Args:
         run_id: a run that failed for it. Each one counts, but for the first: it and the lost connection are
             one and the same news, whoever notices first.
     """
-    cause, words = connection_cause(organisation.tenant_id), words_for("reconnect_needed")
+    cause, words = connection_cause(organisation.tenant_id), failure_text("reconnect_needed")
     name, alert = organisation.tenant_name, alerter.log.get(cause)
     said = alert.details if alert is not None and alert.is_open else {}
     first = said.get("first") or f"lost:{alert.recovered_at if alert else organisation.connected_at}"
@@ -246,7 +246,7 @@ def _passes_by_itself(error: PipelineError) -> bool:
 
 
 def _names(organisations: Sequence[Organisation]) -> str:
-    return listed(organisation.tenant_name for organisation in organisations)
+    return format_list(organisation.tenant_name for organisation in organisations)
 
 
 def _about(grant_id: str, organisations: Sequence[Organisation]) -> dict[str, object]:
@@ -275,7 +275,7 @@ def connection_health_sensor(
             postponed = {"due": check.postponed(memory["due"]), "suspected": memory["suspected"]}
             storage.set_cursor_values({_MEMORY: json.dumps(postponed)})
             due = check.look(memory["due"])
-            watch = DagsterWatch(
+            watch = DagsterMonitor(
                 alerter, deployment.clock, timezone=settings.timezone_name, suspected=memory["suspected"]
             )
             watch.look(context.instance, but=[HEALTH])

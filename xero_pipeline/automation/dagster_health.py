@@ -24,7 +24,7 @@ from dagster._utils.schedules import cron_string_iterator
 from dagster_shared.error import SerializableErrorInfo
 
 from xero_pipeline.automation.alerts import Alerter, AlertNotDelivered
-from xero_pipeline.automation.failure_text import code_of, listed, words_for
+from xero_pipeline.automation.failure_text import code_of, failure_text, format_list
 from xero_pipeline.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ _ENDED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 
 
 @dataclass(frozen=True, slots=True)
-class Trouble:
+class HealthProblem:
     title: str
     text: str
 
@@ -59,7 +59,7 @@ def error_names(error: SerializableErrorInfo | None) -> list[str]:
     return [name for name in names if name]
 
 
-def tell_failed_ticks(instance: dg.DagsterInstance, alerter: Alerter, names: Collection[str]) -> None:
+def notify_failed_ticks(instance: dg.DagsterInstance, alerter: Alerter, names: Collection[str]) -> None:
     """Tell of every schedule and sensor whose last tick failed, and of those that are well again."""
     known = {alert.cause: alert for alert in alerter.log.open_alerts("tick")}
     for name, state in _states(instance, names).items():
@@ -83,7 +83,7 @@ def _tell_tick(alerter: Alerter, cause: str, name: str, tick: InstigatorTick) ->
     if code == AlertNotDelivered.code:
         # Said where it can be seen, on the admin page: telling it by the way that is broken helps nobody.
         return
-    words = words_for(code)
+    words = failure_text(code)
     alerter.problem(
         cause,
         f"{name} does not work: {words.what}",
@@ -95,7 +95,7 @@ def _tell_tick(alerter: Alerter, cause: str, name: str, tick: InstigatorTick) ->
     )
 
 
-class DagsterWatch:
+class DagsterMonitor:
     """Looks at Dagster from time to time, and tells when something has stopped.
 
     Args:
@@ -138,7 +138,7 @@ class DagsterWatch:
 
     def _troubles(
         self, instance: dg.DagsterInstance, now: datetime, but: Collection[str]
-    ) -> Iterator[tuple[str, Trouble]]:
+    ) -> Iterator[tuple[str, HealthProblem]]:
         beats = _heartbeats(instance)
         silent = {name: at for name, at in beats.items() if at + DAEMON_SILENCE < now}
         if silent:
@@ -149,7 +149,7 @@ class DagsterWatch:
             if name not in but and state.is_running and expected is not None and expected + LATE < now:
                 yield (
                     f"stopped:{name}",
-                    Trouble(
+                    HealthProblem(
                         f"{name} has stopped",
                         f"{name} is switched on, but has not run since it was due at "
                         f"{self._alerter.when(expected)}.\nWhat to do: restart Dagster; if that does not "
@@ -157,10 +157,10 @@ class DagsterWatch:
                     ),
                 )
 
-    def _silence(self, silent: Mapping[str, datetime], all_of_them: bool) -> Trouble:
-        names = listed(sorted(name.lower().removesuffix("_daemon").replace("_", " ") for name in silent))
+    def _silence(self, silent: Mapping[str, datetime], all_of_them: bool) -> HealthProblem:
+        names = format_list(sorted(name.lower().removesuffix("_daemon").replace("_", " ") for name in silent))
         since = self._alerter.when(min(silent.values()))
-        return Trouble(
+        return HealthProblem(
             "Dagster's daemon has stopped" if all_of_them else "A part of Dagster's daemon has stopped",
             f"Dagster's daemon{'' if all_of_them else f' ({names})'} has given no sign of life since {since}. "
             "What it does is not done until it runs again; what was missed is then filled in.\n"
@@ -180,14 +180,14 @@ class DagsterWatch:
         return datetime.fromtimestamp(last, UTC) + 2 * timedelta(seconds=interval or 30)
 
 
-def check_dagster(instance: dg.DagsterInstance, alerter: Alerter, watch: DagsterWatch) -> None:
+def check_dagster(instance: dg.DagsterInstance, alerter: Alerter, watch: DagsterMonitor) -> None:
     """Look at Dagster from outside, where a dead daemon can be told of: for a thread of another process.
 
     Also tells when the alerting sensor itself fails, and sends what is due. A broken alert is logged here;
     the status shows it.
     """
     watch.look(instance)
-    tell_failed_ticks(instance, alerter, [ALERTING])
+    notify_failed_ticks(instance, alerter, [ALERTING])
     try:
         alerter.flush()
     except AlertNotDelivered as error:

@@ -19,7 +19,7 @@ from typing import Any
 logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
 
 
-class Tone(StrEnum):
+class MessageKind(StrEnum):
     """How a message looks, where the service shows it."""
 
     FAILURE = "failure"
@@ -28,13 +28,13 @@ class Tone(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class AlertAddress:
     """One of ALERT_URLS."""
 
     label: str
     url: str = field(repr=False)
 
-    def post(self, title: str, body: str, tone: Tone) -> bool:
+    def post(self, title: str, body: str, tone: MessageKind) -> bool:
         """Send a message; answers whether the service took it. Never raises.
 
         A fresh client each time: Apprise's pauses between two messages of one client would outlast a
@@ -57,14 +57,14 @@ class Address:
 _ASSET = {"app_id": "xero-pipeline", "app_desc": "xero-pipeline", "app_url": ""}
 
 
-def read_addresses(urls: Sequence[str]) -> list[Address]:
+def read_addresses(urls: Sequence[str]) -> list[AlertAddress]:
     """The addresses, each with a label of its own that gives nothing away."""
     seen: Counter[str] = Counter()
     addresses = []
     for number, url in enumerate(urls, start=1):
         label = _label(url) or f"address {number} of ALERT_URLS, which Apprise does not understand"
         seen[label] += 1
-        addresses.append(Address(label if seen[label] == 1 else f"{label} ({seen[label]})", url))
+        addresses.append(AlertAddress(label if seen[label] == 1 else f"{label} ({seen[label]})", url))
     return addresses
 
 

@@ -17,7 +17,7 @@ from xero_pipeline.automation.alerts import Alerter
 KIND = "check_failed"
 
 
-def tell_failing_checks(instance: dg.DagsterInstance, alerter: Alerter) -> None:
+def notify_failing_checks(instance: dg.DagsterInstance, alerter: Alerter) -> None:
     """Tell of each such check that failed when it was last asked, and of those that hold again."""
     known = {alert.cause: alert for alert in alerter.log.open_alerts(KIND)}
     for key in _told():

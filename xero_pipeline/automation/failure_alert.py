@@ -6,7 +6,7 @@ storage, since a tick that fails, as it must when an alert cannot be posted, kee
 it was. It moves on once all is written down; a look that is cut off before is done anew, and each run counts
 once by its id.
 
-`FailureWatch` notices; `alerts.py` decides when somebody is told, `failure_words.py` in which words.
+`FailureMonitor` notices; `alerts.py` decides when somebody is told, `failure_words.py` in which words.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from dagster._core.execution.plan.objects import StepFailureData
 
 from xero_pipeline.automation.alerts import Alerter, open_alerter
 from xero_pipeline.automation.connection_health import (
-    tell_connections,
-    tell_lost_connection,
+    notify_connections,
+    notify_lost_connection,
 )
 from xero_pipeline.automation.dagster_health import (
     ALERTING,
     TICKING,
     error_names,
     is_running,
-    tell_failed_ticks,
+    notify_failed_ticks,
 )
 from xero_pipeline.automation.dead_runs import end_dead_runs
-from xero_pipeline.automation.failing_checks import tell_failing_checks
-from xero_pipeline.automation.failure_text import KINDS, Words, code_of, listed, name_weeks, words_for
+from xero_pipeline.automation.failing_checks import notify_failing_checks
+from xero_pipeline.automation.failure_text import KINDS, FailureText, code_of, failure_text, format_list, format_weeks
 from xero_pipeline.automation.planning import RETRY_NUMBER, weeks_of_run, will_run_again
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment, Opening, open_deployment
@@ -58,7 +58,7 @@ _A_DAY = timedelta(days=1)
 Json = dict[str, Any]
 
 
-class FailureWatch:
+class FailureMonitor:
     """One look at what failed since the last one, and at what is well again."""
 
     def __init__(self, instance: dg.DagsterInstance, deployment: Deployment, alerter: Alerter) -> None:
@@ -96,10 +96,10 @@ class FailureWatch:
                 "partial_since": now.isoformat(),
             }
         )
-        tell_failed_ticks(self._instance, self._alerter, [name for name in TICKING if name != ALERTING])
+        notify_failed_ticks(self._instance, self._alerter, [name for name in TICKING if name != ALERTING])
         self._report_recoveries()
-        tell_connections(self._deployment, self._alerter)
-        tell_failing_checks(self._instance, self._alerter)
+        notify_connections(self._deployment, self._alerter)
+        notify_failing_checks(self._instance, self._alerter)
         return f"{len(failed)} failed runs; {len(self._alerter.log.open_alerts())} alerts are open."
 
     def _place(self) -> Json | None:
@@ -153,8 +153,8 @@ class FailureWatch:
 
     def _tell_run(self, run: dg.DagsterRun, event: dg.EventLogRecord, code: str) -> None:
         """Tell of a run that failed before, or beside, any organisation's week."""
-        words, weeks = words_for(code), weeks_of_run(dict(run.tags))
-        what = name_weeks(weeks) if weeks else run.job_name
+        words, weeks = failure_text(code), weeks_of_run(dict(run.tags))
+        what = format_weeks(weeks) if weeks else run.job_name
         self._alerter.problem(
             f"run:{code}",
             f"Sync failed: {words.what}",
@@ -182,18 +182,18 @@ class FailureWatch:
 
     def _tell_weeks(self, code: str, tenant_id: str, run_id: str, entries: Sequence[LogEntry]) -> None:
         """Tell of weeks of an organisation that did not land."""
-        cause, words, name = f"{code}:{tenant_id}", words_for(code), self._name(tenant_id)
+        cause, words, name = f"{code}:{tenant_id}", failure_text(code), self._name(tenant_id)
         failures = self._known(cause, "failures")
         for entry in entries:
             failures.setdefault(entry.sync_type, {})[str(entry.week)] = _ended_at(entry).isoformat()
         if code == "day_limit":
-            words = Words(words.what, f"{words.to_do} {self._goes_on(entries)}")
+            words = FailureText(words.what, f"{words.to_do} {self._goes_on(entries)}")
         weeks = [_week(text) for weeks in failures.values() for text in weeks]
-        kinds = listed(KINDS.get(kind, kind) for kind in failures)
+        kinds = format_list(KINDS.get(kind, kind) for kind in failures)
         self._alerter.problem(
             cause,
             f"{name}: {words.what}",
-            f"The sync of {name} failed: {words.what}.\n{_sentence(name_weeks(weeks))}: {kinds}.\n"
+            f"The sync of {name} failed: {words.what}.\n{_sentence(format_weeks(weeks))}: {kinds}.\n"
             f"{self._closing(words, run_id)}",
             {"tenant_id": tenant_id, "code": code, "failures": failures, "run": run_id},
             kind="day_limit" if code == "day_limit" else "run_failure",
@@ -208,7 +208,7 @@ class FailureWatch:
         if organisation.status is ConnectionStatus.CONNECTED:
             # Somebody has connected again since; or else it is a failure like any other, which may pass.
             return max(_ended_at(entry) for entry in entries) < organisation.connected_at
-        tell_lost_connection(self._alerter, organisation, run_id)
+        notify_lost_connection(self._alerter, organisation, run_id)
         return True
 
     def _report_partials(self, since: datetime) -> None:
@@ -226,12 +226,12 @@ class FailureWatch:
             for entry in fresh:
                 weeks.setdefault(entry.sync_type, []).append(str(entry.week))
                 run = f"\nRun: {self._alerter.run_link(entry.dagster_run_id)}" if entry.dagster_run_id else ""
-                named = name_weeks(_week(text) for texts in weeks.values() for text in texts)
+                named = format_weeks(_week(text) for texts in weeks.values() for text in texts)
                 self._alerter.problem(
                     cause,
                     f"{name}: figures do not add up",
                     f"Figures of {name} landed, but do not add up against Xero's own totals.\n"
-                    f"{_sentence(named)}: {listed(KINDS.get(kind, kind) for kind in weeks)}.\n"
+                    f"{_sentence(named)}: {format_list(KINDS.get(kind, kind) for kind in weeks)}.\n"
                     "What to do: the sync log says by how much and where; sync the weeks again, and if it "
                     f"stays, compare them with Xero's own report.{run}",
                     {"tenant_id": tenant_id, "weeks": weeks},
@@ -264,7 +264,7 @@ class FailureWatch:
             for text, at in texts.items()
         ):
             self._alerter.recovered(
-                alert.cause, f"{self._name(tenant_id)}, {name_weeks(weeks)}: every figure has landed since."
+                alert.cause, f"{self._name(tenant_id)}, {format_weeks(weeks)}: every figure has landed since."
             )
 
     def _recover_partial(self, alert: Alert) -> None:
@@ -274,7 +274,7 @@ class FailureWatch:
                 last = self._log.last(tenant_id, kind, _week(text))
                 if last is None or last.status != SyncStatus.SUCCESS:
                     return
-        named = name_weeks(_week(text) for texts in weeks.values() for text in texts)
+        named = format_weeks(_week(text) for texts in weeks.values() for text in texts)
         self._alerter.recovered(alert.cause, f"{self._name(tenant_id)}, {named}: the figures add up now.")
 
     def _succeeded_since(self, alert: Alert) -> bool:
@@ -301,7 +301,7 @@ class FailureWatch:
             return f"It goes on by itself {at}."
         return f"Sync again {at}, or switch missing_weeks on: it then goes on by itself."
 
-    def _closing(self, words: Words, run_id: str) -> str:
+    def _closing(self, words: FailureText, run_id: str) -> str:
         return f"What to do: {words.to_do}\nRun: {self._alerter.run_link(run_id)}"
 
     def _name(self, tenant_id: str) -> str:
@@ -350,7 +350,7 @@ def run_failure_alert_sensor(
     def run_failure_alert(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         with opening(settings) as deployment:
             alerter = open_alerter(deployment)
-            found = FailureWatch(context.instance, deployment, alerter).look()
+            found = FailureMonitor(context.instance, deployment, alerter).look()
             alerter.flush()
         return dg.SkipReason(found)
 

@@ -9,18 +9,18 @@ import click
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.dagster_health import is_running
 from xero_pipeline.cli.options import counted, local, print_json, print_table
-from xero_pipeline.connection import Connector
+from xero_pipeline.connection import ConnectionService
 from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.resources import open_deployment
 from xero_pipeline.settings import Grant, load_settings
-from xero_pipeline.status import OrganisationStanding, describe_standing
+from xero_pipeline.status import OrganisationStatus, read_deployment_status
 
 
 @click.command()
 def connect() -> None:
     """Print the consent URL; in mock mode, or with client credentials, connect at once."""
     with open_deployment(load_settings()) as opened:
-        connector = Connector(opened)
+        connector = ConnectionService(opened)
         if opened.settings.grant is Grant.CLIENT_CREDENTIALS:
             stored = connector.connect_custom()
         elif opened.chosen.mock is not None:
@@ -43,7 +43,7 @@ def connect() -> None:
 def disconnect(organisation: str | None) -> None:
     """Disconnect at Xero and delete the tokens here. Figures and logs stay."""
     with open_deployment(load_settings()) as opened:
-        gone = Connector(opened).disconnect(organisation)
+        gone = ConnectionService(opened).disconnect(organisation)
         for left in gone:
             click.echo(f"disconnected {left.tenant_name} ({left.tenant_id})")
         if not gone:
@@ -73,7 +73,7 @@ def status(as_json: bool) -> None:
         with open_instance(opened.settings) as instance:
             running = is_running(instance, "daily_sync")
         broken = open_alerter(opened).error
-        standing = describe_standing(opened, scheduler_running=running, alert_error=broken)
+        standing = read_deployment_status(opened, scheduler_running=running, alert_error=broken)
     if as_json:
         print_json(standing.as_dict())
         return
@@ -94,7 +94,7 @@ def status(as_json: bool) -> None:
         print_table(titles, [_standing_row(one, zone) for one in standing.organisations])
 
 
-def _standing_row(one: OrganisationStanding, zone: ZoneInfo) -> tuple[str, ...]:
+def _standing_row(one: OrganisationStatus, zone: ZoneInfo) -> tuple[str, ...]:
     organisation, last = one.organisation, one.organisation.last_sync_at
     return (
         organisation.tenant_name,

@@ -21,7 +21,7 @@ from xero_pipeline.cli.options import DAY, counted, print_json, print_table
 from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.resources import Deployment, living, open_deployment, worker_tag
+from xero_pipeline.resources import Deployment, hold_run_lock, open_deployment, worker_tag
 from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.logs.sync_log import LogEntry
 from xero_pipeline.weeks import MOST_WEEKS, Week
@@ -44,7 +44,7 @@ class SyncFailed(PipelineError):
     code = "sync_failed"
 
 
-class Watch:
+class ProgressDisplay:
     """A bar on the terminal: weeks done of how many, calls spent, time left at the limit."""
 
     def __init__(self, console: Console, calls_per_minute: int) -> None:
@@ -68,7 +68,7 @@ class Watch:
         self._total = weeks * len(ASSETS)
         self._task = self._bar.add_task("syncing", total=self._total, note="")
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> ProgressDisplay:
         self._bar.start()
         return self
 
@@ -124,7 +124,7 @@ def sync(
         raise click.UsageError("Give --week-ending, or --weeks, or --from together with --to.")
     settings = load_settings()
     console = Console(stderr=True)
-    watch = Watch(console, settings.calls_per_minute)
+    watch = ProgressDisplay(console, settings.calls_per_minute)
     with open_deployment(settings, on_wait=watch.waiting) as opened:
         chosen = _choose_weeks(opened, week_ending, weeks, first, last)
         wanted = choose_organisations(opened.xero, organisations)
@@ -153,7 +153,7 @@ def _choose_weeks(
 
 
 def _materialize(
-    opened: Deployment, weeks: Sequence[Week], organisations: Sequence[str], watch: Watch
+    opened: Deployment, weeks: Sequence[Week], organisations: Sequence[str], watch: ProgressDisplay
 ) -> dg.ExecuteInProcessResult:
     definitions = build_defs(
         settings=opened.settings,
@@ -162,7 +162,7 @@ def _materialize(
     config = sync_config(organisations) | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     run_id = str(uuid4())
-    with open_instance(opened.settings) as instance, living(opened, run_id):
+    with open_instance(opened.settings) as instance, hold_run_lock(opened, run_id):
         # Where no daemon runs, nobody else tells of a command that was killed.
         end_dead_runs(instance, opened, opened.clock.now())
         return definitions.resolve_job_def("weekly_sync").execute_in_process(

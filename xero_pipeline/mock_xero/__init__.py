@@ -5,10 +5,17 @@ that every process of a deployment talks to one and the same Xero. Nothing outsi
 it is not the real one, but for the place that picks the transport.
 """
 
-from xero_pipeline.mock_xero.books.documents import Document, Kind, Line, MockLine, Status, Tax
-from xero_pipeline.mock_xero.books.truth import BankMovement, Books, ProfitAndLoss, RevenueCell
-from xero_pipeline.mock_xero.faults import Fault, FaultKind
-from xero_pipeline.mock_xero.messages import Break, MockRequest, MockResponse
+from xero_pipeline.mock_xero.books.documents import (
+    Document,
+    DocumentKind,
+    DocumentLine,
+    DocumentStatus,
+    MockLine,
+    TaxTreatment,
+)
+from xero_pipeline.mock_xero.books.truth import BankMovement, Books, ExpectedProfitAndLoss, ExpectedRevenueCell
+from xero_pipeline.mock_xero.faults import FaultKind, MockFault
+from xero_pipeline.mock_xero.messages import ConnectionBreak, MockRequest, MockResponse
 from xero_pipeline.mock_xero.organisations import DEFAULT_ORGANISATIONS, MockLimits, MockOrganisation
 from xero_pipeline.mock_xero.transport import MockTransport
 from xero_pipeline.mock_xero.xero import MockXero
@@ -17,12 +24,15 @@ __all__ = [
     "DEFAULT_ORGANISATIONS",
     "BankMovement",
     "Books",
-    "Break",
+    "ConnectionBreak",
     "Document",
-    "Fault",
+    "DocumentKind",
+    "DocumentLine",
+    "DocumentStatus",
+    "ExpectedProfitAndLoss",
+    "ExpectedRevenueCell",
     "FaultKind",
-    "Kind",
-    "Line",
+    "MockFault",
     "MockLimits",
     "MockLine",
     "MockOrganisation",
@@ -30,8 +40,5 @@ __all__ = [
     "MockResponse",
     "MockTransport",
     "MockXero",
-    "ProfitAndLoss",
-    "RevenueCell",
-    "Status",
-    "Tax",
+    "TaxTreatment",
 ]

@@ -22,7 +22,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any
 
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.mock_xero.books.documents import Document, Kind, MockLine, Status, Tax
+from xero_pipeline.mock_xero.books.documents import Document, DocumentKind, DocumentStatus, MockLine, TaxTreatment
 from xero_pipeline.mock_xero.faults import read_fault
 from xero_pipeline.mock_xero.messages import MockRequest, MockResponse
 from xero_pipeline.weeks import Week
@@ -90,15 +90,15 @@ def _of_organisation(mock: MockXero, request: MockRequest, parts: list[str], giv
 
 
 def _add(mock: MockXero, tenant_id: str, given: Json) -> str:
-    kind = Kind(given.get("type", "ACCREC"))
+    kind = DocumentKind(given.get("type", "ACCREC"))
     add = mock.add_credit_note if kind.is_credit else mock.add_invoice
     return add(
         tenant_id,
         kind=kind,
         date=dt.date.fromisoformat(given["date"]),
         lines=_lines(given["lines"]),
-        status=Status(given.get("status", "AUTHORISED")),
-        tax=Tax(given.get("lineAmountTypes", "Exclusive")),
+        status=DocumentStatus(given.get("status", "AUTHORISED")),
+        tax=TaxTreatment(given.get("lineAmountTypes", "Exclusive")),
         currency=given.get("currency"),
         rate=_decimal(given.get("rate")),
         contact=str(given.get("contact", "Late Customer Pty Ltd")),
@@ -115,7 +115,7 @@ def _edit(mock: MockXero, tenant_id: str, document_id: str, given: Json) -> None
         change=_decimal(given.get("change")),
         lines=_lines(given["lines"]) if "lines" in given else None,
         date=_day(given.get("date")),
-        status=Status(given["status"]) if "status" in given else None,
+        status=DocumentStatus(given["status"]) if "status" in given else None,
         paid_on=_day(given.get("paidOn")),
     )
 

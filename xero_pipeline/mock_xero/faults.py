@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
 from typing import Any
 
-from xero_pipeline.mock_xero.messages import Break, MockRequest, MockResponse
+from xero_pipeline.mock_xero.messages import ConnectionBreak, MockRequest, MockResponse
 from xero_pipeline.mock_xero.problems import forbidden
 
 
@@ -36,7 +36,7 @@ class FaultKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class MockFault:
     """A fault and the requests that it meets.
 
     Attributes:
@@ -68,7 +68,7 @@ class Fault:
             raise ValueError("a fault's path is a regular expression") from None
 
 
-def add(connection: sqlite3.Connection, fault: Fault) -> int:
+def add(connection: sqlite3.Connection, fault: MockFault) -> int:
     """Arm a fault; answers its number."""
     payload = json.dumps({**asdict(fault), "headers": dict(fault.headers)})
     number = connection.execute("INSERT INTO faults (payload) VALUES (?)", (payload,)).lastrowid
@@ -83,7 +83,7 @@ def armed(connection: sqlite3.Connection) -> bool:
     return connection.execute("SELECT 1 FROM faults LIMIT 1").fetchone() is not None
 
 
-def meet(connection: sqlite3.Connection, request: MockRequest, tenant_id: str) -> Fault | None:
+def match_fault(connection: sqlite3.Connection, request: MockRequest, tenant_id: str) -> MockFault | None:
     """The first armed fault that fits the request; it counts as met, and as seen by those before it."""
     for row in connection.execute("SELECT id, payload, seen FROM faults ORDER BY id").fetchall():
         fault = read_fault(json.loads(row["payload"]))
@@ -99,20 +99,20 @@ def meet(connection: sqlite3.Connection, request: MockRequest, tenant_id: str) -
     return None
 
 
-def read_fault(given: Mapping[str, Any]) -> Fault:
+def read_fault(given: Mapping[str, Any]) -> MockFault:
     """A fault from its fields.
 
     Raises:
         ValueError: a field is unknown, or its value is none that there is.
     """
-    known = {one.name for one in fields(Fault)}
+    known = {one.name for one in fields(MockFault)}
     unknown = set(given) - known
     if unknown or "kind" not in given:
         raise ValueError(f"a fault has the fields {', '.join(sorted(known))}")
-    return Fault(**{**given, "kind": FaultKind(given["kind"])})
+    return MockFault(**{**given, "kind": FaultKind(given["kind"])})
 
 
-def _fits(fault: Fault, request: MockRequest, tenant_id: str) -> bool:
+def _fits(fault: MockFault, request: MockRequest, tenant_id: str) -> bool:
     if fault.kind is FaultKind.NO_REPORTS and "/reports/" not in request.path.lower():
         return False
     return (
@@ -122,7 +122,7 @@ def _fits(fault: Fault, request: MockRequest, tenant_id: str) -> bool:
     )
 
 
-def instead(fault: Fault) -> MockResponse | None:
+def instead(fault: MockFault) -> MockResponse | None:
     """The answer that a fault gives instead of any; `None` where the request is answered first."""
     if fault.kind is FaultKind.STATUS:
         kind = "application/json" if fault.body.lstrip()[:1] in ("{", "[") else "text/plain"
@@ -130,20 +130,20 @@ def instead(fault: Fault) -> MockResponse | None:
     if fault.kind is FaultKind.NO_REPORTS:
         return forbidden("You do not have permission to view reports")
     if fault.kind is FaultKind.DROP and not fault.handled:
-        return MockResponse(broken=Break.DROP)
+        return MockResponse(broken=ConnectionBreak.DROP)
     if fault.kind is FaultKind.TIME_OUT and not fault.handled:
-        return MockResponse(broken=Break.TIME_OUT)
+        return MockResponse(broken=ConnectionBreak.TIME_OUT)
     return None
 
 
-def spoil(fault: Fault, response: MockResponse) -> MockResponse:
+def corrupt_response(fault: MockFault, response: MockResponse) -> MockResponse:
     """What becomes of an answer under a fault."""
     if fault.kind is FaultKind.DROP:
-        return replace(response, broken=Break.DROP)
+        return replace(response, broken=ConnectionBreak.DROP)
     if fault.kind is FaultKind.TIME_OUT:
-        return replace(response, broken=Break.TIME_OUT)
+        return replace(response, broken=ConnectionBreak.TIME_OUT)
     if fault.kind is FaultKind.CUT:
-        return replace(response, broken=Break.CUT, arriving=min(fault.keep, max(0, len(response.body) - 1)))
+        return replace(response, broken=ConnectionBreak.CUT, arriving=min(fault.keep, max(0, len(response.body) - 1)))
     if fault.kind is FaultKind.TRUNCATE:
         return replace(response, body=response.body[: fault.keep])
     if fault.kind is FaultKind.INVALID_JSON:

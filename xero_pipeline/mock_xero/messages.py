@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlsplit
 from xero_pipeline.mock_xero.exact_json import dump_json
 
 
-class Break(StrEnum):
+class ConnectionBreak(StrEnum):
     """How the connection itself fails, where an answer does not arrive whole."""
 
     DROP = "drop"
@@ -71,7 +71,7 @@ class MockResponse:
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = field(default=b"", repr=False)
-    broken: Break | None = None
+    broken: ConnectionBreak | None = None
     arriving: int = 0
 
     @classmethod

@@ -14,7 +14,7 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from xero_pipeline.mock_xero import control_api as commands
-from xero_pipeline.mock_xero.messages import Break, MockRequest, MockResponse
+from xero_pipeline.mock_xero.messages import ConnectionBreak, MockRequest, MockResponse
 from xero_pipeline.mock_xero.xero import MockXero
 
 METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
@@ -62,13 +62,13 @@ class _Answer(Response):
         if broken is None:
             await super().__call__(scope, receive, send)
             return
-        if broken is Break.TIME_OUT:
+        if broken is ConnectionBreak.TIME_OUT:
             await _wait_until_gone(receive)
         promised = max(len(self._answer.body), 1)
         raw = [(name, value) for name, value in self.raw_headers if name != b"content-length"]
         raw.append((b"content-length", str(promised).encode()))
         await send({"type": "http.response.start", "status": self.status_code, "headers": raw})
-        part = self._answer.body[: self._answer.arriving] if broken is Break.CUT else b""
+        part = self._answer.body[: self._answer.arriving] if broken is ConnectionBreak.CUT else b""
         await send({"type": "http.response.body", "body": part, "more_body": True})
         # Coming back with the body unfinished makes the server close the connection.
 

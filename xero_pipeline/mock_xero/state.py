@@ -87,7 +87,7 @@ def hashed(secret: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Opened:
+class _OpenConnection:
     """A connection, by which process it was opened, and to which file: another may lie there by now."""
 
     connection: sqlite3.Connection
@@ -96,10 +96,10 @@ class _Opened:
 
 
 # To be kept for ever: closing a connection that a fork has brought along would end the other process's.
-_of_another_process: list[_Opened] = []
+_of_another_process: list[_OpenConnection] = []
 
 
-def _close(resting: list[_Opened]) -> None:
+def _close(resting: list[_OpenConnection]) -> None:
     while resting:
         one = resting.pop()
         if one.pid == os.getpid():
@@ -115,7 +115,7 @@ class State:
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._resting: list[_Opened] = []
+        self._resting: list[_OpenConnection] = []
         weakref.finalize(self, _close, self._resting)
         self._prepare()
 
@@ -162,7 +162,7 @@ class State:
         else:
             opened.connection.close()
 
-    def _rested(self) -> _Opened | None:
+    def _rested(self) -> _OpenConnection | None:
         try:
             opened = self._resting.pop()
         except IndexError:
@@ -172,9 +172,9 @@ class State:
         _close([opened])
         return self._rested()
 
-    def _open(self) -> _Opened:
+    def _open(self) -> _OpenConnection:
         connection = self._connect()
-        return _Opened(connection, os.getpid(), self._file())
+        return _OpenConnection(connection, os.getpid(), self._file())
 
     def _file(self) -> int | None:
         """Which file lies there, `None` for none."""

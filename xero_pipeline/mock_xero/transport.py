@@ -11,7 +11,7 @@ from requests import PreparedRequest, Response
 from requests import exceptions as failures
 from requests.adapters import BaseAdapter, HTTPAdapter
 
-from xero_pipeline.mock_xero.messages import Break, MockRequest, MockResponse
+from xero_pipeline.mock_xero.messages import ConnectionBreak, MockRequest, MockResponse
 from xero_pipeline.mock_xero.xero import MockXero
 
 
@@ -34,10 +34,10 @@ class MockTransport(BaseAdapter):
         proxies: Mapping[str, str] | None = None,
     ) -> Response:
         answer = self._mock.handle(_as_mock(request))
-        if answer.broken is Break.DROP:
+        if answer.broken is ConnectionBreak.DROP:
             cause = urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError(104, "reset"))
             raise failures.ConnectionError(cause, request=request)
-        if answer.broken is Break.TIME_OUT:
+        if answer.broken is ConnectionBreak.TIME_OUT:
             raise failures.ReadTimeout("Read timed out.", request=request)
         response: Response = self._shape.build_response(request, _as_urllib3(answer, request))
         if not stream:
@@ -64,7 +64,7 @@ def _text(value: str | bytes) -> str:
 
 def _as_urllib3(answer: MockResponse, request: PreparedRequest) -> urllib3.HTTPResponse:
     """The answer as it would come off the wire; a cut one promises more than it holds."""
-    body = answer.body[: answer.arriving] if answer.broken is Break.CUT else answer.body
+    body = answer.body[: answer.arriving] if answer.broken is ConnectionBreak.CUT else answer.body
     return urllib3.HTTPResponse(
         body=io.BytesIO(body),
         headers={"Content-Length": str(len(answer.body)), **answer.headers},

@@ -23,17 +23,17 @@ from xero_pipeline.mock_xero import request_log as journal
 from xero_pipeline.mock_xero.api import limits
 from xero_pipeline.mock_xero.api.accounting import PATH, Accounting
 from xero_pipeline.mock_xero.books.bookkeeping import Bookkeeper
-from xero_pipeline.mock_xero.books.documents import Kind, MockLine, Status, Tax
+from xero_pipeline.mock_xero.books.documents import DocumentKind, DocumentStatus, MockLine, TaxTreatment
 from xero_pipeline.mock_xero.books.truth import Books
-from xero_pipeline.mock_xero.faults import Fault, FaultKind
+from xero_pipeline.mock_xero.faults import FaultKind, MockFault
 from xero_pipeline.mock_xero.identity.consent import Consent
-from xero_pipeline.mock_xero.identity.tokens import App, Tokens
+from xero_pipeline.mock_xero.identity.tokens import App, TokenEndpoint
 from xero_pipeline.mock_xero.messages import MockRequest, MockResponse
 from xero_pipeline.mock_xero.organisations import DEFAULT_ORGANISATIONS, SYDNEY, MockLimits, MockOrganisation
 from xero_pipeline.mock_xero.state import State, ticks
 
-_INVOICES = (Kind.SALE, Kind.BILL)
-_CREDIT_NOTES = (Kind.SALE_CREDIT, Kind.BILL_CREDIT)
+_INVOICES = (DocumentKind.SALE, DocumentKind.BILL)
+_CREDIT_NOTES = (DocumentKind.SALE_CREDIT, DocumentKind.BILL_CREDIT)
 _CONNECTIONS = re.compile(r"/[Cc]onnections(/[^/]+)?/?")
 
 Answer = Callable[[dt.datetime], MockResponse]
@@ -78,7 +78,7 @@ class MockXero:
             said = error.strerror if isinstance(error, OSError) else error
             raise MockUnusable(f"The mock Xero's file {state} cannot be used: {said}.") from None
         app = App(client, scopes)
-        self._tokens = Tokens(self._state, app, organisations)
+        self._tokens = TokenEndpoint(self._state, app, organisations)
         self._consent = Consent(self._state, app, organisations)
         self._accounting = Accounting(self._state, clock, limits, organisations, timezone)
 
@@ -105,7 +105,7 @@ class MockXero:
                 journal.note(connection, request, granted, tenant_id, ticks(now))
                 return granted
             journal.count(connection, "calls")
-            fault = faults.meet(connection, request, granted.organisation.tenant_id)
+            fault = faults.match_fault(connection, request, granted.organisation.tenant_id)
         response = MockResponse(500)
         try:
             ignore_dates = fault is not None and fault.kind is FaultKind.IGNORE_DATES
@@ -124,7 +124,7 @@ class MockXero:
         """The identity server, /connections, the consent page."""
         now = self._clock.now()
         with self._state.writing() as connection:
-            fault = faults.meet(connection, request, request.header("xero-tenant-id"))
+            fault = faults.match_fault(connection, request, request.header("xero-tenant-id"))
         response = self._under(fault, lambda at: self._route(request, at))
         with self._state.writing() as connection:
             journal.note(connection, request, response, "", ticks(now))
@@ -145,13 +145,13 @@ class MockXero:
             return self._consent.decide(request, now)
         return problems.not_found()
 
-    def _under(self, fault: Fault | None, answer: Answer) -> MockResponse:
+    def _under(self, fault: MockFault | None, answer: Answer) -> MockResponse:
         """Answer, or what a fault makes of it."""
         if fault is None:
             return answer(self._clock.now())
         if fault.kind is FaultKind.DELAY:
             self._clock.sleep(fault.seconds)
-        return faults.instead(fault) or faults.spoil(fault, answer(self._clock.now()))
+        return faults.instead(fault) or faults.corrupt_response(fault, answer(self._clock.now()))
 
     def give_consent(self, authorise_url: str, *, organisations: Sequence[str] | None = None) -> str:
         """What the browser's Allow does: answers the address that it is sent to, with code and state.
@@ -180,9 +180,9 @@ class MockXero:
         *,
         date: dt.date,
         lines: Sequence[MockLine],
-        kind: Kind = Kind.SALE,
-        status: Status = Status.AUTHORISED,
-        tax: Tax = Tax.EXCLUSIVE,
+        kind: DocumentKind = DocumentKind.SALE,
+        status: DocumentStatus = DocumentStatus.AUTHORISED,
+        tax: TaxTreatment = TaxTreatment.EXCLUSIVE,
         currency: str | None = None,
         rate: Decimal | None = None,
         contact: str = "Late Customer Pty Ltd",
@@ -211,7 +211,7 @@ class MockXero:
         change: Decimal | None = None,
         lines: Sequence[MockLine] | None = None,
         date: dt.date | None = None,
-        status: Status | None = None,
+        status: DocumentStatus | None = None,
         paid_on: dt.date | None = None,
     ) -> None:
         """Change what is given. `change` is added to the first line's LineAmount; its tax follows.
@@ -225,10 +225,10 @@ class MockXero:
         )
 
     def void_invoice(self, tenant_id: str, invoice_id: str) -> None:
-        self.edit_invoice(tenant_id, invoice_id, status=Status.VOIDED)
+        self.edit_invoice(tenant_id, invoice_id, status=DocumentStatus.VOIDED)
 
     def delete_invoice(self, tenant_id: str, invoice_id: str) -> None:
-        self.edit_invoice(tenant_id, invoice_id, status=Status.DELETED)
+        self.edit_invoice(tenant_id, invoice_id, status=DocumentStatus.DELETED)
 
     def move_invoice(self, tenant_id: str, invoice_id: str, date: dt.date) -> None:
         self.edit_invoice(tenant_id, invoice_id, date=date)
@@ -239,9 +239,9 @@ class MockXero:
         *,
         date: dt.date,
         lines: Sequence[MockLine],
-        kind: Kind = Kind.SALE_CREDIT,
-        status: Status = Status.AUTHORISED,
-        tax: Tax = Tax.EXCLUSIVE,
+        kind: DocumentKind = DocumentKind.SALE_CREDIT,
+        status: DocumentStatus = DocumentStatus.AUTHORISED,
+        tax: TaxTreatment = TaxTreatment.EXCLUSIVE,
         currency: str | None = None,
         rate: Decimal | None = None,
         contact: str = "Late Customer Pty Ltd",
@@ -270,7 +270,7 @@ class MockXero:
         change: Decimal | None = None,
         lines: Sequence[MockLine] | None = None,
         date: dt.date | None = None,
-        status: Status | None = None,
+        status: DocumentStatus | None = None,
         paid_on: dt.date | None = None,
     ) -> None:
         """As `edit_invoice`."""
@@ -279,10 +279,10 @@ class MockXero:
         )
 
     def void_credit_note(self, tenant_id: str, credit_note_id: str) -> None:
-        self.edit_credit_note(tenant_id, credit_note_id, status=Status.VOIDED)
+        self.edit_credit_note(tenant_id, credit_note_id, status=DocumentStatus.VOIDED)
 
     def delete_credit_note(self, tenant_id: str, credit_note_id: str) -> None:
-        self.edit_credit_note(tenant_id, credit_note_id, status=Status.DELETED)
+        self.edit_credit_note(tenant_id, credit_note_id, status=DocumentStatus.DELETED)
 
     def move_credit_note(self, tenant_id: str, credit_note_id: str, date: dt.date) -> None:
         self.edit_credit_note(tenant_id, credit_note_id, date=date)
@@ -292,7 +292,7 @@ class MockXero:
 
     # The world around.
 
-    def add_fault(self, fault: Fault) -> int:
+    def add_fault(self, fault: MockFault) -> int:
         """Arm a fault; those armed first are met first."""
         with self._state.writing() as connection:
             return faults.add(connection, fault)

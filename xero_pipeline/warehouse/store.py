@@ -19,7 +19,7 @@ from xero_pipeline.warehouse.database.locks import Locks
 from xero_pipeline.warehouse.errors import Superseded
 from xero_pipeline.warehouse.figures import queries as figures
 from xero_pipeline.warehouse.figures import restatements
-from xero_pipeline.warehouse.figures.landing import Landing, Stamp
+from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
 from xero_pipeline.warehouse.figures.queries import WeekFigures, WeekSummary
 from xero_pipeline.warehouse.figures.restatements import Restatement
 from xero_pipeline.warehouse.logs.sync_log import ErrorLog, SyncLog
@@ -63,7 +63,7 @@ class Warehouse:
 
     def land(
         self,
-        write: Callable[[Connection, Stamp], Landing],
+        write: Callable[[Connection, Provenance], ReplaceResult],
         *,
         tenant_id: str,
         week: Week,
@@ -74,7 +74,7 @@ class Warehouse:
         status: str,
         api_calls: int,
         error_log: ErrorLog = None,
-    ) -> Landing:
+    ) -> ReplaceResult:
         """Replace a week and finish its row of the sync log, in one transaction: both or neither.
 
         Args:
@@ -85,7 +85,7 @@ class Warehouse:
         Raises:
             Superseded: a reading that began later has landed already, and must not be undone by this one.
         """
-        stamp = Stamp(tenant_id, week, currency, data_source, run_id, self.clock.now())
+        stamp = Provenance(tenant_id, week, currency, data_source, run_id, self.clock.now())
         with self.engine.begin() as connection:
             landing = write(connection, stamp)
             # Only now, since `write` has waited for whoever writes the same week.

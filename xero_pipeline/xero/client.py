@@ -81,13 +81,13 @@ class OrganisationClient:
             to_date=week.ending,
         )
 
-    def invoices(self, week: Week) -> Listing:
+    def invoices(self, week: Week) -> DocumentListing:
         """The week's sales invoices with their lines, authorised or paid."""
         return self._week_list(
             "Invoices", "get_invoices", "InvoiceID", where=_dated(week, "ACCREC"), statuses=["AUTHORISED", "PAID"]
         )
 
-    def credit_notes(self, week: Week) -> Listing:
+    def credit_notes(self, week: Week) -> DocumentListing:
         """The week's credit notes to customers with their lines, whatever their status."""
         return self._week_list("CreditNotes", "get_credit_notes", "CreditNoteID", where=_dated(week, "ACCRECCREDIT"))
 
@@ -104,7 +104,7 @@ class OrganisationClient:
         self._require_moving(reading, container)
         return list(reading.documents.values())
 
-    def _week_list(self, container: str, method: str, key: str, **filters: Any) -> Listing:
+    def _week_list(self, container: str, method: str, key: str, **filters: Any) -> DocumentListing:
         """Read a week's list to its last page, ordered by a key that no edit changes.
 
         A document that leaves the list between two pages moves the others up, and one slips through; another
@@ -118,7 +118,7 @@ class OrganisationClient:
         for _ in range(READINGS):
             reading = self._read_once(container, method, key, filters)
             if not reading.stuck and (reading.pages <= 1 or reading.documents.keys() == before):
-                return Listing(reading.documents.values(), reading.miscount(container))
+                return DocumentListing(reading.documents.values(), reading.miscount(container))
             before = reading.documents.keys()
         self._require_moving(reading, container)
         raise XeroUnavailable(
@@ -126,7 +126,7 @@ class OrganisationClient:
             advice="Somebody is editing them just now; the next sync tries again.",
         )
 
-    def _read_once(self, container: str, method: str, key: str, filters: Json) -> _Reading:
+    def _read_once(self, container: str, method: str, key: str, filters: Json) -> _ListReading:
         found: dict[str, Json] = {}
         count: int | None = None
         page, last, pages = 1, 1, 0
@@ -149,14 +149,14 @@ class OrganisationClient:
                     break
                 if not brings_news and (rows or page < last):
                     # It counts wrongly; or documents have come and gone meanwhile, and moved old ones to this page.
-                    return _Reading(found, pages, count, stuck=(page, last))
+                    return _ListReading(found, pages, count, stuck=(page, last))
             found.update((row[key], row) for row in rows)
             page += 1
             if page > PAGES_AT_MOST:
                 raise PayloadNotUnderstood(f"The {container} of {self.name} come in more than {PAGES_AT_MOST} pages.")
-        return _Reading(found, pages, count)
+        return _ListReading(found, pages, count)
 
-    def _require_moving(self, reading: _Reading, container: str) -> None:
+    def _require_moving(self, reading: _ListReading, container: str) -> None:
         if reading.stuck:
             page, last = reading.stuck
             raise PayloadNotUnderstood(
@@ -165,7 +165,7 @@ class OrganisationClient:
             )
 
 
-class Listing(list[Json]):
+class DocumentListing(list[Json]):
     """The documents of a list, each once.
 
     Attributes:
@@ -178,7 +178,7 @@ class Listing(list[Json]):
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class _ListReading:
     """A list read once, from its first page to its last: how many pages it had at some time, and how many documents
     Xero says it has. `stuck`: at which page, of how many, there was nothing new."""
 

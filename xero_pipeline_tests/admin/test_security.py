@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 from starlette.requests import Request
 
 from xero_pipeline.admin.security import (
-    Door,
     OpenToTheNetwork,
+    RequestGuard,
     is_loopback,
     own_path,
     require_token_off_loopback,
 )
-from xero_pipeline.admin.sessions import FREE_GUESSES, FREE_GUESSES_OF_ALL, Brake, TooManyGuesses
+from xero_pipeline.admin.sessions import FREE_GUESSES, FREE_GUESSES_OF_ALL, LoginThrottle, TooManyGuesses
 from xero_pipeline_tests.admin.deployed import API, KEY, Page, deployed, real_app
 from xero_pipeline_tests.conftest import FakeClock
 
@@ -84,7 +84,7 @@ def test_the_name_of_server_url_is_fine(tmp_path: Path, migrated: Path) -> None:
 
 def test_a_connection_from_the_network_is_refused_whatever_host_it_claims(tmp_path: Path, migrated: Path) -> None:
     """The app under a server that somebody bound to every address by hand."""
-    door = Door(real_app(tmp_path), FakeClock(), None)
+    door = RequestGuard(real_app(tmp_path), FakeClock(), None)
 
     def arriving(local: str) -> Request:
         return Request(
@@ -343,7 +343,7 @@ def test_whoever_is_signed_in_does_not_feel_the_brake(closed: Page) -> None:
 
 
 def test_many_clients_together_are_slowed_down_too() -> None:
-    brake = Brake(FakeClock())
+    brake = LoginThrottle(FakeClock())
     for number in range(FREE_GUESSES_OF_ALL):
         assert brake.attempt(f"client-{number}", right=False) is False
     with pytest.raises(TooManyGuesses):
@@ -352,7 +352,7 @@ def test_many_clients_together_are_slowed_down_too() -> None:
 
 def test_the_longest_wait_has_an_end_and_an_hour_forgives() -> None:
     clock = FakeClock()
-    brake = Brake(clock)
+    brake = LoginThrottle(clock)
     longest = 0
     for _ in range(40):
         try:
@@ -367,7 +367,7 @@ def test_the_longest_wait_has_an_end_and_an_hour_forgives() -> None:
 
 
 def test_a_right_token_forgives_its_client() -> None:
-    brake = Brake(FakeClock())
+    brake = LoginThrottle(FakeClock())
     for _ in range(10):
         for _ in range(FREE_GUESSES - 1):
             brake.attempt("client", right=False)

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
-from xero_pipeline.assets.checks import CHECKED, Rule
+from xero_pipeline.assets.checks import CHECKED, AssetCheckRule
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.deployment import SECOND, SMALL, TENANT, Running, failing_checks, running
@@ -175,7 +175,7 @@ def test_a_check_is_not_fooled_by_an_organisation_that_has_gone(at: Running) -> 
 
 
 @pytest.mark.parametrize(("asset", "rule"), RULES, ids=lambda value: getattr(value, "name", value))
-def test_a_check_says_what_failing_means_and_what_to_do(asset: str, rule: Rule) -> None:
+def test_a_check_says_what_failing_means_and_what_to_do(asset: str, rule: AssetCheckRule) -> None:
     first, *rest = rule.description.split(". ")
     warns = rule.severity is dg.AssetCheckSeverity.WARN
     assert first.startswith("Warns when" if warns else "Fails when")

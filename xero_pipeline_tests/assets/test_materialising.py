@@ -15,7 +15,7 @@ from sqlalchemy import text
 
 from xero_pipeline.automation.jobs import ASSETS
 from xero_pipeline.automation.planning import resting_weeks
-from xero_pipeline.mock_xero import Fault, FaultKind, MockOrganisation
+from xero_pipeline.mock_xero import FaultKind, MockFault, MockOrganisation
 from xero_pipeline.warehouse.errors import DatabaseUnavailable
 from xero_pipeline.warehouse.logs.sync_log import SyncLog
 from xero_pipeline.warehouse.store import Warehouse
@@ -206,7 +206,7 @@ def test_one_organisation_failing_stops_no_other_and_no_other_week(tmp_path: Pat
         weeks = [at.latest.shift(-n) for n in (2, 1, 0)]
         # The second organisation's profit and loss of the middle week.
         at.mock.add_fault(
-            Fault(
+            MockFault(
                 FaultKind.STATUS,
                 path="ProfitAndLoss",
                 tenant_id=SECOND.tenant_id,
@@ -234,7 +234,7 @@ def test_one_organisation_failing_stops_no_other_and_no_other_week(tmp_path: Pat
 
 def test_a_failing_week_names_itself_and_its_organisation_in_the_run(tmp_path: Path) -> None:
     with running(tmp_path, organisations=(SMALL, SECOND)) as at:
-        at.mock.add_fault(Fault(FaultKind.NO_REPORTS, path="ProfitAndLoss", tenant_id=SECOND.tenant_id, times=None))
+        at.mock.add_fault(MockFault(FaultKind.NO_REPORTS, path="ProfitAndLoss", tenant_id=SECOND.tenant_id, times=None))
         result = at.sync()
         (failure,) = result.filter_events(lambda event: event.is_step_failure)
     said = failure.step_failure_data.user_failure_data
@@ -337,7 +337,7 @@ def test_a_credit_note_list_that_fails_leaves_the_revenue_as_it_was(tmp_path: Pa
         before = at.warehouse.week_figures(TENANT, at.latest).revenue
         edited = next(one for one in at.mock.books(TENANT).documents(at.latest) if one.kind.value == "ACCREC")
         at.mock.edit_invoice(TENANT, edited.id, change=Decimal("100.00"))
-        at.mock.add_fault(Fault(FaultKind.IGNORE_DATES, path="CreditNotes", times=None))
+        at.mock.add_fault(MockFault(FaultKind.IGNORE_DATES, path="CreditNotes", times=None))
         result = at.sync()
         assert not result.success
         assert at.warehouse.week_figures(TENANT, at.latest).revenue == before
@@ -384,7 +384,7 @@ def test_a_slow_sync_does_not_undo_what_a_later_one_has_read(tmp_path: Path, mon
 def test_an_outage_is_noticed_after_three_weeks_and_spends_no_more_calls(tmp_path: Path) -> None:
     with running(tmp_path) as at:
         at.sync()
-        at.mock.add_fault(Fault(FaultKind.STATUS, path="/api.xro/", status=503, times=None))
+        at.mock.add_fault(MockFault(FaultKind.STATUS, path="/api.xro/", status=503, times=None))
         before = at.deployment.session.attempts
         assert not at.sync(at.latest.shift(-9), at.latest).success
         failed = at.warehouse.log.newest(30)

@@ -11,7 +11,7 @@ from urllib.parse import unquote
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from xero_pipeline.assets.pictures import WEEKS_SHOWN, Chart, Curve, in_markdown
+from xero_pipeline.assets.pictures import WEEKS_SHOWN, Chart, Curve, chart_markdown
 from xero_pipeline.weeks import Week
 
 # Dagster hides longer markdown behind a click.
@@ -39,7 +39,7 @@ def steady(name: str, amount: str) -> Curve:
 
 
 def test_a_picture_tells_the_newest_figures_and_draws_the_weeks() -> None:
-    drawn = in_markdown(
+    drawn = chart_markdown(
         Chart("Mock Organisation", "AUD", steady("trading income", "1234.50"), steady("net profit", "-600.00"))
     )
     assert drawn.startswith(
@@ -52,12 +52,12 @@ def test_a_picture_tells_the_newest_figures_and_draws_the_weeks() -> None:
 
 
 def test_nothing_to_draw_is_no_picture() -> None:
-    assert in_markdown(Chart("Mock Organisation", "AUD", Curve("closing cash", {}))) == ""
+    assert chart_markdown(Chart("Mock Organisation", "AUD", Curve("closing cash", {}))) == ""
 
 
 def test_weeks_that_are_not_held_leave_their_place_empty() -> None:
     held = {WEEKS[-4]: Decimal(3), WEEKS[-1]: Decimal(3)}
-    drawn = in_markdown(Chart("Mock Organisation", "AUD", Curve("closing cash", held)))
+    drawn = chart_markdown(Chart("Mock Organisation", "AUD", Curve("closing cash", held)))
     assert "4 weeks to 2026-11-21: closing cash 3.00 AUD" in drawn
     (_, area) = image(drawn).iter(f"{SVG}path")
     assert area.attrib["d"] == "M38 78v-58h12v58h12h12v-58h12V78"
@@ -68,7 +68,7 @@ def test_weeks_that_are_not_held_leave_their_place_empty() -> None:
 def test_whatever_an_organisation_is_called_and_has_its_picture_is_sound(
     name: str, first: dict[Week, Decimal], second: dict[Week, Decimal]
 ) -> None:
-    drawn = in_markdown(Chart(name, "AUD", Curve("trading income", first), Curve("net profit", second)))
+    drawn = chart_markdown(Chart(name, "AUD", Curve("trading income", first), Curve("net profit", second)))
     assert bool(drawn) == bool(first or second)
     if drawn:
         root = image(drawn)
@@ -88,4 +88,4 @@ def test_a_picture_is_short_enough_to_be_shown_without_a_click(first: list[Decim
         Curve("trading income", dict(zip(weeks, first, strict=True))),
         Curve("net profit", dict(zip(weeks, second, strict=True))),
     )
-    assert len(in_markdown(chart)) < SHOWN_AT_ONCE
+    assert len(chart_markdown(chart)) < SHOWN_AT_ONCE

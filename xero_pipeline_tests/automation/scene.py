@@ -19,7 +19,7 @@ from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobO
 from dagster._core.test_utils import create_run_for_test
 
 from xero_pipeline.automation.alerts import Alerter, open_alerter
-from xero_pipeline.automation.failure_alert import FailureWatch, run_failure_alert_sensor
+from xero_pipeline.automation.failure_alert import FailureMonitor, run_failure_alert_sensor
 from xero_pipeline.automation.jobs import range_tags
 from xero_pipeline.grants import Connection, Tokens
 from xero_pipeline.resources import Deployment
@@ -112,7 +112,7 @@ class Scene:
     def look(self) -> None:
         """One tick of the sensor that always runs."""
         alerter = self.alerter
-        FailureWatch(self.instance, self.deployment, alerter).look()
+        FailureMonitor(self.instance, self.deployment, alerter).look()
         alerter.flush()
 
     def tick(self) -> Any:

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from xero_pipeline.automation.connection_health import HealthCheck, connection_health_sensor
-from xero_pipeline.connection import Connector
+from xero_pipeline.connection import ConnectionService
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings
@@ -303,7 +303,7 @@ def test_a_tick_that_was_cut_off_while_it_asked_xero_does_not_ask_again_at_once(
         raise CutOff
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Connector, "still_connected", cut_off)
+        patch.setattr(ConnectionService, "still_connected", cut_off)
         with pytest.raises(CutOff):
             sensor(dg.build_sensor_context(instance=scene.instance))
     sensor(dg.build_sensor_context(instance=scene.instance))

@@ -28,7 +28,7 @@ from dagster._daemon.types import DaemonHeartbeat
 from dagster_shared.error import SerializableErrorInfo
 
 from xero_pipeline.automation.alerts import Alerter, AlertNotDelivered
-from xero_pipeline.automation.dagster_health import TICKING, DagsterWatch, check_dagster, tell_failed_ticks
+from xero_pipeline.automation.dagster_health import TICKING, DagsterMonitor, check_dagster, notify_failed_ticks
 from xero_pipeline.warehouse.database.engine import open_engine
 from xero_pipeline.warehouse.logs.alert_log import AlertLog
 from xero_pipeline_tests.automation.scene import Inbox
@@ -116,8 +116,8 @@ def alerter(tmp_path: Any, clock: FakeClock, inbox: Inbox) -> Iterator[Alerter]:
 
 
 @pytest.fixture
-def watch(alerter: Alerter, clock: FakeClock) -> DagsterWatch:
-    return DagsterWatch(alerter, clock, timezone="Australia/Sydney")
+def watch(alerter: Alerter, clock: FakeClock) -> DagsterMonitor:
+    return DagsterMonitor(alerter, clock, timezone="Australia/Sydney")
 
 
 def test_a_failed_tick_is_told_once_in_words_and_that_it_works_again(
@@ -126,21 +126,21 @@ def test_a_failed_tick_is_told_once_in_words_and_that_it_works_again(
     wrapped = error("SensorExecutionError", cause=error("XeroUnavailable"))
     dagster.tick("late_edits", TickStatus.FAILURE, wrapped)
     for _ in range(3):
-        tell_failed_ticks(dagster.instance, alerter, TICKING)
+        notify_failed_ticks(dagster.instance, alerter, TICKING)
     [message] = inbox.taken()
     assert message.title == "late_edits does not work: Xero is unavailable, or the network is"
     assert "1,234.56" not in message.body
     clock.advance(seconds=30)
     dagster.tick("late_edits", TickStatus.SKIPPED)
-    tell_failed_ticks(dagster.instance, alerter, TICKING)
-    tell_failed_ticks(dagster.instance, alerter, TICKING)
+    notify_failed_ticks(dagster.instance, alerter, TICKING)
+    notify_failed_ticks(dagster.instance, alerter, TICKING)
     assert inbox.titles == ["Recovered: late_edits does not work: Xero is unavailable, or the network is"]
 
 
 def test_each_failed_tick_counts(dagster: Dagster, alerter: Alerter, inbox: Inbox, clock: FakeClock) -> None:
     for _ in range(4):
         dagster.tick("daily_sync", TickStatus.FAILURE, error("KeyError"))
-        tell_failed_ticks(dagster.instance, alerter, TICKING)
+        notify_failed_ticks(dagster.instance, alerter, TICKING)
         clock.advance(minutes=1)
     clock.advance(minutes=30)
     alerter.flush()
@@ -154,21 +154,21 @@ def test_what_was_switched_off_after_it_failed_is_left_in_peace(
     dagster: Dagster, alerter: Alerter, inbox: Inbox
 ) -> None:
     dagster.tick("missing_weeks", TickStatus.FAILURE, error("KeyError"))
-    tell_failed_ticks(dagster.instance, alerter, TICKING)
+    notify_failed_ticks(dagster.instance, alerter, TICKING)
     dagster.switch_off("missing_weeks")
-    tell_failed_ticks(dagster.instance, alerter, TICKING)
+    notify_failed_ticks(dagster.instance, alerter, TICKING)
     assert len(inbox.messages) == 1
     assert alerter.log.open_alerts() == []
 
 
 def test_the_ticks_of_others_are_not_ours_to_tell(dagster: Dagster, alerter: Alerter, inbox: Inbox) -> None:
     dagster.tick("somebody_else_s_sensor", TickStatus.FAILURE, error("KeyError"))
-    tell_failed_ticks(dagster.instance, alerter, TICKING)
+    notify_failed_ticks(dagster.instance, alerter, TICKING)
     assert inbox.messages == []
 
 
 def test_a_daemon_that_has_died_is_told_once_it_is_certain_and_that_it_runs_again(
-    dagster: Dagster, watch: DagsterWatch, inbox: Inbox, clock: FakeClock
+    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
     dagster.beat()
     for _ in range(15):
@@ -184,7 +184,7 @@ def test_a_daemon_that_has_died_is_told_once_it_is_certain_and_that_it_runs_agai
 
 
 def test_a_part_of_the_daemon_that_has_died_is_named(
-    dagster: Dagster, watch: DagsterWatch, inbox: Inbox, clock: FakeClock
+    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
     dagster.beat()
     for _ in range(5):
@@ -197,7 +197,7 @@ def test_a_part_of_the_daemon_that_has_died_is_named(
 
 
 def test_a_daemon_that_was_never_started_is_no_dead_one(
-    dagster: Dagster, watch: DagsterWatch, inbox: Inbox, clock: FakeClock
+    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
     for _ in range(10):
         watch.look(dagster.instance)
@@ -206,7 +206,7 @@ def test_a_daemon_that_was_never_started_is_no_dead_one(
 
 
 def test_right_after_a_start_everything_looks_as_it_was_left_and_nothing_is_told(
-    dagster: Dagster, watch: DagsterWatch, inbox: Inbox, clock: FakeClock
+    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
     dagster.beat()
     dagster.tick("late_edits")
@@ -228,7 +228,7 @@ def test_right_after_a_start_everything_looks_as_it_was_left_and_nothing_is_told
 
 
 def test_a_sensor_that_has_stopped_ticking_is_told_but_not_one_that_is_switched_off(
-    dagster: Dagster, watch: DagsterWatch, inbox: Inbox, clock: FakeClock
+    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
     dagster.tick("late_edits")
     dagster.tick("missing_weeks")
@@ -246,7 +246,7 @@ def test_a_sensor_that_has_stopped_ticking_is_told_but_not_one_that_is_switched_
 
 
 def test_a_sensor_that_was_switched_off_after_it_had_stopped_is_left_in_peace(
-    dagster: Dagster, watch: DagsterWatch, inbox: Inbox, clock: FakeClock
+    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
     dagster.tick("late_edits")
     for _ in range(10):
@@ -259,7 +259,7 @@ def test_a_sensor_that_was_switched_off_after_it_had_stopped_is_left_in_peace(
 
 
 def test_a_schedule_is_late_only_when_its_time_has_come_also_over_a_change_of_clocks(
-    dagster: Dagster, watch: DagsterWatch, inbox: Inbox, clock: FakeClock
+    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
     # Six in the morning in Sydney is 19:00 UTC while daylight saving lasts, and 20:00 UTC from 5 April 2026.
     clock.moment = datetime(2026, 4, 3, 19, 0, tzinfo=UTC)
@@ -279,7 +279,7 @@ def test_a_schedule_is_late_only_when_its_time_has_come_also_over_a_change_of_cl
 
 
 def test_a_state_that_a_renamed_code_location_left_behind_alarms_nobody(
-    dagster: Dagster, watch: DagsterWatch, inbox: Inbox, clock: FakeClock
+    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
     dagster.state("late_edits", location="the old name")
     for _ in range(5):
@@ -296,14 +296,14 @@ def test_suspicion_survives_from_one_look_to_the_next_of_another_process(
     suspected: dict[str, str] = {}
     for _ in range(15):
         clock.advance(minutes=1)
-        watch = DagsterWatch(alerter, clock, timezone="UTC", suspected=suspected)
+        watch = DagsterMonitor(alerter, clock, timezone="UTC", suspected=suspected)
         watch.look(dagster.instance)
         suspected = watch.suspected
     assert inbox.titles == ["Dagster's daemon has stopped"]
 
 
 def test_from_outside_also_the_alerting_sensor_itself_is_watched_and_what_is_due_is_sent(
-    dagster: Dagster, alerter: Alerter, watch: DagsterWatch, inbox: Inbox, clock: FakeClock
+    dagster: Dagster, alerter: Alerter, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
     dagster.tick("run_failure_alert", TickStatus.FAILURE, error("NotMigrated"))
     alerter.problem("other", "Other", "other")
@@ -318,7 +318,7 @@ def test_from_outside_also_the_alerting_sensor_itself_is_watched_and_what_is_due
 def test_an_alert_that_cannot_be_posted_is_not_told_by_the_way_that_is_broken(
     dagster: Dagster,
     alerter: Alerter,
-    watch: DagsterWatch,
+    watch: DagsterMonitor,
     inbox: Inbox,
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 
 from xero_pipeline.automation.alerts import open_alerter
-from xero_pipeline.automation.failure_alert import FailureWatch
+from xero_pipeline.automation.failure_alert import FailureMonitor
 from xero_pipeline_tests.automation.scene import Inbox
 from xero_pipeline_tests.deployment import Running, failing_checks, running
 
@@ -25,7 +25,7 @@ def deployed(tmp_path: Path, inbox: Inbox) -> Iterator[Running]:
 def look(deployed: Running) -> None:
     """One tick of the sensor that always runs."""
     alerter = open_alerter(deployed.deployment)
-    FailureWatch(deployed.instance, deployed.deployment, alerter).look()
+    FailureMonitor(deployed.instance, deployed.deployment, alerter).look()
     alerter.flush()
 
 

@@ -6,7 +6,7 @@ import dagster as dg
 from pydantic import SecretStr
 
 from xero_pipeline.automation.alerts import open_alerter
-from xero_pipeline.automation.failure_alert import FailureWatch
+from xero_pipeline.automation.failure_alert import FailureMonitor
 from xero_pipeline.automation.jobs import range_tags
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.resources import Deployment
@@ -41,7 +41,7 @@ def test_ten_syncs_that_fail_in_a_row_and_one_that_lands_are_three_messages_by_w
 
             def tick() -> None:
                 alerter = open_alerter(deployment)
-                FailureWatch(scene.instance, deployment, alerter).look()
+                FailureMonitor(scene.instance, deployment, alerter).look()
                 alerter.flush()
 
             scene.xero.routes["ProfitAndLoss"] = Answer(400, json={"Message": "1,234.56 is not what we expected"})

@@ -7,7 +7,7 @@ from datetime import date
 
 import pytest
 
-from xero_pipeline.automation.failure_text import code_of, listed, name_weeks, words_for
+from xero_pipeline.automation.failure_text import code_of, failure_text, format_list, format_weeks
 from xero_pipeline.warehouse.errors import WarehouseError
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import ConsentFailed, PermissionMissing, XeroError
@@ -28,13 +28,13 @@ def ends_a_sync(kind: type) -> bool:
 
 @pytest.mark.parametrize("kind", [kind for kind in (*family(XeroError), *family(WarehouseError)) if ends_a_sync(kind)])
 def test_every_error_that_a_sync_can_end_with_has_words_of_its_own(kind: type[XeroError]) -> None:
-    words = words_for(kind.code)
+    words = failure_text(kind.code)
     assert "something went wrong" not in words.what
     assert words.to_do.endswith(".")
 
 
 def test_an_error_that_nobody_has_foreseen_is_at_least_named() -> None:
-    assert words_for("KeyError").what == "something went wrong (KeyError)"
+    assert failure_text("KeyError").what == "something went wrong (KeyError)"
 
 
 def test_of_a_chain_of_errors_ours_is_the_one_that_counts() -> None:
@@ -45,18 +45,18 @@ def test_of_a_chain_of_errors_ours_is_the_one_that_counts() -> None:
 
 
 def test_weeks_are_named_by_their_saturdays_and_in_stretches() -> None:
-    assert name_weeks([WEEK]) == "week ending 2026-11-21"
-    assert name_weeks([WEEK, WEEK.previous, WEEK]) == "weeks ending 2026-11-14 to 2026-11-21"
-    assert name_weeks([WEEK, WEEK.shift(-2)]) == "weeks ending 2026-11-21 and 2026-11-07"
-    assert name_weeks([]) == "no week"
+    assert format_weeks([WEEK]) == "week ending 2026-11-21"
+    assert format_weeks([WEEK, WEEK.previous, WEEK]) == "weeks ending 2026-11-14 to 2026-11-21"
+    assert format_weeks([WEEK, WEEK.shift(-2)]) == "weeks ending 2026-11-21 and 2026-11-07"
+    assert format_weeks([]) == "no week"
 
 
 def test_of_many_stretches_the_older_ones_are_only_counted() -> None:
     weeks = [WEEK.shift(-2 * number) for number in range(9)]
-    assert name_weeks(weeks).endswith("2026-09-12 and 3 older stretches")
+    assert format_weeks(weeks).endswith("2026-09-12 and 3 older stretches")
 
 
 def test_a_list_reads_like_a_sentence() -> None:
-    assert listed(["a"]) == "a"
-    assert listed(["a", "b"]) == "a and b"
-    assert listed(["a", "b", "c"]) == "a, b and c"
+    assert format_list(["a"]) == "a"
+    assert format_list(["a", "b"]) == "a and b"
+    assert format_list(["a", "b", "c"]) == "a, b and c"

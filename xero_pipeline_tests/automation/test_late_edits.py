@@ -13,8 +13,8 @@ import pytest
 
 from xero_pipeline.automation.late_edits import LateEdits, LateEditsFailed
 from xero_pipeline.automation.planning import RunPlan, calls_left
-from xero_pipeline.mock_xero import Fault, FaultKind, MockLine
-from xero_pipeline.rate_limits import Remaining, Slot
+from xero_pipeline.mock_xero import FaultKind, MockFault, MockLine
+from xero_pipeline.rate_limits import CallPermit, RateLimitHeaders
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.deployment import TENANT, Running, running
 
@@ -179,8 +179,8 @@ def test_xero_is_not_asked_while_a_sync_spends_the_minutes_calls(deployed: Runni
         budget = limited.warehouse.budget(limited.deployment.limits)
         for _ in range(3):
             slot = budget.take(TENANT, limited.clock.now())
-            assert isinstance(slot, Slot)
-            budget.give_back(slot, limited.clock.now(), Remaining())
+            assert isinstance(slot, CallPermit)
+            budget.give_back(slot, limited.clock.now(), RateLimitHeaders())
         before = calls_left(limited.deployment, TENANT).today
         plan = LateEdits(limited.deployment).plan(set())
         assert (plan.runs, calls_left(limited.deployment, TENANT).today) == ([], before)
@@ -223,7 +223,7 @@ def test_a_sync_that_fails_leaves_the_week_stale_and_is_tried_again_by_another_k
     week = deployed.latest.shift(-1)
     deployed.mock.void_invoice(TENANT, sale(deployed, week).id)
     runs = look(deployed)
-    deployed.mock.add_fault(Fault(FaultKind.STATUS, path="Invoices|Reports|CreditNotes", times=None, status=503))
+    deployed.mock.add_fault(MockFault(FaultKind.STATUS, path="Invoices|Reports|CreditNotes", times=None, status=503))
     deployed.clock.advance(minutes=1)
     assert not deployed.sync(week, week).success
     deployed.mock.clear_faults()
@@ -237,7 +237,7 @@ def test_a_sync_that_fails_leaves_the_week_stale_and_is_tried_again_by_another_k
 def test_an_edit_is_found_by_the_next_look_where_xero_did_not_answer_this_one(deployed: Running) -> None:
     week = deployed.latest.shift(-1)
     deployed.mock.void_invoice(TENANT, sale(deployed, week).id)
-    deployed.mock.add_fault(Fault(FaultKind.STATUS, path="CreditNotes", times=3, status=503))
+    deployed.mock.add_fault(MockFault(FaultKind.STATUS, path="CreditNotes", times=3, status=503))
     with pytest.raises(LateEditsFailed, match="Mock Organisation"):
         look(deployed)
     assert spans(look(deployed)) == [(week, week)]

@@ -11,7 +11,7 @@ import pytest
 from xero_pipeline.automation.missing_weeks import WEEKS_A_TICK, GapFinder
 from xero_pipeline.automation.planning import RunPlan
 from xero_pipeline.grants import ConnectionStatus
-from xero_pipeline.rate_limits import Remaining, Slot
+from xero_pipeline.rate_limits import CallPermit, RateLimitHeaders
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.deployment import SECOND, SMALL, TENANT, Running, running
@@ -136,8 +136,8 @@ def test_no_more_is_asked_for_than_todays_calls_allow_beside_the_daily_sync(tmp_
         budget = deployed.warehouse.budget(deployed.deployment.limits)
         for _ in range(17):
             slot = budget.take(TENANT, deployed.clock.now())
-            assert isinstance(slot, Slot)
-            budget.give_back(slot, deployed.clock.now(), Remaining())
+            assert isinstance(slot, CallPermit)
+            budget.give_back(slot, deployed.clock.now(), RateLimitHeaders())
         assert "kept for the daily sync" in why_none(deployed)
         deployed.clock.advance(days=1)
         assert asked_for(deployed) == (deployed.latest.shift(-4), deployed.latest)

@@ -33,18 +33,18 @@ from sqlalchemy import text
 from xero_pipeline.assets.cash import cash_position_weekly_asset
 from xero_pipeline.assets.financial import financial_weekly_asset
 from xero_pipeline.assets.partitions import weekly_partitions
-from xero_pipeline.assets.progress import Unwatched
+from xero_pipeline.assets.progress import NoProgress
 from xero_pipeline.assets.revenue import revenue_weekly_asset
-from xero_pipeline.assets.week_sync import Walk, WeeklySync
+from xero_pipeline.assets.week_sync import WeeklySyncConfig, WeekSync
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.connection_health import HealthCheck
-from xero_pipeline.automation.failure_alert import FailureWatch
+from xero_pipeline.automation.failure_alert import FailureMonitor
 from xero_pipeline.automation.late_edits import LateEdits
 from xero_pipeline.automation.missing_weeks import GapFinder
 from xero_pipeline.automation.planning import Plan, weeks_of_run
-from xero_pipeline.connection import Connector
+from xero_pipeline.connection import ConnectionService
 from xero_pipeline.definitions import build_defs
-from xero_pipeline.mock_xero import Fault, FaultKind, MockLine, MockOrganisation, MockTransport, MockXero
+from xero_pipeline.mock_xero import FaultKind, MockFault, MockLine, MockOrganisation, MockTransport, MockXero
 from xero_pipeline.resources import Deployment, choose_xero
 from xero_pipeline.settings import load_settings
 from xero_pipeline.weeks import Week
@@ -146,7 +146,7 @@ class Year:
         self.sense("late_edits", lambda: LateEdits(self.deployment).plan(set()))
         alerter = open_alerter(self.deployment)
         self.due = HealthCheck(self.deployment, alerter).look(self.due)
-        FailureWatch(self.instance, self.deployment, alerter).look()
+        FailureMonitor(self.instance, self.deployment, alerter).look()
         alerter.flush()
 
     def sense(self, name: str, plan: Any) -> None:
@@ -179,7 +179,7 @@ class Year:
 
     def run_alone(self, request: dg.RunRequest) -> None:
         # Neither the picture of the table that Dagster's UI shows: it is drawn from every week that is held.
-        with patch.object(Walk, "_report_table"):
+        with patch.object(WeekSync, "_report_table"):
             self._run_alone(request)
 
     def _run_alone(self, request: dg.RunRequest) -> None:
@@ -188,7 +188,7 @@ class Year:
         for asset in (asset for asset in self.assets if asset.key in chosen):
             named = request.run_config.get("ops", {}).get(asset.key.path[-1], {}).get("config", {})
             asset.op.compute_fn.decorated_fn(  # type: ignore[union-attr]
-                Alone(weeks), WeeklySync(**named), self.deployment.xero, self.deployment.warehouse, Unwatched()
+                Alone(weeks), WeeklySyncConfig(**named), self.deployment.xero, self.deployment.warehouse, NoProgress()
             )
 
     @property
@@ -250,14 +250,14 @@ def in_outage(day: date) -> bool:
 
 def live_through(year: Year) -> Editors:
     editors = Editors(year)
-    Connector(year.deployment).connect_mock()
+    ConnectionService(year.deployment).connect_mock()
     days_with_edits = editors.chance.choices(range(30, DAYS - 4), k=EDITS)
     for number in range(DAYS):
         day = BEGIN + timedelta(days=number)
         if day == DAY_LIMIT:
             # Another program has spent Xero's calls: three tries of ours are told to wait for nine hours.
             year.mock.add_fault(
-                Fault(
+                MockFault(
                     FaultKind.STATUS,
                     path="/api.xro/",
                     times=1,
@@ -268,7 +268,7 @@ def live_through(year: Year) -> Editors:
         if day == DISCONNECTED:
             year.mock.disconnect(TENANT)
         if day == RECONNECTED:
-            Connector(year.deployment).connect_mock()
+            ConnectionService(year.deployment).connect_mock()
         for hour in (6, 13):
             moment = datetime.combine(day, time(hour), SYDNEY).astimezone(UTC)
             year.clock.moment = max(year.clock.moment, moment)

@@ -121,7 +121,7 @@ def test_a_defect_is_one_line_that_says_where_and_the_log_has_its_stack_but_not_
         except KeyError as error:
             raise ZeroDivisionError("secret-of-somebody") from error
 
-    monkeypatch.setattr(connection, "describe_standing", broken)
+    monkeypatch.setattr(connection, "read_deployment_status", broken)
     with caplog.at_level(logging.INFO, "xero_pipeline.cli"):
         result = folder.run("--verbose", "status")
     said = one_line(result)

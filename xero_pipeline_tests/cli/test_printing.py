@@ -10,10 +10,10 @@ import pytest
 from rich.console import Console
 
 from xero_pipeline.cli.options import print_table
-from xero_pipeline.cli.sync import Watch
+from xero_pipeline.cli.sync import ProgressDisplay
 from xero_pipeline.clock import SystemClock
 from xero_pipeline.grants import Connection
-from xero_pipeline.warehouse.figures.restatements import Restatement, keep
+from xero_pipeline.warehouse.figures.restatements import Restatement, insert_restatements
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.admin.deployed import some_tokens
 from xero_pipeline_tests.cli.conftest import OLD, Folder
@@ -36,7 +36,7 @@ def test_what_xero_said_and_an_accounts_name_are_shown_as_they_are(folder: Folde
         log_id = opened.log.start(tenant_id="[/t]", sync_type="invoices", week=week, run_id=None)
         opened.log.fail(log_id, api_calls=1, error_log={"message": "[/no] such [red]report"})
         with opened.engine.begin() as connection:
-            keep(connection, [restated(week, now)])
+            insert_restatements(connection, [restated(week, now)])
     shown = folder.run("logs")
     assert (shown.exit_code, "[/no] such [red]report" in shown.stdout) == (0, True), shown.output
     shown = folder.run("restatements")
@@ -52,7 +52,7 @@ def test_logs_and_restatements_say_whose_by_name_and_when_in_the_pipelines_zone(
         for tenant in ("t-1", "t-2", "gone"):
             opened.log.start(tenant_id=tenant, sync_type="invoices", week=week, run_id=None)
         with opened.engine.begin() as connection:
-            keep(connection, [restated(week, when)])
+            insert_restatements(connection, [restated(week, when)])
     shown = folder.run("logs").stdout
     assert "Started (Australia/Sydney)" in shown
     assert all(name in shown for name in ("Acme", "Twin (t-2)", "gone"))
@@ -93,7 +93,7 @@ class _Deployment:
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_wait_says_what_it_is_for(capsys: pytest.CaptureFixture[str], terminal: bool) -> None:
     drawn = io.StringIO()
-    watch = Watch(Console(file=drawn, force_terminal=terminal, width=200), 55)
+    watch = ProgressDisplay(Console(file=drawn, force_terminal=terminal, width=200), 55)
     watch.follow(_Deployment(), 1)  # type: ignore[arg-type]
     with watch:
         watch.begin("[/profit]_and_loss", 1)

@@ -11,7 +11,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from xero_pipeline.mock_xero import Document, Kind, MockLine, MockOrganisation, MockXero, Status, Tax
+from xero_pipeline.mock_xero import (
+    Document,
+    DocumentKind,
+    DocumentStatus,
+    MockLine,
+    MockOrganisation,
+    MockXero,
+    TaxTreatment,
+)
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.mock_xero.asking import TENANT, Client, Json
@@ -21,7 +29,9 @@ from xero_pipeline_tests.mock_xero.reading import account_lines, bank_rows, reve
 WEEK = Week(date(2026, 11, 7))
 
 
-def some(mock: MockXero, kind: Kind = Kind.SALE, status: Status | None = None, week: Week = WEEK) -> Document:
+def some(
+    mock: MockXero, kind: DocumentKind = DocumentKind.SALE, status: DocumentStatus | None = None, week: Week = WEEK
+) -> Document:
     """A document of that kind that counts, or that has that status."""
     return next(
         one
@@ -57,7 +67,9 @@ def test_an_edit_changes_the_weeks_figures_by_just_that(mock: MockXero, client: 
     books = mock.books(TENANT)
     before = books.profit_and_loss(WEEK)
     invoice = next(
-        one for one in books.documents(WEEK) if one.kind is Kind.SALE and one.tax is Tax.EXCLUSIVE and not one.rate
+        one
+        for one in books.documents(WEEK)
+        if one.kind is DocumentKind.SALE and one.tax is TaxTreatment.EXCLUSIVE and not one.rate
     )
     mock.edit_invoice(TENANT, invoice.id, change=Decimal("123.45"))
     after = books.profit_and_loss(WEEK)
@@ -72,7 +84,10 @@ def test_an_inclusive_edit_counts_without_its_tax(mock: MockXero, client: Client
     invoice = next(
         one
         for one in books.documents(WEEK)
-        if one.kind is Kind.SALE and one.tax is Tax.INCLUSIVE and one.lines[0].tax and one.status.counts
+        if one.kind is DocumentKind.SALE
+        and one.tax is TaxTreatment.INCLUSIVE
+        and one.lines[0].tax
+        and one.status.counts
     )
     mock.edit_invoice(TENANT, invoice.id, change=Decimal("110.00"))
     change = books.profit_and_loss(WEEK).total_trading_income - before
@@ -144,7 +159,9 @@ def test_a_foreign_invoice_counts_in_base_currency_each_line_to_the_cent(mock: M
 def test_a_bill_is_a_cost_and_no_revenue(mock: MockXero, client: Client) -> None:
     books = mock.books(TENANT)
     before = books.profit_and_loss(WEEK)
-    mock.add_invoice(TENANT, kind=Kind.BILL, date=WEEK.start, lines=[MockLine(Decimal("80.00"), account_code="310")])
+    mock.add_invoice(
+        TENANT, kind=DocumentKind.BILL, date=WEEK.start, lines=[MockLine(Decimal("80.00"), account_code="310")]
+    )
     after = books.profit_and_loss(WEEK)
     assert after.cost_of_sales - before.cost_of_sales == 80
     assert after.total_trading_income == before.total_trading_income
@@ -165,7 +182,7 @@ def test_a_payment_moves_the_bank_and_every_balance_after_it(mock: MockXero, cli
 
 
 def test_a_void_takes_its_payment_with_it(mock: MockXero, client: Client) -> None:
-    paid = some(mock, status=Status.PAID, week=WEEK.shift(-8))
+    paid = some(mock, status=DocumentStatus.PAID, week=WEEK.shift(-8))
     assert paid.paid_on is not None
     later = Week.containing(paid.paid_on)
     mock.void_invoice(TENANT, paid.id)
@@ -213,7 +230,7 @@ def test_what_cannot_be_is_refused_and_changes_nothing(mock: MockXero, client: C
         (ValueError, lambda: mock.edit_invoice(TENANT, invoice.id, lines=[MockLine(Decimal(1), account_code="9")])),
         (ValueError, lambda: mock.add_invoice(TENANT, date=WEEK.start, lines=[line], currency="USD")),
         (ValueError, lambda: mock.add_invoice(TENANT, date=WEEK.start, lines=[line], rate=Decimal(1))),
-        (ValueError, lambda: mock.add_invoice(TENANT, date=WEEK.start, lines=[line], kind=Kind.SALE_CREDIT)),
+        (ValueError, lambda: mock.add_invoice(TENANT, date=WEEK.start, lines=[line], kind=DocumentKind.SALE_CREDIT)),
         (ValueError, lambda: mock.add_invoice(TENANT, date=WEEK.ending, lines=[line], paid_on=WEEK.start)),
     ]
     for error, attempt in attempts:
@@ -265,7 +282,7 @@ def test_whatever_is_edited_the_quick_figures_are_the_true_ones(
     touched = {WEEK}
     for act, at, shift, amount in acts:
         week = WEEK.shift(shift)
-        sales = [one for one in mock.books(TENANT).documents(week) if one.kind is Kind.SALE]
+        sales = [one for one in mock.books(TENANT).documents(week) if one.kind is DocumentKind.SALE]
         document = sales[at % len(sales)]
         touched |= {week, Week.containing(document.paid_on or document.date)}
         line = MockLine(amount, revenue_type="Commercial")
@@ -283,8 +300,8 @@ def test_whatever_is_edited_the_quick_figures_are_the_true_ones(
         elif act == "credit":
             mock.add_credit_note(TENANT, date=week.start, lines=[line], paid_on=week.ending)
         elif act == "pay":
-            mock.edit_invoice(TENANT, document.id, status=Status.PAID)
+            mock.edit_invoice(TENANT, document.id, status=DocumentStatus.PAID)
         else:
-            mock.edit_invoice(TENANT, document.id, status=Status.DRAFT)
+            mock.edit_invoice(TENANT, document.id, status=DocumentStatus.DRAFT)
     for week in touched:
         assert_one_story(client, week)

@@ -6,7 +6,7 @@ import pytest
 import requests
 import urllib3
 
-from xero_pipeline.mock_xero import Fault, FaultKind
+from xero_pipeline.mock_xero import FaultKind, MockFault
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.mock_xero.asking import TENANT, Client
 
@@ -15,7 +15,7 @@ WEEK = {"fromDate": "2026-11-15", "toDate": "2026-11-21"}
 
 def test_a_status_comes_with_its_body_and_headers_as_often_as_told(client: Client) -> None:
     client.mock.add_fault(
-        Fault(FaultKind.STATUS, path="Accounts", times=2, status=503, body="offline", headers={"Retry-After": "7"})
+        MockFault(FaultKind.STATUS, path="Accounts", times=2, status=503, body="offline", headers={"Retry-After": "7"})
     )
     for _ in range(2):
         response = client.get("Accounts")
@@ -25,12 +25,12 @@ def test_a_status_comes_with_its_body_and_headers_as_often_as_told(client: Clien
 
 
 def test_the_nth_request_is_met_and_no_other(client: Client) -> None:
-    client.mock.add_fault(Fault(FaultKind.STATUS, path="Organisation$", skip=2))
+    client.mock.add_fault(MockFault(FaultKind.STATUS, path="Organisation$", skip=2))
     assert [client.get("Organisation").status_code for _ in range(4)] == [200, 200, 500, 200]
 
 
 def test_a_fault_for_ever_lasts_until_it_is_cleared(client: Client) -> None:
-    client.mock.add_fault(Fault(FaultKind.STATUS, times=None))
+    client.mock.add_fault(MockFault(FaultKind.STATUS, times=None))
     assert [client.get("Organisation").status_code for _ in range(3)] == [500] * 3
     client.mock.clear_faults()
     assert client.get("Organisation").status_code == 200
@@ -38,31 +38,31 @@ def test_a_fault_for_ever_lasts_until_it_is_cleared(client: Client) -> None:
 
 @pytest.mark.parametrize("fault", [{"method": "DELETE"}, {"path": "Invoices"}, {"tenant_id": "tenant-b"}])
 def test_a_fault_meets_only_what_it_names(client: Client, fault: dict[str, str]) -> None:
-    client.mock.add_fault(Fault(FaultKind.STATUS, **fault))
+    client.mock.add_fault(MockFault(FaultKind.STATUS, **fault))
     assert client.get("Organisation").status_code == 200
 
 
 def test_faults_come_in_the_order_they_were_armed(client: Client) -> None:
     for status in (500, 502, 503):
-        client.mock.add_fault(Fault(FaultKind.STATUS, status=status, tenant_id=TENANT, method="get"))
+        client.mock.add_fault(MockFault(FaultKind.STATUS, status=status, tenant_id=TENANT, method="get"))
     assert [client.get("Organisation").status_code for _ in range(4)] == [500, 502, 503, 200]
 
 
 def test_a_dropped_connection_is_a_connection_error(client: Client) -> None:
-    client.mock.add_fault(Fault(FaultKind.DROP))
+    client.mock.add_fault(MockFault(FaultKind.DROP))
     with pytest.raises(requests.exceptions.ConnectionError):
         client.get("Organisation")
     assert client.mock.request_log()[-1]["broken"] == "drop"
 
 
 def test_a_time_out_is_a_read_timeout(client: Client) -> None:
-    client.mock.add_fault(Fault(FaultKind.TIME_OUT))
+    client.mock.add_fault(MockFault(FaultKind.TIME_OUT))
     with pytest.raises(requests.exceptions.ReadTimeout):
         client.get("Organisation")
 
 
 def test_a_cut_body_breaks_off_while_it_is_read(client: Client) -> None:
-    client.mock.add_fault(Fault(FaultKind.CUT, times=2, keep=30))
+    client.mock.add_fault(MockFault(FaultKind.CUT, times=2, keep=30))
     with pytest.raises(requests.exceptions.ChunkedEncodingError):
         client.get("Organisation")
     request = client.session.prepare_request(
@@ -85,7 +85,7 @@ def test_a_cut_body_breaks_off_while_it_is_read(client: Client) -> None:
 
 
 def test_a_truncated_body_looks_whole_but_is_no_json(client: Client) -> None:
-    client.mock.add_fault(Fault(FaultKind.TRUNCATE, keep=50))
+    client.mock.add_fault(MockFault(FaultKind.TRUNCATE, keep=50))
     response = client.get("Accounts")
     assert (response.status_code, len(response.content)) == (200, 50)
     with pytest.raises(requests.exceptions.JSONDecodeError):
@@ -93,7 +93,7 @@ def test_a_truncated_body_looks_whole_but_is_no_json(client: Client) -> None:
 
 
 def test_invalid_json_is_told_with_a_straight_face(client: Client) -> None:
-    client.mock.add_fault(Fault(FaultKind.INVALID_JSON))
+    client.mock.add_fault(MockFault(FaultKind.INVALID_JSON))
     response = client.get("Accounts")
     assert response.headers["Content-Type"].startswith("application/json")
     with pytest.raises(requests.exceptions.JSONDecodeError):
@@ -101,13 +101,13 @@ def test_invalid_json_is_told_with_a_straight_face(client: Client) -> None:
 
 
 def test_a_delay_passes_by_the_clock(client: Client, clock: FakeClock) -> None:
-    client.mock.add_fault(Fault(FaultKind.DELAY, seconds=45))
+    client.mock.add_fault(MockFault(FaultKind.DELAY, seconds=45))
     assert client.get("Accounts").status_code == 200
     assert clock.slept == [45]
 
 
 def test_dates_can_be_ignored(client: Client) -> None:
-    client.mock.add_fault(Fault(FaultKind.IGNORE_DATES, times=3))
+    client.mock.add_fault(MockFault(FaultKind.IGNORE_DATES, times=3))
     titles = client.json("Reports/ProfitAndLoss", WEEK)["Reports"][0]["ReportTitles"]
     assert titles[2] == "1 November 2026 to 30 November 2026"
     titles = client.json("Reports/BankSummary", WEEK)["Reports"][0]["ReportTitles"]
@@ -118,7 +118,7 @@ def test_dates_can_be_ignored(client: Client) -> None:
 
 
 def test_a_role_without_reports_is_403_on_reports_alone(client: Client) -> None:
-    client.mock.add_fault(Fault(FaultKind.NO_REPORTS, times=None))
+    client.mock.add_fault(MockFault(FaultKind.NO_REPORTS, times=None))
     assert client.get("Organisation").status_code == 200
     for path in ("Reports/ProfitAndLoss", "Reports/BankSummary"):
         response = client.get(path, WEEK)
@@ -128,7 +128,7 @@ def test_a_role_without_reports_is_403_on_reports_alone(client: Client) -> None:
 
 def test_a_refresh_whose_answer_was_lost_has_happened_and_one_that_never_arrived_has_not(client: Client) -> None:
     for handled, refreshes in ((True, 1), (False, 1)):
-        client.mock.add_fault(Fault(FaultKind.DROP, path="/connect/token", handled=handled))
+        client.mock.add_fault(MockFault(FaultKind.DROP, path="/connect/token", handled=handled))
         with pytest.raises(requests.exceptions.ConnectionError):
             client.refresh()
         assert client.mock.counters()["refreshes"] == refreshes
@@ -137,18 +137,18 @@ def test_a_refresh_whose_answer_was_lost_has_happened_and_one_that_never_arrived
 
 
 def test_a_request_that_was_turned_away_meets_no_fault(client: Client) -> None:
-    client.mock.add_fault(Fault(FaultKind.STATUS))
+    client.mock.add_fault(MockFault(FaultKind.STATUS))
     assert client.get("Organisation", tenant="no-such-tenant").status_code == 403
     assert client.get("Organisation").status_code == 500
 
 
 def test_connections_and_the_consent_page_can_fail_too(client: Client) -> None:
-    client.mock.add_fault(Fault(FaultKind.STATUS, path="^/connections", status=502))
-    client.mock.add_fault(Fault(FaultKind.STATUS, path="authorize", status=504))
+    client.mock.add_fault(MockFault(FaultKind.STATUS, path="^/connections", status=502))
+    client.mock.add_fault(MockFault(FaultKind.STATUS, path="authorize", status=504))
     assert client.get("/connections").status_code == 502
     assert client.session.get("https://login.xero.com/identity/connect/authorize", timeout=5).status_code == 504
 
 
 def test_a_path_that_is_no_regular_expression_is_refused() -> None:
     with pytest.raises(ValueError, match="regular expression"):
-        Fault(FaultKind.STATUS, path="(")
+        MockFault(FaultKind.STATUS, path="(")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from xero_pipeline.mock_xero import Fault, FaultKind, MockLimits, MockOrganisation, MockXero
+from xero_pipeline.mock_xero import FaultKind, MockFault, MockLimits, MockOrganisation, MockXero
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.mock_xero.asking import Client
 
@@ -136,7 +136,7 @@ def test_five_calls_at_once_are_the_most(tmp_path: Path) -> None:
     gate = Gate()
     mock = MockXero(tmp_path / "gate.db", gate)
     client = Client(mock).sign_in()
-    mock.add_fault(Fault(FaultKind.DELAY, path="Organisation", times=5, seconds=1))
+    mock.add_fault(MockFault(FaultKind.DELAY, path="Organisation", times=5, seconds=1))
     with ThreadPoolExecutor(5) as pool:
         calls = [pool.submit(client.get, "Organisation") for _ in range(5)]
         for _ in range(5):

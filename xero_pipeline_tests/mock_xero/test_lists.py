@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from xero_pipeline.mock_xero import Kind, MockLine, MockXero
+from xero_pipeline.mock_xero import DocumentKind, MockLine, MockXero
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.mock_xero.asking import TENANT, Client, Json
@@ -69,7 +69,7 @@ def test_a_page_that_cannot_be_is_refused(client: Client, params: dict[str, Any]
     ],
 )
 def test_every_way_to_name_the_week_names_the_same_documents(client: Client, mock: MockXero, where: str) -> None:
-    truth = [one.id for one in mock.books(TENANT).documents(WEEK) if one.kind in (Kind.SALE, Kind.BILL)]
+    truth = [one.id for one in mock.books(TENANT).documents(WEEK) if one.kind in (DocumentKind.SALE, DocumentKind.BILL)]
     assert {one["InvoiceID"] for one in listed(client, where)} == set(truth)
 
 

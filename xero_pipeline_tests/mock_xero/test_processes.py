@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from xero_pipeline.mock_xero import Fault, FaultKind, MockLimits, MockLine, MockXero
+from xero_pipeline.mock_xero import FaultKind, MockFault, MockLimits, MockLine, MockXero
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.mock_xero.asking import TENANT, Client
@@ -56,7 +56,7 @@ def test_threads_that_race_for_one_code_get_one_pair(mock: MockXero, attempt: in
 
 
 def test_threads_that_race_for_one_fault_meet_it_once(client: Client) -> None:
-    client.mock.add_fault(Fault(FaultKind.STATUS))
+    client.mock.add_fault(MockFault(FaultKind.STATUS))
     statuses = Counter(_at_once(5, lambda: client.get("Accounts").status_code))
     assert statuses[500] == 1
 
@@ -96,7 +96,7 @@ def _die_in_a_call(state: Path, tokens: dict[str, Any]) -> None:
     mock = MockXero(state, _Deadly())
     client = Client(mock)
     client.tokens = tokens
-    mock.add_fault(Fault(FaultKind.DELAY, path="Accounts", seconds=1))
+    mock.add_fault(MockFault(FaultKind.DELAY, path="Accounts", seconds=1))
     client.get("Accounts")
 
 

@@ -18,7 +18,7 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from xero_pipeline.mock_xero import Fault, FaultKind, MockXero
+from xero_pipeline.mock_xero import FaultKind, MockFault, MockXero
 from xero_pipeline.mock_xero.server import mock_app
 from xero_pipeline.settings import GRANULAR_SCOPES
 from xero_pipeline.weeks import Week
@@ -113,10 +113,10 @@ def test_broken_answers_break_over_http_too(mock: MockXero, url: str, session: r
     headers = sign_in(url, session)
     organisation = f"{url}/api.xro/2.0/Organisation"
     for kind in (FaultKind.DROP, FaultKind.CUT):
-        mock.add_fault(Fault(kind))
+        mock.add_fault(MockFault(kind))
         with pytest.raises((requests.exceptions.ConnectionError, requests.exceptions.ChunkedEncodingError)):
             session.get(organisation, headers=headers, timeout=10)
-    mock.add_fault(Fault(FaultKind.TIME_OUT))
+    mock.add_fault(MockFault(FaultKind.TIME_OUT))
     with pytest.raises(requests.exceptions.ReadTimeout):
         session.get(organisation, headers=headers, timeout=0.2)
     assert session.get(organisation, headers=headers, timeout=10).status_code == 200

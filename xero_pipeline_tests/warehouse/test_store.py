@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from xero_pipeline.rate_limits import CallLimits, Slot
+from xero_pipeline.rate_limits import CallLimits, CallPermit
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.warehouse.figures.figures_given import (
@@ -58,7 +58,7 @@ def test_figures_whose_log_row_cannot_be_finished_do_not_land(warehouse: Warehou
 
 def test_the_budget_counts_in_this_database(warehouse: Warehouse, clock: FakeClock) -> None:
     budget = warehouse.budget(CallLimits())
-    assert isinstance(budget.take("org-1", clock.now()), Slot)
+    assert isinstance(budget.take("org-1", clock.now()), CallPermit)
     assert warehouse.budget(CallLimits()).usage("org-1", clock.now()).today == 1
 
 

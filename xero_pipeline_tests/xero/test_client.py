@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from xero_pipeline.grants import ConnectionStatus, Organisation
-from xero_pipeline.rate_limits import Remaining, Slot, Usage
+from xero_pipeline.rate_limits import CallPermit, RateLimitHeaders, Usage
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import READINGS, OrganisationClient
 from xero_pipeline.xero.errors import PayloadNotUnderstood, XeroUnavailable
@@ -40,10 +40,10 @@ ORGANISATION = Organisation(
 class Unlimited:
     """A budget that always has a slot."""
 
-    def take(self, tenant_id: str | None, now: datetime) -> Slot:
-        return Slot(1)
+    def take(self, tenant_id: str | None, now: datetime) -> CallPermit:
+        return CallPermit(1)
 
-    def give_back(self, slot: Slot, now: datetime, remaining: Remaining) -> None:
+    def give_back(self, slot: CallPermit, now: datetime, remaining: RateLimitHeaders) -> None:
         return
 
     def block(self, *_: Any) -> None:

@@ -13,9 +13,9 @@ from urllib.parse import parse_qsl, urlsplit
 import pytest
 from sqlalchemy import update
 
-from xero_pipeline.connection import Connector
+from xero_pipeline.connection import ConnectionService
 from xero_pipeline.grants import ConnectionStatus
-from xero_pipeline.mock_xero import Fault, FaultKind, MockLimits, MockOrganisation, MockXero
+from xero_pipeline.mock_xero import FaultKind, MockFault, MockLimits, MockOrganisation, MockXero
 from xero_pipeline.mock_xero.server import mock_app
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import load_settings
@@ -95,7 +95,7 @@ def world(tmp_path: Path, database_url: str) -> Iterator[World]:
         }
         with Deployment(load_settings(**settings)) as deployment:
             make_tables(deployment.warehouse.engine)
-            connector = Connector(deployment)
+            connector = ConnectionService(deployment)
             back = mock.give_consent(connector.begin(browser=None))
             connector.finish(dict(parse_qsl(urlsplit(back).query)), browser=None)
             yield World(mock, clock, deployment, settings)
@@ -159,7 +159,7 @@ def test_an_answer_that_was_lost_on_the_way_is_asked_for_again_with_the_old_toke
     world: World, kind: FaultKind
 ) -> None:
     world.expire_by_date()
-    world.mock.add_fault(Fault(kind, method="POST", path="/connect/token", handled=True))
+    world.mock.add_fault(MockFault(kind, method="POST", path="/connect/token", handled=True))
     impatient = Deployment(world.deployment.settings, clock=world.clock)
     with impatient:
         read_accounts(impatient)
@@ -171,7 +171,7 @@ def test_an_answer_that_was_lost_on_the_way_is_asked_for_again_with_the_old_toke
 def test_when_every_answer_is_lost_nothing_is_lost_with_it(world: World) -> None:
     world.expire_by_date()
     before = world.pairs()
-    world.mock.add_fault(Fault(FaultKind.DROP, method="POST", path="/connect/token", handled=True, times=3))
+    world.mock.add_fault(MockFault(FaultKind.DROP, method="POST", path="/connect/token", handled=True, times=3))
     with Deployment(world.deployment.settings, clock=world.clock) as deployment:
         with pytest.raises(XeroUnavailable):
             read_accounts(deployment)
@@ -198,7 +198,7 @@ def test_a_new_consent_brings_a_dead_connection_back(world: World) -> None:
     world.mock.revoke_all()
     with pytest.raises(ReconnectNeeded):
         read_accounts(world.deployment)
-    connector = Connector(world.deployment)
+    connector = ConnectionService(world.deployment)
     back = world.mock.give_consent(connector.begin(browser=None))
     connector.finish(dict(parse_qsl(urlsplit(back).query)), browser=None)
     for tenant_id in ("t-1", "t-2"):
@@ -207,7 +207,7 @@ def test_a_new_consent_brings_a_dead_connection_back(world: World) -> None:
 
 def test_whoever_connects_again_during_a_refresh_fails_no_sync(world: World) -> None:
     world.expire_by_date()
-    connector = Connector(world.deployment)
+    connector = ConnectionService(world.deployment)
 
     def connect_again() -> None:
         back = world.mock.give_consent(connector.begin(browser=None))

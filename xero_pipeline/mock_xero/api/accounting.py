@@ -12,8 +12,8 @@ from xero_pipeline.clock import Clock
 from xero_pipeline.mock_xero import problems
 from xero_pipeline.mock_xero.api import limits
 from xero_pipeline.mock_xero.api.company import accounts_json, organisation_json, tracking_json
-from xero_pipeline.mock_xero.api.limits import Admitted
-from xero_pipeline.mock_xero.api.listing import Listing
+from xero_pipeline.mock_xero.api.limits import RateLimitDecision
+from xero_pipeline.mock_xero.api.listing import ListEndpoint
 from xero_pipeline.mock_xero.api.reports import Reports
 from xero_pipeline.mock_xero.api.where import QueryProblem
 from xero_pipeline.mock_xero.api.xml import dump_xml
@@ -33,7 +33,7 @@ PATH = "/api.xro/2.0/"
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class RequestContext:
     """Who an access token stands for."""
 
     client_id: str
@@ -42,11 +42,11 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
-class Granted:
+class AuthorisedRequest:
     """A call that may go on, and for which organisation."""
 
     organisation: MockOrganisation
-    admitted: Admitted
+    admitted: RateLimitDecision
 
 
 class Accounting:
@@ -69,7 +69,9 @@ class Accounting:
     def books(self, tenant_id: str) -> Books:
         return Books(ledger_of(self._organisations[tenant_id], self._zone), self._state, self._clock)
 
-    def admit(self, connection: sqlite3.Connection, request: MockRequest, now: dt.datetime) -> Granted | MockResponse:
+    def admit(
+        self, connection: sqlite3.Connection, request: MockRequest, now: dt.datetime
+    ) -> AuthorisedRequest | MockResponse:
         """Let a call in, and count it; or the answer that turns it away."""
         caller = authenticate(connection, request, now)
         if isinstance(caller, MockResponse):
@@ -81,7 +83,7 @@ class Accounting:
         if opening and not opening & caller.scopes:
             return problems.unauthorised("AuthorizationUnsuccessful", scope_missing=True)
         admitted = limits.admit(connection, self._limits, organisation.tenant_id, ticks(now))
-        return admitted if isinstance(admitted, MockResponse) else Granted(organisation, admitted)
+        return admitted if isinstance(admitted, MockResponse) else AuthorisedRequest(organisation, admitted)
 
     def answer(
         self, request: MockRequest, organisation: MockOrganisation, now: dt.datetime, *, ignore_dates: bool
@@ -123,7 +125,7 @@ class Accounting:
         return response.with_headers(admitted.headers)
 
     def _organisation(
-        self, connection: sqlite3.Connection, caller: Caller, request: MockRequest
+        self, connection: sqlite3.Connection, caller: RequestContext, request: MockRequest
     ) -> MockOrganisation | None:
         """The organisation that a call is for, if the caller is connected to it."""
         tenant_id = request.header("xero-tenant-id").strip()
@@ -146,7 +148,7 @@ class Accounting:
             return reports.bank_summary(request, ignore_dates=ignore_dates)
         containers = {"invoices": "Invoices", "creditnotes": "CreditNotes"}
         if resource in containers:
-            listing = Listing(books)
+            listing = ListEndpoint(books)
             if one:
                 return listing.one(containers[resource], one)
             return listing.answer(containers[resource], request, ignore_dates=ignore_dates)
@@ -157,7 +159,9 @@ class Accounting:
         return organisation_json(organisation) if resource == "organisation" else tracking_json(organisation)
 
 
-def authenticate(connection: sqlite3.Connection, request: MockRequest, now: dt.datetime) -> Caller | MockResponse:
+def authenticate(
+    connection: sqlite3.Connection, request: MockRequest, now: dt.datetime
+) -> RequestContext | MockResponse:
     """Who is calling, or the 401 that Xero gives."""
     scheme, _, token = request.header("Authorization").partition(" ")
     row = None
@@ -168,7 +172,7 @@ def authenticate(connection: sqlite3.Connection, request: MockRequest, now: dt.d
     if row["expires"] <= ticks(now):
         expired = moment_of(row["expires"])
         return problems.unauthorised(f"TokenExpired: token expired at {expired:%m/%d/%Y %H:%M:%S}")
-    return Caller(row["client_id"], frozenset(row["scope"].split()), bool(row["custom"]))
+    return RequestContext(row["client_id"], frozenset(row["scope"].split()), bool(row["custom"]))
 
 
 def _endpoint(path: str) -> str:

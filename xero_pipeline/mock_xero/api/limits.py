@@ -24,14 +24,16 @@ NOBODY = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Admitted:
+class RateLimitDecision:
     """A call that may go on; `call` names it until it is over."""
 
     call: int | None
     headers: Mapping[str, str]
 
 
-def admit(connection: sqlite3.Connection, limits: MockLimits, tenant_id: str, now: int) -> Admitted | MockResponse:
+def admit(
+    connection: sqlite3.Connection, limits: MockLimits, tenant_id: str, now: int
+) -> RateLimitDecision | MockResponse:
     """Count a call, or refuse it with 429. `tenant_id` is `NOBODY` for a call of the app's own."""
     connection.execute("DELETE FROM calls WHERE at <= ?", (now - DAY,))
     connection.execute("DELETE FROM in_progress WHERE at <= ?", (now - LONGEST_CALL,))
@@ -40,7 +42,7 @@ def admit(connection: sqlite3.Connection, limits: MockLimits, tenant_id: str, no
         return _refusal("appminute", {"X-AppMinLimit-Remaining": "0"})
     if tenant_id == NOBODY:
         _count(connection, NOBODY, now)
-        return Admitted(None, {"X-AppMinLimit-Remaining": str(limits.app_per_minute - app - 1)})
+        return RateLimitDecision(None, {"X-AppMinLimit-Remaining": str(limits.app_per_minute - app - 1)})
     minute, day = _since(connection, tenant_id, now - MINUTE), _since(connection, tenant_id, now - DAY)
     left = {
         "X-AppMinLimit-Remaining": limits.app_per_minute - app,
@@ -58,7 +60,7 @@ def admit(connection: sqlite3.Connection, limits: MockLimits, tenant_id: str, no
     call = connection.execute(
         "INSERT INTO in_progress (tenant_id, at, pid) VALUES (?, ?, ?)", (tenant_id, now, os.getpid())
     ).lastrowid
-    return Admitted(call, {name: str(number - 1) for name, number in left.items()})
+    return RateLimitDecision(call, {name: str(number - 1) for name, number in left.items()})
 
 
 def finish(connection: sqlite3.Connection, call: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from xero_pipeline.mock_xero.api.rendering import Renderer
 from xero_pipeline.mock_xero.api.where import Filter, read_filter, sort_by
-from xero_pipeline.mock_xero.books.documents import Document, Kind, Line, Status, Tax
+from xero_pipeline.mock_xero.books.documents import Document, DocumentKind, DocumentLine, DocumentStatus, TaxTreatment
 from xero_pipeline.mock_xero.books.ledger import FIRST_DAY, WEEKS_TO_PAY
 from xero_pipeline.mock_xero.books.truth import Books
 from xero_pipeline.mock_xero.messages import MockRequest
@@ -20,12 +20,15 @@ Json = dict[str, Any]
 PAGE_SIZE = 100
 LARGEST_PAGE = 1000
 
-_KINDS = {"Invoices": (Kind.SALE, Kind.BILL), "CreditNotes": (Kind.SALE_CREDIT, Kind.BILL_CREDIT)}
+_KINDS = {
+    "Invoices": (DocumentKind.SALE, DocumentKind.BILL),
+    "CreditNotes": (DocumentKind.SALE_CREDIT, DocumentKind.BILL_CREDIT),
+}
 _TYPES = {"Invoices": "Invoice", "CreditNotes": "CreditNote"}
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _ListQuery:
     """What a request asks for."""
 
     where: Filter
@@ -40,7 +43,7 @@ class _Asked:
     summary: bool
 
 
-class Listing:
+class ListEndpoint:
     """One organisation's documents for a request."""
 
     def __init__(self, books: Books) -> None:
@@ -87,7 +90,7 @@ class Listing:
         except KeyError:
             return self._books.numbered(wanted)
 
-    def _is_asked(self, one: Document, asked: _Asked) -> bool:
+    def _is_asked(self, one: Document, asked: _ListQuery) -> bool:
         contact = str(self._renderer.fields(one)["Contact.ContactID"]) if asked.contacts else ""
         return (
             (not asked.statuses or one.status.value in asked.statuses)
@@ -97,7 +100,7 @@ class Listing:
             and (asked.since is None or one.updated_at >= asked.since)
         )
 
-    def _candidates(self, asked: _Asked, ignore_dates: bool) -> Iterator[Document]:
+    def _candidates(self, asked: _ListQuery, ignore_dates: bool) -> Iterator[Document]:
         """Documents worth a look: those whose dates, or whose changes, can be meant."""
         today = self._books.today
         if ignore_dates:
@@ -119,17 +122,17 @@ class Listing:
             example = self._renderer.fields(_EXAMPLES[container])
             sort_by(order, found, self._renderer.fields, example, _TYPES[container])
 
-    def _read(self, container: str, request: MockRequest) -> _Asked:
+    def _read(self, container: str, request: MockRequest) -> _ListQuery:
         invoices = container == "Invoices"
         example = self._renderer.fields(_EXAMPLES[container])
         where = request.parameter("where")
         # Credit notes have no filter by status or number: Xero takes no notice of one.
         statuses = _words(request, "Statuses") if invoices else frozenset()
-        unknown = statuses - set(Status)
+        unknown = statuses - set(DocumentStatus)
         if unknown:
             raise ValidationProblem(f"'{sorted(unknown)[0]}' is not a valid invoice status")
         page = request.parameter("page")
-        return _Asked(
+        return _ListQuery(
             where=read_filter(where, example, _TYPES[container]) if where else Filter(lambda _fields: True),
             statuses=statuses,
             ids=frozenset(one.lower() for one in _words(request, "IDs")) if invoices else frozenset(),
@@ -167,7 +170,7 @@ def _whole(text: str, name: str, least: int, most: int | None) -> int:
     return int(text)
 
 
-def _example(kind: Kind) -> Document:
+def _example(kind: DocumentKind) -> Document:
     """A document whose fields show the type of each."""
     moment = dt.datetime(2015, 1, 1, tzinfo=dt.UTC)
     return Document(
@@ -176,15 +179,15 @@ def _example(kind: Kind) -> Document:
         number="",
         date=moment.date(),
         due=moment.date(),
-        status=Status.DRAFT,
-        tax=Tax.NONE,
+        status=DocumentStatus.DRAFT,
+        tax=TaxTreatment.NONE,
         currency="",
         rate=None,
         contact="",
-        lines=(Line(0, 0, "200"),),
+        lines=(DocumentLine(0, 0, "200"),),
         created_at=moment,
         updated_at=moment,
     )
 
 
-_EXAMPLES = {"Invoices": _example(Kind.SALE), "CreditNotes": _example(Kind.SALE_CREDIT)}
+_EXAMPLES = {"Invoices": _example(DocumentKind.SALE), "CreditNotes": _example(DocumentKind.SALE_CREDIT)}

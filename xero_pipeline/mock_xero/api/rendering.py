@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from xero_pipeline.mock_xero.books import chart
-from xero_pipeline.mock_xero.books.documents import Document, Line, Status, Tax, in_units
+from xero_pipeline.mock_xero.books.documents import Document, DocumentLine, DocumentStatus, TaxTreatment, in_units
 from xero_pipeline.mock_xero.books.seeded_random import steady_uuid
 from xero_pipeline.mock_xero.organisations import MockOrganisation
 
@@ -42,8 +42,8 @@ class Renderer:
         """One document; a list without `page` has no lines, and no payments."""
         net, tax = _sums(document)
         total = net + tax
-        paid = total if document.status is Status.PAID else 0
-        standing = document.status.counts or document.status in (Status.DRAFT, Status.SUBMITTED)
+        paid = total if document.status is DocumentStatus.PAID else 0
+        standing = document.status.counts or document.status in (DocumentStatus.DRAFT, DocumentStatus.SUBMITTED)
         left = in_units(total - paid if standing else 0)
         json: Json = {"Type": document.kind.value}
         if document.kind.is_credit:
@@ -74,7 +74,7 @@ class Renderer:
         container = "CreditNote" if document.kind.is_credit else "Invoice"
         midnight = dt.time(0)
         total = in_units(net + tax)
-        paid = document.status is Status.PAID
+        paid = document.status is DocumentStatus.PAID
         return {
             "Type": document.kind.value,
             "Status": document.status.value,
@@ -141,7 +141,7 @@ class Renderer:
             "HasValidationErrors": False,
         }
 
-    def _line(self, document: Document, line: Line, at: int) -> Json:
+    def _line(self, document: Document, line: DocumentLine, at: int) -> Json:
         taxed = bool(line.tax)
         # Edited lines are written anew, with new ids, as at Xero.
         json: Json = {
@@ -162,9 +162,9 @@ class Renderer:
             "LineItemID": steady_uuid(document.id, document.updated_at, at),
             "ValidationErrors": [],
         }
-        if document.tax is Tax.NONE:
+        if document.tax is TaxTreatment.NONE:
             json["TaxType"] = "NONE"
-        if document.status is not Status.DRAFT:
+        if document.status is not DocumentStatus.DRAFT:
             json["AccountCode"] = line.account_code
             json["AccountID"] = self._chart[line.account_code].id
         return json

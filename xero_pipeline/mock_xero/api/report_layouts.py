@@ -18,7 +18,7 @@ _BELOW = frozenset({chart.DEPRECIATION, chart.INTEREST_EXPENSE})
 
 
 @dataclass(frozen=True, slots=True)
-class Section:
+class LayoutSection:
     """A section with account rows.
 
     Attributes:
@@ -44,7 +44,7 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
-class Profit:
+class LayoutProfitLine:
     """A profit line in a section without a title; without a label, an empty section."""
 
     label: str = ""
@@ -55,19 +55,19 @@ class Profit:
 class Layout:
     """`sparse`: sections leave out `Title` and `Rows` where these are empty."""
 
-    parts: tuple[Section | Profit, ...]
+    parts: tuple[LayoutSection | LayoutProfitLine, ...]
     sparse: bool = False
 
 
 def _usual(income: str, total: str, expenses: str, net: str, *, sparse: bool = False) -> Layout:
     parts = (
-        Section(income, total, chart.TRADING_INCOME, True),
-        Section("Less Cost of Sales", "Total Cost of Sales", chart.COST_OF_SALES, False),
-        Profit("Gross Profit", GROSS),
-        Section("Plus Other Income", "Total Other Income", chart.OTHER_INCOME, True),
-        Section(f"Less {expenses}", f"Total {expenses}", chart.EXPENSES, False),
-        Profit(),
-        Profit(net, NET),
+        LayoutSection(income, total, chart.TRADING_INCOME, True),
+        LayoutSection("Less Cost of Sales", "Total Cost of Sales", chart.COST_OF_SALES, False),
+        LayoutProfitLine("Gross Profit", GROSS),
+        LayoutSection("Plus Other Income", "Total Other Income", chart.OTHER_INCOME, True),
+        LayoutSection(f"Less {expenses}", f"Total {expenses}", chart.EXPENSES, False),
+        LayoutProfitLine(),
+        LayoutProfitLine(net, NET),
     )
     return Layout(parts, sparse)
 
@@ -80,19 +80,19 @@ LAYOUTS = {
     # Other income and other expense share a section, where expenses are negative.
     "US": Layout(
         (
-            Section(" Income", "Total Income", chart.TRADING_INCOME, True),
-            Section("Less Cost of Goods Sold", "Total Cost of Goods Sold", chart.COST_OF_SALES, False),
-            Profit("Gross Profit", GROSS),
-            Section("Less Operating Expenses", "Total Operating Expenses", chart.EXPENSES, False, apart=_BELOW),
-            Section(
+            LayoutSection(" Income", "Total Income", chart.TRADING_INCOME, True),
+            LayoutSection("Less Cost of Goods Sold", "Total Cost of Goods Sold", chart.COST_OF_SALES, False),
+            LayoutProfitLine("Gross Profit", GROSS),
+            LayoutSection("Less Operating Expenses", "Total Operating Expenses", chart.EXPENSES, False, apart=_BELOW),
+            LayoutSection(
                 "Other Income and Expense",
                 "Total Other Income and Expense",
                 chart.OTHER_INCOME,
                 True,
                 besides=_BELOW,
             ),
-            Profit(),
-            Profit("Net Income", NET),
+            LayoutProfitLine(),
+            LayoutProfitLine("Net Income", NET),
         )
     ),
 }

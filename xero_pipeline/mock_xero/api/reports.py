@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Sequence
 from typing import Any
 
-from xero_pipeline.mock_xero.api.report_layouts import LAYOUTS, Layout, Profit, Section
+from xero_pipeline.mock_xero.api.report_layouts import LAYOUTS, Layout, LayoutProfitLine, LayoutSection
 from xero_pipeline.mock_xero.books import chart
 from xero_pipeline.mock_xero.books.documents import in_units
 from xero_pipeline.mock_xero.books.figures import Credits, Figures, Movement
@@ -80,12 +80,12 @@ class Reports:
 
     def _parts(self, layout: Layout, credits: Sequence[Credits]) -> list[Json]:
         made = [
-            self._section(part, credits) if isinstance(part, Section) else self._profit(part, credits, layout)
+            self._section(part, credits) if isinstance(part, LayoutSection) else self._profit(part, credits, layout)
             for part in layout.parts
         ]
         return [json for json in made if json is not None]
 
-    def _section(self, section: Section, credits: Sequence[Credits]) -> Json | None:
+    def _section(self, section: LayoutSection, credits: Sequence[Credits]) -> Json | None:
         """The section's rows by name; no section where there is nothing to show."""
         accounts = [one for one in chart.chart_of(self._organisation).values() if section.holds(one)]
         shown = [
@@ -108,7 +108,7 @@ class Reports:
             cell["Attributes"] = [{"Value": account_id, "Id": "account"}]
         return _row("Row", *cells)
 
-    def _profit(self, part: Profit, credits: Sequence[Credits], layout: Layout) -> Json:
+    def _profit(self, part: LayoutProfitLine, credits: Sequence[Credits], layout: Layout) -> Json:
         """A profit line, or the empty section that Xero puts before the last one."""
         json: Json = {"RowType": "Section"}
         if not layout.sparse:

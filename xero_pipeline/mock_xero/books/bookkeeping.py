@@ -10,13 +10,25 @@ from decimal import Decimal
 
 from xero_pipeline.clock import Clock
 from xero_pipeline.mock_xero.books import chart, edits
-from xero_pipeline.mock_xero.books.documents import Document, Kind, Line, MockLine, Status, Tax
+from xero_pipeline.mock_xero.books.documents import (
+    Document,
+    DocumentKind,
+    DocumentLine,
+    DocumentStatus,
+    MockLine,
+    TaxTreatment,
+)
 from xero_pipeline.mock_xero.books.ledger import FIRST_DAY, Ledger
 from xero_pipeline.mock_xero.exact_json import clean_text
 from xero_pipeline.mock_xero.state import State
 from xero_pipeline.money import to_cents
 
-_NUMBERS = {Kind.SALE: "INV-L", Kind.BILL: "BILL-L", Kind.SALE_CREDIT: "CN-L", Kind.BILL_CREDIT: "BCN-L"}
+_NUMBERS = {
+    DocumentKind.SALE: "INV-L",
+    DocumentKind.BILL: "BILL-L",
+    DocumentKind.SALE_CREDIT: "CN-L",
+    DocumentKind.BILL_CREDIT: "BCN-L",
+}
 
 Change = Callable[[Document], Document]
 
@@ -36,11 +48,11 @@ class Bookkeeper:
     def add(
         self,
         *,
-        kind: Kind,
+        kind: DocumentKind,
         date: dt.date,
         lines: Sequence[MockLine],
-        status: Status,
-        tax: Tax,
+        status: DocumentStatus,
+        tax: TaxTreatment,
         currency: str | None,
         rate: Decimal | None,
         contact: str,
@@ -75,13 +87,13 @@ class Bookkeeper:
 
     def edit(
         self,
-        kinds: Sequence[Kind],
+        kinds: Sequence[DocumentKind],
         document_id: str,
         *,
         change: Decimal | None = None,
         lines: Sequence[MockLine] | None = None,
         date: dt.date | None = None,
-        status: Status | None = None,
+        status: DocumentStatus | None = None,
         paid_on: dt.date | None = None,
     ) -> None:
         """Change what is given, and nothing else."""
@@ -103,7 +115,7 @@ class Bookkeeper:
 
         self._apply(kinds, document_id, changed)
 
-    def _apply(self, kinds: Sequence[Kind], document_id: str, change: Change) -> None:
+    def _apply(self, kinds: Sequence[DocumentKind], document_id: str, change: Change) -> None:
         with self._state.writing() as connection:
             place = self._ledger.find(document_id)
             original = place[1] if place and place[1].created_at <= self._clock.now() else None
@@ -121,36 +133,36 @@ class Bookkeeper:
             raise ValueError("nothing is paid before it is dated")
         if not document.status.counts:
             return replace(document, paid_on=None)
-        if document.status is Status.PAID:
+        if document.status is DocumentStatus.PAID:
             # Kept as authorised with a payment: what day it is settles which of the two it shows.
             today = self._clock.now().astimezone(self._ledger.zone).date()
             paid = document.paid_on if document.paid_on and document.paid_on <= today else max(today, document.date)
-            return replace(document, status=Status.AUTHORISED, paid_on=paid)
+            return replace(document, status=DocumentStatus.AUTHORISED, paid_on=paid)
         return document
 
-    def _lines(self, given: Sequence[MockLine], tax: Tax, *, foreign: bool) -> tuple[Line, ...]:
+    def _lines(self, given: Sequence[MockLine], tax: TaxTreatment, *, foreign: bool) -> tuple[DocumentLine, ...]:
         if not given:
             raise ValueError("a document has at least one line")
         return tuple(self._line(line, tax, foreign) for line in given)
 
-    def _line(self, line: MockLine, tax: Tax, foreign: bool) -> Line:
+    def _line(self, line: MockLine, tax: TaxTreatment, foreign: bool) -> DocumentLine:
         if line.account_code not in chart.chart_of(self._ledger.organisation):
             raise ValueError(f"there is no account {line.account_code}")
         amount = _cents(line.amount)
         due = self._tax(amount, tax, foreign) if line.tax is None else _cents(line.tax)
-        if tax is Tax.NONE and due:
+        if tax is TaxTreatment.NONE and due:
             raise ValueError("a document without tax has no tax on a line")
         kind = None if line.revenue_type is None else clean_text(line.revenue_type)
         place = None if line.region is None else clean_text(line.region)
-        return Line(amount, due, line.account_code, kind, place, clean_text(line.description))
+        return DocumentLine(amount, due, line.account_code, kind, place, clean_text(line.description))
 
-    def _tax(self, amount: int, tax: Tax, foreign: bool) -> int:
+    def _tax(self, amount: int, tax: TaxTreatment, foreign: bool) -> int:
         percent = chart.tax_percent(self._ledger.organisation)
-        if tax is Tax.NONE or foreign:
+        if tax is TaxTreatment.NONE or foreign:
             return 0
-        return chart.tax_in(amount, percent) if tax is Tax.INCLUSIVE else chart.tax_on(amount, percent)
+        return chart.tax_in(amount, percent) if tax is TaxTreatment.INCLUSIVE else chart.tax_on(amount, percent)
 
-    def _changed(self, document: Document, line: Line, change: Decimal) -> Line:
+    def _changed(self, document: Document, line: DocumentLine, change: Decimal) -> DocumentLine:
         amount = line.amount + _cents(change)
         # A line that bore no tax bears none now.
         due = self._tax(amount, document.tax, document.is_foreign) if line.tax or not line.amount else 0

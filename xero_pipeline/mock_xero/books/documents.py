@@ -14,7 +14,7 @@ from enum import StrEnum
 from xero_pipeline.money import to_cents
 
 
-class Kind(StrEnum):
+class DocumentKind(StrEnum):
     """What a document is."""
 
     SALE = "ACCREC"
@@ -24,14 +24,14 @@ class Kind(StrEnum):
 
     @property
     def is_credit(self) -> bool:
-        return self in (Kind.SALE_CREDIT, Kind.BILL_CREDIT)
+        return self in (DocumentKind.SALE_CREDIT, DocumentKind.BILL_CREDIT)
 
     @property
     def is_sale(self) -> bool:
-        return self in (Kind.SALE, Kind.SALE_CREDIT)
+        return self in (DocumentKind.SALE, DocumentKind.SALE_CREDIT)
 
 
-class Status(StrEnum):
+class DocumentStatus(StrEnum):
     DRAFT = "DRAFT"
     SUBMITTED = "SUBMITTED"
     AUTHORISED = "AUTHORISED"
@@ -42,10 +42,10 @@ class Status(StrEnum):
     @property
     def counts(self) -> bool:
         """Whether the document is in the books' figures."""
-        return self in (Status.AUTHORISED, Status.PAID)
+        return self in (DocumentStatus.AUTHORISED, DocumentStatus.PAID)
 
 
-class Tax(StrEnum):
+class TaxTreatment(StrEnum):
     """Xero's `LineAmountTypes`."""
 
     EXCLUSIVE = "Exclusive"
@@ -54,7 +54,7 @@ class Tax(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class DocumentLine:
     """A line. `amount` is Xero's LineAmount: with tax in an inclusive document, without it else. Cents."""
 
     amount: int
@@ -82,17 +82,17 @@ class MockLine:
 class Document:
     """An invoice, a bill or a credit note; amounts positive, as in Xero's own credit notes."""
 
-    kind: Kind
+    kind: DocumentKind
     id: str
     number: str
     date: dt.date
     due: dt.date
-    status: Status
-    tax: Tax
+    status: DocumentStatus
+    tax: TaxTreatment
     currency: str
     rate: Decimal | None
     contact: str
-    lines: tuple[Line, ...]
+    lines: tuple[DocumentLine, ...]
     created_at: dt.datetime
     updated_at: dt.datetime
     paid_on: dt.date | None = None
@@ -103,7 +103,7 @@ class Document:
         Args:
             touched_in: the zone in whose small hours a payment moves `updated_at`; `None` leaves it.
         """
-        if self.paid_on is None or self.status is not Status.AUTHORISED:
+        if self.paid_on is None or self.status is not DocumentStatus.AUTHORISED:
             return self
         if self.paid_on > today:
             return replace(self, paid_on=None)
@@ -111,17 +111,17 @@ class Document:
         if touched_in is not None:
             paid_at = dt.datetime.combine(self.paid_on, dt.time(0), touched_in)
             updated = max(updated, paid_at.astimezone(dt.UTC))
-        return replace(self, status=Status.PAID, updated_at=updated)
+        return replace(self, status=DocumentStatus.PAID, updated_at=updated)
 
-    def net(self, line: Line) -> int:
+    def net(self, line: DocumentLine) -> int:
         """A line without tax, in the document's currency, cents."""
-        return line.amount - line.tax if self.tax is Tax.INCLUSIVE else line.amount
+        return line.amount - line.tax if self.tax is TaxTreatment.INCLUSIVE else line.amount
 
-    def base_net(self, line: Line) -> int:
+    def base_net(self, line: DocumentLine) -> int:
         """A line without tax, in base currency, cents."""
         return self._to_base(self.net(line))
 
-    def base_tax(self, line: Line) -> int:
+    def base_tax(self, line: DocumentLine) -> int:
         return self._to_base(line.tax)
 
     @property
@@ -136,7 +136,7 @@ class Document:
     @property
     def credit_sign(self) -> int:
         """1 where its lines are credited to their accounts (income), -1 where they are debited."""
-        return 1 if self.kind in (Kind.SALE, Kind.BILL_CREDIT) else -1
+        return 1 if self.kind in (DocumentKind.SALE, DocumentKind.BILL_CREDIT) else -1
 
     def _to_base(self, cents: int) -> int:
         if self.rate is None:

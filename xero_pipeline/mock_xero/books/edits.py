@@ -13,7 +13,7 @@ from dataclasses import asdict
 from decimal import Decimal
 from typing import Any
 
-from xero_pipeline.mock_xero.books.documents import Document, Kind, Line, Status, Tax
+from xero_pipeline.mock_xero.books.documents import Document, DocumentKind, DocumentLine, DocumentStatus, TaxTreatment
 from xero_pipeline.mock_xero.books.ledger import payment_of
 from xero_pipeline.mock_xero.state import ticks
 
@@ -94,17 +94,17 @@ def _payment(document: Document | None) -> tuple[str | None, str | None, int]:
 def _read(payload: str) -> Document:
     given: dict[str, Any] = json.loads(payload)
     return Document(
-        kind=Kind(given["kind"]),
+        kind=DocumentKind(given["kind"]),
         id=given["id"],
         number=given["number"],
         date=dt.date.fromisoformat(given["date"]),
         due=dt.date.fromisoformat(given["due"]),
-        status=Status(given["status"]),
-        tax=Tax(given["tax"]),
+        status=DocumentStatus(given["status"]),
+        tax=TaxTreatment(given["tax"]),
         currency=given["currency"],
         rate=Decimal(given["rate"]) if given["rate"] is not None else None,
         contact=given["contact"],
-        lines=tuple(Line(**line) for line in given["lines"]),
+        lines=tuple(DocumentLine(**line) for line in given["lines"]),
         created_at=dt.datetime.fromisoformat(given["created_at"]),
         updated_at=dt.datetime.fromisoformat(given["updated_at"]),
         paid_on=dt.date.fromisoformat(given["paid_on"]) if given["paid_on"] else None,

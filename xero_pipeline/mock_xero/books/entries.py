@@ -10,7 +10,7 @@ import datetime as dt
 from dataclasses import dataclass
 
 from xero_pipeline.mock_xero.books import chart
-from xero_pipeline.mock_xero.books.generation import Season
+from xero_pipeline.mock_xero.books.generation import Seasonality
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Entry:
         return self.account != chart.CURRENCY_GAINS
 
 
-def entries_of(season: Season) -> tuple[Entry, ...]:
+def entries_of(season: Seasonality) -> tuple[Entry, ...]:
     """The week's entries, in order of days."""
     made = [*_weekly(season)]
     for offset in range(7):
@@ -47,7 +47,7 @@ def entries_of(season: Season) -> tuple[Entry, ...]:
     return tuple(sorted(made, key=lambda entry: entry.day))
 
 
-def opening_balance(season: Season, bank: str) -> int:
+def opening_balance(season: Seasonality, bank: str) -> int:
     """What a bank account holds when a span of four weeks begins: surplus and shortfall are swept then."""
     dice = season.dice(f"opening {bank}")
     least, most = (18_000_000, 42_000_000) if bank == chart.OPERATING_BANK else (2_000_000, 6_000_000)
@@ -60,7 +60,7 @@ def _spent(day: dt.date, account: str, net: int, *, taxed: int = 0) -> Entry:
     return Entry(day, account, -net, chart.OPERATING_BANK, -cash)
 
 
-def _weekly(season: Season) -> list[Entry]:
+def _weekly(season: Seasonality) -> list[Entry]:
     dice = season.dice("weekly")
     percent = chart.tax_percent(season.organisation)
     day = season.start
@@ -81,7 +81,7 @@ def _weekly(season: Season) -> list[Entry]:
     ]
 
 
-def _monthly(season: Season, day: dt.date) -> list[Entry]:
+def _monthly(season: Seasonality, day: dt.date) -> list[Entry]:
     percent = chart.tax_percent(season.organisation)
     dice = season.dice(f"monthly {day}")
     bank = chart.OPERATING_BANK
@@ -102,7 +102,7 @@ def _monthly(season: Season, day: dt.date) -> list[Entry]:
     return []
 
 
-def _revaluation(season: Season) -> list[Entry]:
+def _revaluation(season: Seasonality) -> list[Entry]:
     """Every fifth week or so the foreign currency account is worth more, or less, than before."""
     dice = season.dice("revaluation")
     if not dice.percent(20):

@@ -14,7 +14,7 @@ from functools import lru_cache
 from xero_pipeline.mock_xero.books import edits
 from xero_pipeline.mock_xero.books.documents import Document
 from xero_pipeline.mock_xero.books.entries import Entry
-from xero_pipeline.mock_xero.books.ledger import BANKS, Kept, Ledger, payment_of
+from xero_pipeline.mock_xero.books.ledger import BANKS, Cached, Ledger, payment_of
 from xero_pipeline.mock_xero.books.truth import Books
 from xero_pipeline.mock_xero.state import State
 
@@ -41,8 +41,8 @@ class _Days:
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
-        self.accrual = Kept(self._make_accrual, 1500)
-        self.cash = Kept(self._make_cash, 1500)
+        self.accrual = Cached(self._make_accrual, 1500)
+        self.cash = Cached(self._make_cash, 1500)
 
     def _make_accrual(self, number: int) -> tuple[Credits, ...]:
         days = self._entries(number, cash_basis=False)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from xero_pipeline.mock_xero.books import chart
-from xero_pipeline.mock_xero.books.documents import Document, Kind, Line, Status, Tax
+from xero_pipeline.mock_xero.books.documents import Document, DocumentKind, DocumentLine, DocumentStatus, TaxTreatment
 from xero_pipeline.mock_xero.books.identifiers import document_id, document_number
-from xero_pipeline.mock_xero.books.seeded_random import Dice
+from xero_pipeline.mock_xero.books.seeded_random import SeededRandom
 from xero_pipeline.mock_xero.organisations import MockOrganisation
 
 # Sales of an ordinary week, in cents, and what the seasons make of them, per mille of it by month.
@@ -48,7 +48,7 @@ _GOODS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Season:
+class Seasonality:
     """A week to fill: its dice, its days, and its sales."""
 
     organisation: MockOrganisation
@@ -59,23 +59,23 @@ class Season:
     @property
     def sales(self) -> int:
         """The sales that the week aims at, without tax, in cents of the base currency."""
-        noise = Dice(self.organisation.books_seed, self.number, "sales").between(-40, 40)
+        noise = SeededRandom(self.organisation.books_seed, self.number, "sales").between(-40, 40)
         return ORDINARY_SALES * SEASONS[self.start.month - 1] * (1000 + noise) // 1_000_000
 
-    def dice(self, what: str) -> Dice:
-        return Dice(self.organisation.books_seed, self.number, what)
+    def dice(self, what: str) -> SeededRandom:
+        return SeededRandom(self.organisation.books_seed, self.number, what)
 
 
-def documents_of(season: Season) -> tuple[Document, ...]:
+def documents_of(season: Seasonality) -> tuple[Document, ...]:
     """Every document of the week, whatever its kind and status, in order of date and number."""
-    maker = _Maker(season)
+    maker = _DocumentGenerator(season)
     maker.sell()
     maker.buy()
     return tuple(sorted(maker.made, key=lambda document: (document.date, document.number)))
 
 
-class _Maker:
-    def __init__(self, season: Season) -> None:
+class _DocumentGenerator:
+    def __init__(self, season: Seasonality) -> None:
         self.season = season
         self.made: list[Document] = []
         self._dice = season.dice("documents")
@@ -90,46 +90,53 @@ class _Maker:
         whole = self.season.sales * 102 // 100
         total = sum(weights)
         for weight in weights:
-            self._sale(Kind.SALE, whole * weight // total, Status.AUTHORISED)
-        for status in (Status.DRAFT, Status.DRAFT, Status.SUBMITTED, Status.VOIDED, Status.VOIDED, Status.DELETED):
+            self._sale(DocumentKind.SALE, whole * weight // total, DocumentStatus.AUTHORISED)
+        for status in (
+            DocumentStatus.DRAFT,
+            DocumentStatus.DRAFT,
+            DocumentStatus.SUBMITTED,
+            DocumentStatus.VOIDED,
+            DocumentStatus.VOIDED,
+            DocumentStatus.DELETED,
+        ):
             if dice.percent(60):
-                self._sale(Kind.SALE, dice.between(30_000, 900_000), status)
+                self._sale(DocumentKind.SALE, dice.between(30_000, 900_000), status)
         for _ in range(dice.between(2, 5)):
-            self._sale(Kind.SALE_CREDIT, dice.between(15_000, 260_000), Status.AUTHORISED)
-        for status in (Status.DRAFT, Status.VOIDED, Status.DELETED):
+            self._sale(DocumentKind.SALE_CREDIT, dice.between(15_000, 260_000), DocumentStatus.AUTHORISED)
+        for status in (DocumentStatus.DRAFT, DocumentStatus.VOIDED, DocumentStatus.DELETED):
             if dice.percent(30):
-                self._sale(Kind.SALE_CREDIT, dice.between(15_000, 260_000), status)
+                self._sale(DocumentKind.SALE_CREDIT, dice.between(15_000, 260_000), status)
 
     def buy(self) -> None:
         """Bills for about a fifth of the sales, and what suppliers credit."""
         dice = self._dice
         bills = dice.between(9, 14)
         for _ in range(bills):
-            self._purchase(Kind.BILL, self.season.sales * 21 // 100 // bills, Status.AUTHORISED)
-        for status in (Status.DRAFT, Status.VOIDED):
+            self._purchase(DocumentKind.BILL, self.season.sales * 21 // 100 // bills, DocumentStatus.AUTHORISED)
+        for status in (DocumentStatus.DRAFT, DocumentStatus.VOIDED):
             if dice.percent(40):
-                self._purchase(Kind.BILL, dice.between(20_000, 300_000), status)
+                self._purchase(DocumentKind.BILL, dice.between(20_000, 300_000), status)
         if dice.percent(35):
-            self._purchase(Kind.BILL_CREDIT, dice.between(10_000, 90_000), Status.AUTHORISED)
+            self._purchase(DocumentKind.BILL_CREDIT, dice.between(10_000, 90_000), DocumentStatus.AUTHORISED)
 
-    def _sale(self, kind: Kind, net: int, status: Status) -> None:
+    def _sale(self, kind: DocumentKind, net: int, status: DocumentStatus) -> None:
         dice = self._dice
         throw = dice.below(100)
-        currency, rate, tax = self.season.organisation.base_currency, None, Tax.EXCLUSIVE
+        currency, rate, tax = self.season.organisation.base_currency, None, TaxTreatment.EXCLUSIVE
         if throw < 5:
             currency = dice.pick([name for name in _WORTH if name != currency])
             rate = self._rate(currency)
             net = int(net * rate)
         elif throw < 30:
-            tax = Tax.INCLUSIVE
+            tax = TaxTreatment.INCLUSIVE
         elif throw < 37:
-            tax = Tax.NONE
-        taxed = tax is not Tax.NONE and rate is None
-        lines = self._sale_lines(net, tax, taxed=taxed, discounted=kind is Kind.SALE and dice.percent(7))
+            tax = TaxTreatment.NONE
+        taxed = tax is not TaxTreatment.NONE and rate is None
+        lines = self._sale_lines(net, tax, taxed=taxed, discounted=kind is DocumentKind.SALE and dice.percent(7))
         days = dice.between(1, LONGEST_TO_PAY) if dice.percent(93) else None
         self._add(kind, status, tax, currency, rate, f"{dice.pick(_FIRST)} {dice.pick(_SECOND)}", lines, days)
 
-    def _sale_lines(self, net: int, tax: Tax, *, taxed: bool, discounted: bool) -> tuple[Line, ...]:
+    def _sale_lines(self, net: int, tax: TaxTreatment, *, taxed: bool, discounted: bool) -> tuple[DocumentLine, ...]:
         dice = self._dice
         revenue_type = self._revenue_type()
         region = dice.pick(chart.REGIONS)
@@ -147,7 +154,7 @@ class _Maker:
             lines.append(self._line(discount, tax, taxed, account, kind_given, place_given, "Discount"))
         return tuple(lines)
 
-    def _tracked_line(self, net: int, tax: Tax, taxed: bool, revenue_type: str, region: str) -> Line:
+    def _tracked_line(self, net: int, tax: TaxTreatment, taxed: bool, revenue_type: str, region: str) -> DocumentLine:
         """One line of a sale; now and then somebody forgot one tracking category, or both."""
         throw = self._dice.below(100)
         kind: str | None = revenue_type
@@ -166,15 +173,15 @@ class _Maker:
     def _line(
         self,
         net: int,
-        tax: Tax,
+        tax: TaxTreatment,
         taxed: bool,
         account: str,
         revenue_type: str | None,
         region: str | None,
         description: str,
-    ) -> Line:
+    ) -> DocumentLine:
         amount, due = net, 0
-        if taxed and tax is Tax.INCLUSIVE:
+        if taxed and tax is TaxTreatment.INCLUSIVE:
             amount = net + chart.tax_on(net, self._percent)
             due = chart.tax_in(amount, self._percent)
         elif taxed:
@@ -182,9 +189,9 @@ class _Maker:
         quantity = self._dice.pick((1, 1, 1, 2, 4, 5))
         if amount % quantity:
             quantity = 1
-        return Line(amount, due, account, revenue_type, region, description, quantity)
+        return DocumentLine(amount, due, account, revenue_type, region, description, quantity)
 
-    def _purchase(self, kind: Kind, ordinary: int, status: Status) -> None:
+    def _purchase(self, kind: DocumentKind, ordinary: int, status: DocumentStatus) -> None:
         dice = self._dice
         net = ordinary * dice.between(60, 140) // 100
         throw, account = dice.below(sum(_GOODS.values())), chart.MATERIALS
@@ -193,9 +200,17 @@ class _Maker:
                 account = code
                 break
             throw -= weight
-        tax = dice.pick((Tax.EXCLUSIVE, Tax.EXCLUSIVE, Tax.EXCLUSIVE, Tax.INCLUSIVE, Tax.NONE))
+        tax = dice.pick(
+            (
+                TaxTreatment.EXCLUSIVE,
+                TaxTreatment.EXCLUSIVE,
+                TaxTreatment.EXCLUSIVE,
+                TaxTreatment.INCLUSIVE,
+                TaxTreatment.NONE,
+            )
+        )
         lines = tuple(
-            self._line(share, tax, tax is not Tax.NONE, account, None, None, "Goods and services")
+            self._line(share, tax, tax is not TaxTreatment.NONE, account, None, None, "Goods and services")
             for share in _shares(dice, net, dice.pick((1, 1, 2)))
         )
         currency = self.season.organisation.base_currency
@@ -203,13 +218,13 @@ class _Maker:
 
     def _add(
         self,
-        kind: Kind,
-        status: Status,
-        tax: Tax,
+        kind: DocumentKind,
+        status: DocumentStatus,
+        tax: TaxTreatment,
         currency: str,
         rate: Decimal | None,
         contact: str,
-        lines: tuple[Line, ...],
+        lines: tuple[DocumentLine, ...],
         days_to_pay: int | None,
     ) -> None:
         dice = self._dice
@@ -220,7 +235,7 @@ class _Maker:
         written = dt.datetime(day.year, day.month, day.day, minute // 60, minute % 60, tzinfo=season.zone)
         moment = written.astimezone(dt.UTC)
         paid = None
-        if days_to_pay is not None and status is Status.AUTHORISED:
+        if days_to_pay is not None and status is DocumentStatus.AUTHORISED:
             paid = day + dt.timedelta(days=days_to_pay)
         self.made.append(
             Document(
@@ -262,10 +277,15 @@ _INCOME_ACCOUNTS = {
     "Commercial": chart.COMMERCIAL,
     "Retrospective": chart.RETROSPECTIVE,
 }
-_NUMBERS = {Kind.SALE: "INV", Kind.BILL: "BILL", Kind.SALE_CREDIT: "CN", Kind.BILL_CREDIT: "BCN"}
+_NUMBERS = {
+    DocumentKind.SALE: "INV",
+    DocumentKind.BILL: "BILL",
+    DocumentKind.SALE_CREDIT: "CN",
+    DocumentKind.BILL_CREDIT: "BCN",
+}
 
 
-def _shares(dice: Dice, whole: int, parts: int) -> list[int]:
+def _shares(dice: SeededRandom, whole: int, parts: int) -> list[int]:
     """The whole, cut into so many parts of about the same size."""
     shares = []
     for left in range(parts, 1, -1):

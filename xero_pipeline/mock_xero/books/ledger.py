@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 from xero_pipeline.mock_xero.books import chart
 from xero_pipeline.mock_xero.books.documents import Document
 from xero_pipeline.mock_xero.books.entries import Entry, entries_of, opening_balance
-from xero_pipeline.mock_xero.books.generation import LONGEST_TO_PAY, Season, documents_of
+from xero_pipeline.mock_xero.books.generation import LONGEST_TO_PAY, Seasonality, documents_of
 from xero_pipeline.mock_xero.books.identifiers import place_of
 from xero_pipeline.mock_xero.organisations import MockOrganisation
 
@@ -33,7 +33,7 @@ SPAN = 4
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
+class Cached(Generic[T]):
     """The values that were made last, by number; making one twice does no harm."""
 
     def __init__(self, make: Callable[[int], T], most: int) -> None:
@@ -61,10 +61,10 @@ class Ledger:
     def __init__(self, organisation: MockOrganisation, zone: ZoneInfo) -> None:
         self.organisation = organisation
         self.zone = zone
-        self.documents = Kept(self._make_documents, 160)
-        self.entries = Kept(self._make_entries, 1000)
-        self.sweeps = Kept(self._make_sweeps, 1000)
-        self.cash = Kept(self._make_cash, 1000)
+        self.documents = Cached(self._make_documents, 160)
+        self.entries = Cached(self._make_entries, 1000)
+        self.sweeps = Cached(self._make_sweeps, 1000)
+        self.cash = Cached(self._make_cash, 1000)
 
     @staticmethod
     def number(day: dt.date) -> int:
@@ -111,8 +111,8 @@ class Ledger:
                 if document.paid_on is not None and first <= document.paid_on <= last:
                     yield document, payment_of(document)
 
-    def _season(self, number: int) -> Season:
-        return Season(self.organisation, number, self.start(number), self.zone)
+    def _season(self, number: int) -> Seasonality:
+        return Seasonality(self.organisation, number, self.start(number), self.zone)
 
     def _make_documents(self, number: int) -> tuple[Document, ...]:
         return documents_of(self._season(number)) if number >= 0 else ()

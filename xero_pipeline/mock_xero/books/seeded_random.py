@@ -23,7 +23,7 @@ def steady_uuid(*parts: object) -> str:
     return str(UUID(bytes=_digest(parts)[:16], version=4))
 
 
-class Dice:
+class SeededRandom:
     """A sequence of throws that its key decides."""
 
     def __init__(self, *key: object) -> None:

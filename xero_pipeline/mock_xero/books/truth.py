@@ -15,7 +15,7 @@ from decimal import Decimal
 
 from xero_pipeline.clock import Clock
 from xero_pipeline.mock_xero.books import chart, edits
-from xero_pipeline.mock_xero.books.documents import Document, Kind, in_units
+from xero_pipeline.mock_xero.books.documents import Document, DocumentKind, in_units
 from xero_pipeline.mock_xero.books.entries import Entry
 from xero_pipeline.mock_xero.books.identifiers import week_of_number
 from xero_pipeline.mock_xero.books.ledger import BANKS, FIRST_DAY, SPAN, WEEKS_TO_PAY, Ledger, payment_of
@@ -29,7 +29,7 @@ UNALLOCATED = "unallocated"
 
 
 @dataclass(frozen=True, slots=True)
-class ProfitAndLoss:
+class ExpectedProfitAndLoss:
     """`lines` by account id, signed as in `financial_weekly_lines`: income and expenses positive."""
 
     lines: Mapping[str, Decimal]
@@ -42,7 +42,7 @@ class ProfitAndLoss:
 
 
 @dataclass(frozen=True, slots=True)
-class RevenueCell:
+class ExpectedRevenueCell:
     """One revenue type in one region, without tax, in base currency."""
 
     invoiced: Decimal
@@ -121,7 +121,7 @@ class Books:
             found = edits.updated_since(connection, self.organisation.tenant_id, since)
         return [self._seen(one) for one in found.values()]
 
-    def profit_and_loss(self, week: Span, *, cash_basis: bool = False) -> ProfitAndLoss:
+    def profit_and_loss(self, week: Span, *, cash_basis: bool = False) -> ExpectedProfitAndLoss:
         first, last = _ends(week)
         credits: dict[str, int] = defaultdict(int)
         if cash_basis:
@@ -136,13 +136,13 @@ class Books:
                 credits[entry.account] += entry.credit
         return self._profit_and_loss(credits)
 
-    def revenue(self, week: Span) -> Mapping[tuple[str, str], RevenueCell]:
+    def revenue(self, week: Span) -> Mapping[tuple[str, str], ExpectedRevenueCell]:
         """By revenue type and region in lower case, `unallocated` where there is none; no empty cells."""
         amounts: dict[tuple[str, str], dict[str, int]] = {}
         for document in self.documents(week):
             if not document.kind.is_sale or not document.status.counts:
                 continue
-            side, count = ("invoiced", "invoices") if document.kind is Kind.SALE else ("credited", "notes")
+            side, count = ("invoiced", "invoices") if document.kind is DocumentKind.SALE else ("credited", "notes")
             seen = set()
             for line in document.lines:
                 key = ((line.revenue_type or UNALLOCATED).lower(), (line.region or UNALLOCATED).lower())
@@ -232,7 +232,7 @@ class Books:
         moves = self._moves(start, day - dt.timedelta(days=1)) if day > start else ()
         return opening + sum(entry.cash + entry.gain for entry in moves if entry.bank == bank)
 
-    def _profit_and_loss(self, credits: Mapping[str, int]) -> ProfitAndLoss:
+    def _profit_and_loss(self, credits: Mapping[str, int]) -> ExpectedProfitAndLoss:
         accounts = chart.chart_of(self.organisation)
         lines: dict[str, Decimal] = {}
         sums: dict[str, int] = defaultdict(int)
@@ -247,7 +247,7 @@ class Books:
         gross = sums["income"] - sums["cost"]
         net = gross + sums["other"] - sums["expenses"]
         figures = (sums["income"], sums["cost"], gross, sums["other"], sums["expenses"], net)
-        return ProfitAndLoss(lines, *map(in_units, figures))
+        return ExpectedProfitAndLoss(lines, *map(in_units, figures))
 
 
 def _category(kind: str) -> str:
@@ -263,10 +263,10 @@ def _post(document: Document, credits: dict[str, int]) -> None:
         credits[line.account_code] += document.credit_sign * document.base_net(line)
 
 
-def _revenue_cell(cell: Mapping[str, int]) -> RevenueCell:
+def _revenue_cell(cell: Mapping[str, int]) -> ExpectedRevenueCell:
     invoiced, credited = in_units(cell["invoiced"]), in_units(cell["credited"])
     tax = in_units(cell["tax"])
-    return RevenueCell(invoiced, credited, invoiced - credited, tax, cell["invoices"], cell["notes"])
+    return ExpectedRevenueCell(invoiced, credited, invoiced - credited, tax, cell["invoices"], cell["notes"])
 
 
 def _ends(week: Span) -> tuple[dt.date, dt.date]:

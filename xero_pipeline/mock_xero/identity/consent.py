@@ -42,7 +42,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ConsentRequest:
     """An app's request for a consent."""
 
     client_id: str
@@ -90,7 +90,7 @@ class Consent:
             return self._show(asked, [], "Choose at least one organisation.")
         return _redirect(self.allow(asked, chosen, now))
 
-    def read(self, authorise_url: str) -> Asked:
+    def read(self, authorise_url: str) -> ConsentRequest:
         """The request in an authorise URL, whatever comes before its path.
 
         Raises:
@@ -101,7 +101,7 @@ class Consent:
             raise Refused("invalid_request", "This is no authorise address.")
         return self._read(MockRequest.of("GET", authorise_url))
 
-    def allow(self, asked: Asked, tenant_ids: Sequence[str], now: dt.datetime) -> str:
+    def allow(self, asked: ConsentRequest, tenant_ids: Sequence[str], now: dt.datetime) -> str:
         """Connect the organisations; answers where the browser goes, with a code."""
         code = secrets.token_urlsafe(32)
         event = str(uuid.uuid4())
@@ -122,7 +122,7 @@ class Consent:
             )
         return asked.back(code=code, scope=asked.scope, session_state=secrets.token_urlsafe(16))
 
-    def _read(self, request: MockRequest) -> Asked:
+    def _read(self, request: MockRequest) -> ConsentRequest:
         given = dict(request.query)
         client_id = given.get("client_id", "")
         if not self._app.knows(client_id):
@@ -139,9 +139,9 @@ class Consent:
         challenge = given.get("code_challenge", "")
         if challenge and (given.get("code_challenge_method") != "S256" or not _CHALLENGE.fullmatch(challenge)):
             raise Refused("invalid_request: Transform algorithm not supported", "PKCE is known as S256 only.")
-        return Asked(client_id, redirect_uri, scope, given.get("state", ""), challenge)
+        return ConsentRequest(client_id, redirect_uri, scope, given.get("state", ""), challenge)
 
-    def _show(self, asked: Asked, chosen: Sequence[str], problem: str = "") -> MockResponse:
+    def _show(self, asked: ConsentRequest, chosen: Sequence[str], problem: str = "") -> MockResponse:
         parts = urlsplit(asked.redirect_uri)
         # A browser holds the redirect after the post against form-action, too.
         forms = f"'self' {parts.scheme}://{parts.netloc}"

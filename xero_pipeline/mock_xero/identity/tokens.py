@@ -57,7 +57,7 @@ class App:
         return set(scope.split()) <= (SCOPES if self.scopes is None else self.scopes)
 
 
-class Tokens:
+class TokenEndpoint:
     """What the identity server answers."""
 
     def __init__(self, state: State, app: App, organisations: tuple[MockOrganisation, ...]) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, bindparam, delete, func, insert, select, text, update
 from sqlalchemy.exc import DBAPIError, OperationalError, ProgrammingError
 
-from xero_pipeline.rate_limits import CallLimits, DayExhausted, Problem, Remaining, Slot, Usage, Wait
+from xero_pipeline.rate_limits import CallLimits, CallPermit, DayExhausted, RateLimitHeaders, RateLimitKind, Usage, Wait
 from xero_pipeline.warehouse.call_budget.counts import (
     APP_BY_MINUTE,
     APP_SCOPE,
@@ -30,13 +30,13 @@ from xero_pipeline.warehouse.call_budget.counts import (
     KINDS,
     LEASE,
     SECOND,
-    Kind,
-    Said,
-    Standing,
+    BudgetState,
+    LimitWindow,
+    ReportedRemaining,
     call_limits,
     call_slots,
-    is_trusted,
-    read_said,
+    is_fresh,
+    read_reported,
 )
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, NotMigrated
 
@@ -79,7 +79,7 @@ class SqlCallBudget:
         self._engine = engine
         self._limits = limits
 
-    def take(self, tenant_id: str | None, now: datetime) -> Slot | Wait | DayExhausted:
+    def take(self, tenant_id: str | None, now: datetime) -> CallPermit | Wait | DayExhausted:
         """Ask for one attempt's slot. Atomic across processes.
 
         Args:
@@ -89,7 +89,7 @@ class SqlCallBudget:
             A slot, or when to ask again: exactly, but soon where a call in progress may settle it earlier.
         """
         with self._alone() as connection:
-            standing = Standing.read(connection, tenant_id, _floor(now))
+            standing = BudgetState.read(connection, tenant_id, _floor(now))
             if tenant_id is not None:
                 exhausted = self._day_exhausted(standing)
                 if exhausted is not None:
@@ -100,15 +100,15 @@ class SqlCallBudget:
                 return Wait(longest / SECOND, problem)
             return _give(connection, tenant_id, now)
 
-    def give_back(self, slot: Slot, now: datetime, remaining: Remaining) -> None:
+    def give_back(self, slot: CallPermit, now: datetime, remaining: RateLimitHeaders) -> None:
         """The attempt is over, however it ended; what Xero's headers said corrects the count."""
         at = _floor(now)
         with self._alone() as connection:
             found = connection.execute(_FINISH, {"slot": slot.id, "at": at}).one_or_none()
-            if found is None or remaining == Remaining():
+            if found is None or remaining == RateLimitHeaders():
                 return
             tenant_id: str | None = found.tenant_id
-            said = read_said(connection, tenant_id)
+            said = read_reported(connection, tenant_id)
             _put(
                 connection, APP_SCOPE, _news(connection, tenant_id, said, APP_BY_MINUTE, remaining.app_minute, slot, at)
             )
@@ -117,15 +117,15 @@ class SqlCallBudget:
                 day = _news(connection, tenant_id, said, BY_DAY, remaining.day, slot, at)
                 _put(connection, tenant_id, minute | day)
 
-    def block(self, tenant_id: str | None, problem: Problem, until: datetime) -> None:
+    def block(self, tenant_id: str | None, problem: RateLimitKind, until: datetime) -> None:
         """Xero answered 429: no process may call for this organisation (or app) until then."""
-        if tenant_id is None or problem is Problem.APP_MINUTE:
+        if tenant_id is None or problem is RateLimitKind.APP_MINUTE:
             scope, kind = APP_SCOPE, APP_BY_MINUTE
         else:
             scope, kind = tenant_id, KINDS.get(problem, BY_MINUTE)
         end = -_floor_of(-(until - _EPOCH))
         with self._alone() as connection:
-            held = read_said(connection, tenant_id)[f"{kind.prefix}_blocked_until"] or 0
+            held = read_reported(connection, tenant_id)[f"{kind.prefix}_blocked_until"] or 0
             # The 429 says when to go on, so it takes the place of what a header said.
             _put(
                 connection,
@@ -141,7 +141,7 @@ class SqlCallBudget:
     def usage(self, tenant_id: str, now: datetime) -> Usage:
         """What an organisation has spent in the last 24 hours and has left, by the stricter count."""
         with _in_words(), self._engine.connect() as connection:
-            standing = Standing.read(connection, tenant_id, _floor(now))
+            standing = BudgetState.read(connection, tenant_id, _floor(now))
             return Usage(
                 today=standing.started(BY_DAY),
                 per_day=self._limits.per_day,
@@ -149,7 +149,7 @@ class SqlCallBudget:
                 left_this_minute=standing.left(BY_MINUTE, self._limits.per_minute),
             )
 
-    def _day_exhausted(self, standing: Standing) -> int | None:
+    def _day_exhausted(self, standing: BudgetState) -> int | None:
         """Until when the organisation's day is spent, or `None`."""
         ends = [standing.blocked_until(BY_DAY), standing.room_at(BY_DAY, self._limits.per_day)]
         if standing.is_trusted(BY_DAY) and standing.said_left(BY_DAY) <= 0:
@@ -157,16 +157,16 @@ class SqlCallBudget:
         until = max(ends)
         return until if until > standing.at else None
 
-    def _waits(self, standing: Standing) -> Iterator[tuple[int, Problem]]:
+    def _waits(self, standing: BudgetState) -> Iterator[tuple[int, RateLimitKind]]:
         """Every reason to wait: milliseconds and problem."""
         yield from _minute_waits(standing, APP_BY_MINUTE, self._limits.app_per_minute)
         if standing.tenant_id is None:
             return
         yield from _minute_waits(standing, BY_MINUTE, self._limits.per_minute)
         if standing.in_progress >= self._limits.in_progress:
-            yield SOON, Problem.CONCURRENT
+            yield SOON, RateLimitKind.CONCURRENT
         if _day_is_being_probed(standing):
-            yield SOON, Problem.DAY
+            yield SOON, RateLimitKind.DAY
 
     @contextmanager
     def _alone(self) -> Iterator[Connection]:
@@ -181,7 +181,7 @@ class SqlCallBudget:
             yield connection
 
 
-def _minute_waits(standing: Standing, kind: Kind, limit: int) -> Iterator[tuple[int, Problem]]:
+def _minute_waits(standing: BudgetState, kind: LimitWindow, limit: int) -> Iterator[tuple[int, RateLimitKind]]:
     end = max(standing.blocked_until(kind), standing.room_at(kind, limit))
     if end > standing.at:
         yield end - standing.at, kind.problem
@@ -191,7 +191,7 @@ def _minute_waits(standing: Standing, kind: Kind, limit: int) -> Iterator[tuple[
         yield (min(SOON, rest) if answer_is_near else rest), kind.problem
 
 
-def _day_is_being_probed(standing: Standing) -> bool:
+def _day_is_being_probed(standing: BudgetState) -> bool:
     """Whether a day at zero, no longer trusted, is just being asked about by another call."""
     if standing.said["day_seen"] is None or standing.is_trusted(BY_DAY) or standing.seen(BY_DAY) + DAY <= standing.at:
         return False
@@ -199,17 +199,23 @@ def _day_is_being_probed(standing: Standing) -> bool:
     return standing.said_left(BY_DAY) <= 0 and standing.is_awaited(BY_DAY, after=after)
 
 
-def _give(connection: Connection, tenant_id: str | None, now: datetime) -> Slot:
+def _give(connection: Connection, tenant_id: str | None, now: datetime) -> CallPermit:
     started = -_floor_of(-(now - _EPOCH))
     new = {"tenant_id": tenant_id, "started_at": started, "expires_at": started + LEASE}
     given = int(connection.execute(_NEW_SLOT, new).scalar_one())
     if given % PRUNE_EVERY == 0:
         connection.execute(delete(call_slots).where(call_slots.c.started_at < started - KEPT))
-    return Slot(given)
+    return CallPermit(given)
 
 
 def _news(
-    connection: Connection, tenant_id: str | None, said: Said, kind: Kind, left: int | None, slot: Slot, at: int
+    connection: Connection,
+    tenant_id: str | None,
+    said: ReportedRemaining,
+    kind: LimitWindow,
+    left: int | None,
+    slot: CallPermit,
+    at: int,
 ) -> dict[str, Any]:
     """What of a header is to be kept: nothing where what is held is newer and stricter.
 
@@ -219,7 +225,7 @@ def _news(
     if left is None:
         return {}
     held, held_slot = said[f"{kind.prefix}_left"], said[f"{kind.prefix}_slot"]
-    if is_trusted(said, kind, at) and held_slot > slot.id:
+    if is_fresh(said, kind, at) and held_slot > slot.id:
         between = [*kind.whose, call_slots.c.id > slot.id, call_slots.c.id <= held_slot]
         query = select(func.count()).select_from(call_slots).where(*between)
         since = int(connection.execute(query, {"tenant_id": tenant_id}).scalar_one())

@@ -1,6 +1,6 @@
 """What is kept of Xero's calls, and what it comes to at one moment.
 
-Two tables, and `Standing`: the counts and headers that a decision of `call_budget.py` is made of. Every call asks
+Two tables, and `BudgetState`: the counts and headers that a decision of `call_budget.py` is made of. Every call asks
 twice, under a lock that all processes share: so what a decision needs comes in two statements, built once.
 """
 
@@ -26,7 +26,7 @@ from sqlalchemy import (
     select,
 )
 
-from xero_pipeline.rate_limits import Problem
+from xero_pipeline.rate_limits import RateLimitKind
 from xero_pipeline.warehouse.database.metadata import metadata
 
 # All moments are epoch milliseconds (UTC). Plain numbers compare alike on both databases.
@@ -78,11 +78,11 @@ CLOCK_SKEW = 10 * MINUTE
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class LimitWindow:
     """One of Xero's limits: where its columns are, its rolling window, how long its header is trusted."""
 
     prefix: str
-    problem: Problem
+    problem: RateLimitKind
     window: int
     trust: int
     of_the_app: bool = False
@@ -93,12 +93,12 @@ class Kind:
         return [] if self.of_the_app else [call_slots.c.tenant_id == bindparam("tenant_id")]
 
 
-BY_MINUTE = Kind("minute", Problem.MINUTE, MINUTE, MINUTE_TRUST)
-BY_DAY = Kind("day", Problem.DAY, DAY, DAY_TRUST)
-APP_BY_MINUTE = Kind("app_minute", Problem.APP_MINUTE, MINUTE, MINUTE_TRUST, of_the_app=True)
+BY_MINUTE = LimitWindow("minute", RateLimitKind.MINUTE, MINUTE, MINUTE_TRUST)
+BY_DAY = LimitWindow("day", RateLimitKind.DAY, DAY, DAY_TRUST)
+APP_BY_MINUTE = LimitWindow("app_minute", RateLimitKind.APP_MINUTE, MINUTE, MINUTE_TRUST, of_the_app=True)
 KINDS = {kind.problem: kind for kind in (BY_MINUTE, BY_DAY, APP_BY_MINUTE)}
 
-Said = Mapping[str, Any]
+ReportedRemaining = Mapping[str, Any]
 """A row of `call_limits`: the app's columns from its own row, the others from the organisation's."""
 
 
@@ -106,13 +106,13 @@ def _number(name: str) -> BindParameter[int]:
     return bindparam(name, type_=_Moment)
 
 
-def _within(kind: Kind) -> list[ColumnElement[bool]]:
+def _within(kind: LimitWindow) -> list[ColumnElement[bool]]:
     """The calls of a rolling window that ends now."""
     since = call_slots.c.started_at > _number(f"{kind.prefix}_ago")
     return [*kind.whose, since, call_slots.c.started_at <= _number("ahead")]
 
 
-def _in_progress(kind: Kind) -> list[ColumnElement[bool]]:
+def _in_progress(kind: LimitWindow) -> list[ColumnElement[bool]]:
     """Calls whose answer is still awaited and whose process is believed alive."""
     return [
         *kind.whose,
@@ -127,7 +127,7 @@ def _how_many(name: str, *which: ColumnElement[bool]) -> Label[int]:
     return select(func.count()).select_from(call_slots).where(*which).scalar_subquery().label(name)
 
 
-def _counts(kind: Kind) -> Iterator[Label[int]]:
+def _counts(kind: LimitWindow) -> Iterator[Label[int]]:
     """The calls of the window, and those that began after the one whose header is held."""
     yield _how_many(f"{kind.prefix}_started", *_within(kind))
     yield _how_many(f"{kind.prefix}_later", *kind.whose, call_slots.c.id > _number(f"{kind.prefix}_slot"))
@@ -163,7 +163,7 @@ _LIMITS = select(call_limits).where(call_limits.c.scope.in_([bindparam("tenant_i
 _NOTHING_SAID: dict[str, Any] = dict.fromkeys(call_limits.c.keys())
 
 
-def read_said(connection: Connection, tenant_id: str | None) -> Said:
+def read_reported(connection: Connection, tenant_id: str | None) -> ReportedRemaining:
     """What headers and 429s said, of the app and of this organisation."""
     found = connection.execute(_LIMITS, {"tenant_id": tenant_id}).mappings()
     rows = {row["scope"]: dict(row) for row in found}
@@ -172,14 +172,14 @@ def read_said(connection: Connection, tenant_id: str | None) -> Said:
     return {**rows.get(tenant_id, _NOTHING_SAID), **apps}
 
 
-def is_trusted(said: Said, kind: Kind, at: int) -> bool:
+def is_fresh(said: ReportedRemaining, kind: LimitWindow, at: int) -> bool:
     """Whether a header is held that is not too old."""
     seen = said[f"{kind.prefix}_seen"]
     return seen is not None and seen + kind.trust > at
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class BudgetState:
     """What the calls of one organisation, and of the app, come to at one moment.
 
     Args:
@@ -189,47 +189,47 @@ class Standing:
     connection: Connection
     tenant_id: str | None
     at: int
-    said: Said
+    said: ReportedRemaining
     counts: Mapping[Any, Any]
 
     @classmethod
-    def read(cls, connection: Connection, tenant_id: str | None, at: int) -> Standing:
-        said = read_said(connection, tenant_id)
+    def read(cls, connection: Connection, tenant_id: str | None, at: int) -> BudgetState:
+        said = read_reported(connection, tenant_id)
         slots = {f"{kind.prefix}_slot": said[f"{kind.prefix}_slot"] for kind in KINDS.values()}
         counts = connection.execute(
             _APPS_COUNTS if tenant_id is None else _ALL_COUNTS, {**_bounds(tenant_id, at), **slots}
         )
         return cls(connection, tenant_id, at, said, counts.mappings().one())
 
-    def started(self, kind: Kind) -> int:
+    def started(self, kind: LimitWindow) -> int:
         """The calls of the rolling window that ends now."""
         return int(self.counts[f"{kind.prefix}_started"])
 
-    def blocked_until(self, kind: Kind) -> int:
+    def blocked_until(self, kind: LimitWindow) -> int:
         return self.said[f"{kind.prefix}_blocked_until"] or 0
 
-    def seen(self, kind: Kind) -> int:
+    def seen(self, kind: LimitWindow) -> int:
         """When the header came that is held."""
         return int(self.said[f"{kind.prefix}_seen"])
 
-    def is_trusted(self, kind: Kind) -> bool:
-        return is_trusted(self.said, kind, self.at)
+    def is_trusted(self, kind: LimitWindow) -> bool:
+        return is_fresh(self.said, kind, self.at)
 
-    def said_left(self, kind: Kind) -> int:
+    def said_left(self, kind: LimitWindow) -> int:
         """What a header's count comes to now: less every call of ours that began after the one it answered.
 
         Whether Xero had counted those in is not known; calls in flight at once make us cautious, not wrong.
         """
         return int(self.said[f"{kind.prefix}_left"]) - int(self.counts[f"{kind.prefix}_later"])
 
-    def left(self, kind: Kind, limit: int) -> int:
+    def left(self, kind: LimitWindow, limit: int) -> int:
         """How many calls are left, by the stricter count."""
         if self.blocked_until(kind) > self.at:
             return 0
         own = limit - self.started(kind)
         return max(0, min(own, self.said_left(kind)) if self.is_trusted(kind) else own)
 
-    def room_at(self, kind: Kind, limit: int) -> int:
+    def room_at(self, kind: LimitWindow, limit: int) -> int:
         """When the rolling window has room for one more call; 0 when it has room now."""
         too_many = self.started(kind) - limit
         if too_many < 0:
@@ -241,7 +241,7 @@ class Standing:
     def in_progress(self) -> int:
         return int(self.counts["in_progress"])
 
-    def is_awaited(self, kind: Kind, *, after_slot: int = 0, after: int = 0) -> bool:
+    def is_awaited(self, kind: LimitWindow, *, after_slot: int = 0, after: int = 0) -> bool:
         """Whether a call is in progress that began after that slot, and at that moment or later."""
         bounds = {**_bounds(self.tenant_id, self.at), "after_slot": after_slot, "after": after}
         return int(self.connection.execute(_AWAITED[kind], bounds).scalar_one()) > 0

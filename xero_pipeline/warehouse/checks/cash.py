@@ -9,15 +9,15 @@ from __future__ import annotations
 from decimal import Decimal
 
 from xero_pipeline.warehouse.checks.presence import no_duplicates
-from xero_pipeline.warehouse.checks.snapshot import Finding, Held, Row, once
+from xero_pipeline.warehouse.checks.snapshot import Row, Violation, WarehouseSnapshot, cached_check
 from xero_pipeline.warehouse.schema import cash_position_weekly
 from xero_pipeline.weeks import Week
 
 _Place = tuple[str, Week, str]
 
 
-@once
-def closing_follows_from_opening(held: Held) -> list[Finding]:
+@cached_check
+def closing_follows_from_opening(held: WarehouseSnapshot) -> list[Violation]:
     """Closing balance is opening balance plus received, less spent, plus currency gain, for each account."""
     accounts = _accounts(held)
     return [
@@ -27,8 +27,8 @@ def closing_follows_from_opening(held: Held) -> list[Finding]:
     ]
 
 
-@once
-def opening_is_the_closing_before(held: Held) -> list[Finding]:
+@cached_check
+def opening_is_the_closing_before(held: WarehouseSnapshot) -> list[Violation]:
     """Each account opens with what it closed with the week before, where that is held."""
     accounts = _accounts(held)
     found = []
@@ -41,7 +41,7 @@ def opening_is_the_closing_before(held: Held) -> list[Finding]:
             continue
         off = row["opening_balance"] - before["closing_balance"]
         found.append(
-            Finding(
+            Violation(
                 row["tenant_id"],
                 row["week"],
                 row["bank_account_name"],
@@ -57,11 +57,11 @@ def opening_is_the_closing_before(held: Held) -> list[Finding]:
     return found
 
 
-def _wrong_closing(row: Row) -> Finding:
+def _wrong_closing(row: Row) -> Violation:
     closing = _closing(row, row["opening_balance"])
     off = row["closing_balance"] - closing
     moves = {name: row[name] for name in ("opening_balance", "cash_received", "cash_spent", "currency_gain")}
-    return Finding(
+    return Violation(
         row["tenant_id"],
         row["week"],
         row["bank_account_name"],
@@ -72,8 +72,8 @@ def _wrong_closing(row: Row) -> Finding:
     )
 
 
-@once
-def _accounts(held: Held) -> dict[_Place, Row]:
+@cached_check
+def _accounts(held: WarehouseSnapshot) -> dict[_Place, Row]:
     return {_place(row): row for row in held.rows(cash_position_weekly)}
 
 
@@ -98,7 +98,7 @@ def _opening_is_wrong(row: Row, accounts: dict[_Place, Row]) -> bool:
     return bool(row["closing_balance"] == _closing(row, before["closing_balance"]))
 
 
-def unsound_weeks(held: Held) -> set[tuple[str, Week]]:
+def unsound_weeks(held: WarehouseSnapshot) -> set[tuple[str, Week]]:
     """The weeks whose figures are told to be wrong already."""
     findings = [
         *closing_follows_from_opening(held),

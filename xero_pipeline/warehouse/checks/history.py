@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from xero_pipeline.money import ZERO, to_cents
 from xero_pipeline.warehouse.checks import cash, revenue, totals
-from xero_pipeline.warehouse.checks.snapshot import Finding, Held, Key
+from xero_pipeline.warehouse.checks.snapshot import Key, Violation, WarehouseSnapshot
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import cash_position_weekly, financial_weekly, revenue_weekly
 from xero_pipeline.weeks import Week
@@ -38,7 +38,7 @@ _AllSeries = dict[tuple[str, str, str], dict[Week, Decimal]]
 """By tenant id, the row's own key and figure."""
 
 
-def financial_within_history(held: Held, weeks: Collection[Week] | None = None) -> list[Finding]:
+def financial_within_history(held: WarehouseSnapshot, weeks: Collection[Week] | None = None) -> list[Violation]:
     """Of these weeks (by default all), those with an income, cost, expense or net profit far outside."""
     series: _AllSeries = defaultdict(dict)
     for row in held.rows(financial_weekly):
@@ -47,7 +47,7 @@ def financial_within_history(held: Held, weeks: Collection[Week] | None = None) 
     return _judge(series, weeks, totals.unsound_weeks(held))
 
 
-def revenue_within_history(held: Held, weeks: Collection[Week] | None = None) -> list[Finding]:
+def revenue_within_history(held: WarehouseSnapshot, weeks: Collection[Week] | None = None) -> list[Violation]:
     """Of these weeks (by default all), those whose revenue, whole or of one type, is far outside."""
     whole = {key for key in held.weeks(SyncType.INVOICES) if held.is_whole(SyncType.INVOICES, key)}
     of_organisation: dict[str, list[Week]] = defaultdict(list)
@@ -66,7 +66,7 @@ def revenue_within_history(held: Held, weeks: Collection[Week] | None = None) ->
     return _judge(series, weeks, revenue.unsound_weeks(held))
 
 
-def cash_within_history(held: Held, weeks: Collection[Week] | None = None) -> list[Finding]:
+def cash_within_history(held: WarehouseSnapshot, weeks: Collection[Week] | None = None) -> list[Violation]:
     """Of these weeks (by default all), those in which an account received, spent or held far more or less."""
     series: _AllSeries = defaultdict(dict)
     called: dict[str, str] = {}
@@ -82,7 +82,7 @@ def _judge(
     weeks: Collection[Week] | None,
     unsound: Collection[Key],
     called: Mapping[str, str] = MappingProxyType({}),
-) -> list[Finding]:
+) -> list[Violation]:
     """A week whose figures are wrong by another rule is not judged: that rule tells of it.
 
     Args:
@@ -119,9 +119,9 @@ def _spread(before: Sequence[Decimal]) -> Decimal:
     return max(_SPREAD * median(abs(value - middle) for value in before), _LEAST_SPREAD * abs(middle))
 
 
-def _finding(tenant_id: str, week: Week, row: str, name: str, value: Decimal, before: Sequence[Decimal]) -> Finding:
+def _finding(tenant_id: str, week: Week, row: str, name: str, value: Decimal, before: Sequence[Decimal]) -> Violation:
     middle, low, high = to_cents(median(before)), min(before), max(before)
-    return Finding(
+    return Violation(
         tenant_id,
         week,
         row or name,

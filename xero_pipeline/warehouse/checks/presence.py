@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Table
 
 from xero_pipeline.money import to_cents, to_decimal
-from xero_pipeline.warehouse.checks.snapshot import Finding, Held, Key, once
+from xero_pipeline.warehouse.checks.snapshot import Key, Violation, WarehouseSnapshot, cached_check
 from xero_pipeline.warehouse.logs.sync_log import SyncStatus, SyncType
 from xero_pipeline.weeks import Week
 
@@ -21,7 +21,7 @@ _NAMES = {
 }
 
 
-def no_duplicates(held: Held, *tables: Table) -> list[Finding]:
+def no_duplicates(held: WarehouseSnapshot, *tables: Table) -> list[Violation]:
     """Each row's key is there once in its organisation's week, however it is spelt.
 
     The primary key forbids the same key twice; it does not know that `Residential` and `residential` are one.
@@ -29,8 +29,8 @@ def no_duplicates(held: Held, *tables: Table) -> list[Finding]:
     return [finding for table in tables for finding in _duplicates(held, table)]
 
 
-@once
-def _duplicates(held: Held, table: Table) -> list[Finding]:
+@cached_check
+def _duplicates(held: WarehouseSnapshot, table: Table) -> list[Violation]:
     own = [column.name for column in table.primary_key.columns if column.name not in ("tenant_id", "week_ending")]
     times: Counter[tuple[str, Week, tuple[str, ...]]] = Counter()
     spelt: dict[tuple[str, Week, tuple[str, ...]], set[str]] = defaultdict(set)
@@ -44,7 +44,7 @@ def _duplicates(held: Held, table: Table) -> list[Finding]:
             tenant_id, week, _ = key
             names = " and ".join(repr(name) for name in sorted(spelt[key]) if name) or "the week"
             found.append(
-                Finding(
+                Violation(
                     tenant_id,
                     week,
                     min(spelt[key]),
@@ -55,7 +55,7 @@ def _duplicates(held: Held, table: Table) -> list[Finding]:
     return found
 
 
-def no_gaps(held: Held, kind: SyncType) -> list[Finding]:
+def no_gaps(held: WarehouseSnapshot, kind: SyncType) -> list[Violation]:
     """From an organisation's first week to its last of this kind, every week is held as it landed.
 
     The first week is that of any kind. Weeks after the last are `fresh`'s matter.
@@ -77,7 +77,7 @@ def no_gaps(held: Held, kind: SyncType) -> list[Finding]:
     return found
 
 
-def _gap(held: Held, kind: SyncType, key: Key, first: Week, last: Week) -> Finding:
+def _gap(held: WarehouseSnapshot, kind: SyncType, key: Key, first: Week, last: Week) -> Violation:
     name, landing, rows = _NAMES[kind], held.landed[kind].get(key), held.counts[kind].get(key, 0)
     if landing is None:
         amounts = {"rows": rows}
@@ -85,10 +85,10 @@ def _gap(held: Held, kind: SyncType, key: Key, first: Week, last: Week) -> Findi
     else:
         amounts = {"rows": rows, "rows_landed": landing.record_count}
         sentence = f"{landing.record_count} rows of {name} landed, and {rows} are held: rows have gone since."
-    return Finding(*key, "", amounts, sentence)
+    return Violation(*key, "", amounts, sentence)
 
 
-def fresh(held: Held, kind: SyncType, due: Mapping[str, Week]) -> list[Finding]:
+def fresh(held: WarehouseSnapshot, kind: SyncType, due: Mapping[str, Week]) -> list[Violation]:
     """The week that is due has landed.
 
     Args:
@@ -101,20 +101,20 @@ def fresh(held: Held, kind: SyncType, due: Mapping[str, Week]) -> list[Finding]:
         if newest is None or newest < week:
             said = f"the newest week held is the one ending {newest}" if newest else "no week is held at all"
             sentence = f"the {_NAMES[kind]} of this week should have landed by now; {said}."
-            found.append(Finding(tenant_id, week, "", {}, sentence))
+            found.append(Violation(tenant_id, week, "", {}, sentence))
     return found
 
 
-def adds_up_in_xero(held: Held, kind: SyncType) -> list[Finding]:
+def adds_up_in_xero(held: WarehouseSnapshot, kind: SyncType) -> list[Violation]:
     """No week landed as `partial`: with figures that differ from the totals that Xero states itself."""
-    found: list[Finding] = []
+    found: list[Violation] = []
     for key, landing in sorted(held.landed[kind].items()):
         if landing.status == SyncStatus.PARTIAL:
             found += _differences(key, landing.error_log)
     return found
 
 
-def _differences(key: Key, error_log: Any) -> list[Finding]:
+def _differences(key: Key, error_log: Any) -> list[Violation]:
     said = error_log.get("differences") if isinstance(error_log, Mapping) else error_log
     found = []
     for difference in said if isinstance(said, list) else []:
@@ -126,9 +126,9 @@ def _differences(key: Key, error_log: Any) -> list[Finding]:
                 if len(amounts) == 2
                 else "Xero states something else than its parts add up to."
             )
-            found.append(Finding(*key, str(difference["where"]), amounts, f"{difference['where']}: {by}"))
+            found.append(Violation(*key, str(difference["where"]), amounts, f"{difference['where']}: {by}"))
     if not found:
-        found.append(Finding(*key, "", {}, "the figures do not add up to Xero's own totals; the sync log says more."))
+        found.append(Violation(*key, "", {}, "the figures do not add up to Xero's own totals; the sync log says more."))
     return found
 
 

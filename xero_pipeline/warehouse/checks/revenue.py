@@ -11,14 +11,14 @@ from decimal import Decimal
 
 from xero_pipeline.money import ZERO
 from xero_pipeline.warehouse.checks.presence import no_duplicates
-from xero_pipeline.warehouse.checks.snapshot import Finding, Held, Key, once
+from xero_pipeline.warehouse.checks.snapshot import Key, Violation, WarehouseSnapshot, cached_check
 from xero_pipeline.warehouse.checks.totals import sums_of_lines
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import financial_weekly, financial_weekly_lines, revenue_weekly
 
 
-@once
-def net_is_invoiced_less_credited(held: Held) -> list[Finding]:
+@cached_check
+def net_is_invoiced_less_credited(held: WarehouseSnapshot) -> list[Violation]:
     """In every cell net revenue is what was invoiced less what was credited."""
     found = []
     for row in held.rows(revenue_weekly):
@@ -26,7 +26,7 @@ def net_is_invoiced_less_credited(held: Held) -> list[Finding]:
         if row["net_revenue"] != net:
             name, off = f"{row['revenue_type']} / {row['region']}", row["net_revenue"] - net
             found.append(
-                Finding(
+                Violation(
                     row["tenant_id"],
                     row["week"],
                     name,
@@ -38,7 +38,7 @@ def net_is_invoiced_less_credited(held: Held) -> list[Finding]:
     return found
 
 
-def revenue_matches_income(held: Held) -> list[Finding]:
+def revenue_matches_income(held: WarehouseSnapshot) -> list[Violation]:
     """A week's revenue is its trading income.
 
     Not asked of a week on a cash basis, where income is what was paid; nor of one that is not whole on
@@ -57,7 +57,7 @@ def revenue_matches_income(held: Held) -> list[Finding]:
         if not {net, invoiced_less_credited} & {income, lines[key]["total_trading_income"]}:
             off = net - income
             found.append(
-                Finding(
+                Violation(
                     *key,
                     "",
                     {"net_revenue": net, "total_trading_income": income, "difference": off},
@@ -67,7 +67,7 @@ def revenue_matches_income(held: Held) -> list[Finding]:
     return found
 
 
-def _revenue(held: Held) -> dict[Key, tuple[Decimal, Decimal]]:
+def _revenue(held: WarehouseSnapshot) -> dict[Key, tuple[Decimal, Decimal]]:
     """Each week's net revenue, as it stands there and as invoiced less credited."""
     sums: dict[Key, tuple[Decimal, Decimal]] = defaultdict(lambda: (ZERO, ZERO))
     for row in held.rows(revenue_weekly):
@@ -76,6 +76,6 @@ def _revenue(held: Held) -> dict[Key, tuple[Decimal, Decimal]]:
     return dict(sums)
 
 
-def unsound_weeks(held: Held) -> set[Key]:
+def unsound_weeks(held: WarehouseSnapshot) -> set[Key]:
     """The weeks whose figures are told to be wrong already."""
     return {f.key for f in [*net_is_invoiced_less_credited(held), *no_duplicates(held, revenue_weekly)]}

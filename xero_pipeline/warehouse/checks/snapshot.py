@@ -37,7 +37,7 @@ TABLE_OF = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Violation:
     """One place where a rule is broken.
 
     `row` is the row's own part of the key as people know it, empty where the whole week is meant; `amounts`
@@ -56,7 +56,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
+class LandedWeek:
     """The newest sync that wrote a week, as its log has it."""
 
     status: str
@@ -64,14 +64,14 @@ class Landing:
     error_log: Any
 
 
-class Held:
+class WarehouseSnapshot:
     """What is held of every organisation at one moment."""
 
     def __init__(
         self,
         rows: Mapping[str, list[Row]],
         counts: Mapping[SyncType, Mapping[Key, int]],
-        landed: Mapping[SyncType, Mapping[Key, Landing]],
+        landed: Mapping[SyncType, Mapping[Key, LandedWeek]],
     ) -> None:
         self._rows = rows
         self.counts = counts
@@ -102,11 +102,13 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def once(judge: Callable[Concatenate[Held, _P], _T]) -> Callable[Concatenate[Held, _P], _T]:
+def cached_check(
+    judge: Callable[Concatenate[WarehouseSnapshot, _P], _T],
+) -> Callable[Concatenate[WarehouseSnapshot, _P], _T]:
     """Judge the same tables once, however many rules rest on it. Its arguments must be positional, and hashable."""
 
     @wraps(judge)
-    def judged(held: Held, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+    def judged(held: WarehouseSnapshot, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
         place = (judge, args)
         if kwargs or place not in held.judged:
             held.judged[place] = judge(held, *args, **kwargs)
@@ -116,10 +118,10 @@ def once(judge: Callable[Concatenate[Held, _P], _T]) -> Callable[Concatenate[Hel
     return judged
 
 
-def read_held(engine: Engine, *tables: Table) -> Held:
+def read_snapshot(engine: Engine, *tables: Table) -> WarehouseSnapshot:
     """Read these tables, and of all three kinds which weeks are held and how they landed."""
     with snapshot(engine) as connection:
-        return Held(
+        return WarehouseSnapshot(
             {table.name: _rows(connection, table) for table in tables},
             {kind: _counts(connection, table) for kind, table in TABLE_OF.items()},
             _landed(connection),
@@ -143,7 +145,7 @@ def _counts(connection: Connection, table: Table) -> dict[Key, int]:
     return {(tenant_id, Week(ending)): count for tenant_id, ending, count in connection.execute(query)}
 
 
-def _landed(connection: Connection) -> dict[SyncType, dict[Key, Landing]]:
+def _landed(connection: Connection) -> dict[SyncType, dict[Key, LandedWeek]]:
     logs = xero_sync_logs.c
     newest_first = (
         func.row_number()
@@ -166,8 +168,8 @@ def _landed(connection: Connection) -> dict[SyncType, dict[Key, Landing]]:
         .where(logs.status.in_(LANDED))
         .subquery()
     )
-    landed: dict[SyncType, dict[Key, Landing]] = {kind: {} for kind in SyncType}
+    landed: dict[SyncType, dict[Key, LandedWeek]] = {kind: {} for kind in SyncType}
     for row in connection.execute(select(ranked).where(ranked.c.place == 1)):
         key = (row.tenant_id, Week(row.week_ending))
-        landed[SyncType(row.sync_type)][key] = Landing(row.status, row.record_count, row.error_log)
+        landed[SyncType(row.sync_type)][key] = LandedWeek(row.status, row.record_count, row.error_log)
     return landed

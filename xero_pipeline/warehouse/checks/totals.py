@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from xero_pipeline.money import ZERO
 from xero_pipeline.warehouse.checks.presence import no_duplicates
-from xero_pipeline.warehouse.checks.snapshot import Finding, Held, Key, Row, once
+from xero_pipeline.warehouse.checks.snapshot import Key, Row, Violation, WarehouseSnapshot, cached_check
 from xero_pipeline.warehouse.schema import financial_weekly, financial_weekly_lines
 
 TOTAL_OF = {
@@ -23,8 +23,8 @@ TOTAL_OF = {
 }
 
 
-@once
-def sums_of_lines(held: Held) -> dict[Key, dict[str, Decimal]]:
+@cached_check
+def sums_of_lines(held: WarehouseSnapshot) -> dict[Key, dict[str, Decimal]]:
     """For every week with totals, what its lines add up to, by the total's name."""
     nothing = dict.fromkeys(TOTAL_OF.values(), ZERO)
     sums: dict[Key, dict[str, Decimal]] = defaultdict(lambda: dict(nothing))
@@ -35,8 +35,8 @@ def sums_of_lines(held: Held) -> dict[Key, dict[str, Decimal]]:
     return dict(sums)
 
 
-@once
-def lines_add_up(held: Held) -> list[Finding]:
+@cached_check
+def lines_add_up(held: WarehouseSnapshot) -> list[Violation]:
     """Each category's lines add up to its total. A week with a line twice is `no_duplicates`' matter."""
     sums, doubled = sums_of_lines(held), _doubled(held)
     found = []
@@ -46,7 +46,7 @@ def lines_add_up(held: Held) -> list[Finding]:
             if row[total] != added and key not in doubled:
                 off = row[total] - added
                 found.append(
-                    Finding(
+                    Violation(
                         *key,
                         total,
                         {"total": row[total], "lines": added, "difference": off},
@@ -56,8 +56,8 @@ def lines_add_up(held: Held) -> list[Finding]:
     return found
 
 
-@once
-def gross_and_net_add_up(held: Held) -> list[Finding]:
+@cached_check
+def gross_and_net_add_up(held: WarehouseSnapshot) -> list[Violation]:
     """Gross profit is income less cost of sales; net profit is gross profit and other income less expenses."""
     sums = sums_of_lines(held)
     return [
@@ -65,7 +65,7 @@ def gross_and_net_add_up(held: Held) -> list[Finding]:
     ]
 
 
-def _profits(row: Row, lines: Mapping[str, Decimal]) -> list[Finding]:
+def _profits(row: Row, lines: Mapping[str, Decimal]) -> list[Violation]:
     found = []
     for name, made_of, by_totals, by_lines in (
         ("gross_profit", "total_trading_income - cost_of_sales", _gross(row), _gross(lines)),
@@ -83,7 +83,7 @@ def _profits(row: Row, lines: Mapping[str, Decimal]) -> list[Finding]:
         if row[name] not in right:
             off = row[name] - by_totals
             found.append(
-                Finding(
+                Violation(
                     row["tenant_id"],
                     row["week"],
                     name,
@@ -102,10 +102,10 @@ def _below_gross(amounts: Mapping[str, Decimal]) -> Decimal:
     return amounts["other_income"] - amounts["operating_expenses"]
 
 
-def _doubled(held: Held) -> set[Key]:
+def _doubled(held: WarehouseSnapshot) -> set[Key]:
     return {finding.key for finding in no_duplicates(held, financial_weekly_lines)}
 
 
-def unsound_weeks(held: Held) -> set[Key]:
+def unsound_weeks(held: WarehouseSnapshot) -> set[Key]:
     """The weeks whose figures are told to be wrong already, and so are judged by nothing that rests on them."""
     return {finding.key for finding in [*lines_add_up(held), *gross_and_net_add_up(held)]} | _doubled(held)

@@ -21,7 +21,7 @@ _TAG_BYTES = 16
 _WRITTEN = re.compile(r"([0-9a-f]{32}):([0-9a-f]{32}):((?:[0-9a-f]{2})*)")
 
 
-def place(tenant_id: str, column: str) -> str:
+def associated_data(tenant_id: str, column: str) -> str:
     """The additional authenticated data of a value in that organisation's row and that column."""
     return f"{tenant_id}:{column}"
 

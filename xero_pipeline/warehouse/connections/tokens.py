@@ -20,7 +20,7 @@ from sqlalchemy import Engine, Row, and_, delete, func, insert, or_, select, upd
 
 from xero_pipeline.clock import Clock
 from xero_pipeline.grants import REFRESH_TOKEN_LIFE, Connection, ConnectionStatus, Organisation, Tokens
-from xero_pipeline.warehouse.connections.cipher import Cipher, place
+from xero_pipeline.warehouse.connections.cipher import Cipher, associated_data
 from xero_pipeline.warehouse.database.locks import Locks
 from xero_pipeline.warehouse.errors import NotDecryptable, UnknownOrganisation
 from xero_pipeline.warehouse.logs.sync_log import LANDED
@@ -189,7 +189,9 @@ class TokenStore:
             for row in _locked(connection):
                 kept = {name: self._decrypted(row, name) for name in _SECRETS if getattr(row, name) is not None}
                 if any(self._is_old(row, name) for name in kept):
-                    fresh = {name: self._cipher.encrypt(kept[name], place(row.tenant_id, name)) for name in kept}
+                    fresh = {
+                        name: self._cipher.encrypt(kept[name], associated_data(row.tenant_id, name)) for name in kept
+                    }
                     changes = fresh | {"updated_at": self._clock.now()}
                     connection.execute(update(table).where(table.c.tenant_id == row.tenant_id).values(changes))
                     count += 1
@@ -205,7 +207,7 @@ class TokenStore:
     def _encrypted(self, tenant_id: str, tokens: Tokens) -> dict[str, Any]:
         """The columns of a pair: each secret encrypted for its place, an empty one NULL."""
         secrets: dict[str, Any] = {
-            name: self._cipher.encrypt(secret, place(tenant_id, name)) if secret else None
+            name: self._cipher.encrypt(secret, associated_data(tenant_id, name)) if secret else None
             for name, secret in ((name, getattr(tokens, name)) for name in _SECRETS)
         }
         return secrets | {
@@ -219,12 +221,12 @@ class TokenStore:
         if value is None:
             return ""
         try:
-            return self._cipher.decrypt(value, place(row.tenant_id, name))
+            return self._cipher.decrypt(value, associated_data(row.tenant_id, name))
         except NotDecryptable as error:
             raise NotDecryptable(f"The tokens of {row.tenant_name} cannot be read. {error.what}") from None
 
     def _is_old(self, row: Row[Any], name: str) -> bool:
-        return self._cipher.needs_rotation(getattr(row, name), place(row.tenant_id, name))
+        return self._cipher.needs_rotation(getattr(row, name), associated_data(row.tenant_id, name))
 
 
 def _locked(connection: SqlConnection, *where: Any) -> Sequence[Row[Any]]:

@@ -42,7 +42,7 @@ def migrate(engine: Engine) -> str:
         config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
-    return newest()
+    return latest_revision()
 
 
 def require_current(engine: Engine) -> None:
@@ -60,8 +60,8 @@ def require_current(engine: Engine) -> None:
     if current is None:
         raise NotMigrated("The database has no tables yet.")
     _refuse_newer(current)
-    if current != newest():
-        raise NotMigrated(f"The database is at schema {current}, and this version needs {newest()}.")
+    if current != latest_revision():
+        raise NotMigrated(f"The database is at schema {current}, and this version needs {latest_revision()}.")
 
 
 @lru_cache(maxsize=1)
@@ -71,7 +71,7 @@ def _revisions() -> tuple[str, ...]:
     return tuple(script.revision for script in scripts.walk_revisions())
 
 
-def newest() -> str:
+def latest_revision() -> str:
     """The schema that this version of the program needs."""
     return _revisions()[0]
 

@@ -20,7 +20,7 @@ from xero_pipeline.weeks import Week
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class _WeekBalances:
     """A week's bank summary: when and by which run it was last read, and since when its figures are what they are."""
 
     began_at: datetime
@@ -51,7 +51,7 @@ def weeks_with_old_balances(engine: Engine, tenant_id: str) -> tuple[Week, Week]
     return None
 
 
-def _stood_together(one: _Reading, other: _Reading) -> bool:
+def _stood_together(one: _WeekBalances, other: _WeekBalances) -> bool:
     """Whether Xero had both weeks' figures at one and the same moment."""
     if one.run_id is not None and one.run_id == other.run_id:
         return True
@@ -74,7 +74,7 @@ def _balances(engine: Engine, tenant_id: str) -> dict[Week, _Accounts]:
     return weeks
 
 
-def _readings(engine: Engine, tenant_id: str) -> Mapping[Week, _Reading]:
+def _readings(engine: Engine, tenant_id: str) -> Mapping[Week, _WeekBalances]:
     """How each week's bank summary was last read."""
     changes = (
         select(cash.c.week_ending, func.max(cash.c.updated_at).label("at"))
@@ -94,6 +94,6 @@ def _readings(engine: Engine, tenant_id: str) -> Mapping[Week, _Reading]:
     )
     with engine.connect() as connection:
         return {
-            Week(row.week_ending): _Reading(row.started_at, row.dagster_run_id, row.at)
+            Week(row.week_ending): _WeekBalances(row.started_at, row.dagster_run_id, row.at)
             for row in connection.execute(query)
         }

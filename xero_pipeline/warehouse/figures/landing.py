@@ -13,7 +13,7 @@ from xero_pipeline.weeks import Week
 
 
 @dataclass(frozen=True, slots=True)
-class Stamp:
+class Provenance:
     """Whose week it is, and what every row of it says of its origin."""
 
     tenant_id: str
@@ -25,7 +25,7 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
-class Landing:
+class ReplaceResult:
     """What became of a replacement.
 
     `rows` is how many rows the week has now; `previous` whether it had landed before, which it must have

@@ -51,7 +51,7 @@ class Restatement:
         }
 
 
-def keep(connection: Connection, restated: Sequence[Restatement]) -> None:
+def insert_restatements(connection: Connection, restated: Sequence[Restatement]) -> None:
     """Write restatements in the transaction that changes the figures."""
     if restated:
         rows = [{**asdict(one), "week_ending": one.week.ending} for one in restated]

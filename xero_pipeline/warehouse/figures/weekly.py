@@ -23,7 +23,7 @@ from xero_pipeline.warehouse.database.locks import advisory_key
 from xero_pipeline.warehouse.database.types import Money, exact_cents
 from xero_pipeline.warehouse.errors import WrongFrame
 from xero_pipeline.warehouse.figures import restatements
-from xero_pipeline.warehouse.figures.landing import Landing, Stamp
+from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
 from xero_pipeline.warehouse.figures.restatements import Restatement
 from xero_pipeline.warehouse.logs.sync_log import SyncType, has_landed
 from xero_pipeline.warehouse.schema import (
@@ -38,7 +38,7 @@ _STAMP = ("data_source", "currency", "updated_at")
 
 
 @dataclass(frozen=True)
-class _Shape:
+class _TableShape:
     """How a table's rows are told apart, named and checked."""
 
     table: Table
@@ -52,7 +52,7 @@ class _Shape:
         return tuple(c.name for c in self.table.columns if c.name not in (*_WEEK_KEY, *_STAMP))
 
 
-_TOTALS = _Shape(
+_TOTALS = _TableShape(
     financial_weekly,
     (),
     None,
@@ -65,14 +65,14 @@ _TOTALS = _Shape(
         "net_profit",
     ),
 )
-_LINES = _Shape(financial_weekly_lines, ("account_id",), "account_name", ("category", "amount"))
-_REVENUE = _Shape(
+_LINES = _TableShape(financial_weekly_lines, ("account_id",), "account_name", ("category", "amount"))
+_REVENUE = _TableShape(
     revenue_weekly,
     ("revenue_type", "region"),
     None,
     ("invoiced", "credited", "net_revenue", "tax", "invoice_count", "credit_note_count"),
 )
-_CASH = _Shape(
+_CASH = _TableShape(
     cash_position_weekly,
     ("bank_account_id",),
     "bank_account_name",
@@ -83,8 +83,8 @@ _Rows = dict[tuple[str, ...], dict[str, Any]]
 
 
 def replace_profit_and_loss(
-    connection: Connection, stamp: Stamp, basis: str, totals: Mapping[str, Decimal], lines: pd.DataFrame
-) -> Landing:
+    connection: Connection, stamp: Provenance, basis: str, totals: Mapping[str, Decimal], lines: pd.DataFrame
+) -> ReplaceResult:
     """Replace the week in `financial_weekly` and `financial_weekly_lines`.
 
     Args:
@@ -100,10 +100,10 @@ def replace_profit_and_loss(
     previous = _begin(connection, stamp, SyncType.PROFIT_AND_LOSS, (_TOTALS, _LINES))
     restated = _replace(connection, stamp, _TOTALS, total_rows, previous=previous)
     restated += _replace(connection, stamp, _LINES, line_rows, previous=previous)
-    return Landing(len(total_rows) + len(line_rows), restated, previous)
+    return ReplaceResult(len(total_rows) + len(line_rows), restated, previous)
 
 
-def replace_revenue(connection: Connection, stamp: Stamp, cells: pd.DataFrame) -> Landing:
+def replace_revenue(connection: Connection, stamp: Provenance, cells: pd.DataFrame) -> ReplaceResult:
     """Replace the week in `revenue_weekly`.
 
     Args:
@@ -116,7 +116,7 @@ def replace_revenue(connection: Connection, stamp: Stamp, cells: pd.DataFrame) -
     return _replace_frame(connection, stamp, SyncType.INVOICES, _REVENUE, cells)
 
 
-def replace_cash(connection: Connection, stamp: Stamp, accounts: pd.DataFrame) -> Landing:
+def replace_cash(connection: Connection, stamp: Provenance, accounts: pd.DataFrame) -> ReplaceResult:
     """Replace the week in `cash_position_weekly`.
 
     Args:
@@ -130,14 +130,14 @@ def replace_cash(connection: Connection, stamp: Stamp, accounts: pd.DataFrame) -
 
 
 def _replace_frame(
-    connection: Connection, stamp: Stamp, sync_type: SyncType, shape: _Shape, frame: pd.DataFrame
-) -> Landing:
+    connection: Connection, stamp: Provenance, sync_type: SyncType, shape: _TableShape, frame: pd.DataFrame
+) -> ReplaceResult:
     rows = _read_frame(shape, frame)
     previous = _begin(connection, stamp, sync_type, (shape,))
-    return Landing(len(rows), _replace(connection, stamp, shape, rows, previous=previous), previous)
+    return ReplaceResult(len(rows), _replace(connection, stamp, shape, rows, previous=previous), previous)
 
 
-def _begin(connection: Connection, stamp: Stamp, sync_type: SyncType, shapes: tuple[_Shape, ...]) -> bool:
+def _begin(connection: Connection, stamp: Provenance, sync_type: SyncType, shapes: tuple[_TableShape, ...]) -> bool:
     """Wait for whoever writes the same week, then say whether it has landed before."""
     if connection.dialect.name == "postgresql":
         key = advisory_key(f"week:{stamp.tenant_id}:{sync_type}:{stamp.week}")
@@ -150,7 +150,9 @@ def _begin(connection: Connection, stamp: Stamp, sync_type: SyncType, shapes: tu
     )
 
 
-def _replace(connection: Connection, stamp: Stamp, shape: _Shape, new: _Rows, *, previous: bool) -> list[Restatement]:
+def _replace(
+    connection: Connection, stamp: Provenance, shape: _TableShape, new: _Rows, *, previous: bool
+) -> list[Restatement]:
     """Make the table's week hold exactly `new`; answers (and keeps) what was restated."""
     held_rows = connection.execute(select(shape.table).where(_of_week(shape, stamp))).mappings()
     held: _Rows = {tuple(row[name] for name in shape.row_key): dict(row) for row in held_rows}
@@ -169,20 +171,20 @@ def _replace(connection: Connection, stamp: Stamp, shape: _Shape, new: _Rows, *,
     if inserts:
         connection.execute(insert(shape.table), inserts)
     restated = list(_differences(stamp, shape, held, new)) if previous else []
-    restatements.keep(connection, restated)
+    restatements.insert_restatements(connection, restated)
     return restated
 
 
-def _of_week(shape: _Shape, stamp: Stamp) -> Any:
+def _of_week(shape: _TableShape, stamp: Provenance) -> Any:
     columns = shape.table.c
     return and_(columns.tenant_id == stamp.tenant_id, columns.week_ending == stamp.week.ending)
 
 
-def _of_row(shape: _Shape, key: tuple[str, ...]) -> Any:
+def _of_row(shape: _TableShape, key: tuple[str, ...]) -> Any:
     return and_(True, *(shape.table.c[name] == part for name, part in zip(shape.row_key, key, strict=True)))
 
 
-def _differences(stamp: Stamp, shape: _Shape, held: _Rows, new: _Rows) -> list[Restatement]:
+def _differences(stamp: Provenance, shape: _TableShape, held: _Rows, new: _Rows) -> list[Restatement]:
     """Every figure that differs, in the order of the rows' keys."""
     found = []
     for key in sorted(held.keys() | new.keys()):
@@ -209,7 +211,7 @@ def _differences(stamp: Stamp, shape: _Shape, held: _Rows, new: _Rows) -> list[R
     return found
 
 
-def _read_frame(shape: _Shape, frame: pd.DataFrame) -> _Rows:
+def _read_frame(shape: _TableShape, frame: pd.DataFrame) -> _Rows:
     """The frame's rows by key, each value checked and plain."""
     if frame.shape == (0, 0):
         return {}
@@ -224,7 +226,7 @@ def _read_frame(shape: _Shape, frame: pd.DataFrame) -> _Rows:
     return rows
 
 
-def _check_columns(shape: _Shape, names: list[str]) -> None:
+def _check_columns(shape: _TableShape, names: list[str]) -> None:
     missing, unknown = set(shape.given) - set(names), set(names) - set(shape.given)
     if missing or unknown or len(names) != len(set(names)):
         said = [f"lacks {', '.join(sorted(missing))}"] if missing else []
@@ -232,7 +234,7 @@ def _check_columns(shape: _Shape, names: list[str]) -> None:
         raise WrongFrame(f"{shape.table.name}: what was given {' and '.join(said) or 'has a column twice'}.")
 
 
-def _read_row(shape: _Shape, given: Mapping[str, Any]) -> dict[str, Any]:
+def _read_row(shape: _TableShape, given: Mapping[str, Any]) -> dict[str, Any]:
     _check_columns(shape, list(given))
     row = {}
     for name in shape.given:

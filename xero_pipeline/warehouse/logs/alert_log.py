@@ -38,9 +38,9 @@ from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.database.types import UtcDateTime
 from xero_pipeline.warehouse.logs.alert_rules import (
     Alert,
-    Claim,
+    AlertState,
     Delivery,
-    Said,
+    DeliveryClaim,
     make_claim,
     may_claim,
 )
@@ -161,7 +161,7 @@ class AlertLog:
                 .where(alert_deliveries.c.cause == cause)
                 .values(
                     told=row.occurrences,
-                    said=Said.RECOVERED.value,
+                    said=AlertState.RECOVERED.value,
                     claim=None,
                     claimed_until=None,
                     attempts=0,
@@ -187,7 +187,7 @@ class AlertLog:
             alert_deliveries.c.cause == alerts.c.cause,
             or_(
                 alert_deliveries.c.told < alerts.c.occurrences,
-                and_(alerts.c.recovered_at.is_not(None), alert_deliveries.c.said == Said.PROBLEM.value),
+                and_(alerts.c.recovered_at.is_not(None), alert_deliveries.c.said == AlertState.PROBLEM.value),
             ),
         )
         query = select(alerts).where(or_(alerts.c.recovered_at.is_(None), unsettled)).order_by(alerts.c.opened_at)
@@ -201,7 +201,7 @@ class AlertLog:
             if may_claim(alert, told.get(alert.cause, {}).get(address), now)
         ]
 
-    def claim(self, cause: str, address: str, now: datetime) -> Claim | None:
+    def claim(self, cause: str, address: str, now: datetime) -> DeliveryClaim | None:
         """Take the right to tell one address; `None` when nothing is due or somebody else has it.
 
         It lasts for `LEASE`; `delivered` or `refused` end it.
@@ -225,7 +225,7 @@ class AlertLog:
             )
         return claim
 
-    def delivered(self, claim: Claim, now: datetime) -> None:
+    def delivered(self, claim: DeliveryClaim, now: datetime) -> None:
         """The message has arrived: from now on the quiet time counts."""
         values: dict[str, Any] = {
             "told": claim.alert.occurrences,
@@ -233,11 +233,11 @@ class AlertLog:
             "attempts": 0,
             "last_error": None,
         }
-        if claim.says is Said.PROBLEM or not claim.knew:
+        if claim.says is AlertState.PROBLEM or not claim.knew:
             values["last_sent_at"] = now
         self._settle(claim, values)
 
-    def refused(self, claim: Claim, error: str) -> None:
+    def refused(self, claim: DeliveryClaim, error: str) -> None:
         """The message has not arrived: it is due again at once."""
         self._settle(claim, {"attempts": alert_deliveries.c.attempts + 1, "last_error": error})
 
@@ -249,7 +249,7 @@ class AlertLog:
         with self._engine.connect() as connection:
             return {row.address: row.last_error for row in connection.execute(query.order_by("address"))}
 
-    def _settle(self, claim: Claim, values: Mapping[str, Any]) -> None:
+    def _settle(self, claim: DeliveryClaim, values: Mapping[str, Any]) -> None:
         # Whose claim ran out meanwhile changes nothing: another process has taken over.
         with self._engine.begin() as connection:
             connection.execute(
@@ -300,7 +300,7 @@ def _deliveries(connection: Connection, causes: Sequence[str]) -> dict[str, dict
     for row in connection.execute(select(alert_deliveries).where(alert_deliveries.c.cause.in_(causes))):
         found.setdefault(row.cause, {})[row.address] = Delivery(
             told=row.told,
-            said=Said(row.said) if row.said else None,
+            said=AlertState(row.said) if row.said else None,
             last_sent_at=row.last_sent_at,
             claimed_until=row.claimed_until,
             attempts=row.attempts,

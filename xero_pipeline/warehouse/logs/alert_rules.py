@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Said(StrEnum):
+class AlertState(StrEnum):
     """What an address was told last of a cause."""
 
     PROBLEM = "problem"
@@ -46,7 +46,7 @@ class Delivery:
     """What one address knows of a cause."""
 
     told: int = 0
-    said: Said | None = None
+    said: AlertState | None = None
     last_sent_at: datetime | None = None
     claimed_until: datetime | None = None
     attempts: int = 0
@@ -54,7 +54,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class DeliveryClaim:
     """The right to send one message to one address, and what it has to say.
 
     `more` counts the occurrences that this address has not heard of, besides the one that opens the message.
@@ -63,7 +63,7 @@ class Claim:
     token: str
     address: str
     alert: Alert
-    says: Said
+    says: AlertState
     more: int
     since: datetime
     """When this address was last told of the problem, or else when it began."""
@@ -71,7 +71,7 @@ class Claim:
     """Whether the address has heard of the problem since it began."""
 
 
-def due(alert: Alert, delivery: Delivery, now: datetime) -> Said | None:
+def next_message(alert: Alert, delivery: Delivery, now: datetime) -> AlertState | None:
     """What an address is to be told of a cause now, if anything.
 
     A problem is told at once, and again no sooner than its quiet time after the last message that arrived.
@@ -81,27 +81,27 @@ def due(alert: Alert, delivery: Delivery, now: datetime) -> Said | None:
     untold = alert.occurrences > delivery.told
     quiet = delivery.last_sent_at is not None and now < delivery.last_sent_at + alert.quiet
     if alert.is_open:
-        return Said.PROBLEM if untold and not quiet else None
-    if delivery.said is Said.PROBLEM or (untold and not quiet):
-        return Said.RECOVERED
+        return AlertState.PROBLEM if untold and not quiet else None
+    if delivery.said is AlertState.PROBLEM or (untold and not quiet):
+        return AlertState.RECOVERED
     return None
 
 
 def may_claim(alert: Alert, delivery: Delivery | None, now: datetime) -> bool:
     if delivery is None:
         # An address that is new has no business with what is over.
-        return alert.is_open and due(alert, Delivery(), now) is not None
+        return alert.is_open and next_message(alert, Delivery(), now) is not None
     if delivery.claimed_until is not None and now < delivery.claimed_until:
         return False
-    return due(alert, delivery, now) is not None
+    return next_message(alert, delivery, now) is not None
 
 
-def make_claim(alert: Alert, address: str, delivery: Delivery, now: datetime) -> Claim:
-    says = due(alert, delivery, now)
+def make_claim(alert: Alert, address: str, delivery: Delivery, now: datetime) -> DeliveryClaim:
+    says = next_message(alert, delivery, now)
     assert says is not None  # noqa: S101 - the caller has looked
-    knew = delivery.said is Said.PROBLEM
+    knew = delivery.said is AlertState.PROBLEM
     untold = alert.occurrences - delivery.told
-    return Claim(
+    return DeliveryClaim(
         token=str(uuid.uuid4()),
         address=address,
         alert=alert,

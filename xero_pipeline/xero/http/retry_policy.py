@@ -17,7 +17,7 @@ from requests import Response
 from tenacity import RetryCallState
 
 from xero_pipeline.clock import Clock
-from xero_pipeline.rate_limits import Problem, Remaining
+from xero_pipeline.rate_limits import RateLimitHeaders, RateLimitKind
 from xero_pipeline.xero.errors import (
     DayLimitReached,
     MinuteLimitReached,
@@ -43,7 +43,7 @@ SURELY_A_DAY = 120.0
 LONGEST_RETRY_AFTER = 7 * 86400.0
 
 
-class Setback(Exception):
+class TransientError(Exception):
     """An attempt that came to nothing, though another may succeed."""
 
     def as_error(self, what: str) -> XeroError:
@@ -51,7 +51,7 @@ class Setback(Exception):
         raise NotImplementedError
 
 
-class Fault(Setback):
+class TransportFailure(TransientError):
     """5xx, a time-out, a dropped or truncated answer."""
 
     def __init__(self, reason: str, *, status: int | None = None, retry_after: float | None = None) -> None:
@@ -69,10 +69,10 @@ class Fault(Setback):
         )
 
 
-class LimitHit(Setback):
+class RateLimitHit(TransientError):
     """429, or what our own count says before Xero would; then `status` is `None`."""
 
-    def __init__(self, problem: Problem, wait: float, now: datetime, *, status: int | None = 429) -> None:
+    def __init__(self, problem: RateLimitKind, wait: float, now: datetime, *, status: int | None = 429) -> None:
         super().__init__(problem.value)
         self.problem = problem
         self.wait = wait
@@ -80,20 +80,20 @@ class LimitHit(Setback):
         self.status = status
 
     def as_error(self, what: str) -> XeroError:
-        if self.problem is Problem.DAY:
+        if self.problem is RateLimitKind.DAY:
             return DayLimitReached(
                 f"Xero's daily calls of this organisation are spent, so {what} has to wait.",
                 retry_at=self.until,
                 status=self.status,
             )
-        if self.problem is Problem.CONCURRENT:
+        if self.problem is RateLimitKind.CONCURRENT:
             return RateLimited(
                 f"Too many calls to Xero are in progress at once for {what}, and waiting did not help.",
                 advice="Other programs may be using this Xero app; the next sync tries again.",
                 status=self.status,
                 retry_at=self.until,
             )
-        whose = "this app" if self.problem is Problem.APP_MINUTE else "this organisation"
+        whose = "this app" if self.problem is RateLimitKind.APP_MINUTE else "this organisation"
         return MinuteLimitReached(
             f"Xero's calls a minute of {whose} are spent, and waiting did not help {what}.",
             status=self.status,
@@ -101,7 +101,7 @@ class LimitHit(Setback):
         )
 
 
-class Patience:
+class RetryPolicy:
     """How often one call is tried, and how long it waits in between: tenacity's `stop` and `wait`.
 
     Faults, minute limits and "too many at once" are counted apart: a busy minute must not use up the tries
@@ -119,10 +119,10 @@ class Patience:
         """Another attempt begins."""
         self.attempt += 1
 
-    def note(self, setback: Setback) -> None:
+    def note(self, setback: TransientError) -> None:
         """Count a setback; called once for each, as it happens."""
         self._counts[_kind(setback)] += 1
-        if isinstance(setback, Fault):
+        if isinstance(setback, TransportFailure):
             setback.tries = self._counts["fault"]
             if setback.retry_after is not None:
                 setback.retry_at = self._clock.now() + timedelta(seconds=setback.retry_after)
@@ -130,61 +130,61 @@ class Patience:
     def stop(self, state: RetryCallState) -> bool:
         setback = _setback(state)
         count = self._counts[_kind(setback)]
-        if isinstance(setback, LimitHit):
+        if isinstance(setback, RateLimitHit):
             if setback.status is None:
                 # Our own count's word, which was waited for already.
                 return True
-            if setback.problem is Problem.CONCURRENT:
+            if setback.problem is RateLimitKind.CONCURRENT:
                 return count > CONCURRENT_WAITS
-            return setback.problem is Problem.DAY or setback.wait > LONGEST_LIMIT_WAIT or count > MINUTE_WAITS
-        assert isinstance(setback, Fault)  # noqa: S101 - there are two kinds
+            return setback.problem is RateLimitKind.DAY or setback.wait > LONGEST_LIMIT_WAIT or count > MINUTE_WAITS
+        assert isinstance(setback, TransportFailure)  # noqa: S101 - there are two kinds
         return count >= self._tries or (setback.retry_after or 0) > LONGEST_BACKOFF
 
     def wait(self, state: RetryCallState) -> float:
         setback = _setback(state)
-        if isinstance(setback, LimitHit):
-            if setback.problem is Problem.CONCURRENT:
+        if isinstance(setback, RateLimitHit):
+            if setback.problem is RateLimitKind.CONCURRENT:
                 # Short, and not all at once: whoever was refused together must not come back together.
                 return self._chance.uniform(0.5, 1.5) * setback.wait
             return setback.wait
-        assert isinstance(setback, Fault)  # noqa: S101 - there are two kinds
+        assert isinstance(setback, TransportFailure)  # noqa: S101 - there are two kinds
         backoff = min(LONGEST_BACKOFF, 2.0 ** min(self._counts["fault"], 10))
         return min(LONGEST_BACKOFF, max(self._chance.uniform(backoff / 2, backoff), setback.retry_after or 0))
 
 
-def _kind(setback: Setback) -> str:
-    if isinstance(setback, Fault):
+def _kind(setback: TransientError) -> str:
+    if isinstance(setback, TransportFailure):
         return "fault"
-    assert isinstance(setback, LimitHit)  # noqa: S101 - there are two kinds
-    return "concurrent" if setback.problem is Problem.CONCURRENT else "minute"
+    assert isinstance(setback, RateLimitHit)  # noqa: S101 - there are two kinds
+    return "concurrent" if setback.problem is RateLimitKind.CONCURRENT else "minute"
 
 
-def _setback(state: RetryCallState) -> Setback:
+def _setback(state: RetryCallState) -> TransientError:
     error = state.outcome.exception() if state.outcome is not None else None
-    assert isinstance(error, Setback)  # noqa: S101 - tenacity asks about nothing else
+    assert isinstance(error, TransientError)  # noqa: S101 - tenacity asks about nothing else
     return error
 
 
-def read_limit(response: Response, clock: Clock) -> LimitHit:
+def read_limit(response: Response, clock: Clock) -> RateLimitHit:
     """What a 429 says: which limit, and when to go on."""
     now = clock.now()
     retry_after = read_retry_after(response, now)
     problem = _read_problem(response.headers.get("X-Rate-Limit-Problem", ""))
     if problem is None:
-        problem = Problem.DAY if (retry_after or 0) > SURELY_A_DAY else Problem.MINUTE
-    if problem is Problem.CONCURRENT:
+        problem = RateLimitKind.DAY if (retry_after or 0) > SURELY_A_DAY else RateLimitKind.MINUTE
+    if problem is RateLimitKind.CONCURRENT:
         # As soon as one of five has its answer; the header, where there is one, is for the other limits.
         wait = min(retry_after or 1.0, 5.0)
-    elif problem is Problem.DAY:
+    elif problem is RateLimitKind.DAY:
         wait = DEFAULT_DAY_WAIT if retry_after is None else retry_after
     else:
         wait = DEFAULT_LIMIT_WAIT if retry_after is None else retry_after
-    return LimitHit(problem, max(1.0, wait), now)
+    return RateLimitHit(problem, max(1.0, wait), now)
 
 
-def _read_problem(header: str) -> Problem | None:
+def _read_problem(header: str) -> RateLimitKind | None:
     word = re.sub(r"[^a-z]", "", header.lower()).removesuffix("limit")
-    return next((problem for problem in Problem if problem.value == word), None)
+    return next((problem for problem in RateLimitKind if problem.value == word), None)
 
 
 def read_retry_after(response: Response, now: datetime) -> float | None:
@@ -201,9 +201,9 @@ def read_retry_after(response: Response, now: datetime) -> float | None:
     return min(max(0.0, (moment - now).total_seconds()), LONGEST_RETRY_AFTER)
 
 
-def read_remaining(response: Response) -> Remaining:
+def read_rate_limit_headers(response: Response) -> RateLimitHeaders:
     """What Xero's headers say is left."""
-    return Remaining(
+    return RateLimitHeaders(
         minute=_read_count(response.headers.get("X-MinLimit-Remaining")),
         day=_read_count(response.headers.get("X-DayLimit-Remaining")),
         app_minute=_read_count(response.headers.get("X-AppMinLimit-Remaining")),

@@ -26,17 +26,17 @@ from requests_ratelimiter import LimiterMixin, LimiterSession
 from tenacity import RetryCallState, Retrying, retry_if_exception_type
 
 from xero_pipeline.clock import Clock
-from xero_pipeline.rate_limits import CallBudget, Problem, Remaining
+from xero_pipeline.rate_limits import CallBudget, RateLimitHeaders, RateLimitKind
 from xero_pipeline.xero.errors import RequestRefused
 from xero_pipeline.xero.http.deadline import DeadlineAdapter
-from xero_pipeline.xero.http.permits import APP, BudgetLimiter, OnWait, wait_reason
+from xero_pipeline.xero.http.permits import APP, CallPermitLimiter, OnWait, wait_reason
 from xero_pipeline.xero.http.retry_policy import (
-    Fault,
-    LimitHit,
-    Patience,
-    Setback,
+    RateLimitHit,
+    RetryPolicy,
+    TransientError,
+    TransportFailure,
     read_limit,
-    read_remaining,
+    read_rate_limit_headers,
     read_retry_after,
 )
 
@@ -104,7 +104,7 @@ class XeroSession(LimiterSession):
         self._on_wait = on_wait or _tell_nobody
         self._chance = random or _new_chance()
         self._environments: dict[tuple[str, ...], Mapping[str, Any]] = {}
-        self._slots = BudgetLimiter(budget, clock, self._chance, self._on_wait)
+        self._slots = CallPermitLimiter(budget, clock, self._chance, self._on_wait)
         super().__init__(limiter=self._slots, per_host=False, limit_statuses=())
         self.headers["User-Agent"] = USER_AGENT
         self.headers["Accept"] = "application/json"
@@ -146,9 +146,9 @@ class XeroSession(LimiterSession):
         """
         what = f"{method} {_path(url)}"
         request = self._prepare(method, url, what, tenant_id, headers, params, data, auth)
-        patience = Patience(self._tries, self.clock, self._chance)
+        patience = RetryPolicy(self._tries, self.clock, self._chance)
         trying = Retrying(
-            retry=retry_if_exception_type(Setback),
+            retry=retry_if_exception_type(TransientError),
             stop=patience.stop,
             wait=patience.wait,
             before_sleep=self._tell_of_wait,
@@ -157,7 +157,7 @@ class XeroSession(LimiterSession):
         )
         try:
             return trying(self._try_once, request, what, identity, patience)
-        except Setback as setback:
+        except TransientError as setback:
             # `from None`: what lies beneath may hold the request, and with it the token.
             raise setback.as_error(what) from None
 
@@ -187,23 +187,23 @@ class XeroSession(LimiterSession):
         except _UNSENDABLE:
             raise _unsendable(what) from None
 
-    def _try_once(self, request: PreparedRequest, what: str, identity: bool, patience: Patience) -> Response:
+    def _try_once(self, request: PreparedRequest, what: str, identity: bool, patience: RetryPolicy) -> Response:
         patience.begin()
         try:
             return self._judge(self._carry(request, what, identity, patience.attempt), request, identity)
-        except Setback as setback:
+        except TransientError as setback:
             patience.note(setback)
             log.info("%s came to nothing: %s", what, setback)
             raise
 
     def _carry(self, request: PreparedRequest, what: str, identity: bool, attempt: int) -> Response:
-        """One attempt over the wire; what breaks on the way is a `Fault`."""
+        """One attempt over the wire; what breaks on the way is a `TransportFailure`."""
         try:
             response = self._send(request.copy(), dict(self._environment(request.url or "")), slot=not identity)
         except _UNSENDABLE:
             raise _unsendable(what) from None
         except _BROKEN as failure:
-            raise Fault(_in_words(failure)) from None
+            raise TransportFailure(_in_words(failure)) from None
         log.info(
             "%s, attempt %d: %s, correlation %s",
             what,
@@ -227,20 +227,22 @@ class XeroSession(LimiterSession):
             raise self._limited(response, request, identity)
         if status >= 500 or status == 408:
             retry_after = read_retry_after(response, self.clock.now())
-            raise Fault(f"it answered {status}", status=status, retry_after=retry_after)
+            raise TransportFailure(f"it answered {status}", status=status, retry_after=retry_after)
         # Another status says enough by itself: a 401 without its body is still a token that Xero does not take.
         if 200 <= status <= 299 and _is_cut(response):
-            raise Fault("its answer was cut short", status=status)
+            raise TransportFailure("its answer was cut short", status=status)
         return response
 
-    def _limited(self, response: Response, request: PreparedRequest, identity: bool) -> LimitHit:
+    def _limited(self, response: Response, request: PreparedRequest, identity: bool) -> RateLimitHit:
         hit = read_limit(response, self.clock)
         if identity:
             # The identity server's limits are the app's, and none of them lasts a day.
-            return LimitHit(Problem.APP_MINUTE, hit.wait, self.clock.now())
+            return RateLimitHit(RateLimitKind.APP_MINUTE, hit.wait, self.clock.now())
         tenant_id = _tenant_of(request)
         # Too many at once is over in a moment, and no day limit is the app's own.
-        if hit.problem is not Problem.CONCURRENT and (tenant_id is not None or hit.problem is not Problem.DAY):
+        if hit.problem is not RateLimitKind.CONCURRENT and (
+            tenant_id is not None or hit.problem is not RateLimitKind.DAY
+        ):
             self.budget.block(tenant_id, hit.problem, hit.until)
         return hit
 
@@ -259,7 +261,7 @@ class XeroSession(LimiterSession):
         finally:
             taken = self._slots.hand_over()
             if taken is not None:
-                remaining = read_remaining(response) if response is not None else Remaining()
+                remaining = read_rate_limit_headers(response) if response is not None else RateLimitHeaders()
                 self.budget.give_back(taken, self.clock.now(), remaining)
 
     def _bucket_name(self, request: PreparedRequest) -> str:
@@ -267,7 +269,7 @@ class XeroSession(LimiterSession):
 
     def _tell_of_wait(self, state: RetryCallState) -> None:
         setback = state.outcome.exception() if state.outcome is not None else None
-        reason = wait_reason(setback.problem) if isinstance(setback, LimitHit) else f"an attempt failed: {setback}"
+        reason = wait_reason(setback.problem) if isinstance(setback, RateLimitHit) else f"an attempt failed: {setback}"
         self._on_wait(state.upcoming_sleep, reason)
 
 

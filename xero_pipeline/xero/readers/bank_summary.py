@@ -17,7 +17,7 @@ import pandas as pd
 from xero_pipeline.money import ZERO
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import PayloadNotUnderstood
-from xero_pipeline.xero.readers.reports import Difference, Row, read_amount, read_report
+from xero_pipeline.xero.readers.reports import Difference, ReportRow, read_amount, read_report
 
 NAME = "Bank Summary"
 AMOUNTS = ("opening_balance", "cash_received", "cash_spent", "currency_gain", "closing_balance")
@@ -65,7 +65,7 @@ def read_bank_summary(payload: Mapping[str, Any], *, week: Week) -> BankSummary:
     return BankSummary(_frame(accounts), differences, notes)
 
 
-def _columns(rows: Sequence[Row]) -> tuple[dict[str, int], str | None]:
+def _columns(rows: Sequence[ReportRow]) -> tuple[dict[str, int], str | None]:
     """Where each column stands; and the header of a further one that does not say that it is a currency gain."""
     headers = [tuple(str(cell.value or "").strip() for cell in row.cells) for row in rows if row.kind == "header"]
     if len({tuple(map(_word, header)) for header in headers}) != 1:
@@ -101,7 +101,7 @@ def _word(text: str) -> str:
     return re.sub(r"[^a-z]", "", text.lower())
 
 
-def _account(row: Row, columns: Mapping[str, int]) -> dict[str, Any]:
+def _account(row: ReportRow, columns: Mapping[str, int]) -> dict[str, Any]:
     account_id, name = row.account_id, columns["bank_account_name"]
     label = str(row.cells[name].value).strip() if row.says(name) else ""
     if account_id is None:
@@ -110,7 +110,7 @@ def _account(row: Row, columns: Mapping[str, int]) -> dict[str, Any]:
     return {"bank_account_id": account_id, "bank_account_name": label, **amounts}
 
 
-def _amount(row: Row, column: str, columns: Mapping[str, int], label: str) -> Decimal:
+def _amount(row: ReportRow, column: str, columns: Mapping[str, int], label: str) -> Decimal:
     place = columns.get(column)
     if column == "currency_gain" and (place is None or not row.says(place)):
         return ZERO
@@ -133,7 +133,10 @@ def _check_accounts(accounts: Sequence[Mapping[str, Any]]) -> Iterator[Differenc
 
 
 def _check_totals(
-    rows: Sequence[Row], accounts: Sequence[Mapping[str, Any]], totals: Sequence[Row], columns: Mapping[str, int]
+    rows: Sequence[ReportRow],
+    accounts: Sequence[Mapping[str, Any]],
+    totals: Sequence[ReportRow],
+    columns: Mapping[str, int],
 ) -> Iterator[Difference]:
     """A section's total is of its own accounts; one that has none above it is of all of them."""
     details = [row for row in rows if row.kind == "row"]

@@ -22,8 +22,8 @@ from xero_pipeline.money import ZERO
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import PayloadNotUnderstood
 from xero_pipeline.xero.readers.accounts import Account, account_key
-from xero_pipeline.xero.readers.profit_signs import Block, Line, Nature, Role, settle_signs
-from xero_pipeline.xero.readers.reports import Difference, Row, read_amount, read_report
+from xero_pipeline.xero.readers.profit_signs import AccountBlock, Nature, ProfitLine, Role, settle_signs
+from xero_pipeline.xero.readers.reports import Difference, ReportRow, read_amount, read_report
 
 NAME = "Profit and Loss"
 INCOME, COST, OTHER, EXPENSES = "trading_income", "cost_of_sales", "other_income", "operating_expenses"
@@ -98,7 +98,7 @@ class _Statement:
 
 
 @dataclass
-class _Reading:
+class _ReportRows:
     """What the report says, in its order."""
 
     details: list[_Detail] = field(default_factory=list)
@@ -131,15 +131,15 @@ def read_profit_and_loss(payload: Mapping[str, Any], *, week: Week, accounts: Ma
     return ProfitAndLoss(totals, pd.DataFrame(lines, columns=list(COLUMNS), dtype=object), differences, notes)
 
 
-def _require_one_column(rows: Sequence[Row]) -> None:
+def _require_one_column(rows: Sequence[ReportRow]) -> None:
     """A week is asked for alone; a second column would be another period's."""
     for row in rows:
         if any(row.says(place) for place in range(2, len(row.cells))):
             raise PayloadNotUnderstood(f"The {NAME} report has more columns than the one that was asked.")
 
 
-def _read_rows(rows: Sequence[Row], accounts: Mapping[str, Account]) -> _Reading:
-    report = _Reading()
+def _read_rows(rows: Sequence[ReportRow], accounts: Mapping[str, Account]) -> _ReportRows:
+    report = _ReportRows()
     summed: dict[tuple[int, ...], int] = {}
     for row in rows:
         if row.kind == "header":
@@ -166,7 +166,7 @@ def _read_rows(rows: Sequence[Row], accounts: Mapping[str, Account]) -> _Reading
     return report
 
 
-def _detail(account_id: str, row: Row, amount: Decimal, accounts: Mapping[str, Account]) -> _Detail:
+def _detail(account_id: str, row: ReportRow, amount: Decimal, accounts: Mapping[str, Account]) -> _Detail:
     account = accounts.get(account_key(account_id))
     name = row.label or (account.name if account else account_id)
     category, nature = None, Nature.STRANGE
@@ -181,18 +181,18 @@ def _detail(account_id: str, row: Row, amount: Decimal, accounts: Mapping[str, A
     return _Detail(account_id, name, amount, account, category, nature, row.path)
 
 
-def _settle(report: _Reading) -> list[_Statement]:
+def _settle(report: _ReportRows) -> list[_Statement]:
     """Say of each detail whether it adds to the profit; answers the lines that state a profit."""
-    blocks: list[Block] = []
+    blocks: list[AccountBlock] = []
     numbers: dict[tuple[int, tuple[int, ...]], int] = {}
     for place, detail in enumerate(report.details):
         line = sum(one.after <= place for one in report.lines)
         detail.block = numbers.setdefault((line, detail.path), len(blocks))
         if detail.block == len(blocks):
-            blocks.append(Block({}, line))
+            blocks.append(AccountBlock({}, line))
         cents = blocks[detail.block].cents
         cents[detail.nature] = cents.get(detail.nature, 0) + _cents(detail.amount)
-    lines = [Line(_cents(line.amount), of_nothing=line.is_total and not line.amount) for line in report.lines]
+    lines = [ProfitLine(_cents(line.amount), of_nothing=line.is_total and not line.amount) for line in report.lines]
     signs, roles = settle_signs(blocks, lines)
     for detail in report.details:
         detail.sign = signs[detail.block, detail.nature]
@@ -310,7 +310,7 @@ def _totals(lines: Sequence[Mapping[str, Any]]) -> dict[str, Decimal]:
 
 
 def _check(
-    report: _Reading, profits: Sequence[_Statement], gross: _Statement | None, totals: Mapping[str, Decimal]
+    report: _ReportRows, profits: Sequence[_Statement], gross: _Statement | None, totals: Mapping[str, Decimal]
 ) -> Iterator[Difference]:
     """Where the report's own totals and profit lines are not what its rows add up to."""
     for total in report.totals:

@@ -43,7 +43,7 @@ class Role(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class AccountBlock:
     """A section's rows between two lines: how many cents there are of each nature, and which line follows."""
 
     cents: dict[Nature, int]
@@ -59,7 +59,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class ProfitLine:
     """What a line states, in cents. `of_nothing`: it may as well be the total of a section without rows."""
 
     cents: int
@@ -84,13 +84,13 @@ class _Unit:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reading:
+class _SignSolution:
     cost: _Cost
     signs: Signs
     roles: dict[int, Role]
 
 
-def settle_signs(blocks: Sequence[Block], lines: Sequence[Line]) -> tuple[Signs, list[Role]]:
+def settle_signs(blocks: Sequence[AccountBlock], lines: Sequence[ProfitLine]) -> tuple[Signs, list[Role]]:
     """The sign of each block's rows, and what each line is.
 
     Args:
@@ -98,7 +98,7 @@ def settle_signs(blocks: Sequence[Block], lines: Sequence[Line]) -> tuple[Signs,
         lines: in the report's order.
     """
     count = len(lines)
-    best: list[_Reading] = [_Reading((0, 0, 0, 0), {}, {})] * (count + 1)
+    best: list[_SignSolution] = [_SignSolution((0, 0, 0, 0), {}, {})] * (count + 1)
     for first in range(count, -1, -1):
         base = lines[first - 1].cents if first else 0
         # Either no line from here on is a profit line, or `anchor` is the next one.
@@ -110,21 +110,21 @@ def settle_signs(blocks: Sequence[Block], lines: Sequence[Line]) -> tuple[Signs,
             then = best[anchor + 1]
             total = _add(cost, passed.cost, then.cost)
             roles = {anchor: Role.PROFIT} | passed.roles | then.roles
-            readings.append(_Reading(total, signs | then.signs, roles))
+            readings.append(_SignSolution(total, signs | then.signs, roles))
         best[first] = min(readings, key=lambda reading: reading.cost)
     return best[0].signs, [best[0].roles[place] for place in range(count)]
 
 
-def _unanchored(blocks: Sequence[Block], lines: Sequence[Line], first: int) -> _Reading:
+def _unanchored(blocks: Sequence[AccountBlock], lines: Sequence[ProfitLine], first: int) -> _SignSolution:
     """What is left when no line from `first` on is a profit line: usual signs, held by nothing."""
     rest = [n for n, block in enumerate(blocks) if block.line >= first]
     passed = _pass_lines(blocks, lines, first, len(lines))
     unheld = any(blocks[n].total for n in rest)
     signs = {part: unit.usual for unit in _units(blocks, rest, split=False) for part in unit.parts}
-    return _Reading(_add(passed.cost, (int(unheld), 0, 0, 0)), signs, passed.roles)
+    return _SignSolution(_add(passed.cost, (int(unheld), 0, 0, 0)), signs, passed.roles)
 
 
-def _pass_lines(blocks: Sequence[Block], lines: Sequence[Line], first: int, anchor: int) -> _Reading:
+def _pass_lines(blocks: Sequence[AccountBlock], lines: Sequence[ProfitLine], first: int, anchor: int) -> _SignSolution:
     """The lines from `first` up to the profit line `anchor`: subtotals, or unexplained."""
     cost: _Cost = (0, 0, 0, 0)
     roles = {}
@@ -135,10 +135,10 @@ def _pass_lines(blocks: Sequence[Block], lines: Sequence[Line], first: int, anch
         is_subtotal = line.of_nothing or (not is_last and line.cents in _subtotals(blocks, first, place))
         roles[place] = Role.SUBTOTAL if is_subtotal else Role.PROFIT
         cost = _add(cost, (0, 0, 1, 0) if is_subtotal else (1, 0, 0, 0))
-    return _Reading(cost, {}, roles)
+    return _SignSolution(cost, {}, roles)
 
 
-def _subtotals(blocks: Sequence[Block], first: int, place: int) -> Iterator[int]:
+def _subtotals(blocks: Sequence[AccountBlock], first: int, place: int) -> Iterator[int]:
     """Every sum of like sections that end right above a line, either sign."""
     above = [n for n, block in enumerate(blocks) if first <= block.line <= place]
     total, sign = 0, 0
@@ -152,7 +152,7 @@ def _subtotals(blocks: Sequence[Block], first: int, place: int) -> Iterator[int]
         yield -total
 
 
-def _units(blocks: Sequence[Block], numbers: Sequence[int], *, split: bool) -> list[_Unit]:
+def _units(blocks: Sequence[AccountBlock], numbers: Sequence[int], *, split: bool) -> list[_Unit]:
     """The rows that share a sign: a section as a whole, or, split, each nature of a mixed one by itself."""
     units = []
     for number in numbers:
@@ -169,7 +169,7 @@ def _units(blocks: Sequence[Block], numbers: Sequence[int], *, split: bool) -> l
     return units
 
 
-def _solve(blocks: Sequence[Block], numbers: Sequence[int], wanted: int) -> tuple[Signs, _Cost]:
+def _solve(blocks: Sequence[AccountBlock], numbers: Sequence[int], wanted: int) -> tuple[Signs, _Cost]:
     """The signs under which the blocks bring what is wanted; the usual ones where none do, not even nearly."""
     if exact := _cheapest(blocks, numbers, wanted, within=0):
         return exact
@@ -186,7 +186,7 @@ def _solve(blocks: Sequence[Block], numbers: Sequence[int], wanted: int) -> tupl
 
 
 def _cheapest(
-    blocks: Sequence[Block], numbers: Sequence[int], wanted: int, *, within: int
+    blocks: Sequence[AccountBlock], numbers: Sequence[int], wanted: int, *, within: int
 ) -> tuple[Signs, _Cost] | None:
     """The least strange signs under which the blocks bring what is wanted, give or take so many cents."""
     found: list[tuple[_Cost, Signs]] = []

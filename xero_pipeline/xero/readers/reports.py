@@ -48,7 +48,7 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class ReportCell:
     value: Any
     attributes: Mapping[str, str]
     """By lower-case Id."""
@@ -59,12 +59,12 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ReportRow:
     """A row and where it stands: the numbers of its sections, the outermost first. A row of no section counts
     as one in an untitled section of its own."""
 
     kind: str
-    cells: tuple[Cell, ...]
+    cells: tuple[ReportCell, ...]
     path: tuple[int, ...]
     title: str
 
@@ -93,7 +93,7 @@ class Row:
         return str(self.cells[0].value or "").strip() if self.says(0) else ""
 
 
-def read_report(payload: Mapping[str, Any], name: str, week: Week) -> list[Row]:
+def read_report(payload: Mapping[str, Any], name: str, week: Week) -> list[ReportRow]:
     """The rows of the one report, in order, once its window is seen to be the asked week.
 
     Raises:
@@ -129,7 +129,7 @@ def _letters(text: object) -> str:
     return re.sub(r"[^a-z]", "", str(text or "").lower())
 
 
-def _rows(rows: object, name: str) -> Iterator[Row]:
+def _rows(rows: object, name: str) -> Iterator[ReportRow]:
     numbers = count(1)
     for node in _nodes(rows, name):
         yield from _walk(node, name, numbers, (), "")
@@ -137,10 +137,10 @@ def _rows(rows: object, name: str) -> Iterator[Row]:
 
 def _walk(
     node: Mapping[str, Any], name: str, numbers: Iterator[int], path: tuple[int, ...], title: str
-) -> Iterator[Row]:
+) -> Iterator[ReportRow]:
     kind, cells = _kind(node, name), _cells(node, name)
     if kind != "section":
-        yield Row(kind, cells, path or (next(numbers),), title)
+        yield ReportRow(kind, cells, path or (next(numbers),), title)
         if _nodes(node.get("Rows"), name):
             raise PayloadNotUnderstood(f"The {name} report has a row with rows of its own that is no section.")
         return
@@ -167,8 +167,8 @@ def _kind(node: Mapping[str, Any], name: str) -> str:
     return kind
 
 
-def _cells(node: Mapping[str, Any], name: str) -> tuple[Cell, ...]:
-    return tuple(Cell(cell.get("Value"), _attributes(cell, name)) for cell in _nodes(node.get("Cells"), name))
+def _cells(node: Mapping[str, Any], name: str) -> tuple[ReportCell, ...]:
+    return tuple(ReportCell(cell.get("Value"), _attributes(cell, name)) for cell in _nodes(node.get("Cells"), name))
 
 
 def _attributes(cell: Mapping[str, Any], name: str) -> dict[str, str]:
@@ -186,7 +186,7 @@ def in_form(value: object) -> str:
     return f", but like {form[:40]!r}"
 
 
-def read_amount(cell: Cell | None, where: str) -> Decimal:
+def read_amount(cell: ReportCell | None, where: str) -> Decimal:
     """A cell's amount, exact to the cent.
 
     Raises:

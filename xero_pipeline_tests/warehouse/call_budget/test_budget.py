@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, func, select
 from sqlalchemy.pool import StaticPool
 
-from xero_pipeline.rate_limits import CallLimits, DayExhausted, Problem, Remaining, Slot, Wait
+from xero_pipeline.rate_limits import CallLimits, CallPermit, DayExhausted, RateLimitHeaders, RateLimitKind, Wait
 from xero_pipeline.warehouse.call_budget.budget import PRUNE_EVERY, SqlCallBudget
 from xero_pipeline.warehouse.call_budget.counts import LEASE, call_limits, call_slots
 from xero_pipeline.warehouse.database.engine import open_engine
@@ -22,7 +22,7 @@ from xero_pipeline.warehouse.errors import NotMigrated
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.processes import forking
 
-NOTHING_SAID = Remaining()
+NOTHING_SAID = RateLimitHeaders()
 WIDE = CallLimits(per_minute=1000, per_day=10000, in_progress=1000, app_per_minute=10000)
 
 
@@ -38,10 +38,12 @@ def limits(**changed: int) -> CallLimits:
     return CallLimits(**{**{name: getattr(WIDE, name) for name in WIDE.__slots__}, **changed})
 
 
-def spend(budget: SqlCallBudget, clock: FakeClock, tenant: str | None = "a", said: Remaining = NOTHING_SAID) -> Slot:
+def spend(
+    budget: SqlCallBudget, clock: FakeClock, tenant: str | None = "a", said: RateLimitHeaders = NOTHING_SAID
+) -> CallPermit:
     """One call, answered at once."""
     slot = budget.take(tenant, clock.now())
-    assert isinstance(slot, Slot), slot
+    assert isinstance(slot, CallPermit), slot
     budget.give_back(slot, clock.now(), said)
     return slot
 
@@ -53,11 +55,11 @@ def test_a_minute_has_so_many_calls_and_the_next_waits_until_the_oldest_is_a_min
     for _ in range(3):
         spend(budget, clock)
         clock.advance(seconds=10)
-    assert budget.take("a", clock.now()) == Wait(30.0, Problem.MINUTE)
+    assert budget.take("a", clock.now()) == Wait(30.0, RateLimitKind.MINUTE)
     clock.advance(seconds=29.999)
-    assert budget.take("a", clock.now()) == Wait(0.001, Problem.MINUTE)
+    assert budget.take("a", clock.now()) == Wait(0.001, RateLimitKind.MINUTE)
     clock.advance(seconds=0.001)
-    assert isinstance(budget.take("a", clock.now()), Slot)
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
 
 
 def test_a_day_has_so_many_calls_and_says_when_the_next_may_go(engine: Engine, clock: FakeClock) -> None:
@@ -75,30 +77,30 @@ def test_a_day_has_so_many_calls_and_says_when_the_next_may_go(engine: Engine, c
 def test_only_so_many_calls_are_in_progress_at_once(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(in_progress=2))
     first = budget.take("a", clock.now())
-    assert isinstance(first, Slot)
-    assert isinstance(budget.take("a", clock.now()), Slot)
+    assert isinstance(first, CallPermit)
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
     refusal = budget.take("a", clock.now())
     assert isinstance(refusal, Wait)
-    assert refusal.problem is Problem.CONCURRENT
+    assert refusal.problem is RateLimitKind.CONCURRENT
     assert refusal.seconds <= 1
     budget.give_back(first, clock.now(), NOTHING_SAID)
-    assert isinstance(budget.take("a", clock.now()), Slot)
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
 
 
 def test_the_slot_of_a_killed_process_frees_itself_when_its_lease_ends(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(in_progress=1))
-    assert isinstance(budget.take("a", clock.now()), Slot)
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
     clock.advance(milliseconds=LEASE - 1)
     assert isinstance(budget.take("a", clock.now()), Wait)
     clock.advance(milliseconds=1)
-    assert isinstance(budget.take("a", clock.now()), Slot)
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
 
 
 def test_organisations_do_not_spend_each_others_calls(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(per_minute=1, per_day=1, in_progress=1))
-    assert isinstance(budget.take("a", clock.now()), Slot)
-    assert isinstance(budget.take("b", clock.now()), Slot)
-    assert not isinstance(budget.take("a", clock.now()), Slot)
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
+    assert isinstance(budget.take("b", clock.now()), CallPermit)
+    assert not isinstance(budget.take("a", clock.now()), CallPermit)
 
 
 def test_all_organisations_and_the_app_itself_share_the_apps_minute(engine: Engine, clock: FakeClock) -> None:
@@ -106,68 +108,68 @@ def test_all_organisations_and_the_app_itself_share_the_apps_minute(engine: Engi
     for tenant in ("a", "b", None):
         spend(budget, clock, tenant)
     for tenant in ("a", "c", None):
-        assert budget.take(tenant, clock.now()) == Wait(60.0, Problem.APP_MINUTE)
+        assert budget.take(tenant, clock.now()) == Wait(60.0, RateLimitKind.APP_MINUTE)
 
 
 def test_calls_of_the_app_itself_count_for_no_organisation(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(per_minute=1, per_day=1, in_progress=1))
     for _ in range(3):
-        assert isinstance(budget.take(None, clock.now()), Slot)
-    assert isinstance(budget.take("a", clock.now()), Slot)
+        assert isinstance(budget.take(None, clock.now()), CallPermit)
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
 
 
 def test_no_request_goes_out_in_a_minute_of_which_xero_says_that_nothing_is_left(
     engine: Engine, clock: FakeClock
 ) -> None:
     budget = SqlCallBudget(engine, WIDE)
-    spend(budget, clock, said=Remaining(minute=0))
+    spend(budget, clock, said=RateLimitHeaders(minute=0))
     clock.advance(seconds=20)
-    assert budget.take("a", clock.now()) == Wait(40.0, Problem.MINUTE)
-    assert isinstance(budget.take("b", clock.now()), Slot)
+    assert budget.take("a", clock.now()) == Wait(40.0, RateLimitKind.MINUTE)
+    assert isinstance(budget.take("b", clock.now()), CallPermit)
     clock.advance(seconds=40)
-    assert isinstance(budget.take("a", clock.now()), Slot)
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
 
 
 def test_what_xero_says_is_left_is_shared_among_calls_that_began_since(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
-    spend(budget, clock, said=Remaining(minute=2))
-    assert isinstance(budget.take("a", clock.now()), Slot)
+    spend(budget, clock, said=RateLimitHeaders(minute=2))
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
     last = budget.take("a", clock.now())
-    assert isinstance(last, Slot)
+    assert isinstance(last, CallPermit)
     # Both are on their way, so nothing is known to be left; their answers may come any moment.
     refusal = budget.take("a", clock.now())
     assert isinstance(refusal, Wait)
     assert refusal.seconds <= 1
-    budget.give_back(last, clock.now(), Remaining(minute=7))
-    assert isinstance(budget.take("a", clock.now()), Slot)
+    budget.give_back(last, clock.now(), RateLimitHeaders(minute=7))
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
 
 
 def test_a_count_of_the_day_stops_us_for_an_hour_and_then_lets_one_call_find_out(
     engine: Engine, clock: FakeClock
 ) -> None:
     budget = SqlCallBudget(engine, WIDE)
-    spend(budget, clock, said=Remaining(day=0))
+    spend(budget, clock, said=RateLimitHeaders(day=0))
     seen = clock.now()
     clock.advance(minutes=59)
     assert budget.take("a", clock.now()) == DayExhausted(seen + timedelta(hours=1))
     clock.advance(minutes=1)
     probe = budget.take("a", clock.now())
-    assert isinstance(probe, Slot)
+    assert isinstance(probe, CallPermit)
     refusal = budget.take("a", clock.now())
     assert isinstance(refusal, Wait)
-    assert refusal.problem is Problem.DAY
-    budget.give_back(probe, clock.now(), Remaining(day=0))
+    assert refusal.problem is RateLimitKind.DAY
+    budget.give_back(probe, clock.now(), RateLimitHeaders(day=0))
     assert budget.take("a", clock.now()) == DayExhausted(clock.now() + timedelta(hours=1))
     clock.advance(hours=1)
-    spend(budget, clock, said=Remaining(day=300))
-    assert isinstance(budget.take("a", clock.now()), Slot)
-    assert isinstance(budget.take("a", clock.now()), Slot)
+    spend(budget, clock, said=RateLimitHeaders(day=300))
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
 
 
 def test_the_apps_own_count_stops_every_organisation(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
-    spend(budget, clock, "a", said=Remaining(app_minute=0))
-    assert budget.take("b", clock.now()) == Wait(60.0, Problem.APP_MINUTE)
+    spend(budget, clock, "a", said=RateLimitHeaders(app_minute=0))
+    assert budget.take("b", clock.now()) == Wait(60.0, RateLimitKind.APP_MINUTE)
 
 
 def test_the_apps_own_count_may_be_corrected_soon_by_any_call_that_is_in_progress(
@@ -175,77 +177,77 @@ def test_the_apps_own_count_may_be_corrected_soon_by_any_call_that_is_in_progres
 ) -> None:
     budget = SqlCallBudget(engine, WIDE)
     first, second = (budget.take(tenant, clock.now()) for tenant in ("a", "b"))
-    assert isinstance(first, Slot)
-    assert isinstance(second, Slot)
-    budget.give_back(first, clock.now(), Remaining(app_minute=1))
+    assert isinstance(first, CallPermit)
+    assert isinstance(second, CallPermit)
+    budget.give_back(first, clock.now(), RateLimitHeaders(app_minute=1))
     # The one call that was left is the second's; its own answer will say more.
     for tenant in ("c", None):
-        assert budget.take(tenant, clock.now()) == Wait(0.25, Problem.APP_MINUTE)
-    budget.give_back(second, clock.now(), Remaining(app_minute=0))
+        assert budget.take(tenant, clock.now()) == Wait(0.25, RateLimitKind.APP_MINUTE)
+    budget.give_back(second, clock.now(), RateLimitHeaders(app_minute=0))
     for tenant in ("c", None):
-        assert budget.take(tenant, clock.now()) == Wait(60.0, Problem.APP_MINUTE)
+        assert budget.take(tenant, clock.now()) == Wait(60.0, RateLimitKind.APP_MINUTE)
 
 
 def test_an_answer_that_was_overtaken_does_not_raise_the_count_again(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     slow, quick = budget.take("a", clock.now()), budget.take("a", clock.now())
-    assert isinstance(slow, Slot)
-    assert isinstance(quick, Slot)
-    budget.give_back(quick, clock.now(), Remaining(minute=0))
-    budget.give_back(slow, clock.now(), Remaining(minute=5))
-    assert budget.take("a", clock.now()) == Wait(60.0, Problem.MINUTE)
+    assert isinstance(slow, CallPermit)
+    assert isinstance(quick, CallPermit)
+    budget.give_back(quick, clock.now(), RateLimitHeaders(minute=0))
+    budget.give_back(slow, clock.now(), RateLimitHeaders(minute=5))
+    assert budget.take("a", clock.now()) == Wait(60.0, RateLimitKind.MINUTE)
 
 
 def test_an_answer_that_was_overtaken_is_believed_when_it_says_less(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     slow, quick = budget.take("a", clock.now()), budget.take("a", clock.now())
-    assert isinstance(slow, Slot)
-    assert isinstance(quick, Slot)
-    budget.give_back(quick, clock.now(), Remaining(minute=30))
-    budget.give_back(slow, clock.now(), Remaining(minute=0))
-    assert not isinstance(budget.take("a", clock.now()), Slot)
+    assert isinstance(slow, CallPermit)
+    assert isinstance(quick, CallPermit)
+    budget.give_back(quick, clock.now(), RateLimitHeaders(minute=30))
+    budget.give_back(slow, clock.now(), RateLimitHeaders(minute=0))
+    assert not isinstance(budget.take("a", clock.now()), CallPermit)
 
 
 def test_a_block_holds_every_process_until_its_end(engine: Engine, clock: FakeClock) -> None:
     budget, another = SqlCallBudget(engine, WIDE), SqlCallBudget(engine, WIDE)
-    budget.block("a", Problem.MINUTE, clock.now() + timedelta(seconds=17))
-    assert another.take("a", clock.now()) == Wait(17.0, Problem.MINUTE)
-    assert isinstance(another.take("b", clock.now()), Slot)
+    budget.block("a", RateLimitKind.MINUTE, clock.now() + timedelta(seconds=17))
+    assert another.take("a", clock.now()) == Wait(17.0, RateLimitKind.MINUTE)
+    assert isinstance(another.take("b", clock.now()), CallPermit)
     clock.advance(seconds=17)
-    assert isinstance(another.take("a", clock.now()), Slot)
+    assert isinstance(another.take("a", clock.now()), CallPermit)
 
 
 def test_a_day_block_says_until_when(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     until = clock.now() + timedelta(seconds=66975)
-    budget.block("a", Problem.DAY, until)
-    budget.block("a", Problem.DAY, clock.now() + timedelta(seconds=5))
+    budget.block("a", RateLimitKind.DAY, until)
+    budget.block("a", RateLimitKind.DAY, clock.now() + timedelta(seconds=5))
     assert budget.take("a", clock.now()) == DayExhausted(until)
     assert budget.usage("a", clock.now()).left_today == 0
     clock.moment = until
-    assert isinstance(budget.take("a", clock.now()), Slot)
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
 
 
 def test_an_app_minute_block_holds_every_organisation(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
-    budget.block("a", Problem.APP_MINUTE, clock.now() + timedelta(seconds=9))
-    assert budget.take("b", clock.now()) == Wait(9.0, Problem.APP_MINUTE)
-    assert budget.take(None, clock.now()) == Wait(9.0, Problem.APP_MINUTE)
+    budget.block("a", RateLimitKind.APP_MINUTE, clock.now() + timedelta(seconds=9))
+    assert budget.take("b", clock.now()) == Wait(9.0, RateLimitKind.APP_MINUTE)
+    assert budget.take(None, clock.now()) == Wait(9.0, RateLimitKind.APP_MINUTE)
 
 
 def test_a_429_says_more_exactly_when_to_go_on_than_the_header_beside_it(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
-    spend(budget, clock, said=Remaining(minute=0, day=0))
-    budget.block("a", Problem.DAY, clock.now() + timedelta(seconds=30))
-    budget.block("a", Problem.MINUTE, clock.now() + timedelta(seconds=10))
+    spend(budget, clock, said=RateLimitHeaders(minute=0, day=0))
+    budget.block("a", RateLimitKind.DAY, clock.now() + timedelta(seconds=30))
+    budget.block("a", RateLimitKind.MINUTE, clock.now() + timedelta(seconds=10))
     clock.advance(seconds=30)
-    assert isinstance(budget.take("a", clock.now()), Slot)
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
 
 
 def test_the_longest_wait_is_the_one_that_is_told(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(per_minute=1, in_progress=1))
-    assert isinstance(budget.take("a", clock.now()), Slot)
-    assert budget.take("a", clock.now()) == Wait(60.0, Problem.MINUTE)
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
+    assert budget.take("a", clock.now()) == Wait(60.0, RateLimitKind.MINUTE)
 
 
 def test_usage_is_the_stricter_of_our_count_and_xeros(engine: Engine, clock: FakeClock) -> None:
@@ -254,7 +256,7 @@ def test_usage_is_the_stricter_of_our_count_and_xeros(engine: Engine, clock: Fak
         spend(budget, clock)
     usage = budget.usage("a", clock.now())
     assert (usage.today, usage.per_day, usage.left_today, usage.left_this_minute) == (3, 100, 97, 47)
-    spend(budget, clock, said=Remaining(minute=5, day=20))
+    spend(budget, clock, said=RateLimitHeaders(minute=5, day=20))
     usage = budget.usage("a", clock.now())
     assert (usage.today, usage.left_today, usage.left_this_minute) == (4, 20, 5)
     spend(budget, clock)
@@ -274,8 +276,8 @@ def test_giving_a_slot_back_twice_or_after_it_was_forgotten_is_harmless(engine: 
     budget = SqlCallBudget(engine, limits(in_progress=1))
     slot = spend(budget, clock)
     budget.give_back(slot, clock.now(), NOTHING_SAID)
-    budget.give_back(Slot(10**6), clock.now(), Remaining(minute=0, day=0, app_minute=0))
-    assert isinstance(budget.take("a", clock.now()), Slot)
+    budget.give_back(CallPermit(10**6), clock.now(), RateLimitHeaders(minute=0, day=0, app_minute=0))
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
 
 
 def test_slots_that_no_window_needs_are_deleted(engine: Engine, clock: FakeClock) -> None:
@@ -295,7 +297,7 @@ def test_a_clock_that_was_set_back_does_not_stop_the_calls_for_long(engine: Engi
     clock.advance(days=365)
     spend(budget, clock)
     clock.advance(days=-365)
-    assert isinstance(budget.take("a", clock.now()), Slot)
+    assert isinstance(budget.take("a", clock.now()), CallPermit)
 
 
 def test_a_database_that_was_not_migrated_says_so(database_url: str, clock: FakeClock) -> None:
@@ -309,7 +311,7 @@ def _take_all(url: str, now: datetime, per_process: int, results: multiprocessin
     engine = open_engine(url, pooled=False)
     budget = SqlCallBudget(engine, RACED)
     slots = [budget.take("a", now) for _ in range(per_process)]
-    given = [slot for slot in slots if isinstance(slot, Slot)]
+    given = [slot for slot in slots if isinstance(slot, CallPermit)]
     for slot in given:
         budget.give_back(slot, now, NOTHING_SAID)
     engine.dispose()
@@ -346,7 +348,7 @@ class _Model:
     def __init__(self, allowed: CallLimits) -> None:
         self.allowed = allowed
         self.calls: list[tuple[str | None, datetime]] = []
-        self.open: dict[Slot, tuple[str | None, datetime]] = {}
+        self.open: dict[CallPermit, tuple[str | None, datetime]] = {}
 
     def since(self, tenant: str | None, now: datetime, **window: float) -> int:
         return sum(
@@ -399,8 +401,8 @@ def test_a_call_may_go_exactly_when_no_window_is_full(
         now = clock.now()
         expected = model.may_go(tenant, now)
         answer = budget.take(tenant, now)
-        assert isinstance(answer, Slot) == expected
-        if isinstance(answer, Slot):
+        assert isinstance(answer, CallPermit) == expected
+        if isinstance(answer, CallPermit):
             model.calls.append((tenant, now))
             model.open[answer] = (tenant, now)
             if finishes:
@@ -410,9 +412,11 @@ def test_a_call_may_go_exactly_when_no_window_is_full(
             assert tenant is not None
             assert model.since(tenant, answer.until - timedelta(milliseconds=1), days=1) >= allowed.per_day
             assert model.since(tenant, answer.until, days=1) < allowed.per_day
-        elif answer.problem is not Problem.CONCURRENT:
+        elif answer.problem is not RateLimitKind.CONCURRENT:
             whose, most = (
-                (None, allowed.app_per_minute) if answer.problem is Problem.APP_MINUTE else (tenant, allowed.per_minute)
+                (None, allowed.app_per_minute)
+                if answer.problem is RateLimitKind.APP_MINUTE
+                else (tenant, allowed.per_minute)
             )
             until = now + timedelta(seconds=answer.seconds)
             assert model.since(whose, until - timedelta(milliseconds=1), minutes=1) >= most
@@ -444,11 +448,11 @@ def test_a_smaller_plan_shared_with_another_program_is_never_run_into_its_wall(
         spent[window] = min(10, spent.get(window, 0) + other)
         taken_since_answer += other
         answer = budget.take("a", clock.now())
-        if isinstance(answer, Slot):
+        if isinstance(answer, CallPermit):
             if spent[window] >= 10:
                 assert taken_since_answer > 0
             spent[window] = min(10, spent[window] + 1)
-            budget.give_back(answer, clock.now(), Remaining(minute=10 - spent[window]))
+            budget.give_back(answer, clock.now(), RateLimitHeaders(minute=10 - spent[window]))
             taken_since_answer = 0
         clock.advance(seconds=pause)
     engine.dispose()
@@ -465,5 +469,5 @@ def test_what_a_server_sets_against_long_statements_cuts_no_wait_for_a_slot_shor
             slot = pool.submit(budget.take, "a", clock.now())
             with pytest.raises(TimeoutError):
                 slot.result(0.5)
-        assert isinstance(slot.result(30), Slot)
+        assert isinstance(slot.result(30), CallPermit)
     strict.dispose()

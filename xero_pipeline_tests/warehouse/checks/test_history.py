@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xero_pipeline.warehouse.checks.history import WEEKS_NEEDED, financial_within_history, is_far
-from xero_pipeline.warehouse.checks.snapshot import read_held
+from xero_pipeline.warehouse.checks.snapshot import read_snapshot
 from xero_pipeline.warehouse.schema import financial_weekly, financial_weekly_lines
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.warehouse.checks.books_given import LATEST, WEEKS, by_hand, land_books
@@ -77,10 +77,10 @@ def test_a_history_of_less_than_eight_weeks_judges_nothing(sqlite_warehouse: War
         "UPDATE financial_weekly SET total_trading_income = '0.00', cost_of_sales = '0.00', gross_profit = '0.00', "
         "other_income = '0.00', operating_expenses = '0.00', net_profit = '0.00' WHERE week_ending = :latest",
     )
-    assert financial_within_history(read_held(engine, *tables)) == []
+    assert financial_within_history(read_snapshot(engine, *tables)) == []
 
     land_books(sqlite_warehouse, [late[0].previous])
-    found = financial_within_history(read_held(engine, *tables))
+    found = financial_within_history(read_snapshot(engine, *tables))
     assert {finding.week for finding in found} == {LATEST}
     assert {next(iter(finding.amounts)) for finding in found} == {
         "total_trading_income",
@@ -99,7 +99,7 @@ def test_only_the_weeks_that_are_asked_about_are_judged(sqlite_warehouse: Wareho
         "UPDATE financial_weekly SET operating_expenses = '2503000.00', "
         "net_profit = gross_profit + other_income - 2503000 WHERE week_ending = :latest",
     )
-    held = read_held(sqlite_warehouse.engine, financial_weekly, financial_weekly_lines)
+    held = read_snapshot(sqlite_warehouse.engine, financial_weekly, financial_weekly_lines)
     assert financial_within_history(held, [LATEST.previous]) == []
     assert len(financial_within_history(held, [LATEST])) == 2
     assert financial_within_history(held) == financial_within_history(held, WEEKS)

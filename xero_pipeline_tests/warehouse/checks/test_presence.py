@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from xero_pipeline.warehouse.checks.presence import adds_up_in_xero, fresh, no_duplicates, no_gaps
 from xero_pipeline.warehouse.checks.revenue import revenue_matches_income
-from xero_pipeline.warehouse.checks.snapshot import Held, Landing, read_held
+from xero_pipeline.warehouse.checks.snapshot import LandedWeek, WarehouseSnapshot, read_snapshot
 from xero_pipeline.warehouse.checks.totals import lines_add_up
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import financial_weekly, financial_weekly_lines, revenue_weekly
@@ -24,7 +24,7 @@ ALL = (financial_weekly, financial_weekly_lines, revenue_weekly)
 
 
 def gaps(warehouse: Warehouse, kind: SyncType = SyncType.INVOICES) -> list[Week]:
-    return [finding.week for finding in no_gaps(read_held(warehouse.engine), kind)]
+    return [finding.week for finding in no_gaps(read_snapshot(warehouse.engine), kind)]
 
 
 def test_a_week_that_landed_without_a_row_is_no_gap(warehouse: Warehouse) -> None:
@@ -62,7 +62,7 @@ def test_a_kind_that_began_later_than_the_others_lacks_the_weeks_before(warehous
 def test_a_gap_of_one_organisation_is_not_filled_by_another(warehouse: Warehouse) -> None:
     land_books(warehouse)
     land_books(warehouse, [week for week in WEEKS if week != MIDDLE], "org-2")
-    found = no_gaps(read_held(warehouse.engine), SyncType.INVOICES)
+    found = no_gaps(read_snapshot(warehouse.engine), SyncType.INVOICES)
     assert [(finding.tenant_id, finding.week) for finding in found] == [("org-2", MIDDLE)]
 
 
@@ -75,19 +75,19 @@ def test_a_kind_of_which_nothing_ever_landed_has_no_gaps(warehouse: Warehouse) -
 def test_an_empty_latest_week_is_fresh(warehouse: Warehouse) -> None:
     land_books(warehouse, WEEKS[:-1])
     due = {TENANT: LATEST}
-    assert [one.week for one in fresh(read_held(warehouse.engine), SyncType.INVOICES, due)] == [LATEST]
+    assert [one.week for one in fresh(read_snapshot(warehouse.engine), SyncType.INVOICES, due)] == [LATEST]
     land_revenue(warehouse, revenue(), week=LATEST)
-    assert fresh(read_held(warehouse.engine), SyncType.INVOICES, due) == []
-    assert fresh(read_held(warehouse.engine), SyncType.INVOICES, {TENANT: LATEST.shift(1)}) != []
-    assert fresh(read_held(warehouse.engine), SyncType.INVOICES, {}) == []
+    assert fresh(read_snapshot(warehouse.engine), SyncType.INVOICES, due) == []
+    assert fresh(read_snapshot(warehouse.engine), SyncType.INVOICES, {TENANT: LATEST.shift(1)}) != []
+    assert fresh(read_snapshot(warehouse.engine), SyncType.INVOICES, {}) == []
 
 
 def test_the_newest_landing_says_whether_a_week_adds_up(warehouse: Warehouse) -> None:
     land_books(warehouse)
     land_revenue(warehouse, revenue(), week=MIDDLE, status="partial")
-    assert [f.week for f in adds_up_in_xero(read_held(warehouse.engine), SyncType.INVOICES)] == [MIDDLE]
+    assert [f.week for f in adds_up_in_xero(read_snapshot(warehouse.engine), SyncType.INVOICES)] == [MIDDLE]
     land_revenue(warehouse, revenue(), week=MIDDLE)
-    assert adds_up_in_xero(read_held(warehouse.engine), SyncType.INVOICES) == []
+    assert adds_up_in_xero(read_snapshot(warehouse.engine), SyncType.INVOICES) == []
 
 
 @pytest.mark.parametrize(
@@ -104,8 +104,8 @@ def test_the_newest_landing_says_whether_a_week_adds_up(warehouse: Warehouse) ->
 )
 def test_a_partial_week_is_told_whatever_its_log_says(error_log: object) -> None:
     nothing: dict[SyncType, dict[tuple[str, Week], int]] = {kind: {} for kind in SyncType}
-    landed = {kind: {(TENANT, MIDDLE): Landing("partial", 2, error_log)} for kind in SyncType}
-    (finding,) = adds_up_in_xero(Held({}, nothing, landed), SyncType.PROFIT_AND_LOSS)
+    landed = {kind: {(TENANT, MIDDLE): LandedWeek("partial", 2, error_log)} for kind in SyncType}
+    (finding,) = adds_up_in_xero(WarehouseSnapshot({}, nothing, landed), SyncType.PROFIT_AND_LOSS)
     assert finding.key == (TENANT, MIDDLE)
     assert finding.sentence.endswith(".")
 
@@ -118,7 +118,7 @@ def test_each_difference_that_xero_states_is_a_finding(warehouse: Warehouse) -> 
         '[{"where": "a", "stated": "2.00", "found": "1.50"}, {"where": "b", "stated": "1", "found": "-1"}]}\' '
         "WHERE week_ending = :week AND sync_type = 'bank_summary'",
     )
-    found = adds_up_in_xero(read_held(warehouse.engine), SyncType.BANK_SUMMARY)
+    found = adds_up_in_xero(read_snapshot(warehouse.engine), SyncType.BANK_SUMMARY)
     assert [(finding.row, dict(finding.amounts)) for finding in found] == [
         ("a", {"stated": Decimal("2.00"), "found": Decimal("1.50")}),
         ("b", {"stated": Decimal("1.00"), "found": Decimal("-1.00")}),
@@ -137,7 +137,7 @@ def test_a_row_that_is_there_twice_without_a_primary_key_is_told_once(postgres_u
                 text(f"INSERT INTO {table.name} SELECT * FROM {table.name} WHERE week_ending = :w"),
                 {"w": MIDDLE.ending},
             )
-    held = read_held(warehouse.engine, *ALL)
+    held = read_snapshot(warehouse.engine, *ALL)
     found = no_duplicates(held, *ALL)
     assert len(found) == 1 + 6 + 2
     assert {finding.week for finding in found} == {MIDDLE}
@@ -148,11 +148,11 @@ def test_a_row_that_is_there_twice_without_a_primary_key_is_told_once(postgres_u
 
 def test_options_that_differ_within_are_two_of_xeros_and_no_duplicate(warehouse: Warehouse) -> None:
     land_revenue(warehouse, revenue(cell("big shop", "north", "1.00"), cell("big  shop", "north", "1.00")))
-    assert no_duplicates(read_held(warehouse.engine, *ALL), *ALL) == []
+    assert no_duplicates(read_snapshot(warehouse.engine, *ALL), *ALL) == []
 
 
 def test_a_warehouse_that_never_landed_anything_fails_nothing(warehouse: Warehouse) -> None:
-    held = read_held(warehouse.engine, *ALL)
+    held = read_snapshot(warehouse.engine, *ALL)
     for kind in SyncType:
         assert no_gaps(held, kind) == []
         assert adds_up_in_xero(held, kind) == []

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xero_pipeline.warehouse.checks import cash, revenue, totals
-from xero_pipeline.warehouse.checks.snapshot import Finding, Held
+from xero_pipeline.warehouse.checks.snapshot import Violation, WarehouseSnapshot
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
@@ -93,9 +93,9 @@ RULES = {
 }
 
 
-def told(tables: Tables) -> dict[str, list[Finding]]:
+def told(tables: Tables) -> dict[str, list[Violation]]:
     counts = {kind: {(TENANT, week): 2 for week in SHORT} for kind in SyncType}
-    held = Held(tables, counts, {kind: {} for kind in SyncType})  # type: ignore[arg-type]
+    held = WarehouseSnapshot(tables, counts, {kind: {} for kind in SyncType})  # type: ignore[arg-type]
     return {name: found for name, rule in RULES.items() if (found := rule(held))}
 
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from xero_pipeline.warehouse.connections.cipher import Cipher, place
+from xero_pipeline.warehouse.connections.cipher import Cipher, associated_data
 from xero_pipeline.warehouse.errors import NotDecryptable
 from xero_pipeline_tests.conftest import skip_or_fail
 from xero_pipeline_tests.warehouse.figures.figures_given import KEY, OLD_KEY
 
-AAD = place("org-1", "access_token")
+AAD = associated_data("org-1", "access_token")
 texts = st.text(st.characters(exclude_categories=["Cs"]))
 
 
@@ -83,7 +83,7 @@ def test_no_error_and_no_repr_shows_key_text_or_value() -> None:
     cipher = Cipher([KEY])
     value = cipher.encrypt("a secret text", AAD)
     with pytest.raises(NotDecryptable) as caught:
-        cipher.decrypt(value, place("org-2", "access_token"))
+        cipher.decrypt(value, associated_data("org-2", "access_token"))
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
     shown = "".join(traceback.format_exception(caught.value)) + repr(cipher)
@@ -111,7 +111,7 @@ def test_node_decrypts_what_we_wrote() -> None:
     node = shutil.which("node")
     if node is None:
         skip_or_fail("no node on this machine")
-    key, aad, text = os.urandom(32), place("mandant-ä", "refresh_token"), "ein Geheimnis: ☂ " + "x" * 1000
+    key, aad, text = os.urandom(32), associated_data("mandant-ä", "refresh_token"), "ein Geheimnis: ☂ " + "x" * 1000
     value = Cipher([key]).encrypt(text, aad)
     answer = subprocess.run([str(node), "-e", NODE, "--", key.hex(), aad, value], capture_output=True, check=True)
     assert answer.stdout.decode() == text

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from xero_pipeline.grants import ConnectionStatus, Tokens
-from xero_pipeline.warehouse.connections.cipher import Cipher, place
+from xero_pipeline.warehouse.connections.cipher import Cipher, associated_data
 from xero_pipeline.warehouse.connections.tokens import TokenStore
 from xero_pipeline.warehouse.errors import LockTimeout, NotDecryptable, UnknownOrganisation
 from xero_pipeline.warehouse.schema import xero_tokens
@@ -219,7 +219,7 @@ def test_a_ciphertext_that_does_not_belong_there_is_refused_with_the_organisatio
         "from another row": rows["b"][column],
         "from another column": rows["a"][other],
         "cut short": rows["a"][column][:-2],
-        "under an unknown key": Cipher([OLD_KEY]).encrypt("x", place("a", column)),
+        "under an unknown key": Cipher([OLD_KEY]).encrypt("x", associated_data("a", column)),
     }[how]
     with sqlite_warehouse.engine.begin() as connection:
         connection.execute(update(xero_tokens).where(xero_tokens.c.tenant_id == "a").values({column: put}))
@@ -251,7 +251,7 @@ def test_rotation_with_one_value_that_no_key_opens_changes_nothing(warehouse: Wa
     old = TokenStore(warehouse.engine, Cipher([OLD_KEY]), clock, warehouse.locks)
     old.save_consent(tokens(), opened("a", "b"), now=NOW)
     with warehouse.engine.begin() as connection:
-        spoilt = {"refresh_token": Cipher([b"z" * 32]).encrypt("x", place("b", "refresh_token"))}
+        spoilt = {"refresh_token": Cipher([b"z" * 32]).encrypt("x", associated_data("b", "refresh_token"))}
         connection.execute(update(xero_tokens).where(xero_tokens.c.tenant_id == "b").values(spoilt))
     before = stored(warehouse)
     with pytest.raises(NotDecryptable, match="Organisation b"):

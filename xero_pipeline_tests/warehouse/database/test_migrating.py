@@ -19,7 +19,7 @@ import xero_pipeline.warehouse
 from xero_pipeline.warehouse.database import migrating
 from xero_pipeline.warehouse.database.engine import open_engine
 from xero_pipeline.warehouse.database.metadata import metadata
-from xero_pipeline.warehouse.database.migrating import migrate, newest, require_current
+from xero_pipeline.warehouse.database.migrating import latest_revision, migrate, require_current
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, NotMigrated
 from xero_pipeline_tests import migrated
 from xero_pipeline_tests.migrated import empty_postgres, make_tables
@@ -158,11 +158,11 @@ def test_a_database_that_was_not_migrated_is_refused_and_stays_as_it_is(database
 
 
 def test_a_migrated_database_is_accepted_and_migrating_again_changes_nothing(engine: Engine) -> None:
-    assert migrate(engine) == newest()
+    assert migrate(engine) == latest_revision()
     require_current(engine)
     with engine.begin() as connection:
         connection.execute(text("INSERT INTO sync_cursors VALUES ('a', 'b', 'c', '2026-11-24 01:00:00.000000')"))
-    assert migrate(engine) == newest()
+    assert migrate(engine) == latest_revision()
     with engine.connect() as connection:
         assert connection.execute(text("SELECT value FROM sync_cursors")).scalar_one() == "c"
 
@@ -184,7 +184,7 @@ def one_more_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     script = folder / "versions" / "9000_next.py"
     script.write_text(
         "import sqlalchemy as sa\nfrom alembic import op\n"
-        f"revision, down_revision = '9000', {newest()!r}\n"
+        f"revision, down_revision = '9000', {latest_revision()!r}\n"
         "def upgrade():\n"
         "    op.create_table('next', sa.Column('x', sa.Integer()))\n"
         "    op.execute('SELECT 1 FROM nowhere')\n"
@@ -252,6 +252,6 @@ def test_what_a_server_sets_against_long_statements_does_not_cut_migrating_short
             migrated = pool.submit(migrate, strict)
             with pytest.raises(TimeoutError):
                 migrated.result(0.5)
-        assert migrated.result(30) == newest()
+        assert migrated.result(30) == latest_revision()
     strict.dispose()
     holder.dispose()

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from xero_pipeline.grants import Connection as Opened
 from xero_pipeline.grants import Tokens
-from xero_pipeline.warehouse.figures.landing import Landing, Stamp
+from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
 from xero_pipeline.warehouse.figures.weekly import replace_cash, replace_profit_and_loss, replace_revenue
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
@@ -23,7 +23,7 @@ OLD_KEY = bytes(reversed(range(32)))
 WEEK = Week(date(2026, 11, 21))
 NOW = datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
 
-Write = Callable[[Connection, Stamp], Landing]
+Write = Callable[[Connection, Provenance], ReplaceResult]
 
 TOTALS = (
     "total_trading_income",
@@ -89,8 +89,8 @@ def profit(income: str, *lines: tuple[Any, ...], basis: str = "accrual") -> Writ
     return lambda connection, stamp: replace_profit_and_loss(connection, stamp, basis, totals, lines_given)
 
 
-def stamp(week: Week = WEEK, tenant_id: str = "org-1", now: datetime = NOW, run_id: str = "run-1") -> Stamp:
-    return Stamp(tenant_id, week, "AUD", "xero_mock", run_id, now)
+def stamp(week: Week = WEEK, tenant_id: str = "org-1", now: datetime = NOW, run_id: str = "run-1") -> Provenance:
+    return Provenance(tenant_id, week, "AUD", "xero_mock", run_id, now)
 
 
 def land(
@@ -102,7 +102,7 @@ def land(
     tenant_id: str = "org-1",
     status: str = "success",
     run_id: str = "run-1",
-) -> Landing:
+) -> ReplaceResult:
     """One sync of one week, from the log's first row to the last figure."""
     log_id = warehouse.log.start(tenant_id, sync_type, week, run_id)
     return warehouse.land(

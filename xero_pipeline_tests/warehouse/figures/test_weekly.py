@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Table, delete, select, text
 
 from xero_pipeline.warehouse.errors import WrongFrame
-from xero_pipeline.warehouse.figures.landing import Landing
+from xero_pipeline.warehouse.figures.landing import ReplaceResult
 from xero_pipeline.warehouse.figures.weekly import replace_cash, replace_profit_and_loss, replace_revenue
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
@@ -51,7 +51,7 @@ def rows(warehouse: Warehouse, table: Table) -> list[dict[str, Any]]:
         return [dict(row) for row in found]
 
 
-def changes(landing: Landing) -> list[tuple[str, str, str, str | None, str | None]]:
+def changes(landing: ReplaceResult) -> list[tuple[str, str, str, str | None, str | None]]:
     return [(r.table_name, r.row_key, r.column_name, r.old_value, r.new_value) for r in landing.restated]
 
 

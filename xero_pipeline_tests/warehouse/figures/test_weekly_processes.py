@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Connection, event, text
 
 from xero_pipeline.warehouse.figures.document_index import KeptDocument, replace_documents
-from xero_pipeline.warehouse.figures.landing import Landing, Stamp
+from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.processes import forking
@@ -90,7 +90,7 @@ def test_a_process_killed_in_the_middle_leaves_the_old_week_whole(
 
 
 def test_who_replaces_a_week_that_another_transaction_is_replacing_waits_for_it(warehouse: Warehouse) -> None:
-    landings: list[Landing] = []
+    landings: list[ReplaceResult] = []
 
     def replace() -> None:
         with warehouse.engine.begin() as connection:
@@ -170,7 +170,7 @@ def test_two_landings_of_one_revenue_week_with_its_documents_both_succeed(wareho
     cells = revenue(cell("residential", "north", "1.00"))
     failed: list[BaseException] = []
 
-    def write(connection: Connection, given: Stamp) -> Landing:
+    def write(connection: Connection, given: Provenance) -> ReplaceResult:
         landing = cells(connection, given)
         replace_documents(connection, given.tenant_id, WEEK, documents)
         return landing

@@ -16,7 +16,15 @@ from sqlalchemy import Engine
 
 from xero_pipeline.warehouse.database.engine import open_engine
 from xero_pipeline.warehouse.logs.alert_log import LEASE, AlertLog
-from xero_pipeline.warehouse.logs.alert_rules import Alert, Claim, Delivery, Said, due, make_claim, may_claim
+from xero_pipeline.warehouse.logs.alert_rules import (
+    Alert,
+    AlertState,
+    Delivery,
+    DeliveryClaim,
+    make_claim,
+    may_claim,
+    next_message,
+)
 from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.processes import forking
 
@@ -37,7 +45,7 @@ def observe(log: AlertLog, now: datetime = NOW, *, occurrence: str | None = None
     )
 
 
-def claimed(log: AlertLog, address: str = "mail", now: datetime = NOW) -> Claim:
+def claimed(log: AlertLog, address: str = "mail", now: datetime = NOW) -> DeliveryClaim:
     claim = log.claim("cause", address, now)
     assert claim is not None
     return claim
@@ -81,7 +89,7 @@ def test_a_claim_is_given_once_to_each_address(log: AlertLog) -> None:
     observe(log)
     assert log.pending(["mail", "slack"], NOW) == [("cause", "mail"), ("cause", "slack")]
     claim = claimed(log)
-    assert (claim.says, claim.more, claim.since, claim.knew) == (Said.PROBLEM, 0, NOW, False)
+    assert (claim.says, claim.more, claim.since, claim.knew) == (AlertState.PROBLEM, 0, NOW, False)
     assert log.claim("cause", "mail", NOW) is None
     assert log.pending(["mail", "slack"], NOW) == [("cause", "slack")]
     assert log.claim("cause", "slack", NOW) is not None
@@ -130,12 +138,12 @@ def test_a_cause_recovers_once_and_opens_anew(log: AlertLog) -> None:
     assert not log.recover("cause", "well", NOW)
     assert not log.recover("nothing of that name", "well", NOW)
     claim = claimed(log)
-    assert (claim.says, claim.more, claim.alert.recovery_text) == (Said.RECOVERED, 0, "well")
+    assert (claim.says, claim.more, claim.alert.recovery_text) == (AlertState.RECOVERED, 0, "well")
     log.delivered(claim, NOW)
     later = NOW + timedelta(days=1)
     observe(log, later)
     again = claimed(log, now=later)
-    assert (again.says, again.more, again.since) == (Said.PROBLEM, 0, later)
+    assert (again.says, again.more, again.since) == (AlertState.PROBLEM, 0, later)
 
 
 def test_a_cause_that_is_withdrawn_is_told_to_nobody(log: AlertLog) -> None:
@@ -153,7 +161,7 @@ def test_a_cause_that_is_withdrawn_is_told_to_nobody(log: AlertLog) -> None:
 
 def test_of_many_at_once_only_one_gets_the_claim_and_every_occurrence_counts_once(log: AlertLog) -> None:
     start = threading.Barrier(8)
-    claims: list[Claim | None] = []
+    claims: list[DeliveryClaim | None] = []
 
     def notice(number: int) -> None:
         start.wait()
@@ -200,7 +208,7 @@ class Listener:
 
     def __init__(self) -> None:
         self.delivery = Delivery()
-        self.heard: list[tuple[datetime, Said, int]] = []
+        self.heard: list[tuple[datetime, AlertState, int]] = []
 
     def look(self, alert: Alert, now: datetime) -> None:
         if not may_claim(alert, self.delivery, now):
@@ -208,7 +216,7 @@ class Listener:
         claim = make_claim(alert, "mail", self.delivery, now)
         told = claim.more + (0 if claim.knew else 1)
         self.heard.append((now, claim.says, told))
-        sent = now if claim.says is Said.PROBLEM or not claim.knew else self.delivery.last_sent_at
+        sent = now if claim.says is AlertState.PROBLEM or not claim.knew else self.delivery.last_sent_at
         self.delivery = Delivery(told=alert.occurrences, said=claim.says, last_sent_at=sent)
 
 
@@ -226,9 +234,9 @@ def test_whatever_happens_every_occurrence_is_told_and_no_two_problems_within_th
         elif event == "recover" and alert.is_open:
             alert = Alert("cause", "kind", "title", "text", {}, QUIET, alert.occurrences, now, now, now, "well")
         listener.look(alert, now)
-    problems = [at for at, says, _ in listener.heard if says is Said.PROBLEM]
+    problems = [at for at, says, _ in listener.heard if says is AlertState.PROBLEM]
     assert all(later - earlier >= QUIET for earlier, later in itertools.pairwise(problems))
     assert sum(told for _, _, told in listener.heard) == alert.occurrences
     if alert.occurrences:
-        assert listener.heard[-1][1] is (Said.PROBLEM if alert.is_open else Said.RECOVERED)
-    assert due(alert, listener.delivery, now) is None
+        assert listener.heard[-1][1] is (AlertState.PROBLEM if alert.is_open else AlertState.RECOVERED)
+    assert next_message(alert, listener.delivery, now) is None

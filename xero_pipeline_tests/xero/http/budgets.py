@@ -6,7 +6,7 @@ import itertools
 import threading
 from datetime import datetime
 
-from xero_pipeline.rate_limits import DayExhausted, Problem, Remaining, Slot, Usage, Wait
+from xero_pipeline.rate_limits import CallPermit, DayExhausted, RateLimitHeaders, RateLimitKind, Usage, Wait
 
 
 class RememberingBudget:
@@ -15,23 +15,23 @@ class RememberingBudget:
     def __init__(self, *refusals: Wait | DayExhausted) -> None:
         self.refusals = list(refusals)
         self.taken: list[str | None] = []
-        self.given_back: list[Remaining] = []
-        self.blocks: list[tuple[str | None, Problem, datetime]] = []
+        self.given_back: list[RateLimitHeaders] = []
+        self.blocks: list[tuple[str | None, RateLimitKind, datetime]] = []
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
 
-    def take(self, tenant_id: str | None, now: datetime) -> Slot | Wait | DayExhausted:
+    def take(self, tenant_id: str | None, now: datetime) -> CallPermit | Wait | DayExhausted:
         with self._lock:
             if self.refusals:
                 return self.refusals.pop(0)
             self.taken.append(tenant_id)
-            return Slot(next(self._ids))
+            return CallPermit(next(self._ids))
 
-    def give_back(self, slot: Slot, now: datetime, remaining: Remaining) -> None:
+    def give_back(self, slot: CallPermit, now: datetime, remaining: RateLimitHeaders) -> None:
         with self._lock:
             self.given_back.append(remaining)
 
-    def block(self, tenant_id: str | None, problem: Problem, until: datetime) -> None:
+    def block(self, tenant_id: str | None, problem: RateLimitKind, until: datetime) -> None:
         self.blocks.append((tenant_id, problem, until))
 
     def usage(self, tenant_id: str, now: datetime) -> Usage:

@@ -20,7 +20,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter
 from requests.auth import HTTPBasicAuth
 
-from xero_pipeline.rate_limits import CallLimits, DayExhausted, Problem, Remaining, Wait
+from xero_pipeline.rate_limits import CallLimits, DayExhausted, RateLimitHeaders, RateLimitKind, Wait
 from xero_pipeline.warehouse.call_budget.budget import SqlCallBudget
 from xero_pipeline.warehouse.call_budget.counts import call_limits, call_slots
 from xero_pipeline.warehouse.database.engine import open_engine
@@ -109,7 +109,7 @@ def test_an_answer_comes_back_whole_with_one_slot_spent(
     response = session.call("GET", server.url + PATH, tenant_id="a", params={"page": 1}, headers={"X-Own": "1"})
     assert response.json() == {"Invoices": []}
     assert budget.taken == ["a"]
-    assert budget.given_back == [Remaining(minute=59, day=4999, app_minute=9998)]
+    assert budget.given_back == [RateLimitHeaders(minute=59, day=4999, app_minute=9998)]
     assert session.attempts == 1
     seen = server.requests[0]
     assert (seen.method, seen.path, seen.query) == ("GET", PATH, {"page": "1"})
@@ -123,7 +123,7 @@ def test_missing_and_unreadable_headers_say_nothing_about_what_is_left(
 ) -> None:
     server = serve(Answer(json={}, headers={"X-MinLimit-Remaining": "many", "X-DayLimit-Remaining": " 7 "}))
     session.call("GET", server.url + PATH, tenant_id="a")
-    assert budget.given_back == [Remaining(day=7)]
+    assert budget.given_back == [RateLimitHeaders(day=7)]
 
 
 def test_a_call_without_an_organisation_takes_the_apps_slot(
@@ -305,14 +305,16 @@ def test_503_with_a_long_retry_after_is_left_to_the_next_sync(
     assert len(server.requests) == 1
 
 
-@pytest.mark.parametrize(("problem", "kind"), [("minute", Problem.MINUTE), ("AppMinute", Problem.APP_MINUTE)])
+@pytest.mark.parametrize(
+    ("problem", "kind"), [("minute", RateLimitKind.MINUTE), ("AppMinute", RateLimitKind.APP_MINUTE)]
+)
 def test_a_minute_limit_is_waited_out_and_told_to_every_process(
     serve: Serve,
     session: XeroSession,
     budget: RememberingBudget,
     clock: FakeClock,
     problem: str,
-    kind: Problem,
+    kind: RateLimitKind,
 ) -> None:
     asked_at = clock.now()
     server = serve(too_many(problem, "17"), FINE)
@@ -366,7 +368,7 @@ def test_a_day_limit_is_never_slept_on_and_says_when_to_go_on(
         session.call("GET", server.url + PATH, tenant_id="a")
     assert caught.value.retry_at == until
     assert clock.slept == []
-    assert budget.blocks == [("a", Problem.DAY, until)]
+    assert budget.blocks == [("a", RateLimitKind.DAY, until)]
     assert len(server.requests) == 1
 
 
@@ -384,7 +386,7 @@ def test_a_429_that_does_not_say_which_limit_but_is_short_is_a_minutes(
     server = serve(too_many(), too_many("something new", "30"), FINE)
     session.call("GET", server.url + PATH, tenant_id="a")
     assert clock.slept == [60.0, 30.0]
-    assert [problem for _, problem, _ in budget.blocks] == [Problem.MINUTE, Problem.MINUTE]
+    assert [problem for _, problem, _ in budget.blocks] == [RateLimitKind.MINUTE, RateLimitKind.MINUTE]
 
 
 def test_too_many_at_once_is_a_short_wait_of_our_own(
@@ -415,7 +417,7 @@ def test_waiting_for_a_slot_uses_the_clock_and_is_told(
     serve: Serve, open_session: OpenSession, clock: FakeClock
 ) -> None:
     told: list[tuple[float, str]] = []
-    budget = RememberingBudget(Wait(12.5, Problem.MINUTE), Wait(3.0, Problem.APP_MINUTE))
+    budget = RememberingBudget(Wait(12.5, RateLimitKind.MINUTE), Wait(3.0, RateLimitKind.APP_MINUTE))
     session = open_session(budget=budget, on_wait=lambda seconds, reason: told.append((seconds, reason)))
     session.call("GET", serve(FINE).url + PATH, tenant_id="a")
     assert clock.slept == [12.5, 3.0]
@@ -426,7 +428,7 @@ def test_waiting_for_a_slot_uses_the_clock_and_is_told(
 def test_processes_that_queue_for_a_call_in_progress_do_not_come_back_all_at_once(
     serve: Serve, open_session: OpenSession, clock: FakeClock
 ) -> None:
-    budget = RememberingBudget(*[Wait(0.25, Problem.CONCURRENT)] * 3)
+    budget = RememberingBudget(*[Wait(0.25, RateLimitKind.CONCURRENT)] * 3)
     open_session(budget=budget).call("GET", serve(FINE).url + PATH, tenant_id="a")
     assert len(set(clock.slept)) == 3
     assert all(0 < seconds < 1 for seconds in clock.slept)
@@ -455,7 +457,7 @@ def test_no_request_is_sent_once_the_days_calls_are_spent(
 
 
 def test_nobody_queues_for_a_slot_for_ever(serve: Serve, open_session: OpenSession, clock: FakeClock) -> None:
-    budget = RememberingBudget(*[Wait(30.0, Problem.MINUTE)] * 1000)
+    budget = RememberingBudget(*[Wait(30.0, RateLimitKind.MINUTE)] * 1000)
     server = serve(FINE)
     with pytest.raises(MinuteLimitReached):
         open_session(budget=budget).call("GET", server.url + PATH, tenant_id="a")

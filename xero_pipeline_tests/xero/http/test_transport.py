@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import pytest
 
-from xero_pipeline.rate_limits import Problem
+from xero_pipeline.rate_limits import RateLimitKind
 from xero_pipeline.xero.errors import (
     DayLimitReached,
     OrganisationDisconnected,
@@ -287,7 +287,7 @@ def test_a_limit_met_by_one_of_xero_pythons_calls_is_told_to_the_budget(
     limited = Answer(status=429, headers={"X-Rate-Limit-Problem": "minute", "Retry-After": "9"})
     apis, _ = against(limited, Answer(json={"Accounts": []}))
     apis.get("Accounts", "get_accounts", "t")
-    assert [problem for _, problem, _ in budget.blocks] == [Problem.MINUTE]
+    assert [problem for _, problem, _ in budget.blocks] == [RateLimitKind.MINUTE]
     assert clock.slept == [9.0]
 
 
