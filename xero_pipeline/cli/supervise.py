@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,8 +15,11 @@ import click
 
 from xero_pipeline.errors import PipelineError
 
-# Dagster's code servers take a while to say goodbye; after that they are not asked any more.
-PATIENCE_SECONDS = 30.0
+# How long a server may take to end after it was asked to: Dagster's code servers need several seconds.
+SHUTDOWN_SECONDS = 30.0
+# How long the processes that a server started may outlive it. A run's worker marks its weeks as interrupted
+# in that time; a code server that Dagster left behind would never end by itself.
+ORPHAN_SECONDS = 10.0
 
 
 class ServerEnded(PipelineError):
@@ -68,12 +72,23 @@ def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
         _signal(process, signal.SIGINT)
     for process in processes:
         try:
-            process.wait(PATIENCE_SECONDS)
+            process.wait(SHUTDOWN_SECONDS)
+            _wait_for_group(process, ORPHAN_SECONDS)
         except subprocess.TimeoutExpired:
             click.echo(f"process {process.pid} does not end; ending it by force", err=True)
-        # Also when it ended in time: a code server that it left behind goes with its family.
         _signal(process, signal.SIGKILL)
         process.wait()
+
+
+def _wait_for_group(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait until no process of the server's group is left, for `seconds` at most."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
 
 
 def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
