@@ -1,4 +1,4 @@
-"""Time as a part that can be swapped, so that no test waits and no code asks the machine behind our back."""
+"""A clock that is passed in, so that tests never wait and no code reads the machine's time directly."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Protocol
 
 
 class Clock(Protocol):
-    """What the code needs of time."""
+    """The two things that the code needs from a clock."""
 
     def now(self) -> datetime:
-        """The present moment, aware, in UTC."""
+        """The current time, aware, in UTC."""
         ...
 
     def sleep(self, seconds: float) -> None:
-        """Let that many seconds pass."""
+        """Wait for that many seconds."""
         ...
 
 

@@ -66,9 +66,9 @@ class ConnectionService:
         """
         sign_in = self._deployment.sign_in
         state = secrets.token_urlsafe(32)
-        verifier = sign_in.new_code_verifier()
+        verifier = sign_in.create_code_verifier()
         self._states.begin(state, verifier, browser=browser, now=self._deployment.clock.now())
-        return sign_in.consent_url(state=state, code_verifier=verifier)
+        return sign_in.build_consent_url(state=state, code_verifier=verifier)
 
     def finish(self, answer: Mapping[str, str], *, browser: str | None) -> Sequence[Organisation]:
         """Take what Xero sent the browser back with, and store every organisation of the consent.
@@ -93,7 +93,7 @@ class ConnectionService:
 
     def connect_custom(self) -> Sequence[Organisation]:
         """Connect a Xero Custom Connection: client credentials, no browser."""
-        return self._store(self._deployment.sign_in.client_credentials())
+        return self._store(self._deployment.sign_in.request_client_credentials_token())
 
     def connect_mock(self) -> Sequence[Organisation]:
         """Give the mock's consent as a person would in the browser, and finish it."""
@@ -108,7 +108,7 @@ class ConnectionService:
     def _store(self, tokens: Tokens) -> Sequence[Organisation]:
         self._require_scopes(tokens)
         apis = self._bearing(tokens)
-        connections = [_named(one, apis) for one in read_connections(apis.connections())]
+        connections = [_named(one, apis) for one in read_connections(apis.get_connections())]
         if not connections:
             raise ConsentFailed(
                 "The consent opened no organisation.",
@@ -146,7 +146,7 @@ class ConnectionService:
 
     def still_connected(self, tenant_id: str) -> Sequence[Connection]:
         """What Xero lists today for the consent that this organisation belongs to."""
-        return read_connections(self._deployment.apis(tenant_id).connections())
+        return read_connections(self._deployment.apis(tenant_id).get_connections())
 
     def disconnect(self, tenant_id: str | None = None) -> Sequence[Organisation]:
         """Disconnect one organisation, or all, at Xero and here. Gone at Xero already is as good.

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import dagster as dg
 import yaml
-from dagster_shared.check import CheckError
 from filelock import FileLock, Timeout
 
+from xero_pipeline.dagster_internals import CheckError
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import Settings, export_dotenv_path
 

@@ -1,8 +1,8 @@
-"""The base of everything that can go wrong in a way that a person can mend.
+"""The base class of every error that a person can do something about.
 
-Each area has its own tree: `xero/errors.py` for what Xero answers, `warehouse/errors.py` for the
-database, `settings.py` for the settings. Whoever talks to a person (the command line, the admin page,
-an alert) catches `PipelineError` and needs to know nothing more.
+Each area has its own tree: `xero/errors.py` for Xero, `warehouse/errors.py` for the database, `settings/` for the
+settings. Code that talks to a person (the command line, the admin page, an alert) catches `PipelineError` and needs
+no other class.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import ClassVar
 
 
 class PipelineError(Exception):
-    """Something went wrong, in words: what happened, and what to do about it.
+    """An error that says what happened and what to do about it.
 
-    The text is one line without a secret, a token, or a figure from the books.
+    The text is one line. It holds no secret, no token and no figure from the books.
     """
 
     code: ClassVar[str] = "error"
-    """A short stable name, for a program that reads the error."""
+    """A short, stable name for programs that read the error."""
 
     default_advice: ClassVar[str] = ""
 

@@ -1,7 +1,7 @@
-"""What a consent gives, as plain values: tokens, and the organisations they open.
+"""The result of a consent as plain values: tokens, and the organisations that they give access to.
 
-Both sides need it, the one that asks Xero (`xero/oauth.py`) and the one that keeps it
-(`warehouse/connections/tokens.py`); so it knows neither HTTP nor SQL.
+`xero/oauth.py` gets them from Xero and `warehouse/connections/tokens.py` stores them. Both import this module, so it
+knows neither HTTP nor SQL.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-# Xero: a refresh token dies after 60 days without use.
+# A refresh token expires after 60 days without use (Xero, "Token types").
 REFRESH_TOKEN_LIFE = timedelta(days=60)
 
 
@@ -21,7 +21,7 @@ class ConnectionStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """One pair of tokens. The secrets stay out of every `repr`.
+    """One pair of tokens. The secrets are left out of `repr`.
 
     `refresh_token` is empty for a Custom Connection (`client_credentials`), which has none.
     """
@@ -39,13 +39,13 @@ class Tokens:
 
     @property
     def refresh_token_expires_at(self) -> datetime | None:
-        """When the refresh token dies if nobody uses it; `None` where there is none."""
+        """When the refresh token expires if nobody uses it; `None` where there is no refresh token."""
         return self.refreshed_at + REFRESH_TOKEN_LIFE if self.refresh_token else None
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """One organisation that a consent opened: a row of `GET /connections`."""
+    """One organisation that a consent gives access to: a row of `GET /connections`."""
 
     connection_id: str
     tenant_id: str
@@ -54,7 +54,7 @@ class Connection:
 
 @dataclass(frozen=True, slots=True)
 class Organisation:
-    """An organisation as it is kept: who it is and how its connection stands; no tokens."""
+    """An organisation as it is stored: its identity and the state of its connection, without tokens."""
 
     tenant_id: str
     tenant_name: str

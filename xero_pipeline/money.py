@@ -1,4 +1,4 @@
-"""Exact amounts: how a decimal is read, rounded to the cent, and written. No binary float gets in."""
+"""Exact amounts: reading a decimal and rounding it to the cent. Binary floats are rejected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ ZERO = Decimal("0.00")
 # Xero writes plain decimals: no grouping, no currency sign, no exponent.
 _PLAIN = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)")
 
-# What NUMERIC(18, 2) holds; beyond it a figure is a mistake, not a fortune.
+# NUMERIC(18, 2) holds amounts below this; a larger one is a mistake in the data.
 _LIMIT = Decimal(10) ** 16
 
 
@@ -19,14 +19,14 @@ def to_decimal(value: object) -> Decimal:
     """Read a JSON amount (a string or a number parsed with `parse_float=Decimal`) exactly.
 
     Raises:
-        ValueError: it is no plain decimal number, or is a binary float.
+        ValueError: the value is not a plain decimal number, is out of range, or is a binary float.
     """
     if isinstance(value, bool) or not isinstance(value, (str, int, Decimal)):
-        raise ValueError(f"a {type(value).__name__} is no exact amount")
+        raise ValueError(f"a {type(value).__name__} is not an exact amount")
     if isinstance(value, str):
         text = value.strip()
         if not _PLAIN.fullmatch(text):
-            raise ValueError(f"{text[:40]!r} is no plain decimal number")
+            raise ValueError(f"{text[:40]!r} is not a plain decimal number")
         value = Decimal(text)
     number = Decimal(value)
     if not number.is_finite() or abs(number) >= _LIMIT:
@@ -35,5 +35,5 @@ def to_decimal(value: object) -> Decimal:
 
 
 def to_cents(value: Decimal) -> Decimal:
-    """Round to the cent, half away from zero, as Xero does; never a negative zero."""
+    """Round to the cent, half away from zero, as Xero does. The result is never a negative zero."""
     return value.quantize(CENT, rounding=ROUND_HALF_UP) + ZERO

@@ -1,7 +1,7 @@
-"""A call's slot, as plain values: what the session asks for and what a shared budget answers.
+"""The plain values with which a session asks a shared budget for a call permit, and the budget's interface.
 
-`xero/http/session.py` asks before every HTTP attempt; `warehouse/call_budget/budget.py` counts for every process of
-the deployment. This is what they say to each other, so it knows neither HTTP nor SQL.
+`xero/http/session.py` asks before every HTTP attempt. `warehouse/call_budget/budget.py` counts the calls of every
+process of the deployment. Both import this module, so it knows neither HTTP nor SQL.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class CallLimits:
-    """How many calls we allow ourselves. The first three are for each organisation."""
+    """How many calls the deployment allows itself. The first three limits are for each organisation."""
 
     per_minute: int = 55
     per_day: int = 4800
@@ -23,7 +23,7 @@ class CallLimits:
 
 
 class RateLimitKind(StrEnum):
-    """Xero's `X-Rate-Limit-Problem`."""
+    """Which limit was reached, in the words of Xero's `X-Rate-Limit-Problem` header."""
 
     MINUTE = "minute"
     DAY = "day"
@@ -33,14 +33,14 @@ class RateLimitKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CallPermit:
-    """Leave for one HTTP attempt; given back when its answer is there."""
+    """The right to make one HTTP attempt. It is released when the attempt is over."""
 
     id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Wait:
-    """Not now: ask again after so many seconds."""
+    """No permit is free now. Ask again after `seconds`."""
 
     seconds: float
     problem: RateLimitKind
@@ -48,14 +48,14 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class DayExhausted:
-    """Not today: the organisation's calls are spent until then."""
+    """The organisation's daily calls are spent until this moment."""
 
     until: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class RateLimitHeaders:
-    """What Xero's own headers say is left; `None` where a header was missing."""
+    """The calls left by Xero's own headers; `None` where a header was missing."""
 
     minute: int | None = None
     day: int | None = None
@@ -73,20 +73,20 @@ class Usage:
 
 
 class CallBudget(Protocol):
-    """The slots of every process on the deployment. `tenant_id` is `None` for calls of the app itself."""
+    """The call permits of every process of the deployment. `tenant_id` is `None` for calls of the app itself."""
 
-    def take(self, tenant_id: str | None, now: datetime) -> CallPermit | Wait | DayExhausted:
-        """Ask for one attempt's slot. Atomic across processes."""
+    def acquire(self, tenant_id: str | None, now: datetime) -> CallPermit | Wait | DayExhausted:
+        """Take the permit for one attempt, or learn when to ask again. Atomic across processes."""
         ...
 
-    def give_back(self, slot: CallPermit, now: datetime, remaining: RateLimitHeaders) -> None:
-        """The attempt is over, however it ended; what Xero's headers said corrects the count."""
+    def release(self, permit: CallPermit, now: datetime, remaining: RateLimitHeaders) -> None:
+        """End the attempt, whether it succeeded or not, and correct the count by Xero's headers."""
         ...
 
     def block(self, tenant_id: str | None, problem: RateLimitKind, until: datetime) -> None:
-        """Xero answered 429: no process may call for this organisation (or app) until then."""
+        """Record a 429: no process may call for this organisation (or this app) before `until`."""
         ...
 
-    def usage(self, tenant_id: str, now: datetime) -> Usage:
-        """What an organisation has spent and has left."""
+    def read_usage(self, tenant_id: str, now: datetime) -> Usage:
+        """How many calls an organisation has spent and has left."""
         ...

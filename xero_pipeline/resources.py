@@ -8,8 +8,6 @@ reach a run's stored config.
 from __future__ import annotations
 
 import logging
-import os
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from xero_pipeline.clock import Clock, SystemClock
 from xero_pipeline.grants import Organisation
 from xero_pipeline.mock_xero import MockTransport, MockXero
 from xero_pipeline.rate_limits import CallLimits
+from xero_pipeline.run_liveness import hold_run_lock, worker_tag
 from xero_pipeline.settings import Grant, Settings
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.xero.client import Xero
@@ -104,11 +103,11 @@ class Deployment:
         return AccessTokens(self.warehouse.tokens, self.sign_in, self.clock)
 
     def apis(self, tenant_id: str, *, leaving: bool = False) -> XeroApis:
-        """Xero's APIs for one organisation, signed in as it; see `AccessTokens.current`."""
+        """Xero's APIs for one organisation, signed in as it; see `AccessTokens.get`."""
         return XeroApis(
             self.session,
             api_url=self.settings.api_url,
-            access_token=lambda rejected: self.access_tokens.current(tenant_id, rejected=rejected, leaving=leaving),
+            access_token=lambda rejected: self.access_tokens.get(tenant_id, rejected=rejected, for_disconnect=leaving),
         )
 
     @cached_property
@@ -119,7 +118,7 @@ class Deployment:
         return Xero(self.warehouse.tokens.organisations, apis, self.session)
 
     def close(self) -> None:
-        """Give back what was opened."""
+        """Close the session, the database and the mock, those that were opened."""
         opened = self.__dict__
         if "chosen" in opened and self.chosen.mock:
             self.chosen.mock.close()
@@ -147,28 +146,6 @@ def open_deployment(settings: Settings, *, on_wait: OnWait | None = None) -> Ite
         yield deployment
 
 
-WORKER = "xero_pipeline/worker"
-"""The tag of a run whose process holds `living` for as long as it works: on which machine, and which process."""
-
-
-def worker_tag() -> dict[str, str]:
-    return {WORKER: f"{socket.gethostname()}/{os.getpid()}"}
-
-
-def hold_run_lock(deployment: Deployment, run_id: str) -> AbstractContextManager[None]:
-    """Hold, for the block, what shows every other process that this run is alive; it ends with the process."""
-    return deployment.warehouse.locks.live(run_lock_name(run_id))
-
-
-def is_run_alive(deployment: Deployment, run_id: str) -> bool:
-    """Whether the process of a run that has the tag `WORKER` is at work."""
-    return deployment.warehouse.locks.lives(run_lock_name(run_id))
-
-
-def run_lock_name(run_id: str) -> str:
-    return f"run-{run_id}"
-
-
 Opening = Callable[[Settings], AbstractContextManager[Deployment]]
 """How a sensor opens the deployment: `open_deployment`, or a test's own with its own clock."""
 
@@ -187,7 +164,7 @@ def build_resources(settings: Settings) -> dict[str, Any]:
             if context.run is None or context.instance is None:
                 yield opened
                 return
-            with hold_run_lock(opened, context.run.run_id):
+            with hold_run_lock(opened.warehouse.locks, context.run.run_id):
                 context.instance.add_run_tags(context.run.run_id, worker_tag())
                 yield opened
 

@@ -94,7 +94,7 @@ def read_deployment_status(
         organisations=[
             OrganisationStatus(
                 organisation,
-                budget.usage(organisation.tenant_id, now),
+                budget.read_usage(organisation.tenant_id, now),
                 _days_left(organisation, now),
                 _token_error(deployment, organisation.tenant_id),
             )

@@ -1,7 +1,7 @@
-"""What a week is: Sunday to Saturday in the pipeline's zone, named by its Saturday.
+"""Weeks from Sunday to Saturday in the pipeline's time zone, named by their Saturday.
 
-Pure dates. Dagster's partitions are made from this in `assets/partitions.py`; nothing here knows of them
-but the name of a partition's key, the week's Sunday.
+This module only computes dates. `assets/partitions.py` makes Dagster's partitions from it; the one thing that this
+module knows about partitions is their key, the week's Sunday.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from xero_pipeline.errors import PipelineError
 _SUNDAY = 6
 _SATURDAY = 5
 
-# Between which days PIPELINE_START_DATE can lie, and so how many weeks there can ever be.
-EARLIEST, LATEST = date(2000, 1, 1), date(2100, 12, 31)
-MOST_WEEKS = (LATEST - EARLIEST).days // 7
+# The first and last date that PIPELINE_START_DATE may have, which bound the number of weeks.
+EARLIEST_DATE, LATEST_DATE = date(2000, 1, 1), date(2100, 12, 31)
+MAX_WEEKS = (LATEST_DATE - EARLIEST_DATE).days // 7
 
 
 class NoSuchWeek(PipelineError):
-    """A date that names no week which can be synced."""
+    """The date does not name a week that can be synced."""
 
     code = "no_such_week"
 
 
 @dataclass(frozen=True, order=True, slots=True)
 class Week:
-    """One week, Sunday to Saturday, by its Saturday."""
+    """One week from Sunday to Saturday, identified by its Saturday."""
 
     ending: date
 
     def __post_init__(self) -> None:
         if self.ending.weekday() != _SATURDAY:
             raise NoSuchWeek(
-                f"{self.ending.isoformat()} is a {self.ending:%A}, and a week is named by its Saturday.",
-                # The calendar's last days lie in a week that it has no Saturday for.
-                advice=f"The week it lies in is {Week.containing(self.ending)}." if self.ending <= LATEST else None,
+                f"{self.ending.isoformat()} is a {self.ending:%A}, but a week is named by its Saturday.",
+                # `date.max` is a Friday, so the last days of the calendar have no Saturday.
+                advice=f"Its week is {Week.containing(self.ending)}." if self.ending <= LATEST_DATE else None,
             )
 
     @classmethod
     def containing(cls, day: date) -> Week:
-        """The week that a day lies in."""
+        """Return the week that contains this day."""
         return cls(day + timedelta(days=(_SATURDAY - day.weekday()) % 7))
 
     @classmethod
     def from_key(cls, key: str) -> Week:
-        """The week of a Dagster partition key, its Sunday as `YYYY-MM-DD`."""
+        """Return the week of a Dagster partition key, its Sunday as `YYYY-MM-DD`."""
         return cls(date.fromisoformat(key) + timedelta(days=6))
 
     @property
@@ -66,7 +66,7 @@ class Week:
         return self.shift(-1)
 
     def shift(self, weeks: int) -> Week:
-        """The week so many weeks later (or earlier)."""
+        """Return the week that lies so many weeks later, or earlier for a negative number."""
         return Week(self.ending + timedelta(weeks=weeks))
 
     def __contains__(self, day: date) -> bool:
@@ -78,28 +78,30 @@ class Week:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """Which weeks there are: from `PIPELINE_START_DATE` to the newest one that is over."""
+    """The weeks that can be synced: from `PIPELINE_START_DATE` to the newest week that is over."""
 
     start_date: date
     timezone: ZoneInfo
 
     @property
     def first(self) -> Week:
-        """The first week that begins on or after the start date (as Dagster counts partitions)."""
+        """The first week that begins on or after the start date, as in Dagster's partitions."""
         return Week.containing(self.start_date + timedelta(days=(_SUNDAY - self.start_date.weekday()) % 7))
 
     def today(self, now: datetime) -> date:
-        """The day it is in the pipeline's zone."""
+        """Return the current date in the pipeline's time zone."""
         return now.astimezone(self.timezone).date()
 
-    def midnight(self, day: date) -> datetime:
-        """The moment (UTC) at which that day begins in the pipeline's zone; of a day that no calendar here has, the
-        nearest one's."""
-        day = min(max(day, EARLIEST), LATEST)
+    def start_of_day(self, day: date) -> datetime:
+        """Return the moment (UTC) at which that day begins in the pipeline's time zone.
+
+        A day outside of `EARLIEST_DATE` and `LATEST_DATE` is replaced by the nearer of the two.
+        """
+        day = min(max(day, EARLIEST_DATE), LATEST_DATE)
         return datetime.combine(day, time.min, self.timezone).astimezone(UTC)
 
-    def latest(self, now: datetime) -> Week:
-        """The newest week that is over, by midnight in the pipeline's zone.
+    def find_latest_week(self, now: datetime) -> Week:
+        """Return the newest week that is over. A week is over at midnight in the pipeline's time zone.
 
         Raises:
             NoSuchWeek: no week since the start date is over yet.
@@ -112,11 +114,11 @@ class Calendar:
             )
         return week
 
-    def require(self, ending: date, now: datetime) -> Week:
-        """The week with that Saturday, if it can be synced.
+    def require_week(self, ending: date, now: datetime) -> Week:
+        """Return the week that ends on this Saturday, if it can be synced.
 
         Raises:
-            NoSuchWeek: it is no Saturday, is not over yet, or lies before the first week.
+            NoSuchWeek: the day is not a Saturday, or its week is not over yet or lies before the first week.
         """
         week = Week(ending)
         if week < self.first:
@@ -124,23 +126,23 @@ class Calendar:
                 f"The week ending {week} lies before the first one, {self.first}.",
                 advice="Set PIPELINE_START_DATE to an earlier date to sync older weeks.",
             )
-        if week > self.latest(now):
+        if week > self.find_latest_week(now):
             raise NoSuchWeek(
-                f"The week ending {week} is not over yet.", advice=f"The latest one is {self.latest(now)}."
+                f"The week ending {week} is not over yet.", advice=f"The latest one is {self.find_latest_week(now)}."
             )
         return week
 
-    def between(self, first: Week, last: Week) -> Iterator[Week]:
-        """Every week from `first` to `last`, both included, oldest first."""
+    def iterate_weeks(self, first: Week, last: Week) -> Iterator[Week]:
+        """Yield every week from `first` to `last`, both included, oldest first."""
         week = first
         while week <= last:
             yield week
             week = week.shift(1)
 
-    def every(self, now: datetime) -> list[Week]:
-        """Every week that can be synced, oldest first."""
-        return list(self.between(self.first, self.latest(now)))
+    def list_weeks(self, now: datetime) -> list[Week]:
+        """Return every week that can be synced, oldest first."""
+        return list(self.iterate_weeks(self.first, self.find_latest_week(now)))
 
-    def last_weeks(self, count: int, now: datetime) -> list[Week]:
-        """The latest `count` weeks (fewer where the start date is nearer), oldest first."""
-        return self.every(now)[-count:]
+    def list_latest_weeks(self, count: int, now: datetime) -> list[Week]:
+        """Return the latest `count` weeks, oldest first; fewer if the start date is more recent."""
+        return self.list_weeks(now)[-count:]

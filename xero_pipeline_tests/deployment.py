@@ -74,7 +74,7 @@ class Running:
 
     @property
     def latest(self) -> Week:
-        return self.deployment.settings.calendar.latest(self.clock.now())
+        return self.deployment.settings.calendar.find_latest_week(self.clock.now())
 
     @cached_property
     def definitions(self) -> dg.Definitions:

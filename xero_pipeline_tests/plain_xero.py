@@ -1,6 +1,6 @@
-"""A plain HTTP server in Xero's place: it answers payloads that a test hands it, and knows no books of its own.
+"""A plain HTTP server in place of Xero: it answers with the payloads of a test and has no books of its own.
 
-Over it runs the real thing: settings of a real app, client credentials, the real client, a real Dagster run.
+Everything else is real: the settings of an app, client credentials, the client, a Dagster run.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ EMPTY_BANK_SUMMARY: dict[str, Any] = {
 }
 
 
-def titled(payload: dict[str, Any], week: Week) -> dict[str, Any]:
-    """A report as if it had been asked for that week: its window in Xero's own words."""
+def set_report_week(payload: dict[str, Any], week: Week) -> dict[str, Any]:
+    """Return the report with that week as the period in its title, in Xero's format."""
     payload = copy.deepcopy(payload)
     start, end = (f"{day.day} {day:%B %Y}" for day in (week.start, week.ending))
     for report in payload["Reports"]:
@@ -51,7 +51,7 @@ def titled(payload: dict[str, Any], week: Week) -> dict[str, Any]:
 
 
 class PlainXero:
-    """Routes by the last part of the path; what is not routed answers as an organisation without any books."""
+    """Routes requests by the last part of the path. The default routes are those of an organisation without books."""
 
     def __init__(self, **routes: Route) -> None:
         self.routes: dict[str, Route] = {
@@ -70,24 +70,26 @@ class PlainXero:
         route = self.routes.get(request.path.rstrip("/").rsplit("/", 1)[-1])
         if route is None:
             return Answer(404, body="The resource you're looking for cannot be found")
-        found = route(request) if callable(route) else route
-        return found if isinstance(found, Answer) else Answer(json=found)
+        answer = route(request) if callable(route) else route
+        return answer if isinstance(answer, Answer) else Answer(json=answer)
 
     @staticmethod
     def _report(payload: dict[str, Any], request: SeenRequest) -> dict[str, Any]:
-        return titled(payload, Week(date.fromisoformat(request.query["toDate"])))
+        return set_report_week(payload, Week(date.fromisoformat(request.query["toDate"])))
 
 
-def reported(payload: dict[str, Any]) -> Callable[[SeenRequest], dict[str, Any]]:
-    """A route that answers this report for whatever week is asked."""
-    return lambda request: titled(payload, Week(date.fromisoformat(request.query["toDate"])))
+def report_route(payload: dict[str, Any]) -> Callable[[SeenRequest], dict[str, Any]]:
+    """Return a route that answers with this report for any requested week."""
+    return lambda request: set_report_week(payload, Week(date.fromisoformat(request.query["toDate"])))
 
 
 @contextmanager
-def connected(folder: Path, xero: PlainXero, **settings: Any) -> Iterator[tuple[Deployment, ScriptedServer]]:
-    """A deployment of a real app, migrated and connected to that server by client credentials."""
+def open_connected_deployment(
+    folder: Path, xero: PlainXero, **settings: Any
+) -> Iterator[tuple[Deployment, ScriptedServer]]:
+    """Open a migrated deployment that is connected to a server with `xero` by client credentials."""
     with ScriptedServer(xero) as server:
-        read = load_settings(
+        loaded = load_settings(
             XERO_MOCK_MODE="false",
             XERO_CLIENT_ID="app",
             XERO_CLIENT_SECRET="app-secret",
@@ -103,7 +105,7 @@ def connected(folder: Path, xero: PlainXero, **settings: Any) -> Iterator[tuple[
             PIPELINE_TIMEZONE="UTC",
             **settings,
         )
-        with Deployment(read) as deployment:
+        with Deployment(loaded) as deployment:
             make_tables(deployment.warehouse.engine)
             ConnectionService(deployment).connect_custom()
             yield deployment, server
@@ -124,7 +126,7 @@ def sync(
         )
 
 
-def said(deployment: Deployment) -> Mapping[str, Any]:
-    """The newest sync-log row of each kind: its status, and what it says."""
+def read_sync_results(deployment: Deployment) -> Mapping[str, Any]:
+    """Return the status and the error log of the newest sync-log row of each kind."""
     entries = deployment.warehouse.log.newest(3)
     return {entry.sync_type: (entry.status, json.dumps(entry.error_log)) for entry in entries}

@@ -1,4 +1,4 @@
-"""A real HTTP server on loopback that answers as a test scripts it, and remembers what it was asked.
+"""A real HTTP server on loopback that answers as a test scripts it, and records its requests.
 
 with ScriptedServer(lambda request: Answer(json={"hello": request.path})) as server:
     requests.get(server.url + "/world")
@@ -34,11 +34,11 @@ class SeenRequest:
 
 @dataclass
 class Answer:
-    """What to answer. `json` or `body`; an iterator of bytes is sent chunk by chunk.
+    """An answer to send: `json` or `body`. An iterator of bytes is sent chunk by chunk.
 
     Attributes:
-        cut: send only so many bytes of the body, then drop the connection; the headers promise it whole.
-        drop: drop the connection without a word.
+        cut: send only so many bytes of the body, then drop the connection. The headers state the full length.
+        drop: drop the connection without an answer.
         chunked: send the body chunked, without its length.
     """
 
@@ -69,19 +69,19 @@ Handler = Callable[[SeenRequest], Answer]
 
 
 def in_turn(*answers: Answer) -> Handler:
-    """One answer after the other; the last one again and again."""
-    left = list(answers)
+    """Send one answer after the other, and then the last one again and again."""
+    remaining = list(answers)
     lock = threading.Lock()
 
     def handler(_request: SeenRequest) -> Answer:
         with lock:
-            return left.pop(0) if len(left) > 1 else left[0]
+            return remaining.pop(0) if len(remaining) > 1 else remaining[0]
 
     return handler
 
 
 class ScriptedServer:
-    """Serves from entering to leaving; what its handler raises fails the test on leaving."""
+    """Serves while the `with` block runs. If its handler raised an error, leaving the block raises it."""
 
     def __init__(self, handler: Handler | Answer) -> None:
         self._handler: Handler = in_turn(handler) if isinstance(handler, Answer) else handler
@@ -101,7 +101,7 @@ class ScriptedServer:
             self.requests.append(request)
         try:
             return self._handler(request)
-        except Exception as error:  # noqa: BLE001 - told to the test on leaving
+        except Exception as error:  # noqa: BLE001 - raised when the block ends
             self.errors.append(error)
             return Answer(status=500, body=f"the test's handler raised {error!r}")
 
@@ -120,7 +120,7 @@ class ScriptedServer:
 
 class _Server(ThreadingHTTPServer):
     script: ScriptedServer
-    # Leaving waits for the threads, so that no socket outlives its test.
+    # Closing waits for the threads, so that no socket outlives its test.
     daemon_threads = False
 
     def __init__(self, *args: Any) -> None:
@@ -144,7 +144,7 @@ class _Server(ThreadingHTTPServer):
                 continue
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that went away is no error here: tests drop connections on purpose."""
+        """Ignore a client that disconnected: tests drop connections on purpose."""
 
 
 class _Requests(BaseHTTPRequestHandler):
@@ -189,10 +189,10 @@ class _Requests(BaseHTTPRequestHandler):
         self.close_connection = self.close_connection or answer.cut is not None
 
     def _send_chunks(self, answer: Answer) -> None:
-        left = answer.cut
+        bytes_left = answer.cut
         for part in answer.parts():
-            if left is not None:
-                self.wfile.write(b"%x\r\n%s" % (len(part), part[:left]))
+            if bytes_left is not None:
+                self.wfile.write(b"%x\r\n%s" % (len(part), part[:bytes_left]))
                 self.close_connection = True
                 return
             self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
@@ -200,4 +200,4 @@ class _Requests(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nothing: pytest's output is for tests."""
+        """Print nothing, to keep the output of pytest readable."""

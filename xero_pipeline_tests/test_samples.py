@@ -1,4 +1,4 @@
-"""Real payloads, served by a plain HTTP server, through the real client and Dagster into the tables."""
+"""Real payloads from a plain HTTP server reach the tables through the real client and Dagster."""
 
 from __future__ import annotations
 
@@ -12,19 +12,27 @@ from typing import Any
 import pytest
 
 from xero_pipeline.weeks import Week
-from xero_pipeline_tests.plain_xero import TENANT, PlainXero, connected, reported, said, sync, titled
+from xero_pipeline_tests.plain_xero import (
+    TENANT,
+    PlainXero,
+    open_connected_deployment,
+    read_sync_results,
+    report_route,
+    set_report_week,
+    sync,
+)
 from xero_pipeline_tests.servers import SeenRequest
 
 SAMPLES = Path(__file__).parent / "samples"
 WEEK = Week(date(2026, 11, 21))
 
 
-def sample(name: str) -> Any:
+def load_sample(name: str) -> Any:
     return json.loads((SAMPLES / f"{name}.json").read_text())
 
 
-def dated(container: str, payload: dict[str, Any]) -> Any:
-    """A route that answers the documents whose date lies in the asked window, as Xero does."""
+def documents_route(container: str, payload: dict[str, Any]) -> Any:
+    """Return a route that answers with the documents whose date is in the requested period, as Xero does."""
 
     def route(request: SeenRequest) -> dict[str, Any]:
         first, last = (
@@ -37,25 +45,25 @@ def dated(container: str, payload: dict[str, Any]) -> Any:
     return route
 
 
-def test_the_australian_profit_and_loss_lands_with_the_figures_it_states(tmp_path: Path) -> None:
+def test_the_australian_profit_and_loss_lands_with_its_stated_figures(tmp_path: Path) -> None:
     xero = PlainXero(
-        ProfitAndLoss=reported(sample("profit_and_loss_au")),
-        Accounts=sample("accounts"),
-        Organisation=sample("organisation"),
-        connections=[{**sample("connections")[0]}],
+        ProfitAndLoss=report_route(load_sample("profit_and_loss_au")),
+        Accounts=load_sample("accounts"),
+        Organisation=load_sample("organisation"),
+        connections=[{**load_sample("connections")[0]}],
     )
-    with connected(tmp_path, xero) as (deployment, _):
+    with open_connected_deployment(tmp_path, xero) as (deployment, _):
         assert sync(deployment, WEEK).success
-        held = deployment.warehouse.week_figures(TENANT, WEEK)
-    assert held.profit_and_loss is not None
-    assert {name: held.profit_and_loss[name] for name in TOTALS} == dict(
+        figures = deployment.warehouse.week_figures(TENANT, WEEK)
+    assert figures.profit_and_loss is not None
+    assert {name: figures.profit_and_loss[name] for name in TOTALS} == dict(
         zip(TOTALS, map(D, ("230450.05", "69348.22", "161101.83", "312.07", "92591.60", "68822.30")), strict=True)
     )
-    amounts = {line["account_name"]: line["amount"] for line in held.lines}
+    amounts = {line["account_name"]: line["amount"] for line in figures.lines}
     assert amounts["Discounts allowed"] == D("-1210.35")
     assert amounts["Foreign currency gains and losses"] == D("-18.40")
-    assert held.profit_and_loss["currency"] == "NZD"
-    assert held.profit_and_loss["data_source"] == "xero_api"
+    assert figures.profit_and_loss["currency"] == "NZD"
+    assert figures.profit_and_loss["data_source"] == "xero_api"
 
 
 TOTALS = (
@@ -69,7 +77,10 @@ TOTALS = (
 
 
 def test_the_bank_summary_lands_with_every_column(tmp_path: Path) -> None:
-    with connected(tmp_path, PlainXero(BankSummary=reported(sample("bank_summary")))) as (deployment, _):
+    with open_connected_deployment(tmp_path, PlainXero(BankSummary=report_route(load_sample("bank_summary")))) as (
+        deployment,
+        _,
+    ):
         assert sync(deployment, WEEK).success
         (account,) = deployment.warehouse.week_figures(TENANT, WEEK).cash
     assert account["bank_account_id"] == "03f9cf1e-2deb-4bf1-b0a8-b57f08672eb8"
@@ -85,14 +96,14 @@ def test_the_bank_summary_lands_with_every_column(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("ending", "invoiced", "tax"), [(date(2018, 10, 20), "40.00", "6.00"), (date(2018, 11, 3), "100.00", "15.00")]
 )
-def test_invoices_without_lines_count_with_their_own_totals_and_say_so(
+def test_invoices_without_lines_count_with_their_totals_and_are_partial(
     tmp_path: Path, ending: date, invoiced: str, tax: str
 ) -> None:
-    xero = PlainXero(Invoices=dated("Invoices", sample("invoices")))
-    with connected(tmp_path, xero) as (deployment, _):
+    xero = PlainXero(Invoices=documents_route("Invoices", load_sample("invoices")))
+    with open_connected_deployment(tmp_path, xero) as (deployment, _):
         assert sync(deployment, Week(ending)).success
         (cell,) = deployment.warehouse.week_figures(TENANT, Week(ending)).revenue
-        status, log = said(deployment)["invoices"]
+        status, log = read_sync_results(deployment)["invoices"]
     assert (cell["revenue_type"], cell["region"]) == ("unallocated", "unallocated")
     assert (cell["invoiced"], cell["net_revenue"], cell["tax"]) == (D(invoiced), D(invoiced), D(tax))
     assert cell["invoice_count"] == 1
@@ -100,11 +111,12 @@ def test_invoices_without_lines_count_with_their_own_totals_and_say_so(
     assert "without its lines" in log
 
 
-def test_an_invoice_with_its_lines_and_a_credit_note_land_in_their_weeks(tmp_path: Path) -> None:
+def test_an_invoice_with_lines_and_a_credit_note_land_in_their_week(tmp_path: Path) -> None:
     xero = PlainXero(
-        Invoices=dated("Invoices", sample("invoice")), CreditNotes=dated("CreditNotes", sample("credit_notes"))
+        Invoices=documents_route("Invoices", load_sample("invoice")),
+        CreditNotes=documents_route("CreditNotes", load_sample("credit_notes")),
     )
-    with connected(tmp_path, xero) as (deployment, _):
+    with open_connected_deployment(tmp_path, xero) as (deployment, _):
         assert sync(deployment, Week(date(2019, 3, 9))).success
         (cell,) = deployment.warehouse.week_figures(TENANT, Week(date(2019, 3, 9))).revenue
     assert (cell["invoiced"], cell["credited"], cell["net_revenue"]) == (D("148062.76"), D("30.00"), D("148032.76"))
@@ -113,45 +125,47 @@ def test_an_invoice_with_its_lines_and_a_credit_note_land_in_their_weeks(tmp_pat
 
 @pytest.mark.parametrize("route", ["ProfitAndLoss", "BankSummary", "Invoices", "CreditNotes"])
 def test_a_server_that_ignores_the_dates_is_an_error_and_nothing_is_written(tmp_path: Path, route: str) -> None:
-    elsewhere: dict[str, Any] = {
-        "ProfitAndLoss": titled(sample("profit_and_loss_au"), Week(date(2026, 11, 14))),
-        "BankSummary": sample("bank_summary"),
-        "Invoices": sample("invoice"),
-        "CreditNotes": sample("credit_notes"),
+    other_week: dict[str, Any] = {
+        "ProfitAndLoss": set_report_week(load_sample("profit_and_loss_au"), Week(date(2026, 11, 14))),
+        "BankSummary": load_sample("bank_summary"),
+        "Invoices": load_sample("invoice"),
+        "CreditNotes": load_sample("credit_notes"),
     }
     kind = {"ProfitAndLoss": "profit_and_loss", "BankSummary": "bank_summary"}.get(route, "invoices")
-    with connected(tmp_path, PlainXero(**{route: elsewhere[route]})) as (deployment, _):
+    with open_connected_deployment(tmp_path, PlainXero(**{route: other_week[route]})) as (deployment, _):
         assert not sync(deployment, WEEK).success
-        status, log = said(deployment)[kind]
-        held = deployment.warehouse.week_figures(TENANT, WEEK)
+        status, log = read_sync_results(deployment)[kind]
+        figures = deployment.warehouse.week_figures(TENANT, WEEK)
     assert status == "failed"
     assert "wrong_period" in log
-    assert {"profit_and_loss": held.profit_and_loss, "bank_summary": held.cash, "invoices": held.revenue}[kind] in (
+    assert {"profit_and_loss": figures.profit_and_loss, "bank_summary": figures.cash, "invoices": figures.revenue}[
+        kind
+    ] in (
         None,
         [],
     )
 
 
-def test_a_report_that_does_not_add_up_lands_as_partial_and_says_by_how_much(tmp_path: Path) -> None:
-    report = copy.deepcopy(sample("profit_and_loss_au"))
+def test_a_report_that_does_not_add_up_lands_as_partial_with_the_difference(tmp_path: Path) -> None:
+    report = copy.deepcopy(load_sample("profit_and_loss_au"))
     report["Reports"][0]["Rows"][-1]["Rows"][0]["Cells"][1]["Value"] = "68822.31"
-    with connected(tmp_path, PlainXero(ProfitAndLoss=reported(report))) as (deployment, _):
+    with open_connected_deployment(tmp_path, PlainXero(ProfitAndLoss=report_route(report))) as (deployment, _):
         assert sync(deployment, WEEK).success
-        status, log = said(deployment)["profit_and_loss"]
+        status, log = read_sync_results(deployment)["profit_and_loss"]
     assert status == "partial"
     assert json.loads(log)["differences"] == [
         {"where": "Net Profit", "stated": "68822.31", "found": "68822.30", "difference": "0.01"}
     ]
 
 
-def test_a_payload_that_is_not_understood_leaves_what_was_held_before(tmp_path: Path) -> None:
-    good, bad = sample("profit_and_loss_au"), copy.deepcopy(sample("profit_and_loss_au"))
+def test_a_payload_that_is_not_understood_keeps_the_earlier_figures(tmp_path: Path) -> None:
+    good, bad = load_sample("profit_and_loss_au"), copy.deepcopy(load_sample("profit_and_loss_au"))
     bad["Reports"][0]["Rows"][1]["Rows"][0]["Cells"][1]["Value"] = "(148,250.40)"
-    xero = PlainXero(ProfitAndLoss=reported(good))
-    with connected(tmp_path, xero) as (deployment, _):
+    xero = PlainXero(ProfitAndLoss=report_route(good))
+    with open_connected_deployment(tmp_path, xero) as (deployment, _):
         assert sync(deployment, WEEK).success
         before = deployment.warehouse.week_figures(TENANT, WEEK)
-        xero.routes["ProfitAndLoss"] = reported(bad)
+        xero.routes["ProfitAndLoss"] = report_route(bad)
         assert not sync(deployment, WEEK).success
-        assert said(deployment)["profit_and_loss"][0] == "failed"
+        assert read_sync_results(deployment)["profit_and_loss"][0] == "failed"
         assert deployment.warehouse.week_figures(TENANT, WEEK) == before

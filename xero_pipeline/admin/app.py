@@ -19,7 +19,7 @@ from xero_pipeline.admin.error_responses import handle_errors
 from xero_pipeline.admin.security import MOCK, RequestGuard, SecurityMiddleware, session_cookie
 from xero_pipeline.admin.sessions import Sessions
 from xero_pipeline.clock import Clock, SystemClock
-from xero_pipeline.mock_xero.server import mock_app
+from xero_pipeline.mock_xero.server import create_mock_app
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings
 
@@ -90,7 +90,7 @@ def create_app(
     app.mount("/static", StaticFiles(directory=pages.FOLDER / "static"), name="static")
     if deployment.chosen.mock is not None:
         # Where people give the mock their consent, since nothing may leave the machine.
-        app.mount(MOCK, mock_app(deployment.chosen.mock))
+        app.mount(MOCK, create_mock_app(deployment.chosen.mock))
     app.add_middleware(SecurityMiddleware, door=RequestGuard(settings, clock, sign_ins))
     app.openapi = lambda: _document(app, settings)  # type: ignore[method-assign]
     return app

@@ -77,7 +77,7 @@ class AdminContext:
         """
         if not _FIRST_YEAR <= ending.year <= _LAST_YEAR:
             raise NoSuchWeek(f"{ending.isoformat()} is no day of any books.")
-        return self.settings.calendar.require(ending, self.clock.now())
+        return self.settings.calendar.require_week(ending, self.clock.now())
 
     def run_url(self, run_id: str | None) -> str | None:
         return self.dagster.run_url(run_id) if run_id else None

@@ -18,7 +18,8 @@ from starlette.responses import JSONResponse, Response
 
 from xero_pipeline.admin.api_models import ErrorAnswer
 from xero_pipeline.admin.dagster_api import DagsterDown, DagsterRefused, UnknownRun
-from xero_pipeline.admin.sessions import TooManyGuesses, WrongToken
+from xero_pipeline.admin.login_throttle import TooManyGuesses
+from xero_pipeline.admin.sessions import WrongToken
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, UnknownOrganisation, WarehouseError

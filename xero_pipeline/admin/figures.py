@@ -59,7 +59,7 @@ def summary(
 
 def _last_weeks(admin: AdminContext, weeks: int) -> list[Week]:
     try:
-        return admin.settings.calendar.last_weeks(weeks, admin.clock.now())
+        return admin.settings.calendar.list_latest_weeks(weeks, admin.clock.now())
     except NoSuchWeek:
         return []
 
@@ -153,7 +153,7 @@ def restatements(
 ) -> list[RestatementAnswer]:
     """Figures of closed weeks that a later sync changed, newest first."""
     admin.require_tenant(tenant_id)
-    begins = None if since is None else admin.settings.calendar.midnight(since)
+    begins = None if since is None else admin.settings.calendar.start_of_day(since)
     return _restated(admin, admin.deployment.warehouse.restatements(begins, tenant_id, limit), admin.names())
 
 

@@ -16,8 +16,9 @@ from xero_pipeline.admin.api_models import HealthAnswer, UnhealthyAnswer
 from xero_pipeline.admin.callback_reasons import reason_sentence
 from xero_pipeline.admin.context import AdminContext, Context, read_text
 from xero_pipeline.admin.error_responses import error_response_doc, responses_only
+from xero_pipeline.admin.login_throttle import TooManyGuesses
 from xero_pipeline.admin.security import is_loopback, own_path, session_cookie
-from xero_pipeline.admin.sessions import TooManyGuesses, WrongToken
+from xero_pipeline.admin.sessions import WrongToken
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.weeks import NoSuchWeek
 
@@ -40,7 +41,7 @@ def index(request: Request, admin: Context) -> Response:
         standing = None
     calendar = admin.settings.calendar
     try:
-        latest = str(calendar.latest(admin.clock.now()))
+        latest = str(calendar.find_latest_week(admin.clock.now()))
     except NoSuchWeek:
         latest = ""
     return _templates.TemplateResponse(

@@ -69,7 +69,7 @@ def _which_week(admin: AdminContext, in_query: date | None, in_body: date | None
     if None not in (in_query, in_body) and in_query != in_body:
         raise BadRequest("weekEnding: the query and the body name different weeks")
     ending = in_query or in_body
-    return admin.settings.calendar.latest(admin.clock.now()) if ending is None else admin.week(ending)
+    return admin.settings.calendar.find_latest_week(admin.clock.now()) if ending is None else admin.week(ending)
 
 
 def _launch(admin: AdminContext, week: Week) -> str:

@@ -5,7 +5,7 @@ from decimal import Decimal
 import dagster as dg
 
 from xero_pipeline.assets.columns import described
-from xero_pipeline.assets.week_sync import ExtractedWeek
+from xero_pipeline.assets.outcomes import ExtractedWeek
 from xero_pipeline.assets.weekly import weekly_asset
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.figures.weekly import replace_cash
@@ -19,10 +19,10 @@ from xero_pipeline.xero.readers.bank_summary import AMOUNTS, read_bank_summary
 def cash_position_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
     """The asset, for a deployment's settings."""
 
-    def shape(organisation: OrganisationClient, week: Week) -> ExtractedWeek:
-        summary = read_bank_summary(organisation.bank_summary(week), week=week)
+    def extract(organisation: OrganisationClient, week: Week) -> ExtractedWeek:
+        summary = read_bank_summary(organisation.fetch_bank_summary(week), week=week)
         return ExtractedWeek(
-            write=lambda connection, stamp: replace_cash(connection, stamp, summary.accounts),
+            write=lambda connection, provenance: replace_cash(connection, provenance, summary.accounts),
             currency=organisation.details.base_currency,
             totals={column: sum(summary.accounts[column], Decimal("0.00")) for column in AMOUNTS},
             differences=summary.differences,
@@ -32,7 +32,7 @@ def cash_position_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitio
     return weekly_asset(
         "cash_position_weekly",
         SyncType.BANK_SUMMARY,
-        shape,
+        extract,
         settings=settings,
         partitions=partitions,
         metadata=described(cash_position_weekly_table),

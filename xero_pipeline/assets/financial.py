@@ -3,7 +3,7 @@
 import dagster as dg
 
 from xero_pipeline.assets.columns import column_schema, described
-from xero_pipeline.assets.week_sync import ExtractedWeek
+from xero_pipeline.assets.outcomes import ExtractedWeek
 from xero_pipeline.assets.weekly import weekly_asset
 from xero_pipeline.settings import Basis, Settings
 from xero_pipeline.warehouse.figures.weekly import replace_profit_and_loss
@@ -19,12 +19,12 @@ def financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDe
     """The asset, for a deployment's settings."""
     basis = settings.basis
 
-    def shape(organisation: OrganisationClient, week: Week) -> ExtractedWeek:
-        report = organisation.profit_and_loss(week, cash_basis=basis is Basis.CASH)
+    def extract(organisation: OrganisationClient, week: Week) -> ExtractedWeek:
+        report = organisation.fetch_profit_and_loss(week, cash_basis=basis is Basis.CASH)
         figures = read_profit_and_loss(report, week=week, accounts=organisation.accounts)
         return ExtractedWeek(
-            write=lambda connection, stamp: replace_profit_and_loss(
-                connection, stamp, basis.value, figures.totals, figures.lines
+            write=lambda connection, provenance: replace_profit_and_loss(
+                connection, provenance, basis.value, figures.totals, figures.lines
             ),
             currency=organisation.details.base_currency,
             totals=figures.totals,
@@ -35,7 +35,7 @@ def financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDe
     return weekly_asset(
         "financial_weekly",
         SyncType.PROFIT_AND_LOSS,
-        shape,
+        extract,
         settings=settings,
         partitions=partitions,
         metadata={**described(financial_weekly_table), "lines": column_schema(financial_weekly_lines)},

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, time, timedelta
 
-from dagster._utils.schedules import cron_string_iterator
-
+from xero_pipeline.dagster_internals import cron_string_iterator
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import NoSuchWeek, Week
@@ -28,7 +27,7 @@ def week_due(settings: Settings, connected_at: datetime, now: datetime) -> Week 
     """The newest week that must have landed, of an organisation that has been connected since then."""
     calendar = settings.calendar
     try:
-        week = calendar.latest(now)
+        week = calendar.find_latest_week(now)
     except NoSuchWeek:
         return None
     while week >= calendar.first:

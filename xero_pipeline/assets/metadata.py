@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 from sqlalchemy import func, select
 
 from xero_pipeline.assets.columns import column_schema
+from xero_pipeline.assets.outcomes import WeekOutcome
 from xero_pipeline.assets.pictures import WEEKS_SHOWN, Chart, Curve, chart_markdown
 from xero_pipeline.warehouse.figures.queries import newest_week, revenue_by_type
 from xero_pipeline.warehouse.logs.sync_log import SyncType
@@ -22,9 +23,6 @@ from xero_pipeline.warehouse.schema import (
 )
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
-
-if TYPE_CHECKING:
-    from xero_pipeline.assets.week_sync import WeekOutcome
 
 # Dagster keeps an event's metadata for ever: a long list is cut.
 _LINES_SHOWN = 50

@@ -4,7 +4,7 @@ import dagster as dg
 from sqlalchemy import Connection
 
 from xero_pipeline.assets.columns import described
-from xero_pipeline.assets.week_sync import ExtractedWeek
+from xero_pipeline.assets.outcomes import ExtractedWeek
 from xero_pipeline.assets.weekly import weekly_asset
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.figures.document_index import KeptDocument, replace_documents
@@ -14,20 +14,20 @@ from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import revenue_weekly as revenue_weekly_table
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import Json, OrganisationClient
-from xero_pipeline.xero.readers.document_state import document_state
+from xero_pipeline.xero.readers.document_state import read_document_state
 from xero_pipeline.xero.readers.documents import is_counted, read_revenue
 
 
 def _kept(document: Json) -> KeptDocument:
-    state = document_state(document)
+    state = read_document_state(document)
     return KeptDocument(state.key, state.week, state.figures, state.payments, state.edited_at)
 
 
 def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
     """The asset, for a deployment's settings."""
 
-    def shape(organisation: OrganisationClient, week: Week) -> ExtractedWeek:
-        invoices, credit_notes = organisation.invoices(week), organisation.credit_notes(week)
+    def extract(organisation: OrganisationClient, week: Week) -> ExtractedWeek:
+        invoices, credit_notes = organisation.fetch_invoices(week), organisation.fetch_credit_notes(week)
         revenue = read_revenue(
             invoices,
             credit_notes,
@@ -38,11 +38,11 @@ def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefi
         )
         counted = [_kept(one) for one in [*invoices, *credit_notes] if is_counted(one)]
 
-        def write(connection: Connection, stamp: Provenance) -> ReplaceResult:
-            # Which waits for whoever writes the same week; so the documents come after it.
-            landing = replace_revenue(connection, stamp, revenue.cells)
-            replace_documents(connection, stamp.tenant_id, week, counted)
-            return landing
+        def write(connection: Connection, provenance: Provenance) -> ReplaceResult:
+            # First the revenue: it waits for another process that writes the same week.
+            result = replace_revenue(connection, provenance, revenue.cells)
+            replace_documents(connection, provenance.tenant_id, week, counted)
+            return result
 
         return ExtractedWeek(
             write=write,
@@ -55,7 +55,7 @@ def revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefi
     return weekly_asset(
         "revenue_weekly",
         SyncType.INVOICES,
-        shape,
+        extract,
         settings=settings,
         partitions=partitions,
         metadata=described(revenue_weekly_table),

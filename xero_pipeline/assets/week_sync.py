@@ -1,32 +1,29 @@
 """How every asset walks its weeks: one week of one organisation at a time, each landing whole or not at all.
 
-What a week's figures are is the asset's own business: it hands in `shape`, which fetches one
+What a week's figures are is the asset's own business: it hands in `extract`, which fetches one
 organisation's week and says how to write it. Here they are written, logged and reported; a failed week
 stops no other.
 """
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
-from sqlalchemy import Connection
 
 from xero_pipeline.assets.metadata import columns_metadata, table_metadata, week_metadata
+from xero_pipeline.assets.outcomes import Extract, ExtractedWeek, WeekOutcome
 from xero_pipeline.assets.progress import Progress
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, Superseded, UnknownOrganisation
-from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
 from xero_pipeline.warehouse.logs.sync_log import INTERRUPTED, SyncType
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient, Xero
 from xero_pipeline.xero.errors import NotConnected, OrganisationDisconnected, ReconnectNeeded, XeroUnavailable
-from xero_pipeline.xero.readers.reports import Difference
 
 # So many weeks in a row for which Xero was unavailable, and the rest of the run is not asked for.
 GIVES_UP_AFTER = 3
@@ -49,42 +46,6 @@ class WeeklySyncConfig(dg.Config):
 
 
 @dataclass(frozen=True)
-class ExtractedWeek:
-    """One organisation's week, ready to be written: `write` replaces it inside a transaction."""
-
-    write: Callable[[Connection, Provenance], ReplaceResult]
-    currency: str
-    totals: dict[str, Decimal]
-    differences: Sequence[Difference] = ()
-    notes: Sequence[str] = ()
-
-
-Shape = Callable[[OrganisationClient, Week], ExtractedWeek]
-
-
-@dataclass(frozen=True)
-class WeekOutcome:
-    """How one organisation's week went."""
-
-    tenant_id: str
-    tenant_name: str
-    week: Week
-    status: str
-    calls: int
-    rows: int = 0
-    currency: str = ""
-    totals: dict[str, Decimal] = field(default_factory=dict)
-    restated: Sequence[Any] = ()
-    differences: Sequence[Difference] = ()
-    notes: Sequence[str] = ()
-    error: PipelineError | None = None
-
-    @property
-    def landed(self) -> bool:
-        return self.error is None
-
-
-@dataclass(frozen=True)
 class WeekSync:
     """One asset's way through the weeks of a run."""
 
@@ -97,7 +58,7 @@ class WeekSync:
     """How many weeks in a row each organisation was asked for in vain."""
 
     def materialize(
-        self, context: dg.AssetExecutionContext, config: WeeklySyncConfig, shape: Shape
+        self, context: dg.AssetExecutionContext, config: WeeklySyncConfig, extract: Extract
     ) -> dg.MaterializeResult[Any]:
         """Sync every week of the run.
 
@@ -115,7 +76,7 @@ class WeekSync:
         _tag_run(context, weeks, organisations)
         self.progress.begin(self.sync_type, len(weeks))
         for number, week in enumerate(weeks, start=1):
-            outcomes = [self._sync(context, organisation, week, shape) for organisation in organisations]
+            outcomes = [self._sync(context, organisation, week, extract) for organisation in organisations]
             lost = [outcome for outcome in outcomes if not outcome.landed]
             failed += lost
             if not lost:
@@ -153,13 +114,13 @@ class WeekSync:
         context.add_asset_metadata(columns_metadata(kind), asset_key=context.asset_key)
 
     def _sync(
-        self, context: dg.AssetExecutionContext, organisation: OrganisationClient, week: Week, shape: Shape
+        self, context: dg.AssetExecutionContext, organisation: OrganisationClient, week: Week, extract: Extract
     ) -> WeekOutcome:
         log_id = self.warehouse.log.start(organisation.tenant_id, self.sync_type, week, context.run.run_id)
         before = organisation.attempts
         try:
             self._require_up(organisation)
-            outcome = self._read_and_land(organisation, week, shape, log_id, context.run.run_id, before)
+            outcome = self._read_and_land(organisation, week, extract, log_id, context.run.run_id, before)
         except Exception as error:
             # Whatever is wrong with one week, the others are worth a try.
             if not isinstance(error, PipelineError):
@@ -188,7 +149,7 @@ class WeekSync:
             )
 
     def _read_and_land(
-        self, organisation: OrganisationClient, week: Week, shape: Shape, log_id: int, run_id: str, before: int
+        self, organisation: OrganisationClient, week: Week, extract: Extract, log_id: int, run_id: str, before: int
     ) -> WeekOutcome:
         """Read a week and write it; once more, where another process has meanwhile written a newer reading.
 
@@ -196,28 +157,28 @@ class WeekSync:
             before: the attempts made before this week, so that its calls are those of both readings.
         """
         try:
-            return self._read_and_land_once(organisation, week, shape, log_id, run_id, before)
+            return self._read_and_land_once(organisation, week, extract, log_id, run_id, before)
         except Superseded:
             self.warehouse.log.begin_again(log_id)
-            return self._read_and_land_once(organisation, week, shape, log_id, run_id, before)
+            return self._read_and_land_once(organisation, week, extract, log_id, run_id, before)
 
     def _read_and_land_once(
-        self, organisation: OrganisationClient, week: Week, shape: Shape, log_id: int, run_id: str, before: int
+        self, organisation: OrganisationClient, week: Week, extract: Extract, log_id: int, run_id: str, before: int
     ) -> WeekOutcome:
-        shaped = shape(organisation, week)
-        status = "partial" if shaped.differences else "success"
+        extracted = extract(organisation, week)
+        status = "partial" if extracted.differences else "success"
         calls = organisation.attempts - before
         landing = self.warehouse.land(
-            shaped.write,
+            extracted.write,
             tenant_id=organisation.tenant_id,
             week=week,
-            currency=shaped.currency,
+            currency=extracted.currency,
             data_source=self.data_source,
             run_id=run_id,
             log_id=log_id,
             status=status,
             api_calls=calls,
-            error_log=_error_log(shaped),
+            error_log=_error_log(extracted),
         )
         return WeekOutcome(
             organisation.tenant_id,
@@ -226,11 +187,11 @@ class WeekSync:
             status,
             calls,
             rows=landing.rows,
-            currency=shaped.currency,
-            totals=shaped.totals,
+            currency=extracted.currency,
+            totals=extracted.totals,
             restated=landing.restated,
-            differences=shaped.differences,
-            notes=shaped.notes,
+            differences=extracted.differences,
+            notes=extracted.notes,
         )
 
     def _write_failure(self, organisation: OrganisationClient, log_id: int, calls: int, error: BaseException) -> None:
@@ -253,7 +214,7 @@ def choose_organisations(xero: Xero, wanted: Sequence[str]) -> list[Organisation
         NotConnected: none is kept at all.
         UnknownOrganisation: one that was named is not kept.
     """
-    kept = xero.organisations()
+    kept = xero.list_organisations()
     if not kept:
         raise NotConnected("No organisation is connected yet.")
     unknown = set(wanted) - {organisation.tenant_id for organisation in kept}
@@ -272,12 +233,12 @@ def _tag_run(
     context.instance.add_run_tags(context.run.run_id, tags)
 
 
-def _error_log(shaped: ExtractedWeek) -> dict[str, Any] | None:
+def _error_log(extracted: ExtractedWeek) -> dict[str, Any] | None:
     said: dict[str, Any] = {}
-    if shaped.differences:
-        said["differences"] = [difference.as_dict() for difference in shaped.differences]
-    if shaped.notes:
-        said["notes"] = list(shaped.notes)
+    if extracted.differences:
+        said["differences"] = [difference.as_dict() for difference in extracted.differences]
+    if extracted.notes:
+        said["notes"] = list(extracted.notes)
     return said or None
 
 

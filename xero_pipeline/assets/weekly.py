@@ -1,6 +1,6 @@
-"""What the three assets have in common: weekly partitions, a range in one run, the resources they ask for.
+"""What the three assets have in common: weekly partitions, one run for a range of weeks, the same resources.
 
-What a week's figures are, and what Dagster's UI says of the table, is each asset's own module's matter.
+Each asset's own module says what a week's figures are and how Dagster's UI describes the table.
 """
 
 from collections.abc import Mapping
@@ -9,8 +9,9 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.assets.columns import OWNERS
+from xero_pipeline.assets.outcomes import Extract
 from xero_pipeline.assets.progress import Progress
-from xero_pipeline.assets.week_sync import Shape, WeeklySyncConfig, WeekSync
+from xero_pipeline.assets.week_sync import WeeklySyncConfig, WeekSync
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.store import Warehouse
@@ -20,18 +21,19 @@ from xero_pipeline.xero.client import Xero
 def weekly_asset(
     name: str,
     kind: SyncType,
-    shape: Shape,
+    extract: Extract,
     *,
     settings: Settings,
     partitions: dg.WeeklyPartitionsDefinition,
     metadata: Mapping[str, Any],
     description: str,
 ) -> dg.AssetsDefinition:
-    """An asset that walks the weeks of its run, `shape` by `shape`.
+    """Build the asset of one table: it syncs each week of its run.
 
     Args:
-        name: the table's.
-        metadata: what is always true of the table.
+        name: the table's name.
+        extract: fetches and reads one organisation's week.
+        metadata: what holds for the table at any time.
     """
 
     @dg.asset(
@@ -52,6 +54,8 @@ def weekly_asset(
         warehouse: dg.ResourceParam[Warehouse],
         progress: dg.ResourceParam[Progress],
     ) -> dg.MaterializeResult[Any]:
-        return WeekSync(kind.value, xero, warehouse, progress, settings.data_source).materialize(context, config, shape)
+        return WeekSync(kind.value, xero, warehouse, progress, settings.data_source).materialize(
+            context, config, extract
+        )
 
     return weekly

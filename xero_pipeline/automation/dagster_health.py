@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorTick,
-    ScheduleInstigatorData,
-    SensorInstigatorData,
-    TickStatus,
-)
-from dagster._utils.schedules import cron_string_iterator
-from dagster_shared.error import SerializableErrorInfo
 
 from xero_pipeline.automation.alerts import Alerter, AlertNotDelivered
 from xero_pipeline.automation.failure_text import code_of, failure_text, format_list
 from xero_pipeline.clock import Clock
+from xero_pipeline.dagster_internals import (
+    InstigatorState,
+    InstigatorTick,
+    ScheduleInstigatorData,
+    SensorInstigatorData,
+    SerializableErrorInfo,
+    TickStatus,
+    cron_string_iterator,
+)
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 Dagster's code server notices when a run's process dies. Where both die at once (a power cut, a deployment
 killed whole), the run would be called running, and its weeks under way, until `max_runtime_seconds` in
-dagster.yaml. A run of ours is alive for as long as it holds its lock (`resources.living`), which the
+dagster.yaml. A run of ours is alive for as long as it holds its lock (`run_liveness.hold_run_lock`), which the
 system frees with its process, whatever ended it.
 """
 
@@ -12,7 +12,8 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from xero_pipeline.resources import WORKER, Deployment, is_run_alive
+from xero_pipeline.resources import Deployment
+from xero_pipeline.run_liveness import WORKER, is_run_alive
 
 # A run gives its lock back a moment before Dagster hears that it has ended; until then Dagster hears of it often.
 SILENCE = timedelta(seconds=60)
@@ -30,14 +31,16 @@ def end_dead_runs(instance: dg.DagsterInstance, deployment: Deployment, now: dat
     runs = [
         run
         for run in instance.get_runs(filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
-        if WORKER in run.tags and not is_run_alive(deployment, run.run_id) and _is_silent(instance, run.run_id, now)
+        if WORKER in run.tags
+        and not is_run_alive(deployment.warehouse.locks, run.run_id)
+        and _is_silent(instance, run.run_id, now)
     ]
     if runs and deployment.warehouse.engine.dialect.name == "postgresql":
         # A server that was restarted has just freed the locks of all who live: they take them again.
         deployment.clock.sleep(TAKEN_AGAIN_WITHIN)
     dead = []
     for run in runs:
-        if is_run_alive(deployment, run.run_id):
+        if is_run_alive(deployment.warehouse.locks, run.run_id):
             continue
         instance.report_run_failed(run, f"The process of this run ({run.tags[WORKER]}) died before the run ended.")
         deployment.warehouse.log.close_interrupted(run_id=run.run_id)

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from xero_pipeline.assets.checks import CHECKED
 from xero_pipeline.automation.alerts import Alerter
+from xero_pipeline.dagster_internals import AssetCheckExecutionRecordStatus
 
 KIND = "check_failed"
 

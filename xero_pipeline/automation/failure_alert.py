@@ -18,7 +18,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-from dagster._core.execution.plan.objects import StepFailureData
 
 from xero_pipeline.automation.alerts import Alerter, open_alerter
 from xero_pipeline.automation.connection_health import (
@@ -36,6 +35,7 @@ from xero_pipeline.automation.dead_runs import end_dead_runs
 from xero_pipeline.automation.failing_checks import notify_failing_checks
 from xero_pipeline.automation.failure_text import KINDS, FailureText, code_of, failure_text, format_list, format_weeks
 from xero_pipeline.automation.planning import RETRY_NUMBER, weeks_of_run, will_run_again
+from xero_pipeline.dagster_internals import StepFailureData
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment, Opening, open_deployment
 from xero_pipeline.settings import Settings

@@ -44,8 +44,8 @@ from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
 from xero_pipeline.xero.errors import OrganisationDisconnected, RateLimited, ReconnectNeeded
-from xero_pipeline.xero.readers.document_state import DocumentState, document_state
-from xero_pipeline.xero.readers.documents import reaches_reports
+from xero_pipeline.xero.readers.document_state import DocumentState, read_document_state
+from xero_pipeline.xero.readers.documents import can_affect_reports
 
 CURSOR = "late_edits"
 # `If-Modified-Since` is to the second, and Xero's clock is not ours.
@@ -82,7 +82,7 @@ class LateEdits:
         wanted: dict[tuple[Week, Week], dict[str, datetime]] = defaultdict(dict)
         failed: list[str] = []
         reasons: list[str] = []
-        for organisation in self._deployment.xero.organisations():
+        for organisation in self._deployment.xero.list_organisations():
             if organisation.organisation.status is not ConnectionStatus.CONNECTED:
                 continue
             try:
@@ -129,10 +129,10 @@ class LateEdits:
         # Before the first look: everything since the oldest figures were read.
         since = read_cursor(self._engine, tenant_id, CURSOR) or min(read_at.values())
         documents = [
-            *organisation.changed_invoices(since - OVERLAP),
-            *organisation.changed_credit_notes(since - OVERLAP),
+            *organisation.fetch_changed_invoices(since - OVERLAP),
+            *organisation.fetch_changed_credit_notes(since - OVERLAP),
         ]
-        states = [document_state(document) for document in documents if reaches_reports(document)]
+        states = [read_document_state(document) for document in documents if can_affect_reports(document)]
         stale = self._stale(tenant_id, states, read_at)
         seen = [KeptDocument(one.key, one.week, one.figures, one.payments, one.edited_at) for one in states]
         self._kept.found(tenant_id, stale, seen=seen, cursor=CURSOR, asked_at=asked_at)
@@ -216,7 +216,7 @@ def _touched(
             if read_at.get(week, since_edit) <= since_edit:
                 yield week, since_edit
     before = seen or next(iter(counted), None)
-    for week in state.paid_weeks_that_differ(before.payments if before else {}):
+    for week in state.find_changed_payment_weeks(before.payments if before else {}):
         if read_at.get(week, since_edit) <= since_edit:
             yield week, since_edit
 

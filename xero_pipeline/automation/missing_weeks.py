@@ -49,7 +49,7 @@ class GapFinder:
         if not organisations:
             return Plan([], "No organisation is connected.")
         try:
-            self._calendar.latest(self._deployment.clock.now())
+            self._calendar.find_latest_week(self._deployment.clock.now())
         except NoSuchWeek as error:
             return Plan([], str(error))
         wanted: dict[tuple[Week, Week], list[str]] = defaultdict(list)
@@ -86,7 +86,7 @@ class GapFinder:
         other = weeks_of_another_basis(warehouse.engine, tenant_id, self._deployment.settings.basis)
         return [
             week
-            for week in self._calendar.every(now)
+            for week in self._calendar.list_weeks(now)
             if week in other or any(week not in landed[kind] for kind in SyncType)
         ]
 

@@ -10,9 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
-from dagster._core.execution.backfill import BulkActionsFilter, BulkActionStatus
 
 from xero_pipeline.automation.jobs import ASSETS, RANGE_END, RANGE_START, range_tags, sync_config
+from xero_pipeline.dagster_internals import BulkActionsFilter, BulkActionStatus
 from xero_pipeline.rate_limits import Usage
 from xero_pipeline.resources import Deployment
 from xero_pipeline.warehouse.logs.sync_log import LogEntry, SyncLog, SyncStatus
@@ -147,7 +147,7 @@ def as_ranges(weeks: Iterable[Week]) -> list[tuple[Week, Week]]:
 
 def calls_left(deployment: Deployment, tenant_id: str) -> Usage:
     """What an organisation has spent of its calls, and has left."""
-    return deployment.warehouse.budget(deployment.limits).usage(tenant_id, deployment.clock.now())
+    return deployment.warehouse.budget(deployment.limits).read_usage(tenant_id, deployment.clock.now())
 
 
 def affordable_weeks(deployment: Deployment, tenant_id: str, *, daily_syncs_kept: int) -> int:

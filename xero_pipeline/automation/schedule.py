@@ -32,7 +32,7 @@ def daily_sync_schedule(settings: Settings, job: Any, *, opening: Opening = open
             # People are told of that once, by whoever looks after connections; not again every morning.
             return dg.SkipReason("No organisation is connected.")
         try:
-            weeks = calendar.last_weeks(1 + settings.lookback_weeks, context.scheduled_execution_time)
+            weeks = calendar.list_latest_weeks(1 + settings.lookback_weeks, context.scheduled_execution_time)
         except NoSuchWeek as error:
             return dg.SkipReason(str(error))
         # The key names the tick, so that evaluating it twice launches nothing twice.

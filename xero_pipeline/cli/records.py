@@ -51,7 +51,7 @@ def restatements(since: date | None, as_json: bool) -> None:
     """Figures of closed weeks that a later sync changed, newest first."""
     with open_deployment(load_settings()) as opened:
         names, calendar = organisation_names(opened), opened.settings.calendar
-        found = opened.warehouse.restatements(None if since is None else calendar.midnight(since))
+        found = opened.warehouse.restatements(None if since is None else calendar.start_of_day(since))
     if as_json:
         print_json([{"when": one.restated_at.isoformat(), **one.as_dict()} for one in found])
         return

@@ -21,10 +21,11 @@ from xero_pipeline.cli.options import DAY, counted, print_json, print_table
 from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.resources import Deployment, hold_run_lock, open_deployment, worker_tag
+from xero_pipeline.resources import Deployment, open_deployment
+from xero_pipeline.run_liveness import hold_run_lock, worker_tag
 from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.logs.sync_log import LogEntry
-from xero_pipeline.weeks import MOST_WEEKS, Week
+from xero_pipeline.weeks import MAX_WEEKS, Week
 from xero_pipeline.xero.client import OrganisationClient
 
 COLUMNS = {
@@ -101,7 +102,7 @@ class ProgressDisplay:
 
 @click.command()
 @click.option("--week-ending", type=DAY, help="One week, by its Saturday (YYYY-MM-DD).")
-@click.option("--weeks", type=click.IntRange(1, MOST_WEEKS), help="The latest so many weeks, as far as there are.")
+@click.option("--weeks", type=click.IntRange(1, MAX_WEEKS), help="The latest so many weeks, as far as there are.")
 @click.option("--from", "first", type=DAY, help="The first week of a range, by its Saturday.")
 @click.option("--to", "last", type=DAY, help="The last week of a range, by its Saturday.")
 @click.option(
@@ -143,13 +144,13 @@ def _choose_weeks(
 ) -> list[Week]:
     calendar, now = opened.settings.calendar, opened.clock.now()
     if week_ending is not None:
-        return [calendar.require(week_ending, now)]
+        return [calendar.require_week(week_ending, now)]
     if first is not None and last is not None:
-        start, end = calendar.require(first, now), calendar.require(last, now)
+        start, end = calendar.require_week(first, now), calendar.require_week(last, now)
         if start > end:
             raise click.UsageError("--from lies after --to.")
-        return list(calendar.between(start, end))
-    return calendar.last_weeks(weeks or 1, now)
+        return list(calendar.iterate_weeks(start, end))
+    return calendar.list_latest_weeks(weeks or 1, now)
 
 
 def _materialize(
@@ -162,7 +163,7 @@ def _materialize(
     config = sync_config(organisations) | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     run_id = str(uuid4())
-    with open_instance(opened.settings) as instance, hold_run_lock(opened, run_id):
+    with open_instance(opened.settings) as instance, hold_run_lock(opened.warehouse.locks, run_id):
         # Where no daemon runs, nobody else tells of a command that was killed.
         end_dead_runs(instance, opened, opened.clock.now())
         return definitions.resolve_job_def("weekly_sync").execute_in_process(

@@ -1,8 +1,8 @@
-"""A Xero that lives in the process: the same paths, JSON, headers, limits and errors, over books of its own.
+"""A mock Xero inside the process: Xero's paths, JSON, headers, limits and errors, over made-up books.
 
-Everything that it remembers (tokens handed out, edits, faults, calls counted) lies in one SQLite file, so
-that every process of a deployment talks to one and the same Xero. Nothing outside this package knows that
-it is not the real one, but for the place that picks the transport.
+One SQLite file stores its state (issued tokens, edits, faults, counted calls), so that every process of a
+deployment talks to the same Xero. Outside this package, only the place that picks the transport knows that
+Xero is a mock.
 """
 
 from xero_pipeline.mock_xero.books.documents import (

@@ -1,4 +1,4 @@
-"""Faults on command: which requests they meet, how often, and what they do to the answer."""
+"""Faults that a test arms: which requests each affects, how often, and how it changes the answer."""
 
 from __future__ import annotations
 
@@ -11,41 +11,42 @@ from enum import StrEnum
 from typing import Any
 
 from xero_pipeline.mock_xero.messages import ConnectionBreak, MockRequest, MockResponse
-from xero_pipeline.mock_xero.problems import forbidden
+from xero_pipeline.mock_xero.problems import respond_forbidden
 
 
 class FaultKind(StrEnum):
     STATUS = "status"
-    """Answers `status` with `body` and `headers`; the request has no effect."""
+    """Answers with `status`, `body` and `headers`; the request has no effect."""
     DROP = "drop"
-    """Drops the connection."""
+    """Drops the connection without an answer."""
     TIME_OUT = "time_out"
     """Never answers."""
     CUT = "cut"
-    """Cuts the body after `keep` bytes, and the connection with it."""
+    """Sends `keep` bytes of the body, then closes the connection."""
     TRUNCATE = "truncate"
-    """Ends the body after `keep` bytes as if it were whole."""
+    """Sends `keep` bytes of the body as if they were all of it."""
     INVALID_JSON = "invalid_json"
-    """Answers 200 with something that is no JSON."""
+    """Answers with a body that is not valid JSON."""
     DELAY = "delay"
-    """Lets `seconds` pass by the clock, then answers as ever."""
+    """Waits `seconds` by the clock, then answers as usual."""
     IGNORE_DATES = "ignore_dates"
-    """Answers a report or list as if no dates had been asked for."""
+    """Answers a report or list as if the request named no dates."""
     NO_REPORTS = "no_reports"
-    """403: the user who consented has a role without reports."""
+    """Answers reports with 403, as for a user whose role has no access to them."""
 
 
 @dataclass(frozen=True, slots=True)
 class MockFault:
-    """A fault and the requests that it meets.
+    """A fault and the requests that it affects.
 
     Attributes:
-        method: `None` meets any.
+        method: the HTTP method; `None` matches any.
         path: a regular expression, searched in the path.
-        tenant_id: `None` meets any organisation.
-        skip: so many requests that fit go through first.
-        times: then so many are met; `None` is for ever.
-        handled: for what breaks the connection: whether the request has taken effect when the answer is lost.
+        tenant_id: the organisation; `None` matches any.
+        skip: how many matching requests pass unaffected first.
+        times: how many matching requests are affected after that; `None` means until cleared.
+        keep: for `CUT` and `TRUNCATE`, how many bytes of the body arrive.
+        handled: for `DROP` and `TIME_OUT`, whether the request takes effect before its answer is lost.
     """
 
     kind: FaultKind
@@ -65,11 +66,11 @@ class MockFault:
         try:
             re.compile(self.path)
         except re.error:
-            raise ValueError("a fault's path is a regular expression") from None
+            raise ValueError("a fault's path must be a regular expression") from None
 
 
-def add(connection: sqlite3.Connection, fault: MockFault) -> int:
-    """Arm a fault; answers its number."""
+def arm(connection: sqlite3.Connection, fault: MockFault) -> int:
+    """Store a fault and return its number."""
     payload = json.dumps({**asdict(fault), "headers": dict(fault.headers)})
     number = connection.execute("INSERT INTO faults (payload) VALUES (?)", (payload,)).lastrowid
     return int(number or 0)
@@ -79,15 +80,15 @@ def clear(connection: sqlite3.Connection) -> None:
     connection.execute("DELETE FROM faults")
 
 
-def armed(connection: sqlite3.Connection) -> bool:
-    return connection.execute("SELECT 1 FROM faults LIMIT 1").fetchone() is not None
-
-
 def match_fault(connection: sqlite3.Connection, request: MockRequest, tenant_id: str) -> MockFault | None:
-    """The first armed fault that fits the request; it counts as met, and as seen by those before it."""
+    """The first armed fault that applies to the request, or `None`.
+
+    Each fault that the request matches counts it, also while that fault still skips requests. A fault that
+    has reached its `times` is deleted.
+    """
     for row in connection.execute("SELECT id, payload, seen FROM faults ORDER BY id").fetchall():
         fault = read_fault(json.loads(row["payload"]))
-        if not _fits(fault, request, tenant_id):
+        if not _is_match(fault, request, tenant_id):
             continue
         seen = row["seen"] + 1
         connection.execute("UPDATE faults SET seen = ? WHERE id = ?", (seen, row["id"]))
@@ -100,19 +101,19 @@ def match_fault(connection: sqlite3.Connection, request: MockRequest, tenant_id:
 
 
 def read_fault(given: Mapping[str, Any]) -> MockFault:
-    """A fault from its fields.
+    """Make a fault from its fields.
 
     Raises:
-        ValueError: a field is unknown, or its value is none that there is.
+        ValueError: a field is unknown, `kind` is missing, or a value is not allowed.
     """
-    known = {one.name for one in fields(MockFault)}
+    known = {attribute.name for attribute in fields(MockFault)}
     unknown = set(given) - known
     if unknown or "kind" not in given:
-        raise ValueError(f"a fault has the fields {', '.join(sorted(known))}")
+        raise ValueError(f"a fault needs a kind and can have the fields {', '.join(sorted(known))}")
     return MockFault(**{**given, "kind": FaultKind(given["kind"])})
 
 
-def _fits(fault: MockFault, request: MockRequest, tenant_id: str) -> bool:
+def _is_match(fault: MockFault, request: MockRequest, tenant_id: str) -> bool:
     if fault.kind is FaultKind.NO_REPORTS and "/reports/" not in request.path.lower():
         return False
     return (
@@ -122,13 +123,13 @@ def _fits(fault: MockFault, request: MockRequest, tenant_id: str) -> bool:
     )
 
 
-def instead(fault: MockFault) -> MockResponse | None:
-    """The answer that a fault gives instead of any; `None` where the request is answered first."""
+def replace_response(fault: MockFault) -> MockResponse | None:
+    """The answer that a fault gives without handling the request; `None` if the request is handled first."""
     if fault.kind is FaultKind.STATUS:
         kind = "application/json" if fault.body.lstrip()[:1] in ("{", "[") else "text/plain"
         return MockResponse(fault.status, {"Content-Type": kind, **fault.headers}, fault.body.encode())
     if fault.kind is FaultKind.NO_REPORTS:
-        return forbidden("You do not have permission to view reports")
+        return respond_forbidden("You do not have permission to view reports")
     if fault.kind is FaultKind.DROP and not fault.handled:
         return MockResponse(broken=ConnectionBreak.DROP)
     if fault.kind is FaultKind.TIME_OUT and not fault.handled:
@@ -137,13 +138,15 @@ def instead(fault: MockFault) -> MockResponse | None:
 
 
 def corrupt_response(fault: MockFault, response: MockResponse) -> MockResponse:
-    """What becomes of an answer under a fault."""
+    """An answer as the fault changes it after the request was handled."""
     if fault.kind is FaultKind.DROP:
         return replace(response, broken=ConnectionBreak.DROP)
     if fault.kind is FaultKind.TIME_OUT:
         return replace(response, broken=ConnectionBreak.TIME_OUT)
     if fault.kind is FaultKind.CUT:
-        return replace(response, broken=ConnectionBreak.CUT, arriving=min(fault.keep, max(0, len(response.body) - 1)))
+        return replace(
+            response, broken=ConnectionBreak.CUT, delivered_bytes=min(fault.keep, max(0, len(response.body) - 1))
+        )
     if fault.kind is FaultKind.TRUNCATE:
         return replace(response, body=response.body[: fault.keep])
     if fault.kind is FaultKind.INVALID_JSON:

@@ -1,4 +1,4 @@
-"""Which organisations the mock has, and how strict it is: what a test or a deployment chooses."""
+"""The mock's organisations and its rate limits, which a test or a deployment can choose."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ SYDNEY = ZoneInfo("Australia/Sydney")
 
 @dataclass(frozen=True, slots=True)
 class MockOrganisation:
-    """An organisation with books of its own.
+    """One organisation with its own books.
 
     Attributes:
-        layout: how its profit and loss report is laid out: one of `report_layouts.LAYOUTS`.
-        seed: other seeds, other books; by default the tenant's id.
-        documents: how many sales documents a week has, about.
-        payments_touch_documents: whether a payment moves an invoice's `UpdatedDateUTC`. At Xero it does; off
-            by default, since it makes every old week look edited as its invoices are paid.
+        layout: the layout of its profit and loss report, a key of `report_layouts.LAYOUTS`.
+        seed: decides what the books contain; by default the tenant id.
+        documents: roughly how many sales invoices a week has.
+        payments_touch_documents: whether a payment moves an invoice's `UpdatedDateUTC`. In Xero it does. Off
+            by default, since otherwise every old week looks edited as its invoices are paid.
     """
 
     tenant_id: str = "mock-tenant-001"
@@ -39,7 +39,7 @@ DEFAULT_ORGANISATIONS = (MockOrganisation(),)
 
 @dataclass(frozen=True, slots=True)
 class MockLimits:
-    """Xero's limits; the first three for each organisation. A Starter app has 1,000 a day."""
+    """Xero's rate limits; all but `app_per_minute` count per organisation. A Starter app has 1,000 calls a day."""
 
     per_minute: int = 60
     per_day: int = 5000

@@ -1,8 +1,9 @@
-"""The one file in which the mock remembers: SQLite, WAL, shared by every process of a deployment.
+"""The mock's state file: SQLite in WAL mode, shared by every process of a deployment.
 
-Here is only how it is opened and what its tables are; what stands in them is the matter of the module
-that reads them (`tokens.py`, `limits.py`, `faults.py`, `edits.py`, `journal.py`). No usable token or code
-is ever written: only its SHA-256.
+This module opens the file and defines its tables. The modules that use a table read and write its rows:
+`identity/tokens.py`, `identity/consent.py`, `identity/connections.py`, `api/limits.py`, `faults.py`,
+`books/edits.py`, `books/silent_edits.py` and `request_log.py`. Tokens and codes are stored only as SHA-256, so none is
+usable.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-# As many as one thread has in use at once, and some for a second one.
-_MOST_RESTING = 4
-# Seconds to wait for another process that writes.
-PATIENCE = 30.0
+# Idle connections to keep: as many as one thread uses at once, and some for a second thread.
+_MAX_IDLE = 4
+# Seconds to wait while another process writes.
+BUSY_TIMEOUT = 30.0
 
 _TABLES = """
 CREATE TABLE codes (
@@ -50,7 +51,14 @@ CREATE TABLE requests (
     tenant_id TEXT NOT NULL, status INTEGER NOT NULL, broken TEXT NOT NULL, pid INTEGER NOT NULL);
 CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 """
-_NAMES = (
+_ADDED_TABLES = """
+CREATE TABLE IF NOT EXISTS entries (
+    id INTEGER PRIMARY KEY, tenant_id TEXT NOT NULL, day TEXT NOT NULL, account TEXT, credit INTEGER NOT NULL,
+    bank TEXT, cash INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS account_types (
+    tenant_id TEXT NOT NULL, code TEXT NOT NULL, type TEXT NOT NULL, PRIMARY KEY (tenant_id, code));
+"""
+_TABLE_NAMES = (
     "codes",
     "access_tokens",
     "refresh_tokens",
@@ -61,72 +69,78 @@ _NAMES = (
     "in_progress",
     "requests",
     "counters",
+    "entries",
+    "account_types",
 )
 
-# Raised when the tables change: a file of another version is emptied, since all in it is made up.
-VERSION = 1
+# Raise it when the tables change. A file of an unknown version is emptied, since all data in it is made up. To version
+# 1 the tables of version 2 are added, so that its tokens stay valid.
+VERSION = 2
 
 
-# Moments are kept as whole microseconds since 1970, so that a limit or a lifetime ends to the tick.
+# Moments are stored as whole microseconds since 1970, so that limits and lifetimes end exactly.
 SECOND = 1_000_000
 _EPOCH = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 
 
-def ticks(moment: dt.datetime) -> int:
-    """A moment as whole microseconds since 1970."""
+def to_microseconds(moment: dt.datetime) -> int:
+    """A moment as whole microseconds since 1970, rounded down."""
     return (moment - _EPOCH) // dt.timedelta(microseconds=1)
 
 
-def moment_of(number: int) -> dt.datetime:
+def from_microseconds(number: int) -> dt.datetime:
     return _EPOCH + dt.timedelta(microseconds=number)
 
 
-def hashed(secret: str) -> str:
-    """What of a token or code may be kept."""
+def hash_secret(secret: str) -> str:
+    """The SHA-256 of a token or code, which may be stored."""
     return hashlib.sha256(secret.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class _OpenConnection:
-    """A connection, by which process it was opened, and to which file: another may lie there by now."""
+    """A connection, the process that opened it, and its file's inode: the path may hold another file by now."""
 
     connection: sqlite3.Connection
     pid: int
-    file: int | None
+    inode: int | None
 
 
-# To be kept for ever: closing a connection that a fork has brought along would end the other process's.
-_of_another_process: list[_OpenConnection] = []
+# Connections inherited through a fork. They are referenced for ever, since closing one here would break the
+# connection of the process that opened it.
+_inherited: list[_OpenConnection] = []
 
 
-def _close(resting: list[_OpenConnection]) -> None:
-    while resting:
-        one = resting.pop()
-        if one.pid == os.getpid():
-            one.connection.close()
+def _close_all(connections: list[_OpenConnection]) -> None:
+    while connections:
+        opened = connections.pop()
+        if opened.pid == os.getpid():
+            opened.connection.close()
         else:
-            _of_another_process.append(one)
+            _inherited.append(opened)
 
 
 class State:
-    """The file. Whoever has a transaction has a connection to itself, whichever thread it is; in between, a few rest
-    for the next one, since opening one costs more than most transactions."""
+    """The state file. Each transaction has a connection of its own, in any thread.
+
+    A few idle connections are kept for later transactions, since opening one costs more than most transactions.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._resting: list[_OpenConnection] = []
-        weakref.finalize(self, _close, self._resting)
-        self._prepare()
+        self._idle: list[_OpenConnection] = []
+        weakref.finalize(self, _close_all, self._idle)
+        self._create_tables()
 
     def close(self) -> None:
-        """Close what rests; the next transaction opens anew."""
-        _close(self._resting)
+        """Close the idle connections; the next transaction opens a new one."""
+        _close_all(self._idle)
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction that no other writer comes between; rolled back when it raises."""
-        with self._connection() as connection:
+    def begin_write(self) -> Iterator[sqlite3.Connection]:
+        """Run one write transaction; it is rolled back on an exception, and no other writer can interleave."""
+        with self._borrow_connection() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
@@ -136,75 +150,78 @@ class State:
             connection.execute("COMMIT")
 
     @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
-        """One consistent view."""
-        with self._connection() as connection:
+    def begin_read(self) -> Iterator[sqlite3.Connection]:
+        """Run one read transaction, which sees one consistent state."""
+        with self._borrow_connection() as connection:
             connection.execute("BEGIN")
             yield connection
             connection.execute("COMMIT")
 
-    def empty(self) -> None:
-        with self.writing() as connection:
-            for name in _NAMES:
-                connection.execute(f"DELETE FROM {name}")  # noqa: S608 - names of ours
+    def clear(self) -> None:
+        with self.begin_write() as connection:
+            for name in _TABLE_NAMES:
+                connection.execute(f"DELETE FROM {name}")  # noqa: S608 - fixed table names
 
     @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        """One that rests, or a new one; after a failure it does not rest again."""
-        opened = self._rested() or self._open()
+    def _borrow_connection(self) -> Iterator[sqlite3.Connection]:
+        """Lend an idle connection or a new one; after an exception it is closed and not kept."""
+        opened = self._take_idle() or self._open()
         try:
             yield opened.connection
         except BaseException:
             opened.connection.close()
             raise
-        if len(self._resting) < _MOST_RESTING:
-            self._resting.append(opened)
+        if len(self._idle) < _MAX_IDLE:
+            self._idle.append(opened)
         else:
             opened.connection.close()
 
-    def _rested(self) -> _OpenConnection | None:
+    def _take_idle(self) -> _OpenConnection | None:
         try:
-            opened = self._resting.pop()
+            opened = self._idle.pop()
         except IndexError:
             return None
-        if opened.pid == os.getpid() and opened.file == self._file():
+        if opened.pid == os.getpid() and opened.inode == self._read_inode():
             return opened
-        _close([opened])
-        return self._rested()
+        _close_all([opened])
+        return self._take_idle()
 
     def _open(self) -> _OpenConnection:
         connection = self._connect()
-        return _OpenConnection(connection, os.getpid(), self._file())
+        return _OpenConnection(connection, os.getpid(), self._read_inode())
 
-    def _file(self) -> int | None:
-        """Which file lies there, `None` for none."""
+    def _read_inode(self) -> int | None:
+        """The inode of the file at the path, `None` if there is none."""
         try:
             return self.path.stat().st_ino
         except OSError:
             return None
 
     def _connect(self) -> sqlite3.Connection:
-        # Handed from thread to thread, but never used by two at once.
-        connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+        # Threads pass a connection on, but two never use it at once.
+        connection = sqlite3.connect(self.path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
         connection.row_factory = sqlite3.Row
-        # What a power cut loses is made up anyway.
+        # A power cut may lose data, which is acceptable because all of it is made up.
         connection.execute("PRAGMA synchronous = OFF")
         return connection
 
-    def _prepare(self) -> None:
+    def _create_tables(self) -> None:
         with closing(self._connect()) as connection:
-            if self._version(connection) == VERSION:
+            if self._read_version(connection) == VERSION:
                 return
             connection.execute("PRAGMA journal_mode = WAL")
-        with self.writing() as connection:
-            if self._version(connection) == VERSION:
+        with self.begin_write() as connection:
+            if self._read_version(connection) == VERSION:
                 return
-            for name in _NAMES:
-                connection.execute(f"DROP TABLE IF EXISTS {name}")
-            for statement in filter(str.strip, _TABLES.split(";")):
+            tables = _ADDED_TABLES
+            if self._read_version(connection) != 1:
+                tables = _TABLES + _ADDED_TABLES
+                for name in _TABLE_NAMES:
+                    connection.execute(f"DROP TABLE IF EXISTS {name}")
+            for statement in filter(str.strip, tables.split(";")):
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version = {VERSION}")
 
     @staticmethod
-    def _version(connection: sqlite3.Connection) -> int:
+    def _read_version(connection: sqlite3.Connection) -> int:
         return int(connection.execute("PRAGMA user_version").fetchone()[0])

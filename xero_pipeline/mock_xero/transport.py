@@ -1,4 +1,4 @@
-"""The mock as a `requests` transport: what stands where the network would."""
+"""The mock as a `requests` transport adapter, in place of the network."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import urllib3
 from requests import PreparedRequest, Response
-from requests import exceptions as failures
+from requests import exceptions as exceptions
 from requests.adapters import BaseAdapter, HTTPAdapter
 
 from xero_pipeline.mock_xero.messages import ConnectionBreak, MockRequest, MockResponse
@@ -16,13 +16,13 @@ from xero_pipeline.mock_xero.xero import MockXero
 
 
 class MockTransport(BaseAdapter):
-    """Carries a request to a `MockXero`, whatever its host. Broken connections raise what requests raises."""
+    """Passes requests for any host to a `MockXero`. A broken connection raises the exception that requests raises."""
 
     def __init__(self, mock: MockXero) -> None:
         super().__init__()
         self._mock = mock
-        # Only its way of making a `Response` is used; it never opens a connection.
-        self._shape = HTTPAdapter()
+        # Used only to build `Response` objects; it never opens a connection.
+        self._adapter = HTTPAdapter()
 
     def send(
         self,
@@ -33,38 +33,38 @@ class MockTransport(BaseAdapter):
         cert: Any = None,
         proxies: Mapping[str, str] | None = None,
     ) -> Response:
-        answer = self._mock.handle(_as_mock(request))
+        answer = self._mock.handle(_to_mock_request(request))
         if answer.broken is ConnectionBreak.DROP:
             cause = urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError(104, "reset"))
-            raise failures.ConnectionError(cause, request=request)
+            raise exceptions.ConnectionError(cause, request=request)
         if answer.broken is ConnectionBreak.TIME_OUT:
-            raise failures.ReadTimeout("Read timed out.", request=request)
-        response: Response = self._shape.build_response(request, _as_urllib3(answer, request))
+            raise exceptions.ReadTimeout("Read timed out.", request=request)
+        response: Response = self._adapter.build_response(request, _to_urllib3(answer, request))
         if not stream:
-            # Read at once, as requests does, so that a cut body is noticed here.
+            # Read the body now, as requests does, so that a cut body raises here.
             _ = response.content
         return response
 
     def close(self) -> None:
-        """Nothing is held open."""
-        self._shape.close()
+        """Close the adapter that builds responses; no connection is open."""
+        self._adapter.close()
 
 
-def _as_mock(request: PreparedRequest) -> MockRequest:
+def _to_mock_request(request: PreparedRequest) -> MockRequest:
     body = request.body
     if body is not None and not isinstance(body, (bytes, str)):
         body = b"".join(part if isinstance(part, bytes) else str(part).encode() for part in body)
-    headers = {_text(name): _text(value) for name, value in request.headers.items()}
-    return MockRequest.of(request.method or "GET", request.url or "/", headers, body)
+    headers = {_to_text(name): _to_text(value) for name, value in request.headers.items()}
+    return MockRequest.from_url(request.method or "GET", request.url or "/", headers, body)
 
 
-def _text(value: str | bytes) -> str:
+def _to_text(value: str | bytes) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value
 
 
-def _as_urllib3(answer: MockResponse, request: PreparedRequest) -> urllib3.HTTPResponse:
-    """The answer as it would come off the wire; a cut one promises more than it holds."""
-    body = answer.body[: answer.arriving] if answer.broken is ConnectionBreak.CUT else answer.body
+def _to_urllib3(answer: MockResponse, request: PreparedRequest) -> urllib3.HTTPResponse:
+    """The answer as urllib3 would read it; `Content-Length` of a cut one exceeds its body."""
+    body = answer.body[: answer.delivered_bytes] if answer.broken is ConnectionBreak.CUT else answer.body
     return urllib3.HTTPResponse(
         body=io.BytesIO(body),
         headers={"Content-Length": str(len(answer.body)), **answer.headers},

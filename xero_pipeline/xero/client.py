@@ -1,7 +1,7 @@
-"""The calls that the pipeline makes, and nothing else: one method each, raw JSON with exact decimals.
+"""The calls that the pipeline makes to Xero's Accounting API: one method each, raw JSON with exact decimals.
 
-What an answer means is read in `reports.py` and its neighbours; how a request travels is `session.py`'s
-and `transport.py`'s matter. What is settled here is what to ask for, page after page.
+This module decides what to request, page after page. `http/session.py` and `http/transport.py` send the requests;
+the modules in `readers/` interpret the answers.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from xero_pipeline.xero.readers.reports import Difference
 
 Json = dict[str, Any]
 
-# Xero allows up to 1,000 documents a page; the larger the page, the fewer calls a week costs.
+# Xero allows up to 1,000 documents a page. The larger the page, the fewer calls a week costs.
 PAGE_SIZE = 1000
-# How often a list of several pages is read, until it is the same twice.
-READINGS = 4
-# A server that announces pages without end must not keep us for ever.
-PAGES_AT_MOST = 1000
+# A list of several pages is read at most this often until two readings in a row are the same.
+MAX_READINGS = 4
+# A limit against a server that announces pages without end.
+MAX_PAGES = 1000
 
 
 class OrganisationClient:
-    """One organisation's books. Made anew for each run; accounts and details are asked for once."""
+    """The books of one organisation. Each run makes new clients; a client requests accounts and details once."""
 
     def __init__(self, organisation: Organisation, apis: XeroApis, session: XeroSession) -> None:
         self.organisation = organisation
@@ -49,7 +49,7 @@ class OrganisationClient:
 
     @property
     def attempts(self) -> int:
-        """HTTP attempts made so far over this session, retries included."""
+        """HTTP attempts that the session has made so far, retries included."""
         return self._session.attempts
 
     @cached_property
@@ -60,8 +60,8 @@ class OrganisationClient:
     def accounts(self) -> dict[str, Account]:
         return read_accounts(self._apis.get("Accounts", "get_accounts", self.tenant_id))
 
-    def profit_and_loss(self, week: Week, *, cash_basis: bool) -> Json:
-        """The week's report, alone: with `periods` Xero would apply the range to every column."""
+    def fetch_profit_and_loss(self, week: Week, *, cash_basis: bool) -> Json:
+        """Fetch the week's report without `periods`, with which Xero would apply the range to every column."""
         return self._apis.get(
             "Reports/ProfitAndLoss",
             "get_report_profit_and_loss",
@@ -72,7 +72,7 @@ class OrganisationClient:
             payments_only=cash_basis,
         )
 
-    def bank_summary(self, week: Week) -> Json:
+    def fetch_bank_summary(self, week: Week) -> Json:
         return self._apis.get(
             "Reports/BankSummary",
             "get_report_bank_summary",
@@ -81,87 +81,88 @@ class OrganisationClient:
             to_date=week.ending,
         )
 
-    def invoices(self, week: Week) -> DocumentListing:
-        """The week's sales invoices with their lines, authorised or paid."""
-        return self._week_list(
-            "Invoices", "get_invoices", "InvoiceID", where=_dated(week, "ACCREC"), statuses=["AUTHORISED", "PAID"]
-        )
+    def fetch_invoices(self, week: Week) -> DocumentListing:
+        """Fetch the week's sales invoices with their lines, authorised or paid."""
+        where = _filter_by_week(week, "ACCREC")
+        return self._fetch_week("Invoices", "get_invoices", "InvoiceID", where=where, statuses=["AUTHORISED", "PAID"])
 
-    def credit_notes(self, week: Week) -> DocumentListing:
-        """The week's credit notes to customers with their lines, whatever their status."""
-        return self._week_list("CreditNotes", "get_credit_notes", "CreditNoteID", where=_dated(week, "ACCRECCREDIT"))
+    def fetch_credit_notes(self, week: Week) -> DocumentListing:
+        """Fetch the week's credit notes to customers with their lines, in every status."""
+        where = _filter_by_week(week, "ACCRECCREDIT")
+        return self._fetch_week("CreditNotes", "get_credit_notes", "CreditNoteID", where=where)
 
-    def changed_invoices(self, since: datetime) -> list[Json]:
-        """Every invoice and bill that was made, edited, voided or deleted since then."""
-        return self._changed_list("Invoices", "get_invoices", "InvoiceID", since)
+    def fetch_changed_invoices(self, since: datetime) -> list[Json]:
+        """Fetch every invoice and bill that was created, edited, voided or deleted since then."""
+        return self._fetch_changes("Invoices", "get_invoices", "InvoiceID", since)
 
-    def changed_credit_notes(self, since: datetime) -> list[Json]:
-        return self._changed_list("CreditNotes", "get_credit_notes", "CreditNoteID", since)
+    def fetch_changed_credit_notes(self, since: datetime) -> list[Json]:
+        return self._fetch_changes("CreditNotes", "get_credit_notes", "CreditNoteID", since)
 
-    def _changed_list(self, container: str, method: str, key: str, since: datetime) -> list[Json]:
-        """Read once: no document leaves this list, so one that enters it can push none of the others out."""
-        reading = self._read_once(container, method, key, {"if_modified_since": since})
-        self._require_moving(reading, container)
+    def _fetch_changes(self, container: str, method: str, key: str, since: datetime) -> list[Json]:
+        """Read the list once: no document ever leaves it, so no page can lose one while it is read."""
+        reading = self._read_list_once(container, method, key, {"if_modified_since": since})
+        self._raise_if_stuck(reading, container)
         return list(reading.documents.values())
 
-    def _week_list(self, container: str, method: str, key: str, **filters: Any) -> DocumentListing:
+    def _fetch_week(self, container: str, method: str, key: str, **filters: Any) -> DocumentListing:
         """Read a week's list to its last page, ordered by a key that no edit changes.
 
-        A document that leaves the list between two pages moves the others up, and one slips through; another
-        that enters it may hide that from any count. So a list of several pages is read until two readings in
-        a row have the same documents.
+        A document that leaves the list between two pages moves the others up, so one of them is on no page that is
+        read; another that enters the list can make the count right again. So a list of several pages is read until
+        two readings in a row have the same documents.
 
         Raises:
-            XeroUnavailable: it was another list each time.
+            XeroUnavailable: no two readings in a row were the same.
         """
-        before = None
-        for _ in range(READINGS):
-            reading = self._read_once(container, method, key, filters)
-            if not reading.stuck and (reading.pages <= 1 or reading.documents.keys() == before):
-                return DocumentListing(reading.documents.values(), reading.miscount(container))
-            before = reading.documents.keys()
-        self._require_moving(reading, container)
+        previous_keys = None
+        for _ in range(MAX_READINGS):
+            reading = self._read_list_once(container, method, key, filters)
+            if not reading.stuck_at and (reading.pages <= 1 or reading.documents.keys() == previous_keys):
+                return DocumentListing(reading.documents.values(), reading.compare_count(container))
+            previous_keys = reading.documents.keys()
+        self._raise_if_stuck(reading, container)
         raise XeroUnavailable(
-            f"The {container} of {self.name} were others each of the {READINGS} times that they were read.",
-            advice="Somebody is editing them just now; the next sync tries again.",
+            f"The list of {container} of {self.name} was read {MAX_READINGS} times and changed each time.",
+            advice="Somebody is editing these documents; the next sync tries again.",
         )
 
-    def _read_once(self, container: str, method: str, key: str, filters: Json) -> _ListReading:
-        found: dict[str, Json] = {}
+    def _read_list_once(self, container: str, method: str, key: str, filters: Json) -> _ListReading:
+        documents: dict[str, Json] = {}
         count: int | None = None
-        page, last, pages = 1, 1, 0
-        while page <= last:
+        page, last_page, pages = 1, 1, 0
+        while page <= last_page:
             payload = self._apis.get(
                 container, method, self.tenant_id, order=f"{key} ASC", page=page, page_size=PAGE_SIZE, **filters
             )
-            rows = _rows(payload, container, key)
-            brings_news = any(row[key] not in found for row in rows)
+            rows = _read_rows(payload, container, key)
+            has_new_rows = any(row[key] not in documents for row in rows)
             pagination = payload.get("pagination")
             if pagination is None:
-                # A server that does not count: go on until a page brings nothing new.
-                last, pages = (page + 1, page) if brings_news else (page, pages)
+                # The server does not count its pages: continue until a page has nothing new.
+                last_page, pages = (page + 1, page) if has_new_rows else (page, pages)
             else:
-                last, count = _read_pagination(pagination, container)
-                # Also of a list that has shrunk to one page meanwhile: what moved to the first one slipped through.
-                pages = max(pages, last)
-                if not rows and count == len(found):
-                    # All of them are here, however many pages are announced.
+                last_page, count = _read_pagination(pagination, container)
+                # The largest number of pages counts, even if the list has shrunk to one page since: a document that
+                # moved to the first page was missed.
+                pages = max(pages, last_page)
+                if not rows and count == len(documents):
+                    # Every document is here, however many pages Xero announces.
                     break
-                if not brings_news and (rows or page < last):
-                    # It counts wrongly; or documents have come and gone meanwhile, and moved old ones to this page.
-                    return _ListReading(found, pages, count, stuck=(page, last))
-            found.update((row[key], row) for row in rows)
+                if not has_new_rows and (rows or page < last_page):
+                    # Xero counts wrongly, or documents have come and gone and moved known ones to this page.
+                    return _ListReading(documents, pages, count, stuck_at=(page, last_page))
+            documents.update((row[key], row) for row in rows)
             page += 1
-            if page > PAGES_AT_MOST:
-                raise PayloadNotUnderstood(f"The {container} of {self.name} come in more than {PAGES_AT_MOST} pages.")
-        return _ListReading(found, pages, count)
+            if page > MAX_PAGES:
+                raise PayloadNotUnderstood(f"The list of {container} of {self.name} has more than {MAX_PAGES} pages.")
+        return _ListReading(documents, pages, count)
 
-    def _require_moving(self, reading: _ListReading, container: str) -> None:
-        if reading.stuck:
-            page, last = reading.stuck
+    def _raise_if_stuck(self, reading: _ListReading, container: str) -> None:
+        if reading.stuck_at:
+            page, last_page = reading.stuck_at
             raise PayloadNotUnderstood(
-                f"Xero says that the {container} of {self.name} have {last} pages, and on page {page} there is nothing "
-                "that was not on those before it."
+                f"Xero says that the list of {container} of {self.name} has {last_page} pages, but page {page} has "
+                "nothing that was not on the pages before it."
             )
 
 
@@ -169,7 +170,7 @@ class DocumentListing(list[Json]):
     """The documents of a list, each once.
 
     Attributes:
-        miscount: where Xero counts more or fewer documents than it lists.
+        miscount: the difference, if Xero counts more or fewer documents than it lists.
     """
 
     def __init__(self, documents: Iterable[Json], miscount: Difference | None) -> None:
@@ -179,26 +180,32 @@ class DocumentListing(list[Json]):
 
 @dataclass(frozen=True, slots=True)
 class _ListReading:
-    """A list read once, from its first page to its last: how many pages it had at some time, and how many documents
-    Xero says it has. `stuck`: at which page, of how many, there was nothing new."""
+    """A list that was read once, from its first page to its last.
+
+    Attributes:
+        documents: by their key.
+        pages: the largest number of pages that the list had during the reading.
+        count: how many documents the list has, by Xero's count.
+        stuck_at: a page that had nothing new, and the number of pages.
+    """
 
     documents: dict[str, Json]
     pages: int
     count: int | None
-    stuck: tuple[int, int] | None = None
+    stuck_at: tuple[int, int] | None = None
 
-    def miscount(self, container: str) -> Difference | None:
+    def compare_count(self, container: str) -> Difference | None:
         if self.count in (None, len(self.documents)):
             return None
         return Difference(f"the number of {container}", Decimal(self.count or 0), Decimal(len(self.documents)))
 
 
-def _dated(week: Week, kind: str) -> str:
-    after = week.shift(1).start
-    return f'Date>=DateTime({week.start:%Y, %m, %d}) AND Date<DateTime({after:%Y, %m, %d}) AND Type=="{kind}"'
+def _filter_by_week(week: Week, document_type: str) -> str:
+    end = week.shift(1).start
+    return f'Date>=DateTime({week.start:%Y, %m, %d}) AND Date<DateTime({end:%Y, %m, %d}) AND Type=="{document_type}"'
 
 
-def _rows(payload: Json, container: str, key: str) -> list[Json]:
+def _read_rows(payload: Json, container: str, key: str) -> list[Json]:
     rows = payload.get(container)
     if not isinstance(rows, list) or not all(isinstance(row, dict) and row.get(key) for row in rows):
         raise PayloadNotUnderstood(f"Xero's answer has no list of {container}, each with its {key}.")
@@ -217,16 +224,16 @@ def _read_pagination(pagination: object, container: str) -> tuple[int, int | Non
 
 
 class Xero:
-    """The connected organisations, each with its client: what the assets are given."""
+    """A client for each organisation. The assets get it as their resource."""
 
     def __init__(
         self,
-        organisations: Callable[[], Sequence[Organisation]],
-        apis: Callable[[Organisation], XeroApis],
+        load_organisations: Callable[[], Sequence[Organisation]],
+        make_apis: Callable[[Organisation], XeroApis],
         session: XeroSession,
     ) -> None:
-        self._organisations = organisations
-        self._apis = apis
+        self._load_organisations = load_organisations
+        self._make_apis = make_apis
         self._session = session
         self._clients: dict[str, OrganisationClient] = {}
 
@@ -234,16 +241,16 @@ class Xero:
     def session(self) -> XeroSession:
         return self._session
 
-    def organisations(self) -> list[OrganisationClient]:
-        """A client for each organisation that is kept, connected or not, in a stable order."""
-        return [self._client(organisation) for organisation in self._organisations()]
+    def list_organisations(self) -> list[OrganisationClient]:
+        """Return a client for each stored organisation, connected or not, in a stable order."""
+        return [self._get_client(organisation) for organisation in self._load_organisations()]
 
-    def _client(self, organisation: Organisation) -> OrganisationClient:
+    def _get_client(self, organisation: Organisation) -> OrganisationClient:
         client = self._clients.get(organisation.tenant_id)
         if client is None:
-            client = OrganisationClient(organisation, self._apis(organisation), self._session)
+            client = OrganisationClient(organisation, self._make_apis(organisation), self._session)
             self._clients[organisation.tenant_id] = client
-        # Its connection may stand otherwise than when the client was made.
+        # The state of the connection may have changed since the client was made.
         client.organisation = organisation
         return client
 

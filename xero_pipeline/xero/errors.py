@@ -1,11 +1,11 @@
-"""Every way Xero can fail, one class each, with what to do about it.
+"""Every way in which Xero can fail: one class each, with advice on what to do.
 
     XeroError
-    ├── XeroUnavailable          Xero is down, slow or cut off; trying again later helps
-    ├── RateLimited              a limit of Xero's; trying again helps once `retry_at` has come
+    ├── XeroUnavailable          Xero is down, slow or not reachable; a later retry can succeed
+    ├── RateLimited              a limit of Xero was reached; a retry can succeed from `retry_at` on
     │   ├── MinuteLimitReached     the minute's calls are spent, and waiting did not help
-    │   └── DayLimitReached        the day's calls are spent: hours; never slept on
-    ├── ConnectionLost           nobody but a person can help: connect again
+    │   └── DayLimitReached        the day's calls are spent; no code sleeps until they are back
+    ├── ConnectionLost           a person has to connect again
     │   ├── ReconnectNeeded        the refresh token is expired, used or revoked
     │   ├── OrganisationDisconnected  Xero no longer lets this app into the organisation
     │   └── NotConnected           there is no connection yet
@@ -14,12 +14,12 @@
     │   └── ReportsForbidden       the user who consented may not see reports
     ├── AppRefused               the app itself is refused: client id, secret, scopes, redirect address
     ├── ConsentFailed            a sign-in was refused, cut short or forged
-    ├── RequestRefused           Xero understood the request and said no (400, 404 and the like)
-    └── PayloadNotUnderstood     an answer that says something we cannot read: never a guess
-        └── WrongPeriod            an answer for other dates than asked
+    ├── RequestRefused           Xero understood the request and refused it (400, 404 and the like)
+    └── PayloadNotUnderstood     the answer cannot be read with certainty, so nothing is taken from it
+        └── WrongPeriod            the answer is for other dates than requested
 
-`status` is the HTTP status where there was one. `retry_at` is when trying again can help, `None` when
-it cannot, or when any moment is as good as another (see `can_retry`).
+`status` is the HTTP status, if there was one. `retry_at` is the moment from which a retry can succeed. It is `None`
+when no retry can, or when every moment is equally good (see `can_retry`).
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from xero_pipeline.errors import PipelineError
 
 
 class XeroError(PipelineError):
-    """Base of all."""
+    """Base class of all errors from Xero."""
 
     code = "xero_error"
     can_retry: ClassVar[bool] = False
-    """Whether the same request may succeed later without a person doing anything."""
+    """Whether the same request may succeed later without anybody's help."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class XeroError(PipelineError):
 class XeroUnavailable(XeroError):
     code = "xero_unavailable"
     can_retry = True
-    default_advice = "Xero is unavailable or the network is; the next sync tries again."
+    default_advice = "Xero or the network is unavailable; the next sync tries again."
 
 
 class RateLimited(XeroError):
@@ -109,7 +109,7 @@ class ScopeMissing(PermissionMissing):
 class ReportsForbidden(PermissionMissing):
     code = "reports_forbidden"
     default_advice = (
-        "The person who connected has a Xero role without reports: give them one that has, "
+        "The person who connected has a Xero role without reports: give them a role with reports, "
         "or let somebody else connect."
     )
 
@@ -120,7 +120,7 @@ class AppRefused(XeroError):
 
 
 class ConsentProblem(StrEnum):
-    """Why a sign-in came to nothing."""
+    """Why a sign-in failed."""
 
     STATE_MISSING = "state_missing"
     STATE_UNKNOWN = "state_unknown"

@@ -1,8 +1,7 @@
-"""Consent, tokens, refresh, disconnect: what is said to Xero's sign-in, and when.
+"""OAuth 2.0 with Xero's identity server: consent, tokens, refresh and revocation.
 
-The protocol itself is oauthlib's (it only words and reads the messages); the messages travel over our
-session. Where tokens are kept is somebody else's matter: a `TokenVault` is handed in. Nothing here logs or
-repeats a secret.
+oauthlib writes and parses the messages of the protocol; `XeroSession` sends them. A `TokenVault`, which is passed in,
+stores the tokens. Nothing here logs or repeats a secret.
 
 Sources: Xero's "The standard authorization code flow", "Custom Connections", "Token types".
 """
@@ -35,17 +34,17 @@ from xero_pipeline.xero.http.session import XeroSession
 
 log = logging.getLogger(__name__)
 
-# A token this close to its end is refreshed first: it must outlive the request that carries it.
+# A token that expires this soon is refreshed first, because it must outlive the request that carries it.
 EXPIRY_MARGIN = timedelta(minutes=2)
-# A client id or secret that was refused is not sent again for so long: a run would, for each of its weeks.
-REFUSED_FOR = timedelta(minutes=5)
-# What an access token may be made of (RFC 6749, A.12, without the blank).
-_SENDABLE = re.compile(r"[!-~]+")
+# For how long a refused client id or secret is not sent again: otherwise a run would send it for each of its weeks.
+APP_REFUSAL_COOLDOWN = timedelta(minutes=5)
+# The characters of an access token (RFC 6749, A.12, without the space).
+_SENDABLE_TOKEN = re.compile(r"[!-~]+")
 
 
 @dataclass(frozen=True, slots=True)
 class XeroApp:
-    """The app at developer.xero.com that people consent to, and where its Xero is."""
+    """The app at developer.xero.com that people consent to, and the addresses of Xero's servers."""
 
     client_id: str
     client_secret: str = field(repr=False)
@@ -57,25 +56,27 @@ class XeroApp:
 
 
 class TokenVault(Protocol):
-    """Where tokens are kept: see `warehouse/connections/tokens.py`."""
+    """The store of the tokens; `warehouse/connections/tokens.py` implements it."""
 
     def held(self, tenant_id: str) -> tuple[Organisation, Tokens]:
-        """An organisation and its tokens, of one and the same moment."""
+        """Return an organisation and its tokens, read at the same moment."""
         ...
 
     def refreshing(self, grant_id: str) -> AbstractContextManager[None]:
-        """Hold the right to refresh this grant's tokens, against every process of the deployment."""
+        """Hold the lock for refreshing this grant's tokens, against every process of the deployment."""
         ...
 
     def save_refreshed(self, grant_id: str, tokens: Tokens) -> bool:
-        """Keep a new pair for the grant's organisations; `False` where the grant has none any more."""
+        """Save a new pair for the grant's organisations. Return `False` if the grant has none any more."""
         ...
 
-    def mark(self, whose: str, status: ConnectionStatus) -> None: ...
+    def mark(self, whose: str, status: ConnectionStatus) -> None:
+        """Set the status of a grant's connections, or of one organisation's."""
+        ...
 
 
 class SignIn:
-    """The messages to Xero's identity server. Each method is one of them."""
+    """The requests to Xero's identity server, one method each."""
 
     def __init__(self, session: XeroSession, app: XeroApp, clock: Clock) -> None:
         self._session = session
@@ -87,15 +88,15 @@ class SignIn:
     def app(self) -> XeroApp:
         return self._app
 
-    def new_code_verifier(self) -> str:
-        """A fresh PKCE verifier (RFC 7636), to be kept until the code is exchanged."""
+    def create_code_verifier(self) -> str:
+        """Create a PKCE verifier (RFC 7636), to be kept until the code is exchanged."""
         verifier: str = self._web.create_code_verifier(96)
         return verifier
 
-    def consent_url(self, *, state: str, code_verifier: str) -> str:
-        """Where the person is sent to give the consent."""
+    def build_consent_url(self, *, state: str, code_verifier: str) -> str:
+        """Build the address of the page on which a person gives the consent."""
         challenge = self._web.create_code_challenge(code_verifier, "S256")
-        # oauthlib refuses http; settings.py allows it on loopback alone: word it as https, put http back.
+        # oauthlib refuses http, which the settings allow on loopback: build an https address, then put http back.
         scheme, _, rest = self._app.login_url.partition("://")
         url: str = self._web.prepare_request_uri(
             f"https://{rest}/identity/connect/authorize",
@@ -108,11 +109,11 @@ class SignIn:
         return scheme + url.removeprefix("https")
 
     def exchange_code(self, code: str, *, code_verifier: str) -> Tokens:
-        """Turn the code of a consent into tokens.
+        """Exchange the code of a consent for tokens.
 
         Raises:
             ConsentFailed: Xero refuses the code (used, expired, or of another sign-in).
-            AppRefused: client id or secret is wrong.
+            AppRefused: the client id or secret is wrong.
         """
         body = self._web.prepare_request_body(
             code=code,
@@ -121,7 +122,7 @@ class SignIn:
             include_client_id=False,
         )
         try:
-            return self._ask(body)
+            return self._request_tokens(body)
         except ReconnectNeeded as error:
             raise ConsentFailed(
                 "Xero refused the code of this sign-in: it is used, expired or not ours.",
@@ -129,73 +130,73 @@ class SignIn:
             ) from error
 
     def refresh(self, tokens: Tokens) -> Tokens:
-        """A new pair for an old one. The old refresh token is used up: save what comes back before using it.
+        """Exchange a pair of tokens for a new one. This uses up the old refresh token, so save the new pair before use.
 
-        A Custom Connection has no refresh token; it asks for a new access token with its client credentials.
+        A Custom Connection has no refresh token: it requests a new access token with its client credentials.
 
         Raises:
             ReconnectNeeded: the refresh token is expired, used or revoked. Never retried.
         """
         if self._app.custom_connection:
-            return self.client_credentials()
+            return self.request_client_credentials_token()
         body = self._web.prepare_refresh_body(refresh_token=tokens.refresh_token, scope=None)
-        fresh = self._ask(body)
+        fresh = self._request_tokens(body)
         if not fresh.refresh_token:
-            raise PayloadNotUnderstood("Xero's answer to a token refresh carries no refresh token.")
+            raise PayloadNotUnderstood("Xero's answer to a token refresh has no refresh token.")
         return fresh
 
-    def client_credentials(self) -> Tokens:
-        """An access token of a Custom Connection: one organisation, no refresh token, no browser."""
+    def request_client_credentials_token(self) -> Tokens:
+        """Request an access token for a Custom Connection: one organisation, no refresh token, no browser."""
         client = BackendApplicationClient(self._app.client_id)
         scopes = " ".join(scope for scope in self._app.scopes.split() if scope != "offline_access")
-        return self._ask(client.prepare_request_body(scope=scopes, include_client_id=False))
+        return self._request_tokens(client.prepare_request_body(scope=scopes, include_client_id=False))
 
     def revoke(self, refresh_token: str) -> None:
-        """End every connection of the user who consented. A token that is gone already is no error.
+        """End every connection of the user who consented. A token that is no longer valid is not an error.
 
         Raises:
-            AppRefused: client id or secret is wrong; nothing was revoked.
+            AppRefused: the client id or secret is wrong; nothing was revoked.
         """
         response = self._session.call(
             "POST",
             f"{self._app.identity_url}/connect/revocation",
             data={"token": refresh_token},
-            auth=self._basic(),
+            auth=self._client_auth(),
             identity=True,
         )
         try:
             raise_for_token_answer(response)
         except ReconnectNeeded:
-            log.info("Xero knows that refresh token no more: it was revoked or had died already")
+            log.info("Xero no longer knows that refresh token: it was revoked or had expired already")
 
-    def _basic(self) -> HTTPBasicAuth:
+    def _client_auth(self) -> HTTPBasicAuth:
         return HTTPBasicAuth(self._app.client_id, self._app.client_secret)
 
-    def _ask(self, body: str) -> Tokens:
-        asked_at = self._clock.now()
+    def _request_tokens(self, body: str) -> Tokens:
+        requested_at = self._clock.now()
         response = self._session.call(
             "POST",
             f"{self._app.identity_url}/connect/token",
             data=body,
             headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
-            auth=self._basic(),
+            auth=self._client_auth(),
             identity=True,
         )
         raise_for_token_answer(response)
-        return _read_tokens(response.text, asked_at)
+        return _read_tokens(response.text, requested_at)
 
 
-def _read_tokens(text: str, asked_at: datetime) -> Tokens:
+def _read_tokens(text: str, requested_at: datetime) -> Tokens:
     try:
-        # oauthlib's own check of the answer: errors, a missing access token or token type.
+        # oauthlib rejects an error answer and one without an access token or a token type.
         WebApplicationClient("").parse_request_body_response(text)
         answer = json.loads(text)
-        expires_at = asked_at + timedelta(seconds=int(answer["expires_in"]))
+        expires_at = requested_at + timedelta(seconds=int(answer["expires_in"]))
         access_token = answer["access_token"]
-        if not _SENDABLE.fullmatch(access_token):
-            raise ValueError("no header could carry it")
+        if not _SENDABLE_TOKEN.fullmatch(access_token):
+            raise ValueError("no header can carry it")
     except (OAuth2Error, ValueError, KeyError, TypeError, OverflowError):
-        # `from None`: the exception would carry the answer, and with it the tokens.
+        # `from None`, because the exception holds the answer and so the tokens.
         raise PayloadNotUnderstood("Xero's token answer is not understood.") from None
     return Tokens(
         access_token=access_token,
@@ -204,82 +205,85 @@ def _read_tokens(text: str, asked_at: datetime) -> Tokens:
         token_type=str(answer.get("token_type") or "Bearer"),
         scope=str(answer.get("scope") or ""),
         expires_at=expires_at,
-        refreshed_at=asked_at,
+        refreshed_at=requested_at,
     )
 
 
 class AccessTokens:
-    """A usable access token for an organisation, whenever one is needed.
+    """Provides valid access tokens and refreshes them when needed.
 
-    Refreshing cannot race: whoever finds the token expired takes the grant's lock, reads again, and asks
-    Xero only if nobody else has done so meanwhile. The new pair is saved before anyone uses it. If the
-    answer is lost on the way, or the process dies before it is saved, the old refresh token still stands in
-    the vault and is simply asked with again (Xero allows that for 30 minutes).
+    Two refreshes cannot race: a caller that finds the token expired takes the grant's lock, reads the token again,
+    and asks Xero only if no other process has refreshed it since. The new pair is saved before anybody uses it. If
+    the answer is lost, or the process dies before the new pair is saved, the vault still holds the old refresh token
+    and the next refresh sends it again (Xero allows that for 30 minutes).
     """
 
     def __init__(self, vault: TokenVault, sign_in: SignIn, clock: Clock) -> None:
         self._vault = vault
         self._sign_in = sign_in
         self._clock = clock
-        self._refused: tuple[AppRefused | None, datetime] = (None, clock.now())
+        self._last_refusal: tuple[AppRefused | None, datetime] = (None, clock.now())
 
-    def current(self, tenant_id: str, *, rejected: str | None = None, leaving: bool = False) -> str:
-        """The organisation's access token, refreshed if it is about to expire.
+    def get(self, tenant_id: str, *, rejected: str | None = None, for_disconnect: bool = False) -> str:
+        """Return the organisation's access token, refreshed first if it is about to expire.
 
         Args:
-            rejected: a token that Xero has just refused: it will not do, whatever its date says.
-            leaving: for a disconnect, which is tried with what there is, however the connection stands.
+            rejected: a token that Xero has just refused. It is not used again, even if it has not expired.
+            for_disconnect: whether the token is for a disconnect, which is tried even if the organisation has to be
+                connected again.
 
         Raises:
-            ReconnectNeeded: the grant is dead; somebody has to connect again.
+            ReconnectNeeded: the grant is no longer valid; somebody has to connect again.
         """
         while True:
-            grant_id, tokens = self._held(tenant_id, leaving)
-            if self._usable(tokens, rejected):
+            grant_id, tokens = self._load(tenant_id, for_disconnect)
+            if self._is_usable(tokens, rejected):
                 return tokens.access_token
             with self._vault.refreshing(grant_id):
-                grant_now, tokens = self._held(tenant_id, leaving)
-                # Another grant, whose lock this is not, where somebody has connected again meanwhile.
-                if grant_now == grant_id:
-                    if self._usable(tokens, rejected):
+                current_grant_id, tokens = self._load(tenant_id, for_disconnect)
+                # If somebody has connected again since, the tokens belong to another grant, which this lock does not
+                # protect.
+                if current_grant_id == grant_id:
+                    if self._is_usable(tokens, rejected):
                         return tokens.access_token
                     if fresh := self._refresh(grant_id, tokens):
                         return fresh.access_token
-            # Somebody connected again, or disconnected: reading again finds out which.
+            # Somebody connected again or disconnected: the next round reads which of the two.
 
     def _refresh(self, grant_id: str, tokens: Tokens) -> Tokens | None:
-        refused, until = self._refused
-        if refused is not None and self._clock.now() < until:
-            raise AppRefused(refused.what, advice=refused.advice, status=refused.status)
+        refusal, until = self._last_refusal
+        if refusal is not None and self._clock.now() < until:
+            raise AppRefused(refusal.what, advice=refusal.advice, status=refusal.status)
         try:
             fresh = self._sign_in.refresh(tokens)
         except ReconnectNeeded:
             self._vault.mark(grant_id, ConnectionStatus.RECONNECT_NEEDED)
             raise
         except AppRefused as error:
-            self._refused = error, self._clock.now() + REFUSED_FOR
+            self._last_refusal = error, self._clock.now() + APP_REFUSAL_COOLDOWN
             raise
         if not self._vault.save_refreshed(grant_id, fresh):
             return None
         log.info("refreshed the tokens of grant %s", grant_id)
         return fresh
 
-    def _usable(self, tokens: Tokens, rejected: str | None) -> bool:
+    def _is_usable(self, tokens: Tokens, rejected: str | None) -> bool:
         return tokens.access_token != rejected and not tokens.expires_within(EXPIRY_MARGIN, self._clock.now())
 
-    def _held(self, tenant_id: str, leaving: bool) -> tuple[str, Tokens]:
+    def _load(self, tenant_id: str, for_disconnect: bool) -> tuple[str, Tokens]:
         organisation, tokens = self._vault.held(tenant_id)
-        if not leaving and organisation.status is ConnectionStatus.RECONNECT_NEEDED:
+        if not for_disconnect and organisation.status is ConnectionStatus.RECONNECT_NEEDED:
             raise ReconnectNeeded(f"{organisation.tenant_name} is no longer connected to Xero.")
         return organisation.grant_id, tokens
 
 
 def read_connections(payload: object) -> Sequence[Connection]:
-    """The organisations of `GET /connections`; practice connections and the like are left out. The name is empty
-    where the list has none.
+    """Read the organisations of `GET /connections`. Practice connections and the like are left out.
+
+    The name is empty if the list has none.
 
     Raises:
-        PayloadNotUnderstood: it is not the list that Xero documents.
+        PayloadNotUnderstood: the answer is not the list that Xero documents.
     """
     if not isinstance(payload, list):
         raise PayloadNotUnderstood("Xero's answer to /connections is not a list.")

@@ -12,7 +12,7 @@ import pytest
 
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.mock_xero import MockOrganisation, MockXero
-from xero_pipeline.mock_xero.server import mock_app
+from xero_pipeline.mock_xero.server import create_mock_app
 from xero_pipeline_tests.admin.deployed import API, Page, a_browser, at_xero, deployed
 from xero_pipeline_tests.admin.serving import serving
 from xero_pipeline_tests.conftest import FakeClock
@@ -100,7 +100,10 @@ def test_a_real_app_connects_and_disconnects_at_a_xero_over_http(tmp_path: Path,
     organisations = (MockOrganisation("t-1", "Alpha"), MockOrganisation("t-2", "Beta"))
     client = ("client-id", "client-secret-of-the-app")
     mock = MockXero(tmp_path / "xero.db", FakeClock(), organisations=organisations, client=client)
-    with serving(lambda _url: mock_app(mock)) as xero, deployed(tmp_path, template=migrated, **at_xero(xero)) as page:
+    with (
+        serving(lambda _url: create_mock_app(mock)) as xero,
+        deployed(tmp_path, template=migrated, **at_xero(xero)) as page,
+    ):
         address = page.api("/connect").headers["location"]
         assert address.startswith(f"{xero}/identity/connect/authorize?")
         with a_browser(xero) as at_xero_itself:
@@ -120,7 +123,10 @@ def test_an_organisation_that_was_disconnected_at_xero_is_forgotten_all_the_same
 ) -> None:
     organisations = (MockOrganisation("t-1", "Alpha"), MockOrganisation("t-2", "Beta"))
     mock = MockXero(tmp_path / "xero.db", FakeClock(), organisations=organisations)
-    with serving(lambda _url: mock_app(mock)) as xero, deployed(tmp_path, template=migrated, **at_xero(xero)) as page:
+    with (
+        serving(lambda _url: create_mock_app(mock)) as xero,
+        deployed(tmp_path, template=migrated, **at_xero(xero)) as page,
+    ):
         back = urlsplit(mock.give_consent(page.api("/connect").headers["location"]))
         assert page.get(f"{back.path}?{back.query}").headers["location"] == "/?xero=connected"
         mock.disconnect("t-1")
@@ -132,7 +138,10 @@ def test_an_organisation_that_was_disconnected_at_xero_is_forgotten_all_the_same
 
 def test_a_connection_that_is_thought_lost_is_ended_at_xero_all_the_same(tmp_path: Path, migrated: Path) -> None:
     mock = MockXero(tmp_path / "xero.db", FakeClock(), organisations=(MockOrganisation("t-1", "Alpha"),))
-    with serving(lambda _url: mock_app(mock)) as xero, deployed(tmp_path, template=migrated, **at_xero(xero)) as page:
+    with (
+        serving(lambda _url: create_mock_app(mock)) as xero,
+        deployed(tmp_path, template=migrated, **at_xero(xero)) as page,
+    ):
         back = urlsplit(mock.give_consent(page.api("/connect").headers["location"]))
         page.get(f"{back.path}?{back.query}")
         page.deployment.warehouse.tokens.mark("t-1", ConnectionStatus.RECONNECT_NEEDED)

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import Request
 
+from xero_pipeline.admin.login_throttle import FREE_ATTEMPTS, FREE_ATTEMPTS_OF_ALL, LoginThrottle, TooManyGuesses
 from xero_pipeline.admin.security import (
     OpenToTheNetwork,
     RequestGuard,
@@ -20,7 +21,6 @@ from xero_pipeline.admin.security import (
     own_path,
     require_token_off_loopback,
 )
-from xero_pipeline.admin.sessions import FREE_GUESSES, FREE_GUESSES_OF_ALL, LoginThrottle, TooManyGuesses
 from xero_pipeline_tests.admin.deployed import API, KEY, Page, deployed, real_app
 from xero_pipeline_tests.conftest import FakeClock
 
@@ -312,7 +312,7 @@ def test_wherever_the_sign_in_leads_it_is_a_path_of_this_page(wanted: str) -> No
 
 
 def test_guessing_is_slowed_down_more_and_more(closed: Page) -> None:
-    for _ in range(FREE_GUESSES):
+    for _ in range(FREE_ATTEMPTS):
         assert closed.post("/login", data={"token": "guess"}).status_code == 401
     waits = []
     for _ in range(6):
@@ -326,7 +326,7 @@ def test_guessing_is_slowed_down_more_and_more(closed: Page) -> None:
 
 def test_while_the_brake_is_on_the_right_token_does_not_tell(closed: Page) -> None:
     bearer = {"Authorization": f"Bearer {TOKEN}"}
-    for _ in range(FREE_GUESSES):
+    for _ in range(FREE_ATTEMPTS):
         closed.api("/status", headers={"Authorization": "Bearer guess"})
     refused = closed.api("/status", headers=bearer)
     assert (refused.status_code, code(refused)) == (429, "too_many_guesses")
@@ -337,14 +337,14 @@ def test_while_the_brake_is_on_the_right_token_does_not_tell(closed: Page) -> No
 
 def test_whoever_is_signed_in_does_not_feel_the_brake(closed: Page) -> None:
     closed.post("/login", data={"token": TOKEN})
-    for _ in range(FREE_GUESSES + 3):
+    for _ in range(FREE_ATTEMPTS + 3):
         closed.api("/status", headers={"Authorization": "Bearer guess"})
     assert closed.api("/status").status_code == 200
 
 
 def test_many_clients_together_are_slowed_down_too() -> None:
     brake = LoginThrottle(FakeClock())
-    for number in range(FREE_GUESSES_OF_ALL):
+    for number in range(FREE_ATTEMPTS_OF_ALL):
         assert brake.attempt(f"client-{number}", right=False) is False
     with pytest.raises(TooManyGuesses):
         brake.attempt("somebody-new", right=False)
@@ -362,14 +362,14 @@ def test_the_longest_wait_has_an_end_and_an_hour_forgives() -> None:
             clock.advance(seconds=error.retry_after)
     assert longest == 15 * 60
     clock.advance(hours=2)
-    for _ in range(FREE_GUESSES):
+    for _ in range(FREE_ATTEMPTS):
         assert brake.attempt("client", right=False) is False
 
 
 def test_a_right_token_forgives_its_client() -> None:
     brake = LoginThrottle(FakeClock())
     for _ in range(10):
-        for _ in range(FREE_GUESSES - 1):
+        for _ in range(FREE_ATTEMPTS - 1):
             brake.attempt("client", right=False)
         assert brake.attempt("client", right=True) is True
 

@@ -15,7 +15,7 @@ from xero_pipeline.assets.checks import CHECKED, AssetCheckRule
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.deployment import SECOND, SMALL, TENANT, Running, failing_checks, running
-from xero_pipeline_tests.plain_xero import PlainXero, connected, reported, sync
+from xero_pipeline_tests.plain_xero import PlainXero, open_connected_deployment, report_route, sync
 from xero_pipeline_tests.warehouse.checks.books_given import mended
 
 RULES = [(checked.asset, rule) for checked in CHECKED for rule in checked.rules]
@@ -142,9 +142,9 @@ def test_a_partial_week_fails_the_check_with_xeros_differences(tmp_path: Path) -
     off = copy.deepcopy(report)
     off["Reports"][0]["Rows"][-1]["Rows"][0]["Cells"][1]["Value"] = "68822.31"
     accounts = json.loads((sample.parent / "accounts.json").read_text())
-    xero = PlainXero(ProfitAndLoss=reported(off), Accounts=accounts)
-    with connected(tmp_path, xero) as (deployment, _):
-        run = sync(deployment, deployment.settings.calendar.latest(deployment.clock.now()), checks=True)
+    xero = PlainXero(ProfitAndLoss=report_route(off), Accounts=accounts)
+    with open_connected_deployment(tmp_path, xero) as (deployment, _):
+        run = sync(deployment, deployment.settings.calendar.find_latest_week(deployment.clock.now()), checks=True)
         said = failing_checks(run)
     assert run.success
     assert said["financial_weekly.adds_up_in_xero"].endswith(

@@ -323,7 +323,7 @@ def test_a_sync_that_is_told_to_end_says_so_and_does_not_rest(
         raise stop
 
     with running(tmp_path) as at:
-        monkeypatch.setattr(OrganisationClient, "profit_and_loss", end)
+        monkeypatch.setattr(OrganisationClient, "fetch_profit_and_loss", end)
         with contextlib.suppress(stop):
             at.sync()
         [entry] = at.warehouse.log.newest(10, sync_type="profit_and_loss")
@@ -349,7 +349,7 @@ def test_a_slow_sync_does_not_undo_what_a_later_one_has_read(tmp_path: Path, mon
     with running(tmp_path) as at:
         at.sync()
         edited = next(one for one in at.mock.books(TENANT).documents(at.latest) if one.kind.value == "ACCREC")
-        read = OrganisationClient.invoices
+        read = OrganisationClient.fetch_invoices
         readings = 0
 
         def slow(client: OrganisationClient, week: Week) -> Any:
@@ -364,7 +364,7 @@ def test_a_slow_sync_does_not_undo_what_a_later_one_has_read(tmp_path: Path, mon
                 at.clock.advance(minutes=1)
             return found
 
-        monkeypatch.setattr(OrganisationClient, "invoices", slow)
+        monkeypatch.setattr(OrganisationClient, "fetch_invoices", slow)
         assert at.sync().success
         held = {
             (c["revenue_type"], c["region"]): c["invoiced"]

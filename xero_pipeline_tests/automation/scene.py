@@ -15,8 +15,6 @@ from datetime import date, timedelta
 from typing import Any
 
 import dagster as dg
-from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
-from dagster._core.test_utils import create_run_for_test
 
 from xero_pipeline.automation.alerts import Alerter, open_alerter
 from xero_pipeline.automation.failure_alert import FailureMonitor, run_failure_alert_sensor
@@ -26,6 +24,12 @@ from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.dagster_internals import (
+    RegisteredCodeLocationOrigin,
+    RemoteJobOrigin,
+    RemoteRepositoryOrigin,
+    create_run_for_test,
+)
 from xero_pipeline_tests.plain_xero import PlainXero
 from xero_pipeline_tests.servers import Answer, ScriptedServer, SeenRequest
 

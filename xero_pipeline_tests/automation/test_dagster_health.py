@@ -9,30 +9,30 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.remote_origin import (
-    InProcessCodeLocationOrigin,
-    RemoteInstigatorOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    InstigatorStatus,
-    ScheduleInstigatorData,
-    SensorInstigatorData,
-    TickData,
-    TickStatus,
-)
-from dagster._core.types.loadable_target_origin import LoadableTargetOrigin
-from dagster._daemon.types import DaemonHeartbeat
-from dagster_shared.error import SerializableErrorInfo
 
 from xero_pipeline.automation.alerts import Alerter, AlertNotDelivered
 from xero_pipeline.automation.dagster_health import TICKING, DagsterMonitor, check_dagster, notify_failed_ticks
+from xero_pipeline.dagster_internals import (
+    InstigatorState,
+    ScheduleInstigatorData,
+    SensorInstigatorData,
+    SerializableErrorInfo,
+    TickStatus,
+)
 from xero_pipeline.warehouse.database.engine import open_engine
 from xero_pipeline.warehouse.logs.alert_log import AlertLog
 from xero_pipeline_tests.automation.scene import Inbox
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.dagster_internals import (
+    DaemonHeartbeat,
+    InProcessCodeLocationOrigin,
+    InstigatorStatus,
+    InstigatorType,
+    LoadableTargetOrigin,
+    RemoteInstigatorOrigin,
+    RemoteRepositoryOrigin,
+    TickData,
+)
 from xero_pipeline_tests.migrated import make_tables
 
 

@@ -15,7 +15,8 @@ import pytest
 
 from xero_pipeline.automation.dead_runs import SILENCE, end_dead_runs
 from xero_pipeline.clock import SystemClock
-from xero_pipeline.resources import WORKER, Deployment, build_resources, hold_run_lock, is_run_alive
+from xero_pipeline.resources import Deployment, build_resources
+from xero_pipeline.run_liveness import WORKER, hold_run_lock, is_run_alive
 from xero_pipeline.settings import Settings, load_settings
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.automation.scene import launched
@@ -67,7 +68,7 @@ def at_work(instance: dg.DagsterInstance) -> dg.DagsterRun:
 
 
 def work_until_killed(settings: Settings, run_id: str, said: Connection) -> None:
-    with Deployment(settings) as deployment, hold_run_lock(deployment, run_id):
+    with Deployment(settings) as deployment, hold_run_lock(deployment.warehouse.locks, run_id):
         said.send("at work")
         signal.pause()
 
@@ -81,9 +82,9 @@ def test_a_run_whose_session_the_server_has_just_cut_is_not_taken_for_dead(
     run, clock = at_work(instance), Waiting()
     with Deployment(settings) as working, Deployment(settings, clock=clock) as looking:
         make_tables(looking.warehouse.engine)
-        with hold_run_lock(working, run.run_id):
+        with hold_run_lock(working.warehouse.locks, run.run_id):
             cut_sessions(looking.warehouse.engine)
-            clock.until = lambda: is_run_alive(looking, run.run_id)
+            clock.until = lambda: is_run_alive(looking.warehouse.locks, run.run_id)
             assert end_dead_runs(instance, looking, much_later()) == []
         clock.until = lambda: True
         assert end_dead_runs(instance, looking, much_later()) == [run.run_id]

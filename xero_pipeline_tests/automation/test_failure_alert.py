@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from xero_pipeline.automation.alerts import AlertNotDelivered
-from xero_pipeline.resources import WORKER
+from xero_pipeline.run_liveness import WORKER
 from xero_pipeline_tests.automation.scene import DEMO, OTHER, WEEK, Scene
 
 

@@ -56,7 +56,7 @@ def sale(deployed: Running, week: Week) -> Any:
     return next(
         one
         for one in deployed.mock.books(TENANT).documents(week)
-        if one.kind.value == "ACCREC" and one.status.counts and not one.is_foreign
+        if one.kind.value == "ACCREC" and one.status.is_counted and not one.is_foreign
     )
 
 
@@ -105,7 +105,7 @@ def test_on_cash_basis_the_week_of_the_payment_is_stale_when_a_paid_document_cha
             (one, Week.containing(one.paid_on))
             for week in weeks
             for one in deployed.mock.books(TENANT).documents(week)
-            if one.kind.value == "ACCREC" and one.status.counts and not one.is_foreign
+            if one.kind.value == "ACCREC" and one.status.is_counted and not one.is_foreign
             if one.paid_on and Week.containing(one.paid_on) in set(weeks) - {week}
         )
         # To another account: what was paid, and when, stays as it was.
@@ -178,9 +178,9 @@ def test_xero_is_not_asked_while_a_sync_spends_the_minutes_calls(deployed: Runni
     with running(tmp_path / "home", deployed.clock, PIPELINE_START_DATE=START, XERO_CALLS_PER_MINUTE=6) as limited:
         budget = limited.warehouse.budget(limited.deployment.limits)
         for _ in range(3):
-            slot = budget.take(TENANT, limited.clock.now())
+            slot = budget.acquire(TENANT, limited.clock.now())
             assert isinstance(slot, CallPermit)
-            budget.give_back(slot, limited.clock.now(), RateLimitHeaders())
+            budget.release(slot, limited.clock.now(), RateLimitHeaders())
         before = calls_left(limited.deployment, TENANT).today
         plan = LateEdits(limited.deployment).plan(set())
         assert (plan.runs, calls_left(limited.deployment, TENANT).today) == ([], before)
@@ -200,7 +200,7 @@ def test_a_payment_moves_no_revenue_but_the_balances_of_every_later_week(deploye
     invoice = next(
         one
         for one in deployed.mock.books(TENANT).documents(deployed.latest.shift(-3))
-        if one.kind.value == "ACCREC" and one.status.counts and one.paid_on is None and not one.is_foreign
+        if one.kind.value == "ACCREC" and one.status.is_counted and one.paid_on is None and not one.is_foreign
     )
     deployed.mock.edit_invoice(TENANT, invoice.id, paid_on=paid.start)
     runs = look(deployed)

@@ -23,7 +23,7 @@ HISTORY = 40
 def deployed(tmp_path: Path) -> Iterator[Running]:
     """One organisation, connected, of forty weeks; nothing has landed."""
     with running(tmp_path, PIPELINE_START_DATE="2026-02-15", SYNC_LOOKBACK_WEEKS=0) as deployed:
-        assert len(deployed.deployment.settings.calendar.every(deployed.clock.now())) == HISTORY
+        assert len(deployed.deployment.settings.calendar.list_weeks(deployed.clock.now())) == HISTORY
         yield deployed
 
 
@@ -135,9 +135,9 @@ def test_no_more_is_asked_for_than_todays_calls_allow_beside_the_daily_sync(tmp_
         assert asked_for(deployed) == (deployed.latest.shift(-4), deployed.latest)
         budget = deployed.warehouse.budget(deployed.deployment.limits)
         for _ in range(17):
-            slot = budget.take(TENANT, deployed.clock.now())
+            slot = budget.acquire(TENANT, deployed.clock.now())
             assert isinstance(slot, CallPermit)
-            budget.give_back(slot, deployed.clock.now(), RateLimitHeaders())
+            budget.release(slot, deployed.clock.now(), RateLimitHeaders())
         assert "kept for the daily sync" in why_none(deployed)
         deployed.clock.advance(days=1)
         assert asked_for(deployed) == (deployed.latest.shift(-4), deployed.latest)

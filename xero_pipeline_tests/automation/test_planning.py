@@ -9,8 +9,6 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.execution.backfill import BulkActionStatus, PartitionBackfill
-from dagster._core.test_utils import create_run_for_test
 
 from xero_pipeline.automation.jobs import range_tags
 from xero_pipeline.automation.planning import (
@@ -21,10 +19,12 @@ from xero_pipeline.automation.planning import (
     weeks_of_run,
     weeks_under_way,
 )
+from xero_pipeline.dagster_internals import BulkActionStatus
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.automation.scene import launched
 from xero_pipeline_tests.conftest import FakeClock
+from xero_pipeline_tests.dagster_internals import PartitionBackfill, create_run_for_test
 from xero_pipeline_tests.deployment import TENANT, running
 
 WEEK = Week(date(2026, 11, 21))

@@ -11,12 +11,12 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import pytest
-from dagster._utils.schedules import schedule_execution_time_iterator
 
 from xero_pipeline.automation.planning import weeks_of_run
 from xero_pipeline.automation.schedule import daily_sync_schedule
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.weeks import Week
+from xero_pipeline_tests.dagster_internals import schedule_execution_time_iterator
 from xero_pipeline_tests.deployment import SECOND, SMALL, Running, running
 
 SYDNEY = ZoneInfo("Australia/Sydney")

@@ -193,7 +193,7 @@ class Year:
 
     @property
     def weeks(self) -> list[Week]:
-        return self.settings.calendar.every(self.clock.now())
+        return self.settings.calendar.list_weeks(self.clock.now())
 
 
 class Editors:
@@ -213,7 +213,7 @@ class Editors:
         documents = [
             one
             for one in books.documents(week)
-            if one.kind.value == "ACCREC" and one.status.counts and not one.is_foreign
+            if one.kind.value == "ACCREC" and one.status.is_counted and not one.is_foreign
         ]
         chosen = self.chance.choice(documents) if documents else None
         touched = {week}

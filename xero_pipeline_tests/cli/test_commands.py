@@ -18,14 +18,15 @@ from click.testing import CliRunner, Result
 
 from xero_pipeline.cli.main import cli
 from xero_pipeline.dagster_home import open_instance
-from xero_pipeline.resources import WORKER, Deployment
+from xero_pipeline.resources import Deployment
+from xero_pipeline.run_liveness import WORKER
 from xero_pipeline.settings import load_settings
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.automation.scene import launched
 from xero_pipeline_tests.cli.conftest import one_line
-from xero_pipeline_tests.plain_xero import TENANT, PlainXero, reported
+from xero_pipeline_tests.plain_xero import TENANT, PlainXero, report_route
 from xero_pipeline_tests.servers import Answer, ScriptedServer, SeenRequest
-from xero_pipeline_tests.test_samples import sample
+from xero_pipeline_tests.test_samples import load_sample
 
 LATEST = ["sync", "--week-ending", "2026-11-21"]
 
@@ -58,7 +59,10 @@ class Deployed:
 
 @contextmanager
 def deployment_in(folder: Path) -> Iterator[Deployed]:
-    xero = PlainXero(ProfitAndLoss=reported(sample("profit_and_loss_au")), BankSummary=reported(sample("bank_summary")))
+    xero = PlainXero(
+        ProfitAndLoss=report_route(load_sample("profit_and_loss_au")),
+        BankSummary=report_route(load_sample("bank_summary")),
+    )
     with pytest.MonkeyPatch.context() as patch, ScriptedServer(xero) as server:
         patch.chdir(folder)
         for name in [name for name in os.environ if name.startswith(("XERO_", "DAGSTER_"))]:
@@ -116,7 +120,7 @@ def test_json_holds_the_run_each_week_and_each_log_row_with_exact_amounts(synced
 
 
 def test_a_failed_week_ends_with_one_line_and_the_others_land_all_the_same(connected: Deployed) -> None:
-    good = reported(sample("profit_and_loss_au"))
+    good = report_route(load_sample("profit_and_loss_au"))
     connected.xero.routes["ProfitAndLoss"] = lambda request: (
         Answer(400, json={"Message": "No such report"}) if "2026-11-14" in request.query["toDate"] else good(request)
     )
@@ -223,13 +227,13 @@ def test_disconnecting_forgets_the_tokens_and_keeps_the_figures(synced: Deployed
 
 
 def test_an_edited_week_is_listed_as_restated(synced: Deployed) -> None:
-    report = sample("profit_and_loss_au")
+    report = load_sample("profit_and_loss_au")
     rows = report["Reports"][0]["Rows"]
     rows[1]["Rows"][1]["Cells"][1]["Value"] = "83409.00"
     rows[1]["Rows"][3]["Cells"][1]["Value"] = "230449.05"
     rows[3]["Rows"][0]["Cells"][1]["Value"] = "161100.83"
     rows[7]["Rows"][0]["Cells"][1]["Value"] = "68821.30"
-    synced.xero.routes["ProfitAndLoss"] = reported(report)
+    synced.xero.routes["ProfitAndLoss"] = report_route(report)
     assert synced.run(*LATEST).exit_code == 0
     told = json.loads(synced.run("restatements", "--json").stdout)
     assert {"table", "key", "column", "old", "new", "when"} <= told[0].keys()

@@ -1,4 +1,4 @@
-"""A mock with one organisation, and a program that is signed in to it."""
+"""Fixtures: a mock with one organisation, and a client that is signed in to it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 
 from xero_pipeline.mock_xero import MockLimits, MockXero
 from xero_pipeline_tests.conftest import FakeClock
-from xero_pipeline_tests.mock_xero.asking import Client
+from xero_pipeline_tests.mock_xero.client import Client
 
-# Where limits are not the matter, they are out of the way.
-WIDE = MockLimits(per_minute=100_000, per_day=100_000, app_per_minute=100_000)
+# Limits so high that tests about other things never reach them.
+UNLIMITED = MockLimits(per_minute=100_000, per_day=100_000, app_per_minute=100_000)
 
 
 @pytest.fixture
 def mock(tmp_path: Path, clock: FakeClock) -> MockXero:
-    return MockXero(tmp_path / "mock-xero.db", clock, limits=WIDE)
+    return MockXero(tmp_path / "mock-xero.db", clock, limits=UNLIMITED)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Xero's limits: counted for each organisation, over rolling windows, with the headers that tell of them."""
+"""Xero's rate limits: counted per organisation over rolling windows, and reported in headers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 
 from xero_pipeline.mock_xero import FaultKind, MockFault, MockLimits, MockOrganisation, MockXero
 from xero_pipeline_tests.conftest import FakeClock
-from xero_pipeline_tests.mock_xero.asking import Client
+from xero_pipeline_tests.mock_xero.client import Client
 
-TWO = (MockOrganisation(), MockOrganisation("tenant-b", "Second Company"))
+TWO_ORGANISATIONS = (MockOrganisation(), MockOrganisation("tenant-b", "Second Company"))
 
 
-class Gate:
-    """A clock in which whoever sleeps waits at a gate until the test opens it."""
+class GatedClock:
+    """A clock whose sleepers wait until the test opens the gate."""
 
     def __init__(self) -> None:
         self.waiting = threading.Semaphore(0)
@@ -35,28 +35,28 @@ class Gate:
 @pytest.fixture
 def strict(tmp_path: Path, clock: FakeClock) -> Iterator[Client]:
     limits = MockLimits(per_minute=4, per_day=10, app_per_minute=100)
-    client = Client(MockXero(tmp_path / "mock.db", clock, limits=limits, organisations=TWO)).sign_in()
+    client = Client(MockXero(tmp_path / "mock.db", clock, limits=limits, organisations=TWO_ORGANISATIONS)).sign_in()
     yield client
     client.session.close()
 
 
-def test_the_usual_limits_are_xeros(mock: MockXero) -> None:
+def test_the_default_limits_are_xeros(mock: MockXero) -> None:
     assert MockLimits() == MockLimits(per_minute=60, per_day=5000, in_progress=5, app_per_minute=10_000)
 
 
-def test_each_answer_tells_what_is_left(strict: Client) -> None:
+def test_each_answer_states_the_remaining_calls(strict: Client) -> None:
     headers = [strict.get("Organisation").headers for _ in range(3)]
-    left = [tuple(one[f"X-{name}Limit-Remaining"] for name in ("Min", "Day", "AppMin")) for one in headers]
-    assert left == [("3", "9", "99"), ("2", "8", "98"), ("1", "7", "97")]
+    remaining = [tuple(header[f"X-{name}Limit-Remaining"] for name in ("Min", "Day", "AppMin")) for header in headers]
+    assert remaining == [("3", "9", "99"), ("2", "8", "98"), ("1", "7", "97")]
     assert "Xero-Correlation-Id" in strict.get("Organisation").headers
 
 
-def test_an_error_tells_it_too_and_counts(strict: Client) -> None:
+def test_an_error_counts_and_states_the_remaining_calls_too(strict: Client) -> None:
     assert strict.get("Nothing").headers["X-MinLimit-Remaining"] == "3"
     assert strict.get("Invoices", {"where": "nonsense"}).headers["X-MinLimit-Remaining"] == "2"
 
 
-def test_over_the_minutes_limit_it_says_which_and_how_long(strict: Client, clock: FakeClock) -> None:
+def test_over_the_minute_limit_the_answer_names_the_limit_and_the_wait(strict: Client, clock: FakeClock) -> None:
     for _ in range(4):
         assert strict.get("Organisation").status_code == 200
         clock.advance(seconds=10)
@@ -72,7 +72,7 @@ def test_over_the_minutes_limit_it_says_which_and_how_long(strict: Client, clock
 
 
 @pytest.mark.parametrize("microsecond", [0, 1, 123_457, 999_999])
-def test_waiting_as_long_as_told_is_enough(strict: Client, clock: FakeClock, microsecond: int) -> None:
+def test_waiting_for_retry_after_is_enough(strict: Client, clock: FakeClock, microsecond: int) -> None:
     clock.moment = clock.moment.replace(microsecond=microsecond)
     for _ in range(4):
         strict.get("Organisation")
@@ -89,7 +89,7 @@ def test_a_refused_call_does_not_count(strict: Client, clock: FakeClock) -> None
     assert (counters["calls"], counters["refused"]) == (5, 16)
 
 
-def test_over_the_days_limit_the_wait_is_hours(strict: Client, clock: FakeClock) -> None:
+def test_over_the_day_limit_the_wait_is_hours(strict: Client, clock: FakeClock) -> None:
     for _ in range(10):
         assert strict.get("Organisation").status_code == 200
         clock.advance(minutes=1)
@@ -105,16 +105,16 @@ def test_over_the_days_limit_the_wait_is_hours(strict: Client, clock: FakeClock)
     assert strict.get("Organisation").status_code == 200
 
 
-def test_each_organisation_has_limits_of_its_own(strict: Client) -> None:
+def test_each_organisation_has_its_own_limits(strict: Client) -> None:
     for _ in range(4):
         strict.get("Organisation")
     assert strict.get("Organisation").status_code == 429
     assert strict.get("Organisation", tenant="tenant-b").headers["X-MinLimit-Remaining"] == "3"
 
 
-def test_the_app_has_a_limit_over_all_organisations_and_its_own_calls(tmp_path: Path, clock: FakeClock) -> None:
+def test_the_app_limit_counts_calls_of_all_organisations_and_its_own(tmp_path: Path, clock: FakeClock) -> None:
     limits = MockLimits(app_per_minute=3)
-    client = Client(MockXero(tmp_path / "app.db", clock, limits=limits, organisations=TWO)).sign_in()
+    client = Client(MockXero(tmp_path / "app.db", clock, limits=limits, organisations=TWO_ORGANISATIONS)).sign_in()
     assert client.get("Organisation").status_code == 200
     assert client.get("Organisation", tenant="tenant-b").status_code == 200
     assert client.get("/connections").headers["X-AppMinLimit-Remaining"] == "0"
@@ -126,14 +126,14 @@ def test_the_app_has_a_limit_over_all_organisations_and_its_own_calls(tmp_path: 
     client.session.close()
 
 
-def test_who_is_turned_away_at_the_door_does_not_count(strict: Client) -> None:
+def test_a_call_without_a_valid_token_or_organisation_does_not_count(strict: Client) -> None:
     strict.get("Organisation", headers={"Authorization": "Bearer nonsense"})
     strict.get("Organisation", tenant="no-such-tenant")
     assert strict.get("Organisation").headers["X-MinLimit-Remaining"] == "3"
 
 
-def test_five_calls_at_once_are_the_most(tmp_path: Path) -> None:
-    gate = Gate()
+def test_a_sixth_call_at_once_is_refused(tmp_path: Path) -> None:
+    gate = GatedClock()
     mock = MockXero(tmp_path / "gate.db", gate)
     client = Client(mock).sign_in()
     mock.add_fault(MockFault(FaultKind.DELAY, path="Organisation", times=5, seconds=1))

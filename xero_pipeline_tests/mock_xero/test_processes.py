@@ -1,4 +1,4 @@
-"""Many threads and many processes over one state file: one and the same Xero."""
+"""Many threads and processes over one state file share one mock Xero."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import pytest
 from xero_pipeline.mock_xero import FaultKind, MockFault, MockLimits, MockLine, MockXero
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.conftest import FakeClock
-from xero_pipeline_tests.mock_xero.asking import TENANT, Client
+from xero_pipeline_tests.mock_xero.client import TENANT, Client
 from xero_pipeline_tests.processes import forking
 
 WEEK = Week(date(2026, 11, 21))
 
 
-def work(state: Path, tokens: dict[str, Any], calls: int) -> list[int]:
-    """What one process does: so many calls with tokens that another was given."""
+def make_calls(state: Path, tokens: dict[str, Any], calls: int) -> list[int]:
+    """Make calls in a process of its own, with tokens that another process was given."""
     mock = MockXero(state, FakeClock(), limits=MockLimits(per_minute=20))
     client = Client(mock)
     client.tokens = tokens
@@ -39,7 +39,7 @@ def test_processes_share_tokens_limits_edits_and_counters(tmp_path: Path, clock:
     client = Client(mock).sign_in()
     before = mock.books(TENANT).profit_and_loss(WEEK).total_trading_income
     with ProcessPoolExecutor(3, mp_context=forking()) as pool:
-        results = pool.map(partial(work, state, client.tokens), [10, 10, 10])
+        results = pool.map(partial(make_calls, state, client.tokens), [10, 10, 10])
         statuses = Counter(status for result in results for status in result)
     assert statuses == {200: 20, 429: 10}
     assert mock.counters()["calls"] == 20
@@ -48,30 +48,30 @@ def test_processes_share_tokens_limits_edits_and_counters(tmp_path: Path, clock:
 
 
 @pytest.mark.parametrize("attempt", range(3))
-def test_threads_that_race_for_one_code_get_one_pair(mock: MockXero, attempt: int) -> None:
+def test_threads_that_exchange_the_same_code_get_one_pair(mock: MockXero, attempt: int) -> None:
     client = Client(mock)
-    code = client.consent()
-    assert sorted(_at_once(8, lambda: client.exchange(code).status_code)) == [200] + [400] * 7
+    code = client.obtain_code()
+    assert sorted(_run_at_once(8, lambda: client.exchange_code(code).status_code)) == [200] + [400] * 7
     client.session.close()
 
 
-def test_threads_that_race_for_one_fault_meet_it_once(client: Client) -> None:
+def test_threads_that_call_at_once_trigger_a_fault_once(client: Client) -> None:
     client.mock.add_fault(MockFault(FaultKind.STATUS))
-    statuses = Counter(_at_once(5, lambda: client.get("Accounts").status_code))
+    statuses = Counter(_run_at_once(5, lambda: client.get("Accounts").status_code))
     assert statuses[500] == 1
 
 
-def test_threads_that_edit_one_invoice_lose_no_edit(client: Client) -> None:
+def test_threads_that_edit_the_same_invoice_lose_no_edit(client: Client) -> None:
     line = MockLine(Decimal("100.00"))
     invoice_id = client.mock.add_invoice(TENANT, date=WEEK.start, lines=[line])
-    _at_once(10, lambda: client.mock.edit_invoice(TENANT, invoice_id, change=Decimal("1.00")))
-    assert client.json(f"Invoices/{invoice_id}")["Invoices"][0]["SubTotal"] == 110
+    _run_at_once(10, lambda: client.mock.edit_invoice(TENANT, invoice_id, change=Decimal("1.00")))
+    assert client.get_json(f"Invoices/{invoice_id}")["Invoices"][0]["SubTotal"] == 110
 
 
-def test_a_process_that_died_in_a_call_blocks_nobody(tmp_path: Path, clock: FakeClock) -> None:
+def test_a_process_that_died_during_a_call_blocks_no_later_call(tmp_path: Path, clock: FakeClock) -> None:
     mock = MockXero(tmp_path / "mock.db", clock, limits=MockLimits(in_progress=1))
     client = Client(mock).sign_in()
-    process = forking().Process(target=_die_in_a_call, args=(tmp_path / "mock.db", client.tokens))
+    process = forking().Process(target=_exit_during_call, args=(tmp_path / "mock.db", client.tokens))
     process.start()
     process.join(60)
     assert process.exitcode == 9
@@ -79,12 +79,12 @@ def test_a_process_that_died_in_a_call_blocks_nobody(tmp_path: Path, clock: Fake
     client.session.close()
 
 
-def test_many_that_open_a_new_file_at_once_all_find_its_tables(tmp_path: Path, clock: FakeClock) -> None:
-    assert _at_once(8, lambda: MockXero(tmp_path / "new.db", clock).counters()) == [{}] * 8
+def test_threads_that_open_a_new_file_at_once_all_find_its_tables(tmp_path: Path, clock: FakeClock) -> None:
+    assert _run_at_once(8, lambda: MockXero(tmp_path / "new.db", clock).counters()) == [{}] * 8
 
 
-class _Deadly(FakeClock):
-    """A clock that kills its process when it is asked to wait."""
+class _ExitingClock(FakeClock):
+    """A clock that ends its process when it should sleep."""
 
     def sleep(self, seconds: float) -> None:
         import os
@@ -92,14 +92,14 @@ class _Deadly(FakeClock):
         os._exit(9)
 
 
-def _die_in_a_call(state: Path, tokens: dict[str, Any]) -> None:
-    mock = MockXero(state, _Deadly())
+def _exit_during_call(state: Path, tokens: dict[str, Any]) -> None:
+    mock = MockXero(state, _ExitingClock())
     client = Client(mock)
     client.tokens = tokens
     mock.add_fault(MockFault(FaultKind.DELAY, path="Accounts", seconds=1))
     client.get("Accounts")
 
 
-def _at_once(number: int, act: Callable[[], Any]) -> list[Any]:
+def _run_at_once(number: int, action: Callable[[], Any]) -> list[Any]:
     with ThreadPoolExecutor(number) as pool:
-        return [call.result() for call in [pool.submit(act) for _ in range(number)]]
+        return [call.result() for call in [pool.submit(action) for _ in range(number)]]

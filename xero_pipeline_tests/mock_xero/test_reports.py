@@ -1,4 +1,4 @@
-"""The reports' shapes: the documented ones, in every layout."""
+"""The reports have the documented structure, in every layout."""
 
 from __future__ import annotations
 
@@ -11,29 +11,35 @@ import pytest
 
 from xero_pipeline.mock_xero import MockOrganisation, MockXero
 from xero_pipeline_tests.conftest import FakeClock
-from xero_pipeline_tests.mock_xero.asking import TENANT, Client
-from xero_pipeline_tests.mock_xero.conftest import WIDE
-from xero_pipeline_tests.mock_xero.reading import account_of, bank_rows, profit, sections, values
+from xero_pipeline_tests.mock_xero.client import TENANT, Client
+from xero_pipeline_tests.mock_xero.conftest import UNLIMITED
+from xero_pipeline_tests.mock_xero.report_parsing import (
+    find_account,
+    read_bank_rows,
+    read_profit,
+    read_sections,
+    read_values,
+)
 
 WEEK = {"fromDate": "2026-11-15", "toDate": "2026-11-21"}
-# A week with interest and depreciation in it: everything that a report can show but a currency gain.
+# A week with interest and depreciation: everything that a report can show except a currency gain.
 FULL = {"fromDate": "2026-10-25", "toDate": "2026-10-31"}
 
 
-def client_of(folder: Path, clock: FakeClock, layout: str) -> Client:
+def sign_in_to_layout(folder: Path, clock: FakeClock, layout: str) -> Client:
     organisation = MockOrganisation(layout=layout, country=layout)
-    return Client(MockXero(folder / "mock.db", clock, limits=WIDE, organisations=(organisation,))).sign_in()
+    return Client(MockXero(folder / "mock.db", clock, limits=UNLIMITED, organisations=(organisation,))).sign_in()
 
 
 @pytest.fixture(params=["AU", "NZ", "GB", "SG", "US"])
 def any_client(request: pytest.FixtureRequest, tmp_path: Path, clock: FakeClock) -> Iterator[Client]:
-    client = client_of(tmp_path, clock, request.param)
+    client = sign_in_to_layout(tmp_path, clock, request.param)
     yield client
     client.session.close()
 
 
-def test_the_envelope_is_xeros(client: Client) -> None:
-    payload = client.json("Reports/ProfitAndLoss", WEEK)
+def test_the_envelope_has_xeros_fields(client: Client) -> None:
+    payload = client.get_json("Reports/ProfitAndLoss", WEEK)
     assert list(payload) == ["Id", "Status", "ProviderName", "DateTimeUTC", "Reports"]
     assert payload["Status"] == "OK"
     report = payload["Reports"][0]
@@ -49,18 +55,18 @@ def test_the_envelope_is_xeros(client: Client) -> None:
     ]
     assert report["ReportTitles"] == ["Profit & Loss", "Mock Organisation", "15 November 2026 to 21 November 2026"]
     assert report["ReportDate"] == "24 November 2026"
-    assert values(report["Rows"][0]) == ["", "21 Nov 26"]
+    assert read_values(report["Rows"][0]) == ["", "21 Nov 26"]
 
 
-def test_a_bank_summary_names_its_window_in_its_own_words(client: Client) -> None:
-    report = client.json("Reports/BankSummary", WEEK)["Reports"][0]
+def test_a_bank_summary_has_its_own_titles_and_attributes(client: Client) -> None:
+    report = client.get_json("Reports/BankSummary", WEEK)["Reports"][0]
     assert report["ReportTitles"] == [
         "Bank Summary",
         "Mock Organisation",
         "From 15 November 2026 to 21 November 2026",
     ]
     header, section = report["Rows"]
-    assert values(header) == ["Bank Accounts", "Opening Balance", "Cash Received", "Cash Spent", "Closing Balance"]
+    assert read_values(header) == ["Bank Accounts", "Opening Balance", "Cash Received", "Cash Spent", "Closing Balance"]
     assert section["Title"] == ""
     assert [row["RowType"] for row in section["Rows"]] == ["Row", "Row", "SummaryRow"]
     for row in section["Rows"][:2]:
@@ -70,11 +76,11 @@ def test_a_bank_summary_names_its_window_in_its_own_words(client: Client) -> Non
         assert received["Attributes"] == spent["Attributes"] == [{"Value": account, "Id": "account"}]
         assert "Attributes" not in opening
         assert "Attributes" not in closing
-    assert values(section["Rows"][2])[0] == "Total"
+    assert read_values(section["Rows"][2])[0] == "Total"
 
 
 def test_an_australian_report_is_laid_out_as_documented(client: Client) -> None:
-    titles = [title for title, _ in sections(client.json("Reports/ProfitAndLoss", FULL))]
+    titles = [title for title, _ in read_sections(client.get_json("Reports/ProfitAndLoss", FULL))]
     assert titles == [
         " Trading Income",
         "Less Cost of Sales",
@@ -88,40 +94,40 @@ def test_an_australian_report_is_laid_out_as_documented(client: Client) -> None:
 
 def test_every_value_is_a_text_with_two_decimals(any_client: Client) -> None:
     for path in ("Reports/ProfitAndLoss", "Reports/BankSummary"):
-        for _, rows in sections(any_client.json(path, FULL)):
+        for _, rows in read_sections(any_client.get_json(path, FULL)):
             for row in rows:
-                for value in values(row)[1:]:
+                for value in read_values(row)[1:]:
                     assert value == str(Decimal(value).quantize(Decimal("0.01")))
 
 
 def test_only_detail_rows_carry_an_account_and_it_is_in_the_chart(any_client: Client) -> None:
-    accounts = {one["AccountID"]: one for one in any_client.json("Accounts")["Accounts"]}
-    for title, rows in sections(any_client.json("Reports/ProfitAndLoss", FULL)):
+    accounts = {account["AccountID"]: account for account in any_client.get_json("Accounts")["Accounts"]}
+    for title, rows in read_sections(any_client.get_json("Reports/ProfitAndLoss", FULL)):
         for row in rows:
-            account = account_of(row)
+            account = find_account(row)
             is_detail = row["RowType"] == "Row" and bool(title)
             assert (account is not None) == is_detail
             assert account is None or account in accounts or account == "FXGROUPID"
 
 
 def test_gross_and_net_profit_are_rows_in_sections_without_a_title(any_client: Client) -> None:
-    untitled = [rows for title, rows in sections(any_client.json("Reports/ProfitAndLoss", FULL)) if not title]
+    untitled = [rows for title, rows in read_sections(any_client.get_json("Reports/ProfitAndLoss", FULL)) if not title]
     assert [len(rows) for rows in untitled] == [1, 0, 1]
     assert all(row["RowType"] == "Row" for rows in untitled for row in rows)
 
 
-def test_a_sparse_layout_leaves_out_what_is_empty(tmp_path: Path, clock: FakeClock) -> None:
-    client = client_of(tmp_path, clock, "SG")
-    rows = client.json("Reports/ProfitAndLoss", FULL)["Reports"][0]["Rows"]
+def test_a_sparse_layout_omits_empty_titles_and_rows(tmp_path: Path, clock: FakeClock) -> None:
+    client = sign_in_to_layout(tmp_path, clock, "SG")
+    rows = client.get_json("Reports/ProfitAndLoss", FULL)["Reports"][0]["Rows"]
     assert any("Title" not in row for row in rows[1:])
     assert any("Rows" not in row for row in rows[1:])
     client.session.close()
 
 
 def test_the_american_layout_has_negative_expenses_among_other_income(tmp_path: Path, clock: FakeClock) -> None:
-    client = client_of(tmp_path, clock, "US")
-    report = client.json("Reports/ProfitAndLoss", FULL)
-    amounts = {values(row)[0]: Decimal(values(row)[1]) for _, rows in sections(report) for row in rows}
+    client = sign_in_to_layout(tmp_path, clock, "US")
+    report = client.get_json("Reports/ProfitAndLoss", FULL)
+    amounts = {read_values(row)[0]: Decimal(read_values(row)[1]) for _, rows in read_sections(report) for row in rows}
     assert amounts["Depreciation"] < 0
     assert amounts["Interest Expense"] < 0
     assert amounts["Interest Income"] > 0
@@ -131,23 +137,27 @@ def test_the_american_layout_has_negative_expenses_among_other_income(tmp_path: 
     client.session.close()
 
 
-def test_without_dates_a_report_covers_the_running_month(client: Client) -> None:
-    report = client.json("Reports/ProfitAndLoss")["Reports"][0]
+def test_without_dates_a_report_covers_the_current_month(client: Client) -> None:
+    report = client.get_json("Reports/ProfitAndLoss")["Reports"][0]
     assert report["ReportTitles"][2] == "1 November 2026 to 30 November 2026"
 
 
-def test_with_periods_the_range_applies_to_each_column(client: Client) -> None:
-    report = client.json("Reports/ProfitAndLoss", {**WEEK, "periods": 2, "timeframe": "MONTH"})
-    assert values(report["Reports"][0]["Rows"][0]) == ["", "21 Nov 26", "21 Oct 26", "21 Sep 26"]
-    net = next(values(row) for _, rows in sections(report) for row in rows if values(row)[0] == "Net Profit")
+def test_with_periods_each_column_covers_the_same_days_of_an_earlier_month(client: Client) -> None:
+    report = client.get_json("Reports/ProfitAndLoss", {**WEEK, "periods": 2, "timeframe": "MONTH"})
+    assert read_values(report["Reports"][0]["Rows"][0]) == ["", "21 Nov 26", "21 Oct 26", "21 Sep 26"]
+    net = next(
+        read_values(row) for _, rows in read_sections(report) for row in rows if read_values(row)[0] == "Net Profit"
+    )
     for value, month in zip(net[1:], ("11", "10", "09"), strict=True):
-        alone = client.json("Reports/ProfitAndLoss", {"fromDate": f"2026-{month}-15", "toDate": f"2026-{month}-21"})
-        assert profit(alone, "Net Profit") == Decimal(value)
+        alone = client.get_json("Reports/ProfitAndLoss", {"fromDate": f"2026-{month}-15", "toDate": f"2026-{month}-21"})
+        assert read_profit(alone, "Net Profit") == Decimal(value)
 
 
-def test_payments_only_is_another_basis(client: Client) -> None:
-    cash, accrual = (client.json("Reports/ProfitAndLoss", {**WEEK, "paymentsOnly": only}) for only in ("true", "false"))
-    assert profit(cash, "Net Profit") != profit(accrual, "Net Profit")
+def test_payments_only_reports_on_a_cash_basis(client: Client) -> None:
+    cash, accrual = (
+        client.get_json("Reports/ProfitAndLoss", {**WEEK, "paymentsOnly": only}) for only in ("true", "false")
+    )
+    assert read_profit(cash, "Net Profit") != read_profit(accrual, "Net Profit")
 
 
 @pytest.mark.parametrize("path", ["Reports/ProfitAndLoss", "Reports/BankSummary"])
@@ -160,30 +170,30 @@ def test_payments_only_is_another_basis(client: Client) -> None:
         {"fromDate": "2025-01-01", "toDate": "2026-11-15"},
     ],
 )
-def test_dates_that_cannot_be_are_refused(client: Client, path: str, params: dict[str, Any]) -> None:
+def test_impossible_dates_are_refused(client: Client, path: str, params: dict[str, Any]) -> None:
     response = client.get(path, params)
     assert response.status_code == 400
     assert response.json()["Elements"][0]["ValidationErrors"][0]["Message"]
 
 
-def test_a_timeframe_of_weeks_is_not_known(client: Client) -> None:
+def test_a_timeframe_of_weeks_and_a_twelfth_period_are_refused(client: Client) -> None:
     assert client.get("Reports/ProfitAndLoss", {**WEEK, "timeframe": "WEEK", "periods": 1}).status_code == 400
     assert client.get("Reports/ProfitAndLoss", {**WEEK, "timeframe": "MONTH", "periods": 12}).status_code == 400
 
 
-def test_the_organisation_and_its_accounts_are_told(client: Client) -> None:
-    (organisation,) = client.json("Organisation")["Organisations"]
+def test_the_organisation_and_its_accounts_are_listed(client: Client) -> None:
+    (organisation,) = client.get_json("Organisation")["Organisations"]
     assert (organisation["Name"], organisation["BaseCurrency"], organisation["OrganisationID"]) == (
         "Mock Organisation",
         "AUD",
         TENANT,
     )
-    accounts = client.json("Accounts")["Accounts"]
-    types = {one["Type"] for one in accounts}
+    accounts = client.get_json("Accounts")["Accounts"]
+    types = {account["Type"] for account in accounts}
     assert {"BANK", "REVENUE", "SALES", "OTHERINCOME", "DIRECTCOSTS", "EXPENSE", "OVERHEADS"} <= types
     assert {"WAGESEXPENSE", "SUPERANNUATIONEXPENSE", "DEPRECIATN"} <= types
-    assert {one["Class"] for one in accounts} == {"ASSET", "LIABILITY", "EQUITY", "REVENUE", "EXPENSE"}
-    banks = client.json("Accounts", {"where": 'Type=="BANK"'})["Accounts"]
-    summary = bank_rows(client.json("Reports/BankSummary", WEEK))
-    assert {one["AccountID"] for one in banks} == set(summary) - {"Total"}
-    assert [one["CurrencyCode"] for one in banks] == ["AUD", "USD"]
+    assert {account["Class"] for account in accounts} == {"ASSET", "LIABILITY", "EQUITY", "REVENUE", "EXPENSE"}
+    banks = client.get_json("Accounts", {"where": 'Type=="BANK"'})["Accounts"]
+    summary = read_bank_rows(client.get_json("Reports/BankSummary", WEEK))
+    assert {account["AccountID"] for account in banks} == set(summary) - {"Total"}
+    assert [account["CurrencyCode"] for account in banks] == ["AUD", "USD"]

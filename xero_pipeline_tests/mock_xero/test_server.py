@@ -1,4 +1,4 @@
-"""The mock over a real socket: by itself, under a prefix, and with its commands."""
+"""The mock over a real socket: alone, under a prefix, and with its control API."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from starlette.applications import Starlette
 from starlette.routing import Mount
 
 from xero_pipeline.mock_xero import FaultKind, MockFault, MockXero
-from xero_pipeline.mock_xero.server import mock_app
+from xero_pipeline.mock_xero.server import create_mock_app
 from xero_pipeline.settings import GRANULAR_SCOPES
 from xero_pipeline.weeks import Week
-from xero_pipeline_tests.mock_xero.asking import REDIRECT_URI, TENANT, VERIFIER, answered, authorise_url
+from xero_pipeline_tests.mock_xero.client import REDIRECT_URI, TENANT, VERIFIER, make_authorise_url, read_parameters
 
 Json = dict[str, Any]
 WEEK = {"fromDate": "2026-11-15", "toDate": "2026-11-21"}
 
 
 @contextmanager
-def served(app: Starlette) -> Iterator[str]:
-    """The app on a free port of loopback; its address."""
+def serve(app: Starlette) -> Iterator[str]:
+    """Serve the app on a free port of the loopback interface; yields its address."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="critical", lifespan="off", access_log=False)
     server = uvicorn.Server(config)
@@ -48,27 +48,27 @@ def served(app: Starlette) -> Iterator[str]:
 
 @pytest.fixture
 def url(mock: MockXero) -> Iterator[str]:
-    with served(mock_app(mock, with_commands=True)) as address:
+    with serve(create_mock_app(mock, with_control_api=True)) as address:
         yield address
 
 
-def consent_at(base: str, session: requests.Session, *organisations: str) -> str:
-    """Read the page and send its form, as a browser does; the code."""
-    address = authorise_url().replace("https://login.xero.com", base)
+def give_consent(base: str, session: requests.Session, *organisations: str) -> str:
+    """Load the consent page and post its form, as a browser does; returns the code."""
+    address = make_authorise_url().replace("https://login.xero.com", base)
     page = session.get(address, timeout=10)
     assert page.status_code == 200
     assert 'method="post"' in page.text
-    body = [("decision", "allow"), *(("organisation", one) for one in organisations)]
+    body = [("decision", "allow"), *(("organisation", tenant_id) for tenant_id in organisations)]
     response = session.post(page.url, data=body, allow_redirects=False, timeout=10)
     assert response.status_code == 303
-    return answered(response.headers["Location"])["code"]
+    return read_parameters(response.headers["Location"])["code"]
 
 
 def sign_in(base: str, session: requests.Session) -> dict[str, str]:
-    """Headers of a call of the API."""
+    """Sign in and return the headers of an API call."""
     body = {
         "grant_type": "authorization_code",
-        "code": consent_at(base, session, TENANT),
+        "code": give_consent(base, session, TENANT),
         "redirect_uri": REDIRECT_URI,
         "code_verifier": VERIFIER,
     }
@@ -91,8 +91,8 @@ def session() -> Iterator[requests.Session]:
 def test_sign_in_and_a_report_over_http_under_any_prefix(
     mock: MockXero, session: requests.Session, prefix: str
 ) -> None:
-    app = Starlette(routes=[Mount(prefix, mock_app(mock))])
-    with served(app) as address:
+    app = Starlette(routes=[Mount(prefix, create_mock_app(mock))])
+    with serve(app) as address:
         headers = sign_in(address + prefix, session)
         response = session.get(
             f"{address}{prefix}/api.xro/2.0/Reports/ProfitAndLoss", params=WEEK, headers=headers, timeout=10
@@ -105,11 +105,11 @@ def test_sign_in_and_a_report_over_http_under_any_prefix(
         listed = session.get(url, params={"where": where, "page": 1}, headers=headers, timeout=10).json()
         assert len(listed["Invoices"]) > 50
         (row,) = session.get(f"{address}{prefix}/connections", headers=headers, timeout=10).json()
-        gone = session.delete(f"{address}{prefix}/connections/{row['id']}", headers=headers, timeout=10)
-        assert gone.status_code == 204
+        disconnected = session.delete(f"{address}{prefix}/connections/{row['id']}", headers=headers, timeout=10)
+        assert disconnected.status_code == 204
 
 
-def test_broken_answers_break_over_http_too(mock: MockXero, url: str, session: requests.Session) -> None:
+def test_connection_faults_break_answers_over_http_too(mock: MockXero, url: str, session: requests.Session) -> None:
     headers = sign_in(url, session)
     organisation = f"{url}/api.xro/2.0/Organisation"
     for kind in (FaultKind.DROP, FaultKind.CUT):
@@ -122,14 +122,12 @@ def test_broken_answers_break_over_http_too(mock: MockXero, url: str, session: r
     assert session.get(organisation, headers=headers, timeout=10).status_code == 200
 
 
-def test_documents_can_be_found_edited_and_added_by_command(
-    mock: MockXero, url: str, session: requests.Session
-) -> None:
+def test_commands_list_edit_and_add_documents(mock: MockXero, url: str, session: requests.Session) -> None:
     base = f"{url}/mock/{TENANT}"
     week = f"{base}/weeks/2026-11-21"
     before = Decimal(session.get(week, timeout=10).json()["profitAndLoss"]["total_trading_income"])
     documents = session.get(f"{base}/documents", params={"from": "2026-11-15", "to": "2026-11-21"}, timeout=10).json()
-    invoice = next(one for one in documents if one["type"] == "ACCREC" and one["status"] in ("AUTHORISED", "PAID"))
+    invoice = next(row for row in documents if row["type"] == "ACCREC" and row["status"] in ("AUTHORISED", "PAID"))
     voided = session.patch(f"{base}/documents/{invoice['id']}", json={"status": "VOIDED"}, timeout=10).json()
     assert voided["status"] == "VOIDED"
     line = {"amount": "1000.00", "revenueType": "Commercial", "region": "West"}
@@ -140,14 +138,14 @@ def test_documents_can_be_found_edited_and_added_by_command(
             f"{base}/documents/{added['id']}", json={"change": "-1.5", "date": "2026-11-17"}, timeout=10
         )
         assert moved.json()["date"] == "2026-11-17"
-    told = session.get(week, timeout=10).json()
-    income = Decimal(told["profitAndLoss"]["total_trading_income"])
+    week_figures = session.get(week, timeout=10).json()
+    income = Decimal(week_figures["profitAndLoss"]["total_trading_income"])
     assert income == mock.books(TENANT).profit_and_loss(Week(date(2026, 11, 21))).total_trading_income < before
-    cell = next(one for one in told["revenue"] if (one["revenueType"], one["region"]) == ("commercial", "west"))
+    cell = next(row for row in week_figures["revenue"] if (row["revenueType"], row["region"]) == ("commercial", "west"))
     assert Decimal(cell["credited"]) >= Decimal("998.50")
 
 
-def test_the_world_can_be_changed_by_command(mock: MockXero, url: str, session: requests.Session) -> None:
+def test_commands_change_faults_connections_and_tokens(mock: MockXero, url: str, session: requests.Session) -> None:
     headers = sign_in(url, session)
     organisation = f"{url}/api.xro/2.0/Organisation"
 
@@ -197,7 +195,7 @@ def test_the_world_can_be_changed_by_command(mock: MockXero, url: str, session: 
         ("GET", "no-such-tenant/weeks/2026-11-21", ""),
     ],
 )
-def test_a_command_that_cannot_be_says_what_is_wrong(url: str, method: str, path: str, body: str) -> None:
+def test_a_wrong_command_is_400_and_says_what_is_wrong(url: str, method: str, path: str, body: str) -> None:
     response = requests.request(method, f"{url}/mock/{path}", data=body, timeout=10)
     assert response.status_code == 400
     assert response.json()["error"]
@@ -208,7 +206,7 @@ def test_an_unknown_command_is_404(url: str) -> None:
     assert requests.delete(f"{url}/mock/a/b/c/d", timeout=10).status_code == 404
 
 
-def test_commands_are_not_served_unless_asked_for(mock: MockXero) -> None:
-    with served(mock_app(mock)) as address:
+def test_commands_are_served_only_if_enabled(mock: MockXero) -> None:
+    with serve(create_mock_app(mock)) as address:
         assert requests.post(f"{address}/mock/reset", timeout=10).status_code == 404
         assert requests.get(f"{address}/mock/counters", timeout=10).status_code == 404

@@ -58,8 +58,8 @@ def test_figures_whose_log_row_cannot_be_finished_do_not_land(warehouse: Warehou
 
 def test_the_budget_counts_in_this_database(warehouse: Warehouse, clock: FakeClock) -> None:
     budget = warehouse.budget(CallLimits())
-    assert isinstance(budget.take("org-1", clock.now()), CallPermit)
-    assert warehouse.budget(CallLimits()).usage("org-1", clock.now()).today == 1
+    assert isinstance(budget.acquire("org-1", clock.now()), CallPermit)
+    assert warehouse.budget(CallLimits()).read_usage("org-1", clock.now()).today == 1
 
 
 def test_no_token_and_no_key_lies_open_in_the_file(sqlite_warehouse: Warehouse, tmp_path: Path) -> None:

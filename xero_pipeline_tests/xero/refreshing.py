@@ -1,4 +1,4 @@
-"""What the other processes do in `test_token_refresh.py`; apart, so that they start without everything else."""
+"""What the other processes of `test_token_refresh.py` run. A module of its own, so that they start quickly."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from xero_pipeline.settings import load_settings
 def call_every_organisation(settings: Mapping[str, str]) -> None:
     """Read every organisation's accounts, as each sync does."""
     with Deployment(load_settings(**settings)) as deployment:
-        for organisation in deployment.xero.organisations():
+        for organisation in deployment.xero.list_organisations():
             assert organisation.accounts
 
 
-def stand_still(settings: Mapping[str, str], point: str, marker: Path) -> None:
-    """Begin a refresh, say when its point is reached, and stand still there, the lock in hand."""
+def stop_during_refresh(settings: Mapping[str, str], point: str, marker: Path) -> None:
+    """Begin a refresh, create the marker at the given point, and stop there while holding the lock."""
 
     def stop(*_: object, **__: object) -> Any:
         marker.touch()
@@ -35,11 +35,11 @@ def stand_still(settings: Mapping[str, str], point: str, marker: Path) -> None:
         elif point == "after the request":
             sign_in.refresh = lambda tokens: stop(refresh(tokens))
         elif point == "before the commit":
-            # From here on the only transaction that writes is the one that saves the new pair.
+            # From here on, the only transaction that writes is the one that saves the new pair.
             def refresh_and_watch(tokens: Any) -> Any:
                 fresh = refresh(tokens)
                 event.listen(deployment.warehouse.engine, "commit", stop)
                 return fresh
 
             sign_in.refresh = refresh_and_watch
-        deployment.access_tokens.current(deployment.xero.organisations()[0].tenant_id)
+        deployment.access_tokens.get(deployment.xero.list_organisations()[0].tenant_id)

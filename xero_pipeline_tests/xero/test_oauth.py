@@ -1,4 +1,4 @@
-"""What the identity server's token answers may hold: tokens that can be used, or one clear error without them."""
+"""The identity server's token answers become usable tokens, or one clear error that shows none of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xero_pipeline.xero.http.session import XeroSession
 from xero_pipeline.xero.oauth import SignIn, XeroApp
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.servers import Answer, ScriptedServer
-from xero_pipeline_tests.xero.http.budgets import RememberingBudget
+from xero_pipeline_tests.xero.http.budgets import RecordingBudget
 
 ANSWER = {
     "access_token": "an-access-token-of-somebody",
@@ -25,11 +25,11 @@ ANSWER = {
 
 @pytest.fixture
 def session(clock: FakeClock) -> Iterator[XeroSession]:
-    with XeroSession(RememberingBudget(), clock) as opened:
+    with XeroSession(RecordingBudget(), clock) as opened:
         yield opened
 
 
-def sign_in(session: XeroSession, clock: FakeClock, url: str) -> SignIn:
+def make_sign_in(session: XeroSession, clock: FakeClock, url: str) -> SignIn:
     app = XeroApp(
         client_id="an-app",
         client_secret="a-secret",
@@ -41,9 +41,9 @@ def sign_in(session: XeroSession, clock: FakeClock, url: str) -> SignIn:
     return SignIn(session, app, clock)
 
 
-def test_tokens_live_from_the_moment_that_they_were_asked_for(session: XeroSession, clock: FakeClock) -> None:
+def test_the_life_of_tokens_begins_when_they_are_requested(session: XeroSession, clock: FakeClock) -> None:
     with ScriptedServer(lambda _: Answer(json=ANSWER)) as server:
-        tokens = sign_in(session, clock, server.url).exchange_code("a-code", code_verifier="v" * 43)
+        tokens = make_sign_in(session, clock, server.url).exchange_code("a-code", code_verifier="v" * 43)
     assert tokens.expires_at == clock.now() + timedelta(minutes=30)
     assert (tokens.access_token, tokens.refresh_token) == (ANSWER["access_token"], ANSWER["refresh_token"])
 
@@ -62,14 +62,14 @@ def test_tokens_live_from_the_moment_that_they_were_asked_for(session: XeroSessi
     ],
     ids=str,
 )
-def test_an_answer_without_a_token_that_can_be_used_is_an_error_that_shows_none_of_it(
+def test_an_answer_without_a_usable_token_is_an_error_that_shows_nothing_of_it(
     session: XeroSession, clock: FakeClock, changed: dict[str, Any]
 ) -> None:
     with (
         ScriptedServer(lambda _: Answer(json=ANSWER | changed)) as server,
         pytest.raises(PayloadNotUnderstood, match="token answer is not understood") as caught,
     ):
-        sign_in(session, clock, server.url).exchange_code("a-code", code_verifier="v" * 43)
-    shown = "".join(str(one) for one in (caught.value, caught.value.__cause__, caught.value.__context__))
+        make_sign_in(session, clock, server.url).exchange_code("a-code", code_verifier="v" * 43)
+    shown = "".join(str(error) for error in (caught.value, caught.value.__cause__, caught.value.__context__))
     assert "somebody" not in shown
     assert len(server.requests) == 1

@@ -1,1 +1,1 @@
-"""The Accounting API: from a request under `/api.xro/2.0` to Xero's JSON. Knows no sign-in but the access token."""
+"""The Accounting API: answers requests under `/api.xro/2.0` with Xero's JSON. It checks only the access token."""

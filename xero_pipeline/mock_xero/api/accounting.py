@@ -1,4 +1,4 @@
-"""The Accounting API: who may ask, how often, and which of the answers it is."""
+"""The Accounting API: checks the token, organisation, scope and limits of a call, and routes it to its endpoint."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from zoneinfo import ZoneInfo
 from xero_pipeline.clock import Clock
 from xero_pipeline.mock_xero import problems
 from xero_pipeline.mock_xero.api import limits
-from xero_pipeline.mock_xero.api.company import accounts_json, organisation_json, tracking_json
+from xero_pipeline.mock_xero.api.company import render_accounts, render_organisation, render_tracking
 from xero_pipeline.mock_xero.api.limits import RateLimitDecision
 from xero_pipeline.mock_xero.api.listing import ListEndpoint
 from xero_pipeline.mock_xero.api.reports import Reports
 from xero_pipeline.mock_xero.api.where import QueryProblem
 from xero_pipeline.mock_xero.api.xml import dump_xml
-from xero_pipeline.mock_xero.books.ledger import ledger_of
-from xero_pipeline.mock_xero.books.seeded_random import steady_uuid
+from xero_pipeline.mock_xero.books.ledger import get_ledger
+from xero_pipeline.mock_xero.books.seeded_random import derive_uuid
 from xero_pipeline.mock_xero.books.truth import Books
 from xero_pipeline.mock_xero.identity import connections
-from xero_pipeline.mock_xero.identity.scopes import OPENING
+from xero_pipeline.mock_xero.identity.scopes import ENDPOINT_SCOPES
 from xero_pipeline.mock_xero.messages import MockRequest, MockResponse
 from xero_pipeline.mock_xero.organisations import MockLimits, MockOrganisation
 from xero_pipeline.mock_xero.problems import ValidationProblem
-from xero_pipeline.mock_xero.state import State, hashed, moment_of, ticks
+from xero_pipeline.mock_xero.state import State, from_microseconds, hash_secret, to_microseconds
 
 Json = dict[str, Any]
 
-PATH = "/api.xro/2.0/"
+API_PATH = "/api.xro/2.0/"
 
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """Who an access token stands for."""
+    """The app behind an access token. `custom`: the token belongs to a Custom Connection."""
 
     client_id: str
     scopes: frozenset[str]
@@ -43,14 +43,14 @@ class RequestContext:
 
 @dataclass(frozen=True, slots=True)
 class AuthorisedRequest:
-    """A call that may go on, and for which organisation."""
+    """An admitted call with its organisation."""
 
     organisation: MockOrganisation
-    admitted: RateLimitDecision
+    decision: RateLimitDecision
 
 
-class Accounting:
-    """GET under /api.xro/2.0, and /connections."""
+class AccountingApi:
+    """Answers GET under /api.xro/2.0, and /connections."""
 
     def __init__(
         self,
@@ -63,133 +63,135 @@ class Accounting:
         self._state = state
         self._clock = clock
         self._limits = limits
-        self._organisations = {one.tenant_id: one for one in organisations}
+        self._organisations = {organisation.tenant_id: organisation for organisation in organisations}
         self._zone = zone
 
     def books(self, tenant_id: str) -> Books:
-        return Books(ledger_of(self._organisations[tenant_id], self._zone), self._state, self._clock)
+        return Books(get_ledger(self._organisations[tenant_id], self._zone), self._state, self._clock)
 
     def admit(
         self, connection: sqlite3.Connection, request: MockRequest, now: dt.datetime
     ) -> AuthorisedRequest | MockResponse:
-        """Let a call in, and count it; or the answer that turns it away."""
-        caller = authenticate(connection, request, now)
-        if isinstance(caller, MockResponse):
-            return caller
-        organisation = self._organisation(connection, caller, request)
+        """Admit a call and count it, or return the error that refuses it."""
+        context = authenticate(connection, request, now)
+        if isinstance(context, MockResponse):
+            return context
+        organisation = self._find_organisation(connection, context, request)
         if organisation is None:
-            return problems.forbidden()
-        opening = OPENING.get(_endpoint(request.path), frozenset())
-        if opening and not opening & caller.scopes:
-            return problems.unauthorised("AuthorizationUnsuccessful", scope_missing=True)
-        admitted = limits.admit(connection, self._limits, organisation.tenant_id, ticks(now))
-        return admitted if isinstance(admitted, MockResponse) else AuthorisedRequest(organisation, admitted)
+            return problems.respond_forbidden()
+        sufficient = ENDPOINT_SCOPES.get(_name_endpoint(request.path), frozenset())
+        if sufficient and not sufficient & context.scopes:
+            return problems.respond_unauthorised("AuthorizationUnsuccessful", scope_missing=True)
+        decision = limits.admit(connection, self._limits, organisation.tenant_id, to_microseconds(now))
+        return decision if isinstance(decision, MockResponse) else AuthorisedRequest(organisation, decision)
 
     def answer(
         self, request: MockRequest, organisation: MockOrganisation, now: dt.datetime, *, ignore_dates: bool
     ) -> MockResponse:
-        """What Xero says to a call that was let in."""
+        """Answer an admitted call."""
         books = self.books(organisation.tenant_id)
-        resource, _, one = request.path.removeprefix(PATH).strip("/").partition("/")
-        if _endpoint(request.path) not in OPENING:
-            return problems.not_found()
+        resource, _, item = request.path.removeprefix(API_PATH).strip("/").partition("/")
+        if _name_endpoint(request.path) not in ENDPOINT_SCOPES:
+            return problems.respond_not_found()
         if request.method != "GET":
-            return problems.not_allowed()
+            return problems.respond_method_not_allowed()
         try:
-            payload = self._payload(books, resource.lower(), one, request, now, ignore_dates)
+            payload = self._build_payload(books, resource.lower(), item, request, now, ignore_dates)
         except ValidationProblem as problem:
-            return problems.validation(str(problem))
+            return problems.respond_validation_error(str(problem))
         except QueryProblem as problem:
-            return problems.query(str(problem))
+            return problems.respond_query_error(str(problem))
         if payload is None:
-            return problems.not_found()
-        return _wrapped(payload, request, now)
+            return problems.respond_not_found()
+        return _wrap_payload(payload, request, now)
 
-    def connections(self, connection: sqlite3.Connection, request: MockRequest, now: dt.datetime) -> MockResponse:
-        """GET /connections, DELETE /connections/{id}: no organisation's call, but the app's."""
-        caller = authenticate(connection, request, now)
-        if isinstance(caller, MockResponse):
-            return caller
-        admitted = limits.admit(connection, self._limits, limits.NOBODY, ticks(now))
-        if isinstance(admitted, MockResponse):
-            return admitted
-        one = request.path.strip("/").partition("/")[2]
-        if request.method == "GET" and not one:
-            listed = connections.listed(connection, caller.client_id, self._organisations)
-            response = MockResponse.of_json(listed)
-        elif request.method == "DELETE" and one:
-            ended = connections.end(connection, caller.client_id, one)
-            response = MockResponse(204) if ended else problems.not_found()
+    def answer_connections(
+        self, connection: sqlite3.Connection, request: MockRequest, now: dt.datetime
+    ) -> MockResponse:
+        """GET /connections and DELETE /connections/{id}; these count only against the app's own limit."""
+        context = authenticate(connection, request, now)
+        if isinstance(context, MockResponse):
+            return context
+        decision = limits.admit(connection, self._limits, limits.APP_ITSELF, to_microseconds(now))
+        if isinstance(decision, MockResponse):
+            return decision
+        connection_id = request.path.strip("/").partition("/")[2]
+        if request.method == "GET" and not connection_id:
+            connected = connections.list_connections(connection, context.client_id, self._organisations)
+            response = MockResponse.from_json(connected)
+        elif request.method == "DELETE" and connection_id:
+            deleted = connections.delete_connection(connection, context.client_id, connection_id)
+            response = MockResponse(204) if deleted else problems.respond_not_found()
         else:
-            response = problems.not_allowed()
-        return response.with_headers(admitted.headers)
+            response = problems.respond_method_not_allowed()
+        return response.with_headers(decision.headers)
 
-    def _organisation(
-        self, connection: sqlite3.Connection, caller: RequestContext, request: MockRequest
+    def _find_organisation(
+        self, connection: sqlite3.Connection, context: RequestContext, request: MockRequest
     ) -> MockOrganisation | None:
-        """The organisation that a call is for, if the caller is connected to it."""
+        """The organisation that a call names, `None` if the app is not connected to it."""
         tenant_id = request.header("xero-tenant-id").strip()
-        if caller.custom and not tenant_id:
+        if context.custom and not tenant_id:
             tenant_id = next(iter(self._organisations))
         if tenant_id not in self._organisations:
             return None
-        if not connections.is_connected(connection, caller.client_id, tenant_id):
+        if not connections.is_connected(connection, context.client_id, tenant_id):
             return None
         return self._organisations[tenant_id]
 
-    def _payload(
-        self, books: Books, resource: str, one: str, request: MockRequest, now: dt.datetime, ignore_dates: bool
+    def _build_payload(
+        self, books: Books, resource: str, item: str, request: MockRequest, now: dt.datetime, ignore_dates: bool
     ) -> Json | None:
         organisation = books.organisation
         if resource == "reports":
             reports = Reports(books, self._state, now)
-            if one.lower() == "profitandloss":
-                return reports.profit_and_loss(request, ignore_dates=ignore_dates)
-            return reports.bank_summary(request, ignore_dates=ignore_dates)
+            if item.lower() == "profitandloss":
+                return reports.render_profit_and_loss(request, ignore_dates=ignore_dates)
+            return reports.render_bank_summary(request, ignore_dates=ignore_dates)
         containers = {"invoices": "Invoices", "creditnotes": "CreditNotes"}
         if resource in containers:
             listing = ListEndpoint(books)
-            if one:
-                return listing.one(containers[resource], one)
+            if item:
+                return listing.answer_document(containers[resource], item)
             return listing.answer(containers[resource], request, ignore_dates=ignore_dates)
-        if one:
+        if item:
             return None
         if resource == "accounts":
-            return accounts_json(organisation, request)
-        return organisation_json(organisation) if resource == "organisation" else tracking_json(organisation)
+            return render_accounts(organisation, self.books(organisation.tenant_id).chart, request)
+        return render_organisation(organisation) if resource == "organisation" else render_tracking(organisation)
 
 
 def authenticate(
     connection: sqlite3.Connection, request: MockRequest, now: dt.datetime
 ) -> RequestContext | MockResponse:
-    """Who is calling, or the 401 that Xero gives."""
+    """The app that an access token belongs to, or Xero's 401."""
     scheme, _, token = request.header("Authorization").partition(" ")
     row = None
     if scheme.lower() == "bearer" and token:
-        row = connection.execute("SELECT * FROM access_tokens WHERE hash = ?", (hashed(token.strip()),)).fetchone()
+        row = connection.execute("SELECT * FROM access_tokens WHERE hash = ?", (hash_secret(token.strip()),)).fetchone()
     if row is None:
-        return problems.unauthorised("AuthenticationUnsuccessful")
-    if row["expires"] <= ticks(now):
-        expired = moment_of(row["expires"])
-        return problems.unauthorised(f"TokenExpired: token expired at {expired:%m/%d/%Y %H:%M:%S}")
+        return problems.respond_unauthorised("AuthenticationUnsuccessful")
+    if row["expires"] <= to_microseconds(now):
+        expired = from_microseconds(row["expires"])
+        return problems.respond_unauthorised(f"TokenExpired: token expired at {expired:%m/%d/%Y %H:%M:%S}")
     return RequestContext(row["client_id"], frozenset(row["scope"].split()), bool(row["custom"]))
 
 
-def _endpoint(path: str) -> str:
-    """The endpoint that a path names, as in `scopes.OPENING`."""
-    resource, _, one = path.removeprefix(PATH).strip("/").lower().partition("/")
-    return f"{resource}/{one}" if resource == "reports" else resource
+def _name_endpoint(path: str) -> str:
+    """The endpoint that a path names, as a key of `scopes.ENDPOINT_SCOPES`."""
+    resource, _, item = path.removeprefix(API_PATH).strip("/").lower().partition("/")
+    return f"{resource}/{item}" if resource == "reports" else resource
 
 
-def _wrapped(payload: Json, request: MockRequest, now: dt.datetime) -> MockResponse:
-    """In Xero's envelope; XML for whoever does not ask for JSON."""
+def _wrap_payload(payload: Json, request: MockRequest, now: dt.datetime) -> MockResponse:
+    """Put a payload into Xero's envelope; XML unless the client accepts JSON."""
     envelope = {
-        "Id": steady_uuid(now, request.path, request.query),
+        "Id": derive_uuid(now, request.path, request.query),
         "Status": "OK",
         "ProviderName": "Mock Xero",
         "DateTimeUTC": f"/Date({int(now.timestamp() * 1000)})/",
         **payload,
     }
     if "json" in request.header("Accept").lower():
-        return MockResponse.of_json(envelope)
+        return MockResponse.from_json(envelope)
     return MockResponse(200, {"Content-Type": "text/xml; charset=utf-8"}, dump_xml(envelope))

@@ -1,16 +1,17 @@
-"""GET Organisation, Accounts, TrackingCategories: what of an organisation stands still."""
+"""GET Organisation, Accounts and TrackingCategories: the parts of an organisation that never change."""
 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from typing import Any
 
-from xero_pipeline.mock_xero.api.listing import read_since
-from xero_pipeline.mock_xero.api.rendering import moment_text
-from xero_pipeline.mock_xero.api.where import read_filter, sort_by
+from xero_pipeline.mock_xero.api.listing import parse_modified_since
+from xero_pipeline.mock_xero.api.rendering import format_moment
+from xero_pipeline.mock_xero.api.where import parse_filter, sort_by
 from xero_pipeline.mock_xero.books import chart
 from xero_pipeline.mock_xero.books.chart import MockAccount
-from xero_pipeline.mock_xero.books.seeded_random import steady_uuid
+from xero_pipeline.mock_xero.books.seeded_random import derive_uuid
 from xero_pipeline.mock_xero.messages import MockRequest
 from xero_pipeline.mock_xero.organisations import MockOrganisation
 
@@ -25,8 +26,8 @@ _TIME_ZONES = {
 }
 
 
-def organisation_json(organisation: MockOrganisation) -> Json:
-    short = steady_uuid(organisation.tenant_id, "short code").replace("-", "")[:5]
+def render_organisation(organisation: MockOrganisation) -> Json:
+    short = derive_uuid(organisation.tenant_id, "short code").replace("-", "")[:5]
     return {
         "Organisations": [
             {
@@ -61,37 +62,39 @@ def organisation_json(organisation: MockOrganisation) -> Json:
     }
 
 
-def accounts_json(organisation: MockOrganisation, request: MockRequest) -> Json:
-    """The chart of accounts; `where`, `order` and `If-Modified-Since` as Xero has them.
+def render_accounts(
+    organisation: MockOrganisation, accounts_by_code: Mapping[str, MockAccount], request: MockRequest
+) -> Json:
+    """The chart of accounts, with Xero's `where`, `order` and `If-Modified-Since`.
 
     Raises:
-        QueryProblem: a filter that Xero would not take.
+        QueryProblem: Xero would reject `where` or `order`.
     """
-    accounts = [_account(organisation, one) for one in chart.chart_of(organisation).values()]
+    accounts = [_render_account(organisation, account) for account in accounts_by_code.values()]
     known = {"AccountID": "", "Code": "", "Name": "", "Type": "", "Class": "", "Status": "", "TaxType": ""}
     if where := request.parameter("where"):
-        wanted = read_filter(where, known, "Account")
-        accounts = [one for one in accounts if wanted.test(one)]
+        account_filter = parse_filter(where, known, "Account")
+        accounts = [account for account in accounts if account_filter.test(account)]
     if order := request.parameter("order"):
-        sort_by(order, accounts, lambda one: one, known, "Account")
-    since = read_since(request)
+        sort_by(order, accounts, lambda account: account, known, "Account")
+    since = parse_modified_since(request)
     if since is not None and since > _FOUNDED:
         accounts = []
     return {"Accounts": accounts}
 
 
-def tracking_json(organisation: MockOrganisation) -> Json:
+def render_tracking(organisation: MockOrganisation) -> Json:
     tenant = organisation.tenant_id
-    given = ((chart.REVENUE_TRACKING, chart.REVENUE_TYPES), (chart.REGION_TRACKING, chart.REGIONS))
+    categories = ((chart.REVENUE_TRACKING, chart.REVENUE_TYPES), (chart.REGION_TRACKING, chart.REGIONS))
     return {
         "TrackingCategories": [
             {
                 "Name": name,
                 "Status": "ACTIVE",
-                "TrackingCategoryID": steady_uuid(tenant, "tracking", name),
+                "TrackingCategoryID": derive_uuid(tenant, "tracking", name),
                 "Options": [
                     {
-                        "TrackingOptionID": steady_uuid(tenant, "option", name, option),
+                        "TrackingOptionID": derive_uuid(tenant, "option", name, option),
                         "Name": option,
                         "Status": "ACTIVE",
                         "HasValidationErrors": False,
@@ -102,12 +105,12 @@ def tracking_json(organisation: MockOrganisation) -> Json:
                     for option in options
                 ],
             }
-            for name, options in given
+            for name, options in categories
         ]
     }
 
 
-def _account(organisation: MockOrganisation, account: MockAccount) -> Json:
+def _render_account(organisation: MockOrganisation, account: MockAccount) -> Json:
     tax = "NONE"
     if account.is_profit_and_loss and account.type != "DEPRECIATN":
         tax = "OUTPUT" if account.is_income else "INPUT"
@@ -123,13 +126,13 @@ def _account(organisation: MockOrganisation, account: MockAccount) -> Json:
         "ShowInExpenseClaims": account.type in ("EXPENSE", "OVERHEADS"),
         "ReportingCode": "",
         "HasAttachments": False,
-        "UpdatedDateUTC": moment_text(_FOUNDED),
+        "UpdatedDateUTC": format_moment(_FOUNDED),
         "AddToWatchlist": False,
     }
     if account.system:
         json["SystemAccount"] = account.system
     if account.type == "BANK":
         foreign = account.code == chart.FOREIGN_BANK
-        currency = chart.foreign_bank_currency(organisation) if foreign else organisation.base_currency
+        currency = chart.get_foreign_bank_currency(organisation) if foreign else organisation.base_currency
         json |= {"BankAccountNumber": f"06200010{account.code}", "BankAccountType": "BANK", "CurrencyCode": currency}
     return json

@@ -1,4 +1,4 @@
-"""GET Invoices and CreditNotes: which documents a request means, page by page."""
+"""GET Invoices and CreditNotes: the documents that match a request, page by page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from xero_pipeline.mock_xero.api.rendering import Renderer
-from xero_pipeline.mock_xero.api.where import Filter, read_filter, sort_by
+from xero_pipeline.mock_xero.api.where import Filter, parse_filter, sort_by
 from xero_pipeline.mock_xero.books.documents import Document, DocumentKind, DocumentLine, DocumentStatus, TaxTreatment
 from xero_pipeline.mock_xero.books.ledger import FIRST_DAY, WEEKS_TO_PAY
 from xero_pipeline.mock_xero.books.truth import Books
@@ -18,7 +18,7 @@ from xero_pipeline.mock_xero.problems import ValidationProblem
 Json = dict[str, Any]
 
 PAGE_SIZE = 100
-LARGEST_PAGE = 1000
+MAX_PAGE_SIZE = 1000
 
 _KINDS = {
     "Invoices": (DocumentKind.SALE, DocumentKind.BILL),
@@ -29,7 +29,7 @@ _TYPES = {"Invoices": "Invoice", "CreditNotes": "CreditNote"}
 
 @dataclass(frozen=True, slots=True)
 class _ListQuery:
-    """What a request asks for."""
+    """A list request, parsed."""
 
     where: Filter
     statuses: frozenset[str]
@@ -44,110 +44,117 @@ class _ListQuery:
 
 
 class ListEndpoint:
-    """One organisation's documents for a request."""
+    """Answers requests for one organisation's documents."""
 
     def __init__(self, books: Books) -> None:
         self._books = books
         self._renderer = Renderer(books.organisation)
 
     def answer(self, container: str, request: MockRequest, *, ignore_dates: bool = False) -> Json:
-        """The JSON of a list.
+        """The JSON of a list of documents; `container` is `Invoices` or `CreditNotes`.
 
         Raises:
-            ValidationProblem, QueryProblem: the request is not one that Xero takes.
+            ValidationProblem: Xero would reject a parameter.
+            QueryProblem: Xero would reject `where` or `order`.
         """
-        asked = self._read(container, request)
-        found = [one for one in self._candidates(asked, ignore_dates) if one.kind in _KINDS[container]]
+        query = self._parse_query(container, request)
+        documents = [
+            document for document in self._find_candidates(query, ignore_dates) if document.kind in _KINDS[container]
+        ]
         if not ignore_dates:
-            found = [one for one in found if asked.where.test(self._renderer.fields(one))]
-        found = [one for one in found if self._is_asked(one, asked)]
-        self._sort(container, found, asked.order)
+            documents = [document for document in documents if query.where.test(self._renderer.fields(document))]
+        documents = [document for document in documents if self._is_match(document, query)]
+        self._sort(container, documents, query.order)
         json: Json = {}
-        count = len(found)
-        if asked.page is not None:
-            start = (asked.page - 1) * asked.page_size
-            found = found[start : start + asked.page_size]
+        count = len(documents)
+        if query.page is not None:
+            start = (query.page - 1) * query.page_size
+            documents = documents[start : start + query.page_size]
             json["pagination"] = {
-                "page": asked.page,
-                "pageSize": asked.page_size,
-                "pageCount": -(-count // asked.page_size),
+                "page": query.page,
+                "pageSize": query.page_size,
+                "pageCount": -(-count // query.page_size),
                 "itemCount": count,
             }
-        with_lines = asked.page is not None and not asked.summary
-        json[container] = [self._renderer.document(one, with_lines=with_lines) for one in found]
+        with_lines = query.page is not None and not query.summary
+        json[container] = [self._renderer.render(document, with_lines=with_lines) for document in documents]
         return json
 
-    def one(self, container: str, wanted: str) -> Json | None:
-        """The JSON of one document by its id or number, with its lines; `None` where there is none."""
-        document = self._find(wanted)
+    def answer_document(self, container: str, id_or_number: str) -> Json | None:
+        """The JSON of one document with its lines, by its id or number; `None` if there is none."""
+        document = self._find(id_or_number)
         if document is None or document.kind not in _KINDS[container]:
             return None
-        return {container: [self._renderer.document(document, with_lines=True)]}
+        return {container: [self._renderer.render(document, with_lines=True)]}
 
-    def _find(self, wanted: str) -> Document | None:
+    def _find(self, id_or_number: str) -> Document | None:
         try:
-            return self._books.document(wanted)
+            return self._books.document(id_or_number)
         except KeyError:
-            return self._books.numbered(wanted)
+            return self._books.find_by_number(id_or_number)
 
-    def _is_asked(self, one: Document, asked: _ListQuery) -> bool:
-        contact = str(self._renderer.fields(one)["Contact.ContactID"]) if asked.contacts else ""
+    def _is_match(self, document: Document, query: _ListQuery) -> bool:
+        contact = str(self._renderer.fields(document)["Contact.ContactID"]) if query.contacts else ""
         return (
-            (not asked.statuses or one.status.value in asked.statuses)
-            and (not asked.ids or one.id in asked.ids)
-            and (not asked.numbers or one.number in asked.numbers)
-            and (not asked.contacts or contact in asked.contacts)
-            and (asked.since is None or one.updated_at >= asked.since)
+            (not query.statuses or document.status.value in query.statuses)
+            and (not query.ids or document.id in query.ids)
+            and (not query.numbers or document.number in query.numbers)
+            and (not query.contacts or contact in query.contacts)
+            and (query.since is None or document.updated_at >= query.since)
         )
 
-    def _candidates(self, asked: _ListQuery, ignore_dates: bool) -> Iterator[Document]:
-        """Documents worth a look: those whose dates, or whose changes, can be meant."""
+    def _find_candidates(self, query: _ListQuery, ignore_dates: bool) -> Iterator[Document]:
+        """The documents that can match, chosen by date or by time of change; `_is_match` and `where` decide."""
         today = self._books.today
         if ignore_dates:
             return iter(self._books.documents((today - dt.timedelta(weeks=8), today)))
-        first, last = asked.where.first or FIRST_DAY, asked.where.last or dt.date.max
-        if asked.since is None:
+        first, last = query.where.first or FIRST_DAY, query.where.last or dt.date.max
+        if query.since is None:
             return iter(self._books.documents((first, last)))
-        # A document of the ledger changes on its own day, and when it is paid, and no more.
-        early = asked.since.date() - dt.timedelta(days=1)
+        # A generated document changes only on its own day and, if payments touch documents, when it is paid.
+        early = query.since.date() - dt.timedelta(days=1)
         if self._books.organisation.payments_touch_documents:
             early -= dt.timedelta(weeks=WEEKS_TO_PAY)
-        found = {one.id: one for one in self._books.documents((max(first, early), last))}
-        found |= {one.id: one for one in self._books.edited_since(asked.since)}
-        return iter(found.values())
+        documents = {document.id: document for document in self._books.documents((max(first, early), last))}
+        documents |= {document.id: document for document in self._books.find_edited_since(query.since)}
+        return iter(documents.values())
 
-    def _sort(self, container: str, found: list[Document], order: str | None) -> None:
-        found.sort(key=lambda one: (one.updated_at, one.id))
+    def _sort(self, container: str, documents: list[Document], order: str | None) -> None:
+        documents.sort(key=lambda document: (document.updated_at, document.id))
         if order:
             example = self._renderer.fields(_EXAMPLES[container])
-            sort_by(order, found, self._renderer.fields, example, _TYPES[container])
+            sort_by(order, documents, self._renderer.fields, example, _TYPES[container])
 
-    def _read(self, container: str, request: MockRequest) -> _ListQuery:
+    def _parse_query(self, container: str, request: MockRequest) -> _ListQuery:
         invoices = container == "Invoices"
         example = self._renderer.fields(_EXAMPLES[container])
         where = request.parameter("where")
-        # Credit notes have no filter by status or number: Xero takes no notice of one.
-        statuses = _words(request, "Statuses") if invoices else frozenset()
+        # Credit notes have no filter by status or number: Xero ignores one.
+        statuses = _split_parameter(request, "Statuses") if invoices else frozenset()
         unknown = statuses - set(DocumentStatus)
         if unknown:
             raise ValidationProblem(f"'{sorted(unknown)[0]}' is not a valid invoice status")
         page = request.parameter("page")
         return _ListQuery(
-            where=read_filter(where, example, _TYPES[container]) if where else Filter(lambda _fields: True),
+            where=parse_filter(where, example, _TYPES[container]) if where else Filter(lambda _fields: True),
             statuses=statuses,
-            ids=frozenset(one.lower() for one in _words(request, "IDs")) if invoices else frozenset(),
-            numbers=_words(request, "InvoiceNumbers") if invoices else frozenset(),
-            contacts=frozenset(one.lower() for one in _words(request, "ContactIDs")) if invoices else frozenset(),
-            since=read_since(request),
+            ids=frozenset(text.lower() for text in _split_parameter(request, "IDs")) if invoices else frozenset(),
+            numbers=_split_parameter(request, "InvoiceNumbers") if invoices else frozenset(),
+            contacts=frozenset(text.lower() for text in _split_parameter(request, "ContactIDs"))
+            if invoices
+            else frozenset(),
+            since=parse_modified_since(request),
             order=request.parameter("order"),
-            page=None if page is None else _whole(page, "page", 1, None),
-            page_size=_whole(request.parameter("pageSize") or str(PAGE_SIZE), "pageSize", 1, LARGEST_PAGE),
+            page=None if page is None else _parse_whole_number(page, "page", 1, None),
+            page_size=_parse_whole_number(
+                request.parameter("pageSize") or str(PAGE_SIZE), "pageSize", 1, MAX_PAGE_SIZE
+            ),
             summary=(request.parameter("summaryOnly") or "").lower() == "true",
         )
 
 
-def read_since(request: MockRequest) -> dt.datetime | None:
-    """`If-Modified-Since`: UTC to the second, as ISO 8601 or as an HTTP date; nonsense is no filter."""
+def parse_modified_since(request: MockRequest) -> dt.datetime | None:
+    """`If-Modified-Since` in UTC, as ISO 8601 or as an HTTP date; `None` if missing or unreadable."""
     text = request.header("If-Modified-Since").strip()
     if not text:
         return None
@@ -159,19 +166,19 @@ def read_since(request: MockRequest) -> dt.datetime | None:
     return None
 
 
-def _words(request: MockRequest, name: str) -> frozenset[str]:
+def _split_parameter(request: MockRequest, name: str) -> frozenset[str]:
     return frozenset(word.strip() for word in (request.parameter(name) or "").split(",") if word.strip())
 
 
-def _whole(text: str, name: str, least: int, most: int | None) -> int:
+def _parse_whole_number(text: str, name: str, least: int, most: int | None) -> int:
     if not text.isascii() or not text.isdigit() or int(text) < least or (most is not None and int(text) > most):
         limit = f" between {least} and {most}" if most is not None else f" of {least} or more"
         raise ValidationProblem(f"{name} must be a whole number{limit}")
     return int(text)
 
 
-def _example(kind: DocumentKind) -> Document:
-    """A document whose fields show the type of each."""
+def _make_example(kind: DocumentKind) -> Document:
+    """A document whose fields show the type of each field to the filter parser."""
     moment = dt.datetime(2015, 1, 1, tzinfo=dt.UTC)
     return Document(
         kind=kind,
@@ -190,4 +197,4 @@ def _example(kind: DocumentKind) -> Document:
     )
 
 
-_EXAMPLES = {"Invoices": _example(DocumentKind.SALE), "CreditNotes": _example(DocumentKind.SALE_CREDIT)}
+_EXAMPLES = {"Invoices": _make_example(DocumentKind.SALE), "CreditNotes": _make_example(DocumentKind.SALE_CREDIT)}

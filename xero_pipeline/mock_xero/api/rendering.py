@@ -1,4 +1,4 @@
-"""A document as Xero writes it: JSON objects of invoices and credit notes, and the fields to filter by."""
+"""Invoices and credit notes as Xero's JSON, and the fields by which they can be filtered."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ from decimal import Decimal
 from typing import Any
 
 from xero_pipeline.mock_xero.books import chart
-from xero_pipeline.mock_xero.books.documents import Document, DocumentLine, DocumentStatus, TaxTreatment, in_units
-from xero_pipeline.mock_xero.books.seeded_random import steady_uuid
+from xero_pipeline.mock_xero.books.documents import (
+    Document,
+    DocumentLine,
+    DocumentStatus,
+    TaxTreatment,
+    cents_to_decimal,
+)
+from xero_pipeline.mock_xero.books.seeded_random import derive_uuid
 from xero_pipeline.mock_xero.organisations import MockOrganisation
 
 Json = dict[str, Any]
@@ -17,63 +23,67 @@ _EPOCH = dt.date(1970, 1, 1)
 _TAX_TYPES = {True: "OUTPUT", False: "INPUT"}
 
 
-def day_text(day: dt.date) -> str:
-    """A calendar date as Xero writes it: milliseconds of its midnight, whatever the zone."""
+def format_day(day: dt.date) -> str:
+    """A calendar date as Xero writes it: the milliseconds of its midnight, taken as UTC."""
     return f"/Date({(day - _EPOCH).days * 86_400_000}+0000)/"
 
 
-def moment_text(moment: dt.datetime) -> str:
-    """A true moment, to the millisecond."""
+def format_moment(moment: dt.datetime) -> str:
+    """A moment as Xero writes it, in milliseconds."""
     return f"/Date({int(moment.timestamp() * 1000)}+0000)/"
 
 
 class Renderer:
-    """Writes one organisation's documents."""
+    """Renders one organisation's documents."""
 
     def __init__(self, organisation: MockOrganisation) -> None:
         self._organisation = organisation
-        self._chart = chart.chart_of(organisation)
+        self._chart = chart.get_chart(organisation)
         self._tracking = {
-            name: steady_uuid(organisation.tenant_id, "tracking", name)
+            name: derive_uuid(organisation.tenant_id, "tracking", name)
             for name in (chart.REVENUE_TRACKING, chart.REGION_TRACKING)
         }
 
-    def document(self, document: Document, *, with_lines: bool) -> Json:
-        """One document; a list without `page` has no lines, and no payments."""
-        net, tax = _sums(document)
+    def render(self, document: Document, *, with_lines: bool) -> Json:
+        """A document's JSON; `with_lines` is false in a list without `page`, which has no lines."""
+        net, tax = _sum_lines(document)
         total = net + tax
         paid = total if document.status is DocumentStatus.PAID else 0
-        standing = document.status.counts or document.status in (DocumentStatus.DRAFT, DocumentStatus.SUBMITTED)
-        left = in_units(total - paid if standing else 0)
+        is_open = document.status.is_counted or document.status in (DocumentStatus.DRAFT, DocumentStatus.SUBMITTED)
+        outstanding = cents_to_decimal(total - paid if is_open else 0)
         json: Json = {"Type": document.kind.value}
         if document.kind.is_credit:
             json |= {"CreditNoteID": document.id, "CreditNoteNumber": document.number, "ID": document.id}
-            json |= {"RemainingCredit": left, "Allocations": []}
+            json |= {"RemainingCredit": outstanding, "Allocations": []}
         else:
             json |= {"InvoiceID": document.id, "InvoiceNumber": document.number}
-            json |= {"AmountDue": left, "AmountPaid": in_units(paid), "AmountCredited": in_units(0)}
+            json |= {
+                "AmountDue": outstanding,
+                "AmountPaid": cents_to_decimal(paid),
+                "AmountCredited": cents_to_decimal(0),
+            }
             json |= {"CreditNotes": [], "Prepayments": [], "Overpayments": [], "IsDiscounted": False}
-            json |= {"SentToContact": document.status.counts, "HasErrors": False}
-        json |= self._heading(document, paid)
-        if not document.kind.is_credit and _now_and_then(document, 7):
+            json |= {"SentToContact": document.status.is_counted, "HasErrors": False}
+        json |= self._render_heading(document, paid)
+        if not document.kind.is_credit and _is_nth(document, 7):
             del json["DueDate"], json["DueDateString"]
-        if document.rate is not None or not _now_and_then(document, 5):
+        if document.rate is not None or not _is_nth(document, 5):
             json["CurrencyRate"] = document.rate if document.rate is not None else Decimal("1.0000000000")
-        lines = [self._line(document, line, at) for at, line in enumerate(document.lines)]
+        lines = [self._render_line(document, line, index) for index, line in enumerate(document.lines)]
         json |= {
             "LineItems": lines if with_lines else [],
-            "SubTotal": in_units(net),
-            "TotalTax": in_units(tax),
-            "Total": in_units(total),
+            "SubTotal": cents_to_decimal(net),
+            "TotalTax": cents_to_decimal(tax),
+            "Total": cents_to_decimal(total),
         }
         return json
 
     def fields(self, document: Document) -> Json:
-        """What a `where` may speak of."""
-        net, tax = _sums(document)
+        """The fields that a `where` or `order` may name, with the document's values."""
+        net, tax = _sum_lines(document)
         container = "CreditNote" if document.kind.is_credit else "Invoice"
         midnight = dt.time(0)
-        total = in_units(net + tax)
+        total = cents_to_decimal(net + tax)
         paid = document.status is DocumentStatus.PAID
         return {
             "Type": document.kind.value,
@@ -83,45 +93,45 @@ class Renderer:
             "UpdatedDateUTC": document.updated_at.replace(tzinfo=None),
             f"{container}ID": document.id,
             f"{container}Number": document.number,
-            "Reference": _reference(document),
+            "Reference": _make_reference(document),
             "CurrencyCode": document.currency,
             "Contact.Name": document.contact,
-            "Contact.ContactID": self._contact_id(document),
+            "Contact.ContactID": self._derive_contact_id(document),
             "Contact.ContactNumber": "",
-            "SubTotal": in_units(net),
-            "TotalTax": in_units(tax),
+            "SubTotal": cents_to_decimal(net),
+            "TotalTax": cents_to_decimal(tax),
             "Total": total,
-            "AmountDue": in_units(0) if paid else total,
-            "AmountPaid": total if paid else in_units(0),
+            "AmountDue": cents_to_decimal(0) if paid else total,
+            "AmountPaid": total if paid else cents_to_decimal(0),
         }
 
-    def _heading(self, document: Document, paid: int) -> Json:
+    def _render_heading(self, document: Document, paid: int) -> Json:
         json: Json = {
-            "Reference": _reference(document),
-            "Payments": [self._payment(document, paid)] if paid else [],
+            "Reference": _make_reference(document),
+            "Payments": [self._render_payment(document, paid)] if paid else [],
             "HasAttachments": False,
-            "Contact": self._contact(document),
+            "Contact": self._render_contact(document),
             "DateString": f"{document.date}T00:00:00",
-            "Date": day_text(document.date),
+            "Date": format_day(document.date),
             "DueDateString": f"{document.due}T00:00:00",
-            "DueDate": day_text(document.due),
+            "DueDate": format_day(document.due),
             "Status": document.status.value,
             "LineAmountTypes": document.tax.value,
-            "UpdatedDateUTC": moment_text(document.updated_at),
+            "UpdatedDateUTC": format_moment(document.updated_at),
             "CurrencyCode": document.currency,
         }
         if document.kind.is_credit:
             del json["DueDate"], json["DueDateString"]
         if paid and document.paid_on is not None:
-            json["FullyPaidOnDate"] = day_text(document.paid_on)
+            json["FullyPaidOnDate"] = format_day(document.paid_on)
         return json
 
-    def _contact_id(self, document: Document) -> str:
-        return steady_uuid(self._organisation.tenant_id, "contact", document.contact)
+    def _derive_contact_id(self, document: Document) -> str:
+        return derive_uuid(self._organisation.tenant_id, "contact", document.contact)
 
-    def _contact(self, document: Document) -> Json:
+    def _render_contact(self, document: Document) -> Json:
         return {
-            "ContactID": self._contact_id(document),
+            "ContactID": self._derive_contact_id(document),
             "Name": document.contact,
             "Addresses": [],
             "Phones": [],
@@ -130,28 +140,28 @@ class Renderer:
             "HasValidationErrors": False,
         }
 
-    def _payment(self, document: Document, paid: int) -> Json:
+    def _render_payment(self, document: Document, paid: int) -> Json:
         return {
-            "PaymentID": steady_uuid(document.id, "payment"),
-            "Date": day_text(document.paid_on or document.date),
-            "Amount": in_units(paid),
+            "PaymentID": derive_uuid(document.id, "payment"),
+            "Date": format_day(document.paid_on or document.date),
+            "Amount": cents_to_decimal(paid),
             "Reference": "",
             "CurrencyRate": document.rate if document.rate is not None else Decimal("1.0000000000"),
             "HasAccount": False,
             "HasValidationErrors": False,
         }
 
-    def _line(self, document: Document, line: DocumentLine, at: int) -> Json:
+    def _render_line(self, document: Document, line: DocumentLine, index: int) -> Json:
         taxed = bool(line.tax)
-        # Edited lines are written anew, with new ids, as at Xero.
+        # An edit gives every line a new id, as at Xero.
         json: Json = {
             "Description": line.description,
-            "UnitAmount": in_units(line.amount // line.quantity),
+            "UnitAmount": cents_to_decimal(line.amount // line.quantity),
             "TaxType": _TAX_TYPES[document.kind.is_sale] if taxed else "EXEMPTOUTPUT",
-            "TaxAmount": in_units(line.tax),
-            "LineAmount": in_units(line.amount),
+            "TaxAmount": cents_to_decimal(line.tax),
+            "LineAmount": cents_to_decimal(line.amount),
             "Tracking": [
-                self._tracked(name, option)
+                self._render_tracking(name, option)
                 for name, option in (
                     (chart.REVENUE_TRACKING, line.revenue_type),
                     (chart.REGION_TRACKING, line.region),
@@ -159,7 +169,7 @@ class Renderer:
                 if option is not None
             ],
             "Quantity": Decimal(f"{line.quantity}.0000"),
-            "LineItemID": steady_uuid(document.id, document.updated_at, at),
+            "LineItemID": derive_uuid(document.id, document.updated_at, index),
             "ValidationErrors": [],
         }
         if document.tax is TaxTreatment.NONE:
@@ -169,22 +179,22 @@ class Renderer:
             json["AccountID"] = self._chart[line.account_code].id
         return json
 
-    def _tracked(self, name: str, option: str) -> Json:
+    def _render_tracking(self, name: str, option: str) -> Json:
         json = {"Name": name, "Option": option, "TrackingCategoryID": self._tracking[name]}
         if name == chart.REVENUE_TRACKING:
-            json["TrackingOptionID"] = steady_uuid(self._organisation.tenant_id, "option", name, option)
+            json["TrackingOptionID"] = derive_uuid(self._organisation.tenant_id, "option", name, option)
         return json
 
 
-def _sums(document: Document) -> tuple[int, int]:
-    """Without tax, and the tax; in the document's currency, cents."""
+def _sum_lines(document: Document) -> tuple[int, int]:
+    """The net amount and the tax, in cents of the document's currency."""
     return sum(map(document.net, document.lines)), sum(line.tax for line in document.lines)
 
 
-def _now_and_then(document: Document, every: int) -> bool:
-    """True for one document in so many: Xero leaves some fields out, of some documents."""
-    return int(document.id[:8], 16) % every == 0
+def _is_nth(document: Document, divisor: int) -> bool:
+    """Whether this is one of every `divisor` documents: Xero omits some fields from some documents."""
+    return int(document.id[:8], 16) % divisor == 0
 
 
-def _reference(document: Document) -> str:
-    return "" if _now_and_then(document, 3) else f"PO {int(document.id[:6], 16) % 10_000:04d}"
+def _make_reference(document: Document) -> str:
+    return "" if _is_nth(document, 3) else f"PO {int(document.id[:6], 16) % 10_000:04d}"

@@ -1,8 +1,8 @@
-"""Xero's `where` and `order` filters: a small language, read and applied to plain fields.
+"""Xero's `where` and `order` parameters: parses the small filter language and applies it to plain fields.
 
-Known: comparisons with ==, !=, <, <=, >, >=, joined by AND, &&, OR, || and brackets; texts in double quotes,
-numbers, true, false, null, DateTime(…) and Guid("…"). Whatever else Xero may know is refused as Xero refuses
-what it does not know.
+Supported: comparisons with ==, !=, <, <=, >, >=, joined by AND, &&, OR, || and brackets; strings in double
+quotes, numbers, true, false, null, DateTime(…) and Guid("…"). Anything else is refused as Xero refuses what it
+does not support.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ Test = Callable[[Fields], bool]
 
 
 class QueryProblem(Exception):
-    """A filter that Xero would not take; the text is Xero's own wording."""
+    """A `where` or `order` that Xero would reject; the text is in Xero's wording."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A filter that was read.
+    """A parsed filter.
 
     Attributes:
-        test: whether a document's fields pass.
-        first, last: bounds of `Date` that every document which passes keeps; `None` where there is none.
+        test: returns whether a document's fields pass.
+        first, last: no document with a `Date` outside these days can pass; `None` means no bound.
     """
 
     test: Test
@@ -53,17 +53,17 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def read_filter(text: str, known: Fields, kind: str) -> Filter:
-    """Read a `where`.
+def parse_filter(text: str, known: Fields, kind: str) -> Filter:
+    """Parse a `where`.
 
     Args:
-        known: the fields that there are, each with an example of its type.
-        kind: what Xero calls the thing, for its error.
+        known: the fields that exist, each with an example value of its type.
+        kind: Xero's name for the filtered type, for its error message.
 
     Raises:
-        QueryProblem: it cannot be read, or names a field that there is not.
+        QueryProblem: the text cannot be parsed or names an unknown field.
     """
-    return _Reader(text, known, kind).read()
+    return _FilterParser(text, known, kind).parse()
 
 
 def sort_by(order: str, rows: list[Any], fields: Callable[[Any], Fields], known: Fields, kind: str) -> None:
@@ -72,39 +72,39 @@ def sort_by(order: str, rows: list[Any], fields: Callable[[Any], Fields], known:
         words = part.split()
         if len(words) not in (1, 2) or (len(words) == 2 and words[1].upper() not in ("ASC", "DESC")):
             raise QueryProblem("Syntax error in the order clause")
-        name = _known_name(words[0], known, kind)
+        name = _match_field_name(words[0], known, kind)
         rows.sort(key=lambda row: fields(row)[name], reverse=len(words) == 2 and words[1].upper() == "DESC")
 
 
-def _known_name(name: str, known: Fields, kind: str) -> str:
-    found = next((one for one in known if one.lower() == name.lower()), None)
-    if found is None:
+def _match_field_name(name: str, known: Fields, kind: str) -> str:
+    match = next((field for field in known if field.lower() == name.lower()), None)
+    if match is None:
         raise QueryProblem(f"No property or field '{name.split('.')[-1]}' exists in type '{kind}'")
-    return found
+    return match
 
 
-class _Reader:
+class _FilterParser:
     def __init__(self, text: str, known: Fields, kind: str) -> None:
         self._known = known
         self._kind = kind
-        self._tokens = self._split(text)
+        self._tokens = self._tokenise(text)
         self._next = 0
 
-    def read(self) -> Filter:
-        found = self._any_of()
+    def parse(self) -> Filter:
+        parsed = self._parse_or()
         if self._next != len(self._tokens):
             raise QueryProblem("Syntax error")
-        return found
+        return parsed
 
-    def _split(self, text: str) -> list[tuple[str, str]]:
-        tokens, at = [], 0
+    def _tokenise(self, text: str) -> list[tuple[str, str]]:
+        tokens, position = [], 0
         text = text.rstrip()
-        while at < len(text):
-            found = _TOKEN.match(text, at)
-            if found is None or found.lastgroup is None:
-                raise QueryProblem(f"Syntax error '{text[at : at + 1].strip() or '?'}'")
-            tokens.append((found.lastgroup, found[found.lastgroup]))
-            at = found.end()
+        while position < len(text):
+            match = _TOKEN.match(text, position)
+            if match is None or match.lastgroup is None:
+                raise QueryProblem(f"Syntax error '{text[position : position + 1].strip() or '?'}'")
+            tokens.append((match.lastgroup, match[match.lastgroup]))
+            position = match.end()
         return tokens
 
     def _peek(self) -> tuple[str, str]:
@@ -117,50 +117,50 @@ class _Reader:
         self._next += 1
         return text
 
-    def _any_of(self) -> Filter:
-        parts = [self._all_of()]
+    def _parse_or(self) -> Filter:
+        parts = [self._parse_and()]
         while self._peek()[1].upper() in ("OR", "||"):
             self._take()
-            parts.append(self._all_of())
+            parts.append(self._parse_and())
         if len(parts) == 1:
             return parts[0]
-        firsts, lasts = [one.first for one in parts], [one.last for one in parts]
+        firsts, lasts = [part.first for part in parts], [part.last for part in parts]
         return Filter(
-            lambda fields: any(one.test(fields) for one in parts),
-            None if None in firsts else min(one for one in firsts if one is not None),
-            None if None in lasts else max(one for one in lasts if one is not None),
+            lambda fields: any(part.test(fields) for part in parts),
+            None if None in firsts else min(first for first in firsts if first is not None),
+            None if None in lasts else max(last for last in lasts if last is not None),
         )
 
-    def _all_of(self) -> Filter:
-        parts = [self._one()]
+    def _parse_and(self) -> Filter:
+        parts = [self._parse_term()]
         while self._peek()[1].upper() in ("AND", "&&"):
             self._take()
-            parts.append(self._one())
+            parts.append(self._parse_term())
         if len(parts) == 1:
             return parts[0]
         return Filter(
-            lambda fields: all(one.test(fields) for one in parts),
-            max((one.first for one in parts if one.first is not None), default=None),
-            min((one.last for one in parts if one.last is not None), default=None),
+            lambda fields: all(part.test(fields) for part in parts),
+            max((part.first for part in parts if part.first is not None), default=None),
+            min((part.last for part in parts if part.last is not None), default=None),
         )
 
-    def _one(self) -> Filter:
+    def _parse_term(self) -> Filter:
         if self._peek()[1] == "(":
             self._take()
-            found = self._any_of()
+            inner = self._parse_or()
             self._take(")")
-            return found
-        name = _known_name(self._take("name"), self._known, self._kind)
+            return inner
+        name = _match_field_name(self._take("name"), self._known, self._kind)
         sign = self._take(*_COMPARE)
-        value = self._value()
-        if value is not None and not _comparable(self._known[name], value):
+        value = self._parse_value()
+        if value is not None and not _is_comparable(self._known[name], value):
             raise QueryProblem(f"Operator '{sign}' incompatible with operand types for '{name}'")
-        test = _comparison(name, sign, value)
+        test = _make_comparison(name, sign, value)
         if name == "Date" and isinstance(value, dt.datetime):
-            return Filter(test, *_bounds(sign, value))
+            return Filter(test, *_bound_dates(sign, value))
         return Filter(test)
 
-    def _value(self) -> Any:
+    def _parse_value(self) -> Any:
         kind, text = self._peek()
         self._take("text", "number", "name")
         if kind == "text":
@@ -171,7 +171,7 @@ class _Reader:
         if word in ("true", "false", "null"):
             return {"true": True, "false": False, "null": None}[word]
         if word == "datetime":
-            return self._date_time()
+            return self._parse_date_time()
         if word == "guid":
             self._take("(")
             value = self._take("text")[1:-1]
@@ -179,7 +179,7 @@ class _Reader:
             return value
         raise QueryProblem(f"No property or field '{text}' exists in type '{self._kind}'")
 
-    def _date_time(self) -> dt.datetime:
+    def _parse_date_time(self) -> dt.datetime:
         self._take("(")
         parts = [self._take("number")]
         while self._peek()[1] == ",":
@@ -194,8 +194,8 @@ class _Reader:
             raise QueryProblem("Year, Month, and Day parameters describe an un-representable DateTime.") from None
 
 
-def _bounds(sign: str, value: dt.datetime) -> tuple[dt.date | None, dt.date | None]:
-    """The days that a comparison of `Date` leaves; a day too many does no harm."""
+def _bound_dates(sign: str, value: dt.datetime) -> tuple[dt.date | None, dt.date | None]:
+    """The first and last `Date` that a comparison can allow; the bounds may include a day too many."""
     equal = sign in ("==", "=")
     first = value.date() if sign in (">=", ">") or equal else None
     last = value.date() if sign == "<=" or equal else None
@@ -204,12 +204,12 @@ def _bounds(sign: str, value: dt.datetime) -> tuple[dt.date | None, dt.date | No
     return first, last
 
 
-def _comparable(example: object, value: object) -> bool:
+def _is_comparable(example: object, value: object) -> bool:
     kinds: Sequence[type] = (bool, str, Decimal, dt.datetime)
     return any(isinstance(example, kind) and isinstance(value, kind) for kind in kinds)
 
 
-def _comparison(name: str, sign: str, value: Any) -> Test:
+def _make_comparison(name: str, sign: str, value: Any) -> Test:
     compare = _COMPARE[sign]
 
     def test(fields: Fields) -> bool:

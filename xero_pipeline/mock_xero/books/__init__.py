@@ -1,1 +1,1 @@
-"""The books: a made-up ledger, what is edited in it, and what it says. Knows no HTTP and no JSON of Xero's."""
+"""The books: a generated ledger, the edits made to it, and its figures. No HTTP and none of Xero's JSON here."""

@@ -1,4 +1,4 @@
-"""Late edits: what a bookkeeper does to documents after the fact. Each moves `UpdatedDateUTC` to now."""
+"""Late edits, as a bookkeeper makes them to past documents. Each sets `UpdatedDateUTC` to now."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from xero_pipeline.clock import Clock
-from xero_pipeline.mock_xero.books import chart, edits
+from xero_pipeline.mock_xero.books import chart, edits, silent_edits
 from xero_pipeline.mock_xero.books.documents import (
     Document,
     DocumentKind,
@@ -18,25 +18,28 @@ from xero_pipeline.mock_xero.books.documents import (
     MockLine,
     TaxTreatment,
 )
-from xero_pipeline.mock_xero.books.ledger import FIRST_DAY, Ledger
+from xero_pipeline.mock_xero.books.entries import Entry
+from xero_pipeline.mock_xero.books.ledger import BANK_CODES, FIRST_DAY, Ledger
 from xero_pipeline.mock_xero.exact_json import clean_text
 from xero_pipeline.mock_xero.state import State
 from xero_pipeline.money import to_cents
 
-_NUMBERS = {
+_NUMBER_PREFIXES = {
     DocumentKind.SALE: "INV-L",
     DocumentKind.BILL: "BILL-L",
     DocumentKind.SALE_CREDIT: "CN-L",
     DocumentKind.BILL_CREDIT: "BCN-L",
 }
 
-Change = Callable[[Document], Document]
+DocumentChange = Callable[[Document], Document]
 
 
 class Bookkeeper:
     """Edits one organisation's documents.
 
-    Every method raises KeyError for a document that there is not, ValueError for what cannot be.
+    Raises:
+        KeyError: the document does not exist or is of another kind.
+        ValueError: a given value is not allowed.
     """
 
     def __init__(self, ledger: Ledger, state: State, clock: Clock) -> None:
@@ -58,17 +61,17 @@ class Bookkeeper:
         contact: str,
         paid_on: dt.date | None,
     ) -> str:
-        """A new document; answers its id."""
+        """Add a document and return its id."""
         base = self._ledger.organisation.base_currency
         currency = currency or base
         if (currency != base) != (rate is not None):
-            raise ValueError("a document in another currency, and no other, has a rate")
-        now = self._now()
+            raise ValueError("a document in a foreign currency needs a rate, and only such a document can have one")
+        now = self._read_clock()
         identifier = str(uuid.uuid4())
         document = Document(
             kind=kind,
             id=identifier,
-            number=f"{_NUMBERS[kind]}{identifier[:8].upper()}",
+            number=f"{_NUMBER_PREFIXES[kind]}{identifier[:8].upper()}",
             date=date,
             due=date + dt.timedelta(days=14),
             status=status,
@@ -76,13 +79,13 @@ class Bookkeeper:
             currency=currency,
             rate=rate,
             contact=clean_text(contact),
-            lines=self._lines(lines, tax, foreign=rate is not None),
+            lines=self._make_lines(lines, tax, foreign=rate is not None),
             created_at=now,
             updated_at=now,
             paid_on=paid_on,
         )
-        with self._state.writing() as connection:
-            edits.save(connection, self._tenant, self._settled(document), None)
+        with self._state.begin_write() as connection:
+            edits.save(connection, self._tenant, self._normalise(document), None)
         return identifier
 
     def edit(
@@ -96,85 +99,115 @@ class Bookkeeper:
         status: DocumentStatus | None = None,
         paid_on: dt.date | None = None,
     ) -> None:
-        """Change what is given, and nothing else."""
+        """Change the given fields and no others."""
 
-        def changed(document: Document) -> Document:
+        def change_fields(document: Document) -> Document:
             if lines is not None:
-                given = self._lines(lines, document.tax, foreign=document.is_foreign)
-                document = replace(document, lines=given)
+                new_lines = self._make_lines(lines, document.tax, foreign=document.is_foreign)
+                document = replace(document, lines=new_lines)
             if change is not None:
-                first = self._changed(document, document.lines[0], change)
+                first = self._change_line(document, document.lines[0], change)
                 document = replace(document, lines=(first, *document.lines[1:]))
             if date is not None:
-                later = max(document.due, date)
+                due = max(document.due, date)
                 paid = max(document.paid_on, date) if document.paid_on is not None else None
-                document = replace(document, date=date, due=later, paid_on=paid)
+                document = replace(document, date=date, due=due, paid_on=paid)
             if paid_on is not None:
                 document = replace(document, paid_on=paid_on)
             return document if status is None else replace(document, status=status)
 
-        self._apply(kinds, document_id, changed)
+        self._apply(kinds, document_id, change_fields)
 
-    def _apply(self, kinds: Sequence[DocumentKind], document_id: str, change: Change) -> None:
-        with self._state.writing() as connection:
-            place = self._ledger.find(document_id)
-            original = place[1] if place and place[1].created_at <= self._clock.now() else None
+    def add_entry(self, entry: Entry) -> None:
+        """Post an entry that belongs to no document."""
+        if entry.day < FIRST_DAY:
+            raise ValueError(f"the books begin on {FIRST_DAY}")
+        accounts = chart.get_chart(self._ledger.organisation)
+        if entry.account is None or entry.account not in accounts or not accounts[entry.account].is_profit_and_loss:
+            raise ValueError(f"there is no profit and loss account {entry.account}")
+        if entry.bank is not None and entry.bank not in BANK_CODES:
+            raise ValueError(f"there is no bank account {entry.bank}")
+        with self._state.begin_write() as connection:
+            silent_edits.add_entry(connection, self._tenant, entry)
+
+    def retype_account(self, code: str, kind: str) -> None:
+        """Give a profit and loss account another type, which every report then shows for every date."""
+        accounts = chart.get_chart(self._ledger.organisation)
+        if code not in accounts or not accounts[code].is_profit_and_loss:
+            raise ValueError(f"there is no profit and loss account {code}")
+        if kind not in chart.CLASSES or chart.CLASSES[kind] not in ("REVENUE", "EXPENSE"):
+            raise ValueError(f"{kind} is no type of a profit and loss account")
+        with self._state.begin_write() as connection:
+            silent_edits.retype_account(connection, self._tenant, code, kind)
+
+    def _apply(self, kinds: Sequence[DocumentKind], document_id: str, change: DocumentChange) -> None:
+        with self._state.begin_write() as connection:
+            located = self._ledger.find_document(document_id)
+            original = located[1] if located and located[1].created_at <= self._clock.now() else None
             document = edits.load(connection, self._tenant, document_id) or original
             if document is None or document.kind not in kinds:
                 raise KeyError(document_id)
-            changed = self._settled(change(document))
-            edits.save(connection, self._tenant, replace(changed, updated_at=self._now()), original)
+            changed = self._normalise(change(document))
+            edits.save(connection, self._tenant, replace(changed, updated_at=self._read_clock()), original)
 
-    def _settled(self, document: Document) -> Document:
-        """With a payment where, and only where, its status allows one."""
+    def _normalise(self, document: Document) -> Document:
+        """The document with a payment only if its status allows one, and never with status PAID.
+
+        Raises:
+            ValueError: it is dated before the books begin, or paid before it is dated.
+        """
         if document.date < FIRST_DAY:
             raise ValueError(f"the books begin on {FIRST_DAY}")
         if document.paid_on is not None and document.paid_on < document.date:
-            raise ValueError("nothing is paid before it is dated")
-        if not document.status.counts:
+            raise ValueError("a document cannot be paid before its date")
+        if not document.status.is_counted:
             return replace(document, paid_on=None)
         if document.status is DocumentStatus.PAID:
-            # Kept as authorised with a payment: what day it is settles which of the two it shows.
+            # Stored as authorised with a payment day: `Document.view_on` shows it as paid from that day on.
             today = self._clock.now().astimezone(self._ledger.zone).date()
             paid = document.paid_on if document.paid_on and document.paid_on <= today else max(today, document.date)
             return replace(document, status=DocumentStatus.AUTHORISED, paid_on=paid)
         return document
 
-    def _lines(self, given: Sequence[MockLine], tax: TaxTreatment, *, foreign: bool) -> tuple[DocumentLine, ...]:
+    def _make_lines(self, given: Sequence[MockLine], tax: TaxTreatment, *, foreign: bool) -> tuple[DocumentLine, ...]:
         if not given:
-            raise ValueError("a document has at least one line")
-        return tuple(self._line(line, tax, foreign) for line in given)
+            raise ValueError("a document needs at least one line")
+        return tuple(self._make_line(line, tax, foreign) for line in given)
 
-    def _line(self, line: MockLine, tax: TaxTreatment, foreign: bool) -> DocumentLine:
-        if line.account_code not in chart.chart_of(self._ledger.organisation):
+    def _make_line(self, line: MockLine, tax: TaxTreatment, foreign: bool) -> DocumentLine:
+        if line.account_code not in chart.get_chart(self._ledger.organisation):
             raise ValueError(f"there is no account {line.account_code}")
-        amount = _cents(line.amount)
-        due = self._tax(amount, tax, foreign) if line.tax is None else _cents(line.tax)
-        if tax is TaxTreatment.NONE and due:
-            raise ValueError("a document without tax has no tax on a line")
-        kind = None if line.revenue_type is None else clean_text(line.revenue_type)
-        place = None if line.region is None else clean_text(line.region)
-        return DocumentLine(amount, due, line.account_code, kind, place, clean_text(line.description))
+        amount = to_whole_cents(line.amount)
+        line_tax = self._calculate_tax(amount, tax, foreign) if line.tax is None else to_whole_cents(line.tax)
+        if tax is TaxTreatment.NONE and line_tax:
+            raise ValueError("a line of a document without tax cannot have tax")
+        revenue_type = None if line.revenue_type is None else clean_text(line.revenue_type)
+        region = None if line.region is None else clean_text(line.region)
+        return DocumentLine(amount, line_tax, line.account_code, revenue_type, region, clean_text(line.description))
 
-    def _tax(self, amount: int, tax: TaxTreatment, foreign: bool) -> int:
-        percent = chart.tax_percent(self._ledger.organisation)
+    def _calculate_tax(self, amount: int, tax: TaxTreatment, foreign: bool) -> int:
+        percent = chart.get_tax_percent(self._ledger.organisation)
         if tax is TaxTreatment.NONE or foreign:
             return 0
-        return chart.tax_in(amount, percent) if tax is TaxTreatment.INCLUSIVE else chart.tax_on(amount, percent)
+        return (
+            chart.extract_tax(amount, percent)
+            if tax is TaxTreatment.INCLUSIVE
+            else chart.calculate_tax(amount, percent)
+        )
 
-    def _changed(self, document: Document, line: DocumentLine, change: Decimal) -> DocumentLine:
-        amount = line.amount + _cents(change)
-        # A line that bore no tax bears none now.
-        due = self._tax(amount, document.tax, document.is_foreign) if line.tax or not line.amount else 0
-        return replace(line, amount=amount, tax=due, quantity=1)
+    def _change_line(self, document: Document, line: DocumentLine, change: Decimal) -> DocumentLine:
+        amount = line.amount + to_whole_cents(change)
+        # A line without tax stays without tax.
+        line_tax = self._calculate_tax(amount, document.tax, document.is_foreign) if line.tax or not line.amount else 0
+        return replace(line, amount=amount, tax=line_tax, quantity=1)
 
-    def _now(self) -> dt.datetime:
-        """Xero keeps milliseconds."""
+    def _read_clock(self) -> dt.datetime:
+        """The clock's time to the millisecond, as precise as Xero stores it."""
         now = self._clock.now()
         return now.replace(microsecond=now.microsecond // 1000 * 1000)
 
 
-def _cents(amount: Decimal) -> int:
+def to_whole_cents(amount: Decimal) -> int:
     if to_cents(amount) != amount:
-        raise ValueError("an amount has two decimals at most")
+        raise ValueError("an amount can have at most two decimals")
     return int(amount * 100)

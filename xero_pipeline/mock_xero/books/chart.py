@@ -1,6 +1,6 @@
-"""The chart of accounts, and what else of an organisation stands still: tracking, bank accounts, taxes.
+"""The chart of accounts, tracking categories, bank accounts and tax rates: the parts that never change.
 
-What an account means for profit and loss is settled here by its `Type`, as Xero does.
+An account's `Type` decides its place in profit and loss, as in Xero.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from xero_pipeline.mock_xero.books.seeded_random import steady_uuid
+from xero_pipeline.mock_xero.books.seeded_random import derive_uuid
 from xero_pipeline.mock_xero.organisations import MockOrganisation
 
 OPERATING_BANK = "090"
@@ -19,7 +19,7 @@ INTEREST_INCOME, SUNDRY_INCOME = "270", "275"
 MATERIALS, SUBCONTRACTORS, SITE_LABOUR = "310", "315", "320"
 WAGES, SUPERANNUATION, RENT, DEPRECIATION = "477", "478", "469", "416"
 BANK_FEES, INSURANCE, INTEREST_EXPENSE = "404", "433", "437"
-# Realised, unrealised and bank revaluation gains: reports show them as one line.
+# Realised, unrealised and bank revaluation gains, which reports show as one line.
 CURRENCY_GAINS = "497"
 CURRENCY_GAINS_ID = "FXGROUPID"
 CURRENCY_GAINS_NAME = "Foreign currency gains and losses"
@@ -34,10 +34,10 @@ OTHER_INCOME = frozenset({"OTHERINCOME"})
 COST_OF_SALES = frozenset({"DIRECTCOSTS"})
 EXPENSES = frozenset({"EXPENSE", "OVERHEADS", "WAGESEXPENSE", "SUPERANNUATIONEXPENSE", "DEPRECIATN"})
 
-# Percent, for what is taxed at all.
+# Tax rates in percent, by country, for amounts that are taxed.
 TAX_PERCENT = {"AU": 10, "NZ": 15, "GB": 20, "US": 8}
 
-_CLASSES = {
+CLASSES = {
     "BANK": "ASSET",
     "CURRENT": "ASSET",
     "FIXED": "ASSET",
@@ -47,7 +47,7 @@ _CLASSES = {
     **dict.fromkeys(COST_OF_SALES | EXPENSES, "EXPENSE"),
 }
 
-# Code, name, type, and what marks it: Xero's SystemAccount, or an archived account.
+# Code, name, type, and a mark: Xero's SystemAccount, or `ARCHIVED`.
 _ACCOUNTS = (
     (OPERATING_BANK, "Business Transaction Account", "BANK", ""),
     (FOREIGN_BANK, "Foreign Currency Account", "BANK", ""),
@@ -108,36 +108,36 @@ class MockAccount:
 
 
 @lru_cache(maxsize=64)
-def chart_of(organisation: MockOrganisation) -> dict[str, MockAccount]:
+def get_chart(organisation: MockOrganisation) -> dict[str, MockAccount]:
     """The organisation's accounts by code."""
     chart = {}
     for code, name, kind, mark in _ACCOUNTS:
-        account_id = steady_uuid(organisation.tenant_id, "account", code)
+        account_id = derive_uuid(organisation.tenant_id, "account", code)
         archived = mark == "ARCHIVED"
         system = "" if archived else mark
-        chart[code] = MockAccount(account_id, code, name, kind, _CLASSES[kind], system, archived)
+        chart[code] = MockAccount(account_id, code, name, kind, CLASSES[kind], system, archived)
     return chart
 
 
-def foreign_bank_currency(organisation: MockOrganisation) -> str:
+def get_foreign_bank_currency(organisation: MockOrganisation) -> str:
     return "EUR" if organisation.base_currency == "USD" else "USD"
 
 
-def tax_percent(organisation: MockOrganisation) -> int:
+def get_tax_percent(organisation: MockOrganisation) -> int:
     return TAX_PERCENT.get(organisation.country, 10)
 
 
-def tax_in(gross: int, percent: int) -> int:
-    """The tax in an amount that contains it, rounded half up; cents."""
-    return _rounded(gross * percent, 100 + percent)
+def extract_tax(gross: int, percent: int) -> int:
+    """The tax contained in a gross amount, in cents, rounded half away from zero."""
+    return _divide_rounded(gross * percent, 100 + percent)
 
 
-def tax_on(net: int, percent: int) -> int:
-    """The tax on top of an amount, rounded half up; cents."""
-    return _rounded(net * percent, 100)
+def calculate_tax(net: int, percent: int) -> int:
+    """The tax on top of a net amount, in cents, rounded half away from zero."""
+    return _divide_rounded(net * percent, 100)
 
 
-def _rounded(numerator: int, denominator: int) -> int:
-    """Half away from zero, as Xero rounds."""
+def _divide_rounded(numerator: int, denominator: int) -> int:
+    """The quotient, rounded half away from zero as Xero rounds."""
     half = (2 * abs(numerator) + denominator) // (2 * denominator)
     return half if numerator >= 0 else -half

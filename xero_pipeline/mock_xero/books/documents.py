@@ -1,7 +1,7 @@
-"""Invoices, bills and credit notes as the books know them: amounts in whole cents, no JSON.
+"""Invoices, bills and credit notes in the books, with amounts in whole cents.
 
-An amount in a document's own currency is an `int` of cents; what it is worth in the base currency is
-settled here and nowhere else: amount / rate, each line rounded to the cent.
+An amount in a document's own currency is an `int` of cents. Only this module converts it to the base
+currency: amount / rate, each line rounded to the cent.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from xero_pipeline.money import to_cents
 
 
 class DocumentKind(StrEnum):
-    """What a document is."""
+    """The kind of a document; the value is Xero's `Type`."""
 
     SALE = "ACCREC"
     BILL = "ACCPAY"
@@ -40,8 +40,8 @@ class DocumentStatus(StrEnum):
     DELETED = "DELETED"
 
     @property
-    def counts(self) -> bool:
-        """Whether the document is in the books' figures."""
+    def is_counted(self) -> bool:
+        """Whether a document with this status counts in the figures."""
         return self in (DocumentStatus.AUTHORISED, DocumentStatus.PAID)
 
 
@@ -55,7 +55,7 @@ class TaxTreatment(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class DocumentLine:
-    """A line. `amount` is Xero's LineAmount: with tax in an inclusive document, without it else. Cents."""
+    """A line, in cents. `amount` is Xero's LineAmount: with tax in an inclusive document, otherwise without."""
 
     amount: int
     tax: int
@@ -68,7 +68,7 @@ class DocumentLine:
 
 @dataclass(frozen=True, slots=True)
 class MockLine:
-    """A line as a command gives it: `amount` is the LineAmount; `tax` defaults to 10 % of what is taxed."""
+    """A line as a command gives it. `amount` is the LineAmount; `tax` defaults to the country's rate."""
 
     amount: Decimal
     account_code: str = "200"
@@ -80,7 +80,7 @@ class MockLine:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """An invoice, a bill or a credit note; amounts positive, as in Xero's own credit notes."""
+    """An invoice, bill or credit note. A credit note's amounts are positive, as in Xero."""
 
     kind: DocumentKind
     id: str
@@ -97,36 +97,37 @@ class Document:
     updated_at: dt.datetime
     paid_on: dt.date | None = None
 
-    def seen_on(self, today: dt.date, *, touched_in: dt.tzinfo | None = None) -> Document:
-        """As it stands on a day: paid only once its payment has been made.
+    def view_on(self, today: dt.date, *, payment_zone: dt.tzinfo | None = None) -> Document:
+        """The document as it is on a day: paid only from its payment day on.
 
         Args:
-            touched_in: the zone in whose small hours a payment moves `updated_at`; `None` leaves it.
+            payment_zone: a payment moves `updated_at` to its day's midnight in this time zone; with `None` it
+                does not move it.
         """
         if self.paid_on is None or self.status is not DocumentStatus.AUTHORISED:
             return self
         if self.paid_on > today:
             return replace(self, paid_on=None)
         updated = self.updated_at
-        if touched_in is not None:
-            paid_at = dt.datetime.combine(self.paid_on, dt.time(0), touched_in)
+        if payment_zone is not None:
+            paid_at = dt.datetime.combine(self.paid_on, dt.time(0), payment_zone)
             updated = max(updated, paid_at.astimezone(dt.UTC))
         return replace(self, status=DocumentStatus.PAID, updated_at=updated)
 
     def net(self, line: DocumentLine) -> int:
-        """A line without tax, in the document's currency, cents."""
+        """A line's net amount, in cents of the document's currency."""
         return line.amount - line.tax if self.tax is TaxTreatment.INCLUSIVE else line.amount
 
     def base_net(self, line: DocumentLine) -> int:
-        """A line without tax, in base currency, cents."""
-        return self._to_base(self.net(line))
+        """A line's net amount, in cents of the base currency."""
+        return self._convert_to_base(self.net(line))
 
     def base_tax(self, line: DocumentLine) -> int:
-        return self._to_base(line.tax)
+        return self._convert_to_base(line.tax)
 
     @property
     def base_total(self) -> int:
-        """What is paid in the end, in base currency, cents."""
+        """The total with tax, in cents of the base currency."""
         return sum(self.base_net(line) + self.base_tax(line) for line in self.lines)
 
     @property
@@ -135,15 +136,15 @@ class Document:
 
     @property
     def credit_sign(self) -> int:
-        """1 where its lines are credited to their accounts (income), -1 where they are debited."""
+        """1 if its lines are credited to their accounts, -1 if they are debited."""
         return 1 if self.kind in (DocumentKind.SALE, DocumentKind.BILL_CREDIT) else -1
 
-    def _to_base(self, cents: int) -> int:
+    def _convert_to_base(self, cents: int) -> int:
         if self.rate is None:
             return cents
         return int(to_cents(Decimal(cents) / 100 / self.rate) * 100)
 
 
-def in_units(cents: int) -> Decimal:
-    """Cents as an amount with two decimals."""
+def cents_to_decimal(cents: int) -> Decimal:
+    """Cents as a `Decimal` amount with two decimals."""
     return Decimal(cents).scaleb(-2)

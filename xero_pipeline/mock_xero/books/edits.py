@@ -1,7 +1,7 @@
-"""What was edited in the books after the fact: documents that differ from the ledger's, or are new.
+"""The stored late edits: documents that differ from the generated ledger's, or are new.
 
-An edited document is kept whole, beside what the ledger had: which day it lay in and what was paid for it,
-so that the figures of every week it touches can be put right without reading the others.
+An edited document is stored whole, beside the date and payment of the ledger's original. So the figures of
+every week that it affects can be corrected without reading the other edits.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from decimal import Decimal
 from typing import Any
 
 from xero_pipeline.mock_xero.books.documents import Document, DocumentKind, DocumentLine, DocumentStatus, TaxTreatment
-from xero_pipeline.mock_xero.books.ledger import payment_of
-from xero_pipeline.mock_xero.state import ticks
+from xero_pipeline.mock_xero.books.ledger import make_payment
+from xero_pipeline.mock_xero.state import to_microseconds
 
 
 def save(connection: sqlite3.Connection, tenant_id: str, document: Document, original: Document | None) -> None:
-    """Keep an edited document; `original` is the ledger's own, `None` for a new one."""
-    day, bank, cash = _payment(document)
-    base_day, base_bank, base_cash = _payment(original)
+    """Store an edited document; `original` is the ledger's version, `None` for a new document."""
+    day, bank, cash = _read_payment(document)
+    base_day, base_bank, base_cash = _read_payment(original)
     connection.execute(
         "INSERT OR REPLACE INTO documents (tenant_id, id, updated, day, base_day, paid_on, bank, cash,"
         " base_paid_on, base_bank, base_cash, payload) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             tenant_id,
             document.id,
-            ticks(document.updated_at),
+            to_microseconds(document.updated_at),
             document.date.isoformat(),
             original.date.isoformat() if original else None,
             day,
@@ -46,34 +46,34 @@ def load(connection: sqlite3.Connection, tenant_id: str, document_id: str) -> Do
     row = connection.execute(
         "SELECT payload FROM documents WHERE tenant_id = ? AND id = ?", (tenant_id, document_id.lower())
     ).fetchone()
-    return None if row is None else _read(row["payload"])
+    return None if row is None else _parse_document(row["payload"])
 
 
-def touching(connection: sqlite3.Connection, tenant_id: str, first: dt.date, last: dt.date) -> dict[str, Document]:
-    """Edited documents that lie in a range of days or lay in it before, or are paid in it or were; by id."""
+def load_touching(connection: sqlite3.Connection, tenant_id: str, first: dt.date, last: dt.date) -> dict[str, Document]:
+    """Edited documents, by id, whose present or original date or payment day is in a range of days."""
     rows = connection.execute(
         "SELECT payload FROM documents WHERE tenant_id = :tenant AND ("
         "day BETWEEN :first AND :last OR base_day BETWEEN :first AND :last OR "
         "paid_on BETWEEN :first AND :last OR base_paid_on BETWEEN :first AND :last)",
         {"tenant": tenant_id, "first": first.isoformat(), "last": last.isoformat()},
     )
-    return {document.id: document for document in (_read(row["payload"]) for row in rows)}
+    return {document.id: document for document in (_parse_document(row["payload"]) for row in rows)}
 
 
-def updated_since(connection: sqlite3.Connection, tenant_id: str, since: dt.datetime) -> dict[str, Document]:
+def load_updated_since(connection: sqlite3.Connection, tenant_id: str, since: dt.datetime) -> dict[str, Document]:
     rows = connection.execute(
-        "SELECT payload FROM documents WHERE tenant_id = ? AND updated >= ?", (tenant_id, ticks(since))
+        "SELECT payload FROM documents WHERE tenant_id = ? AND updated >= ?", (tenant_id, to_microseconds(since))
     )
-    return {document.id: document for document in (_read(row["payload"]) for row in rows)}
+    return {document.id: document for document in (_parse_document(row["payload"]) for row in rows)}
 
 
-def everything(connection: sqlite3.Connection, tenant_id: str) -> dict[str, Document]:
+def load_all(connection: sqlite3.Connection, tenant_id: str) -> dict[str, Document]:
     rows = connection.execute("SELECT payload FROM documents WHERE tenant_id = ?", (tenant_id,))
-    return {document.id: document for document in (_read(row["payload"]) for row in rows)}
+    return {document.id: document for document in (_parse_document(row["payload"]) for row in rows)}
 
 
-def cash_before(connection: sqlite3.Connection, tenant_id: str, bank: str, day: dt.date) -> int:
-    """By how much edits have changed a bank account's balance as a day begins, cents."""
+def sum_cash_before(connection: sqlite3.Connection, tenant_id: str, bank: str, day: dt.date) -> int:
+    """How much edits change a bank account's balance at the start of a day, in cents."""
     row = connection.execute(
         "SELECT COALESCE((SELECT SUM(cash) FROM documents"
         " WHERE tenant_id = :tenant AND bank = :bank AND paid_on < :day), 0)"
@@ -84,14 +84,14 @@ def cash_before(connection: sqlite3.Connection, tenant_id: str, bank: str, day: 
     return int(row[0])
 
 
-def _payment(document: Document | None) -> tuple[str | None, str | None, int]:
+def _read_payment(document: Document | None) -> tuple[str | None, str | None, int]:
     if document is None or document.paid_on is None:
         return None, None, 0
-    entry = payment_of(document)
+    entry = make_payment(document)
     return entry.day.isoformat(), entry.bank, entry.cash
 
 
-def _read(payload: str) -> Document:
+def _parse_document(payload: str) -> Document:
     given: dict[str, Any] = json.loads(payload)
     return Document(
         kind=DocumentKind(given["kind"]),

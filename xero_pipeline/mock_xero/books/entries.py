@@ -1,7 +1,7 @@
-"""What happens in a week beside documents: wages, rent, interest, depreciation, revaluations, sweeps.
+"""A week's entries that are not documents: wages, rent, interest, depreciation, revaluations, sweeps.
 
-Pure, like `generation.py`. An entry names the account that it credits or debits and what it does to a
-bank account, so that profit and loss and bank summary come from one and the same ledger.
+Pure, like `generation.py`. An entry names the account that it credits or debits and the change of a bank
+account, so that profit and loss and bank summary come from the same ledger.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from xero_pipeline.mock_xero.books.generation import Seasonality
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One entry; cents of the base currency.
+    """One entry, in cents of the base currency.
 
     Attributes:
-        account: the profit and loss account, `None` where the entry touches none.
-        credit: what the account is credited with; negative for an expense.
-        bank: the bank account's code, `None` for a journal without money.
-        cash: what the bank account receives; negative for what is spent.
-        gain: what a revaluation adds to the bank account: neither received nor spent.
+        account: the profit and loss account's code, `None` if the entry affects none.
+        credit: the amount credited to the account; negative for an expense.
+        bank: the bank account's code, `None` for an entry without a payment.
+        cash: the amount that the bank account receives; negative if spent.
+        gain: the amount that a revaluation adds to the bank account, neither received nor spent.
     """
 
     day: dt.date
@@ -34,79 +34,81 @@ class Entry:
 
     @property
     def in_cash_basis(self) -> bool:
-        """Unrealised gains are in no cash basis report."""
+        """Whether cash basis reports include the entry: unrealised currency gains are left out."""
         return self.account != chart.CURRENCY_GAINS
 
 
-def entries_of(season: Seasonality) -> tuple[Entry, ...]:
-    """The week's entries, in order of days."""
-    made = [*_weekly(season)]
+def generate_entries(season: Seasonality) -> tuple[Entry, ...]:
+    """The week's entries, sorted by day."""
+    entries = [*_generate_weekly(season)]
     for offset in range(7):
-        made.extend(_monthly(season, season.start + dt.timedelta(days=offset)))
-    made.extend(_revaluation(season))
-    return tuple(sorted(made, key=lambda entry: entry.day))
+        entries.extend(_generate_monthly(season, season.start + dt.timedelta(days=offset)))
+    entries.extend(_generate_revaluation(season))
+    return tuple(sorted(entries, key=lambda entry: entry.day))
 
 
-def opening_balance(season: Seasonality, bank: str) -> int:
-    """What a bank account holds when a span of four weeks begins: surplus and shortfall are swept then."""
-    dice = season.dice(f"opening {bank}")
+def generate_opening_balance(season: Seasonality, bank: str) -> int:
+    """A bank account's balance, in cents, at the start of a span of four weeks, after the previous span's sweep."""
+    random = season.make_random(f"opening {bank}")
     least, most = (18_000_000, 42_000_000) if bank == chart.OPERATING_BANK else (2_000_000, 6_000_000)
-    return dice.between(least, most)
+    return random.draw_between(least, most)
 
 
-def _spent(day: dt.date, account: str, net: int, *, taxed: int = 0) -> Entry:
-    """Money spent on an expense; `taxed` is the percentage of tax on top."""
-    cash = net + chart.tax_on(net, taxed)
+def _make_expense(day: dt.date, account: str, net: int, *, taxed: int = 0) -> Entry:
+    """An expense that is paid at once; `taxed` is the percentage of tax on top of the net amount."""
+    cash = net + chart.calculate_tax(net, taxed)
     return Entry(day, account, -net, chart.OPERATING_BANK, -cash)
 
 
-def _weekly(season: Seasonality) -> list[Entry]:
-    dice = season.dice("weekly")
-    percent = chart.tax_percent(season.organisation)
+def _generate_weekly(season: Seasonality) -> list[Entry]:
+    random = season.make_random("weekly")
+    percent = chart.get_tax_percent(season.organisation)
     day = season.start
 
-    def on(weekday: int) -> dt.date:
+    def weekday_date(weekday: int) -> dt.date:
         return day + dt.timedelta(days=weekday)
 
-    wages = dice.between(8_600_000, 9_400_000)
+    wages = random.draw_between(8_600_000, 9_400_000)
     sales = season.sales
     return [
-        _spent(on(1), chart.SITE_LABOUR, sales * dice.between(60, 80) // 1000),
-        _spent(on(2), chart.MATERIALS, sales * dice.between(25, 45) // 1000, taxed=percent),
-        _spent(on(4), chart.WAGES, wages),
-        _spent(on(4), chart.SUPERANNUATION, wages * 115 // 1000),
-        _spent(on(5), chart.SUBCONTRACTORS, sales * dice.between(20, 40) // 1000, taxed=percent),
-        _spent(on(5), chart.BANK_FEES, dice.between(4_000, 21_000)),
-        _spent(on(6), "449", dice.between(30_000, 120_000), taxed=percent),
+        _make_expense(weekday_date(1), chart.SITE_LABOUR, sales * random.draw_between(60, 80) // 1000),
+        _make_expense(weekday_date(2), chart.MATERIALS, sales * random.draw_between(25, 45) // 1000, taxed=percent),
+        _make_expense(weekday_date(4), chart.WAGES, wages),
+        _make_expense(weekday_date(4), chart.SUPERANNUATION, wages * 115 // 1000),
+        _make_expense(
+            weekday_date(5), chart.SUBCONTRACTORS, sales * random.draw_between(20, 40) // 1000, taxed=percent
+        ),
+        _make_expense(weekday_date(5), chart.BANK_FEES, random.draw_between(4_000, 21_000)),
+        _make_expense(weekday_date(6), "449", random.draw_between(30_000, 120_000), taxed=percent),
     ]
 
 
-def _monthly(season: Seasonality, day: dt.date) -> list[Entry]:
-    percent = chart.tax_percent(season.organisation)
-    dice = season.dice(f"monthly {day}")
+def _generate_monthly(season: Seasonality, day: dt.date) -> list[Entry]:
+    percent = chart.get_tax_percent(season.organisation)
+    random = season.make_random(f"monthly {day}")
     bank = chart.OPERATING_BANK
     if day.day == 1:
-        return [_spent(day, chart.RENT, 1_820_000, taxed=percent)]
+        return [_make_expense(day, chart.RENT, 1_820_000, taxed=percent)]
     if day.day == 12:
-        return [_spent(day, chart.INSURANCE, dice.between(180_000, 260_000), taxed=percent)]
-    if day.day == 20 and dice.percent(40):
-        sundry = dice.between(20_000, 190_000)
+        return [_make_expense(day, chart.INSURANCE, random.draw_between(180_000, 260_000), taxed=percent)]
+    if day.day == 20 and random.has_chance(40):
+        sundry = random.draw_between(20_000, 190_000)
         return [Entry(day, chart.SUNDRY_INCOME, sundry, bank, sundry)]
     if (day + dt.timedelta(days=1)).day == 1:
-        interest = dice.between(20_000, 60_000)
+        interest = random.draw_between(20_000, 60_000)
         return [
             Entry(day, chart.INTEREST_INCOME, interest, bank, interest),
-            _spent(day, chart.INTEREST_EXPENSE, dice.between(80_000, 160_000)),
-            Entry(day, chart.DEPRECIATION, -dice.between(350_000, 420_000)),
+            _make_expense(day, chart.INTEREST_EXPENSE, random.draw_between(80_000, 160_000)),
+            Entry(day, chart.DEPRECIATION, -random.draw_between(350_000, 420_000)),
         ]
     return []
 
 
-def _revaluation(season: Seasonality) -> list[Entry]:
-    """Every fifth week or so the foreign currency account is worth more, or less, than before."""
-    dice = season.dice("revaluation")
-    if not dice.percent(20):
+def _generate_revaluation(season: Seasonality) -> list[Entry]:
+    """A revaluation of the foreign currency account, in about one week of five."""
+    random = season.make_random("revaluation")
+    if not random.has_chance(20):
         return []
-    gain = dice.between(-45_000, 45_000) or 1_840
+    gain = random.draw_between(-45_000, 45_000) or 1_840
     day = season.start + dt.timedelta(days=6)
     return [Entry(day, chart.CURRENCY_GAINS, gain, chart.FOREIGN_BANK, 0, gain)]

@@ -1,6 +1,6 @@
-"""Chance that falls the same way in every process and every Python: what the made-up books are made of.
+"""Random numbers that are the same in every process and Python version, from which the books are generated.
 
-Only `Random.random()` is used, since it alone is promised never to change between versions of Python.
+Only `Random.random()` is used: Python promises for it alone that it does not change between versions.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from uuid import UUID
 T = TypeVar("T")
 
 
-def _digest(parts: tuple[object, ...]) -> bytes:
+def _hash_parts(parts: tuple[object, ...]) -> bytes:
     return hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
 
 
-def steady_uuid(*parts: object) -> str:
-    """The one UUID of these parts."""
-    return str(UUID(bytes=_digest(parts)[:16], version=4))
+def derive_uuid(*parts: object) -> str:
+    """A UUID that depends only on these parts."""
+    return str(UUID(bytes=_hash_parts(parts)[:16], version=4))
 
 
 class SeededRandom:
-    """A sequence of throws that its key decides."""
+    """A sequence of random numbers that depends only on its key."""
 
     def __init__(self, *key: object) -> None:
-        self.fraction = Random(int.from_bytes(_digest(key)[:8], "big")).random
+        self.draw_fraction = Random(int.from_bytes(_hash_parts(key)[:8], "big")).random
 
-    def below(self, limit: int) -> int:
-        """0 … limit - 1."""
-        return int(self.fraction() * limit)
+    def draw_below(self, limit: int) -> int:
+        """A number from 0 to limit - 1."""
+        return int(self.draw_fraction() * limit)
 
-    def between(self, least: int, most: int) -> int:
-        """Both ends belong to it."""
-        return least + int(self.fraction() * (most - least + 1))
+    def draw_between(self, least: int, most: int) -> int:
+        """A number from least to most, both included."""
+        return least + int(self.draw_fraction() * (most - least + 1))
 
-    def percent(self, chance: int) -> bool:
-        """True in so many of a hundred throws."""
-        return self.fraction() * 100 < chance
+    def has_chance(self, chance: int) -> bool:
+        """True with a chance of this many per cent."""
+        return self.draw_fraction() * 100 < chance
 
     def pick(self, choices: Sequence[T]) -> T:
-        return choices[int(self.fraction() * len(choices))]
+        return choices[int(self.draw_fraction() * len(choices))]

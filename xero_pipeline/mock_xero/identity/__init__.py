@@ -1,1 +1,1 @@
-"""The identity server: the consent page, tokens, and which organisations an app is connected to."""
+"""The identity server: the consent page, tokens, and the connections between apps and organisations."""

@@ -1,4 +1,4 @@
-"""Which organisations an app is connected to, and GET and DELETE /connections."""
+"""The stored connections between apps and organisations, as /connections lists and deletes them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from xero_pipeline.mock_xero.organisations import MockOrganisation
-from xero_pipeline.mock_xero.state import moment_of
+from xero_pipeline.mock_xero.state import from_microseconds
 
 
-def make(connection: sqlite3.Connection, client_id: str, tenant_ids: Sequence[str], event: str, now: int) -> None:
-    """Connect organisations; one that is connected already keeps its connection's id."""
+def connect(connection: sqlite3.Connection, client_id: str, tenant_ids: Sequence[str], event: str, now: int) -> None:
+    """Connect an app to organisations; an existing connection keeps its id."""
     connection.executemany(
         "INSERT INTO connections (id, client_id, tenant_id, event, created, updated) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (client_id, tenant_id) DO UPDATE SET event = excluded.event, updated = excluded.updated",
@@ -27,7 +27,7 @@ def is_connected(connection: sqlite3.Connection, client_id: str, tenant_id: str)
     return row is not None
 
 
-def listed(
+def list_connections(
     connection: sqlite3.Connection, client_id: str, organisations: Mapping[str, MockOrganisation]
 ) -> list[dict[str, Any]]:
     """The body of GET /connections."""
@@ -39,26 +39,26 @@ def listed(
             "tenantId": row["tenant_id"],
             "tenantType": "ORGANISATION",
             "tenantName": organisations[row["tenant_id"]].name,
-            "createdDateUtc": _moment(row["created"]),
-            "updatedDateUtc": _moment(row["updated"]),
+            "createdDateUtc": _format_moment(row["created"]),
+            "updatedDateUtc": _format_moment(row["updated"]),
         }
         for row in rows
         if row["tenant_id"] in organisations
     ]
 
 
-def end(connection: sqlite3.Connection, client_id: str, connection_id: str) -> bool:
-    """End one by its own id; `False` where there is none."""
-    found = connection.execute(
+def delete_connection(connection: sqlite3.Connection, client_id: str, connection_id: str) -> bool:
+    """Delete a connection by its id; `False` if there is none."""
+    cursor = connection.execute(
         "DELETE FROM connections WHERE client_id = ? AND id = ?", (client_id, connection_id.lower())
     )
-    return found.rowcount > 0
+    return cursor.rowcount > 0
 
 
-def end_all(connection: sqlite3.Connection, client_id: str) -> None:
+def delete_connections(connection: sqlite3.Connection, client_id: str) -> None:
     connection.execute("DELETE FROM connections WHERE client_id = ?", (client_id,))
 
 
-def _moment(at: int) -> str:
-    """As Xero writes it: UTC, seven digits of a second, no zone."""
-    return f"{moment_of(at):%Y-%m-%dT%H:%M:%S.%f}0"
+def _format_moment(at: int) -> str:
+    """A moment as Xero writes it here: UTC, seven decimals of a second, no time zone."""
+    return f"{from_microseconds(at):%Y-%m-%dT%H:%M:%S.%f}0"

@@ -1,4 +1,4 @@
-"""Which scopes Xero has, and which of them opens what.
+"""Xero's scopes, and which of them each endpoint needs.
 
 Source: Xero's "OAuth 2.0 scopes", with the granular ones of March 2026.
 """
@@ -41,8 +41,8 @@ _READ_ONLY = (
 
 SCOPES = frozenset({*_IDENTITY, *_READ_AND_WRITE, *(f"{name}.read" for name in _READ_AND_WRITE), *_READ_ONLY})
 
-# What a Custom Connection, which has no user, may not ask for.
-OF_A_USER = frozenset(_IDENTITY)
+# A Custom Connection may not request these, since it has no user.
+USER_SCOPES = frozenset(_IDENTITY)
 
 _SETTINGS = frozenset({"accounting.settings", "accounting.settings.read"})
 _DOCUMENTS = frozenset(
@@ -54,7 +54,7 @@ _DOCUMENTS = frozenset(
     }
 )
 
-OPENING = {
+ENDPOINT_SCOPES = {
     "organisation": _SETTINGS,
     "accounts": _SETTINGS,
     "trackingcategories": _SETTINGS,
@@ -63,9 +63,9 @@ OPENING = {
     "reports/profitandloss": frozenset({"accounting.reports.profitandloss.read", "accounting.reports.read"}),
     "reports/banksummary": frozenset({"accounting.reports.banksummary.read", "accounting.reports.read"}),
 }
-"""For each endpoint, in small letters, the scopes of which one is enough."""
+"""For each endpoint, in lower case, the scopes of which any one is enough."""
 
-IN_WORDS = {
+SCOPE_DESCRIPTIONS = {
     "offline_access": "Stay connected while you are away",
     "openid": "Know who you are",
     "profile": "See your name",

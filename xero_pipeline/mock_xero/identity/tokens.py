@@ -1,7 +1,7 @@
-"""The token endpoint and revocation: codes, pairs of tokens, and how long each lives.
+"""The token endpoint and revocation: codes, pairs of tokens, and their lifetimes.
 
-One user consents here. Tokens are the user's and the app's, not an organisation's: one pair opens every
-organisation that is connected. Sources: Xero's "Token types", RFC 6749, RFC 7009, RFC 7636.
+The mock has one user. A token belongs to a user and an app, not to an organisation: one pair gives access to
+every connected organisation. Sources: Xero's "Token types", RFC 6749, RFC 7009, RFC 7636.
 """
 
 from __future__ import annotations
@@ -17,91 +17,91 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_plus
 
-from xero_pipeline.mock_xero import request_log as journal
-from xero_pipeline.mock_xero.books.seeded_random import steady_uuid
+from xero_pipeline.mock_xero import request_log
+from xero_pipeline.mock_xero.books.seeded_random import derive_uuid
 from xero_pipeline.mock_xero.identity import connections
-from xero_pipeline.mock_xero.identity.scopes import OF_A_USER, SCOPES
+from xero_pipeline.mock_xero.identity.scopes import SCOPES, USER_SCOPES
 from xero_pipeline.mock_xero.messages import MockRequest, MockResponse
 from xero_pipeline.mock_xero.organisations import MockOrganisation
-from xero_pipeline.mock_xero.problems import token_error
-from xero_pipeline.mock_xero.state import SECOND, State, hashed, ticks
+from xero_pipeline.mock_xero.problems import respond_token_error
+from xero_pipeline.mock_xero.state import SECOND, State, hash_secret, to_microseconds
 
-# Seconds.
+# Lifetimes in seconds.
 CODE_LIFE = 5 * 60
 ACCESS_LIFE = 30 * 60
 REFRESH_LIFE = 60 * 86_400
-# For so long an old refresh token may be tried again, in case the answer to it was lost.
-GRACE = 30 * 60
+# How long a used refresh token is accepted again, in case its answer was lost.
+REFRESH_GRACE = 30 * 60
 
-USER_ID = steady_uuid("mock user")
+USER_ID = derive_uuid("mock user")
 USER = {"email": "mock.user@example.com", "given_name": "Mock", "family_name": "User", "name": "Mock User"}
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """Who may ask for tokens: the one client, or whoever names itself; and for which scopes."""
+    """The client that may request tokens (any that names itself, if `None`), and the scopes that it may request."""
 
     client: tuple[str, str] | None
     scopes: frozenset[str] | None
 
-    def knows(self, client_id: str) -> bool:
+    def is_known(self, client_id: str) -> bool:
         return bool(client_id) and (self.client is None or client_id == self.client[0])
 
-    def accepts(self, client_id: str, secret: str) -> bool:
+    def is_authentic(self, client_id: str, secret: str) -> bool:
         if self.client is None:
             return bool(client_id)
         given = f"{client_id}\x00{secret}".encode()
         return hmac.compare_digest(given, "\x00".join(self.client).encode())
 
-    def allows(self, scope: str) -> bool:
+    def can_request(self, scope: str) -> bool:
         return set(scope.split()) <= (SCOPES if self.scopes is None else self.scopes)
 
 
 class TokenEndpoint:
-    """What the identity server answers."""
+    """The token and revocation endpoints of the identity server."""
 
     def __init__(self, state: State, app: App, organisations: tuple[MockOrganisation, ...]) -> None:
         self._state = state
         self._app = app
         self._organisations = organisations
 
-    def token(self, request: MockRequest, now: dt.datetime) -> MockResponse:
-        """POST /connect/token."""
+    def issue(self, request: MockRequest, now: dt.datetime) -> MockResponse:
+        """POST /connect/token: issue tokens for a code, a refresh token or client credentials."""
         form = dict(request.form)
-        client_id = self._client(request, form)
+        client_id = self._authenticate_client(request, form)
         if client_id is None:
-            return token_error("invalid_client", 401)
+            return respond_token_error("invalid_client", 401)
         grants = {
-            "authorization_code": self._exchange,
-            "refresh_token": self._refresh,
-            "client_credentials": self._custom,
+            "authorization_code": self._exchange_code,
+            "refresh_token": self._refresh_pair,
+            "client_credentials": self._connect_custom,
         }
         grant = grants.get(form.get("grant_type", ""))
         if grant is None:
-            return token_error("unsupported_grant_type" if form.get("grant_type") else "invalid_request")
-        with self._state.writing() as connection:
-            return grant(connection, form, client_id, ticks(now))
+            return respond_token_error("unsupported_grant_type" if form.get("grant_type") else "invalid_request")
+        with self._state.begin_write() as connection:
+            return grant(connection, form, client_id, to_microseconds(now))
 
     def revoke(self, request: MockRequest) -> MockResponse:
-        """POST /connect/revocation: ends every connection of the user. A token unknown is no error."""
+        """POST /connect/revocation: end every connection of the app's user. An unknown token is no error (RFC 7009)."""
         form = dict(request.form)
-        client_id = self._client(request, form)
+        client_id = self._authenticate_client(request, form)
         if client_id is None:
-            return token_error("invalid_client", 401)
+            return respond_token_error("invalid_client", 401)
         if not form.get("token"):
-            return token_error("invalid_request")
-        with self._state.writing() as connection:
+            return respond_token_error("invalid_request")
+        with self._state.begin_write() as connection:
             known = connection.execute(
-                "SELECT 1 FROM refresh_tokens WHERE hash = ? AND client_id = ?", (hashed(form["token"]), client_id)
+                "SELECT 1 FROM refresh_tokens WHERE hash = ? AND client_id = ?", (hash_secret(form["token"]), client_id)
             ).fetchone()
             if known:
                 connection.execute("UPDATE refresh_tokens SET revoked = 1 WHERE client_id = ?", (client_id,))
-                connections.end_all(connection, client_id)
-                journal.count(connection, "revocations")
+                connections.delete_connections(connection, client_id)
+                request_log.increment_counter(connection, "revocations")
         return MockResponse(200)
 
-    def _client(self, request: MockRequest, form: dict[str, str]) -> str | None:
-        """The client that proves who it is, by HTTP Basic or in the body."""
+    def _authenticate_client(self, request: MockRequest, form: dict[str, str]) -> str | None:
+        """The client id that HTTP Basic or the body proves with a secret, else `None`."""
         scheme, _, coded = request.header("Authorization").partition(" ")
         client_id, secret = form.get("client_id", ""), form.get("client_secret", "")
         if scheme.lower() == "basic":
@@ -110,102 +110,108 @@ class TokenEndpoint:
             except ValueError:
                 return None
         for given in ((client_id, secret), (unquote_plus(client_id), unquote_plus(secret))):
-            if self._app.accepts(*given):
+            if self._app.is_authentic(*given):
                 return given[0]
         return None
 
-    def _exchange(self, connection: sqlite3.Connection, form: dict[str, str], client_id: str, now: int) -> MockResponse:
-        row = connection.execute("SELECT * FROM codes WHERE hash = ?", (hashed(form.get("code", "")),)).fetchone()
+    def _exchange_code(
+        self, connection: sqlite3.Connection, form: dict[str, str], client_id: str, now: int
+    ) -> MockResponse:
+        row = connection.execute("SELECT * FROM codes WHERE hash = ?", (hash_secret(form.get("code", "")),)).fetchone()
         if row is None or row["client_id"] != client_id or row["redirect_uri"] != form.get("redirect_uri"):
-            return token_error("invalid_grant")
-        # Whatever comes of it: a code is good for one try.
+            return respond_token_error("invalid_grant")
+        # A code allows one attempt, also when that attempt fails.
         used = bool(row["used"])
         connection.execute("UPDATE codes SET used = 1 WHERE hash = ?", (row["hash"],))
         late = now - row["issued"] > CODE_LIFE * SECOND
-        if used or late or not _proves(form.get("code_verifier", ""), row["challenge"]):
-            return token_error("invalid_grant")
-        journal.count(connection, "codes_exchanged")
-        return self._pair(connection, client_id, row["scope"], now)
+        if used or late or not _is_challenge_met(form.get("code_verifier", ""), row["challenge"]):
+            return respond_token_error("invalid_grant")
+        request_log.increment_counter(connection, "codes_exchanged")
+        return self._issue_pair(connection, client_id, row["scope"], now)
 
-    def _refresh(self, connection: sqlite3.Connection, form: dict[str, str], client_id: str, now: int) -> MockResponse:
-        token = hashed(form.get("refresh_token", ""))
+    def _refresh_pair(
+        self, connection: sqlite3.Connection, form: dict[str, str], client_id: str, now: int
+    ) -> MockResponse:
+        token = hash_secret(form.get("refresh_token", ""))
         row = connection.execute("SELECT * FROM refresh_tokens WHERE hash = ?", (token,)).fetchone()
-        dead = (
+        unusable = (
             row is None
             or row["client_id"] != client_id
             or row["revoked"]
             or now - row["issued"] >= REFRESH_LIFE * SECOND
-            or (row["used"] is not None and now - row["used"] > GRACE * SECOND)
+            or (row["used"] is not None and now - row["used"] > REFRESH_GRACE * SECOND)
         )
-        if dead:
-            journal.count(connection, "refreshes_refused")
-            return token_error("invalid_grant")
+        if unusable:
+            request_log.increment_counter(connection, "refreshes_refused")
+            return respond_token_error("invalid_grant")
         connection.execute("UPDATE refresh_tokens SET used = COALESCE(used, ?) WHERE hash = ?", (now, token))
-        journal.count(connection, "refreshes")
-        return self._pair(connection, client_id, row["scope"], now)
+        request_log.increment_counter(connection, "refreshes")
+        return self._issue_pair(connection, client_id, row["scope"], now)
 
-    def _custom(self, connection: sqlite3.Connection, form: dict[str, str], client_id: str, now: int) -> MockResponse:
-        """A Custom Connection: one organisation, no refresh token."""
-        asked = set(form.get("scope", "").split())
-        if not self._app.allows(" ".join(asked)) or asked & OF_A_USER:
-            return token_error("invalid_scope")
-        scope = " ".join(sorted(asked or (SCOPES - OF_A_USER)))
-        connections.make(connection, client_id, [self._organisations[0].tenant_id], "custom", now)
-        journal.count(connection, "client_credentials")
-        return MockResponse.of_json(self._access(connection, client_id, scope, now, custom=True))
+    def _connect_custom(
+        self, connection: sqlite3.Connection, form: dict[str, str], client_id: str, now: int
+    ) -> MockResponse:
+        """Issue an access token for a Custom Connection: one organisation, no refresh token."""
+        requested = set(form.get("scope", "").split())
+        if not self._app.can_request(" ".join(requested)) or requested & USER_SCOPES:
+            return respond_token_error("invalid_scope")
+        scope = " ".join(sorted(requested or (SCOPES - USER_SCOPES)))
+        connections.connect(connection, client_id, [self._organisations[0].tenant_id], "custom", now)
+        request_log.increment_counter(connection, "client_credentials")
+        return MockResponse.from_json(self._issue_access_token(connection, client_id, scope, now, custom=True))
 
-    def _pair(self, connection: sqlite3.Connection, client_id: str, scope: str, now: int) -> MockResponse:
-        answer = self._access(connection, client_id, scope, now, custom=False)
-        wanted = set(scope.split())
-        if "openid" in wanted:
-            answer["id_token"] = _id_token(client_id, wanted, now)
-        if "offline_access" in wanted:
+    def _issue_pair(self, connection: sqlite3.Connection, client_id: str, scope: str, now: int) -> MockResponse:
+        body = self._issue_access_token(connection, client_id, scope, now, custom=False)
+        scopes = set(scope.split())
+        if "openid" in scopes:
+            body["id_token"] = _make_id_token(client_id, scopes, now)
+        if "offline_access" in scopes:
             refresh_token = secrets.token_urlsafe(32)
             connection.execute(
                 "INSERT INTO refresh_tokens (hash, client_id, scope, issued) VALUES (?, ?, ?, ?)",
-                (hashed(refresh_token), client_id, scope, now),
+                (hash_secret(refresh_token), client_id, scope, now),
             )
-            answer["refresh_token"] = refresh_token
-        return MockResponse.of_json(answer)
+            body["refresh_token"] = refresh_token
+        return MockResponse.from_json(body)
 
-    def _access(
+    def _issue_access_token(
         self, connection: sqlite3.Connection, client_id: str, scope: str, now: int, *, custom: bool
     ) -> dict[str, Any]:
         claims = {"nbf": now // SECOND, "exp": now // SECOND + ACCESS_LIFE, "iss": "https://identity.xero.com"}
         claims |= {"client_id": client_id, "jti": secrets.token_hex(16), "scope": scope.split()}
-        token = _token_of(claims)
+        token = _encode_jwt(claims)
         connection.execute("DELETE FROM access_tokens WHERE expires < ?", (now - 86_400 * SECOND,))
         connection.execute(
             "INSERT INTO access_tokens (hash, client_id, scope, custom, expires) VALUES (?, ?, ?, ?, ?)",
-            (hashed(token), client_id, scope, int(custom), now + ACCESS_LIFE * SECOND),
+            (hash_secret(token), client_id, scope, int(custom), now + ACCESS_LIFE * SECOND),
         )
         return {"access_token": token, "expires_in": ACCESS_LIFE, "token_type": "Bearer", "scope": scope}
 
 
-def _proves(verifier: str, challenge: str) -> bool:
-    """Whether a PKCE verifier is the challenge's own. Without a challenge there is nothing to prove."""
+def _is_challenge_met(verifier: str, challenge: str) -> bool:
+    """Whether a PKCE verifier matches the challenge; without a challenge there must be no verifier."""
     if not challenge:
         return not verifier
     digest = hashlib.sha256(verifier.encode()).digest()
-    return hmac.compare_digest(_coded(digest), challenge.rstrip("="))
+    return hmac.compare_digest(_encode_base64url(digest), challenge.rstrip("="))
 
 
-def _id_token(client_id: str, scopes: set[str], now: int) -> str:
+def _make_id_token(client_id: str, scopes: set[str], now: int) -> str:
     claims: dict[str, Any] = {"iss": "https://identity.xero.com", "aud": client_id, "sub": USER_ID}
     claims |= {"iat": now // SECOND, "exp": now // SECOND + 300, "xero_userid": USER_ID}
     if "profile" in scopes:
         claims |= {"given_name": USER["given_name"], "family_name": USER["family_name"], "name": USER["name"]}
     if "email" in scopes:
         claims["email"] = USER["email"]
-    return _token_of(claims)
+    return _encode_jwt(claims)
 
 
-def _token_of(claims: dict[str, Any]) -> str:
-    """A JSON Web Token to look at, with a signature of chance: only the state file knows which are ours."""
+def _encode_jwt(claims: dict[str, Any]) -> str:
+    """A string in the form of a JSON Web Token with a random signature; the state file decides which are valid."""
     header = {"alg": "RS256", "kid": "mock", "typ": "JWT"}
     parts = [json.dumps(part, separators=(",", ":")).encode() for part in (header, claims)]
-    return ".".join(map(_coded, [*parts, secrets.token_bytes(32)]))
+    return ".".join(map(_encode_base64url, [*parts, secrets.token_bytes(32)]))
 
 
-def _coded(content: bytes) -> str:
+def _encode_base64url(content: bytes) -> str:
     return base64.urlsafe_b64encode(content).decode().rstrip("=")

@@ -79,7 +79,7 @@ class SqlCallBudget:
         self._engine = engine
         self._limits = limits
 
-    def take(self, tenant_id: str | None, now: datetime) -> CallPermit | Wait | DayExhausted:
+    def acquire(self, tenant_id: str | None, now: datetime) -> CallPermit | Wait | DayExhausted:
         """Ask for one attempt's slot. Atomic across processes.
 
         Args:
@@ -100,21 +100,23 @@ class SqlCallBudget:
                 return Wait(longest / SECOND, problem)
             return _give(connection, tenant_id, now)
 
-    def give_back(self, slot: CallPermit, now: datetime, remaining: RateLimitHeaders) -> None:
+    def release(self, permit: CallPermit, now: datetime, remaining: RateLimitHeaders) -> None:
         """The attempt is over, however it ended; what Xero's headers said corrects the count."""
         at = _floor(now)
         with self._alone() as connection:
-            found = connection.execute(_FINISH, {"slot": slot.id, "at": at}).one_or_none()
+            found = connection.execute(_FINISH, {"slot": permit.id, "at": at}).one_or_none()
             if found is None or remaining == RateLimitHeaders():
                 return
             tenant_id: str | None = found.tenant_id
             said = read_reported(connection, tenant_id)
             _put(
-                connection, APP_SCOPE, _news(connection, tenant_id, said, APP_BY_MINUTE, remaining.app_minute, slot, at)
+                connection,
+                APP_SCOPE,
+                _news(connection, tenant_id, said, APP_BY_MINUTE, remaining.app_minute, permit, at),
             )
             if tenant_id is not None:
-                minute = _news(connection, tenant_id, said, BY_MINUTE, remaining.minute, slot, at)
-                day = _news(connection, tenant_id, said, BY_DAY, remaining.day, slot, at)
+                minute = _news(connection, tenant_id, said, BY_MINUTE, remaining.minute, permit, at)
+                day = _news(connection, tenant_id, said, BY_DAY, remaining.day, permit, at)
                 _put(connection, tenant_id, minute | day)
 
     def block(self, tenant_id: str | None, problem: RateLimitKind, until: datetime) -> None:
@@ -138,7 +140,7 @@ class SqlCallBudget:
                 },
             )
 
-    def usage(self, tenant_id: str, now: datetime) -> Usage:
+    def read_usage(self, tenant_id: str, now: datetime) -> Usage:
         """What an organisation has spent in the last 24 hours and has left, by the stricter count."""
         with _in_words(), self._engine.connect() as connection:
             standing = BudgetState.read(connection, tenant_id, _floor(now))

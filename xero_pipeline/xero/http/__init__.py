@@ -1,0 +1,1 @@
+"""HTTP to Xero: the rate-limited, retrying session, call permits, the deadline, answers, the transport."""

@@ -1,7 +1,7 @@
-"""What Xero's answers mean: the only place that turns a status into a class of `errors.py`.
+"""The meaning of Xero's answers: the only module that turns a status into a class of `xero/errors.py`.
 
-Also the one reader of Xero's JSON. How a request travels and is tried again is `session.py`'s and
-`retry.py`'s matter; what a body says about the books is read in `reports.py` and its neighbours.
+It also parses all of Xero's JSON. `session.py` and `retry_policy.py` send and retry requests; the modules in
+`readers/` interpret the bodies.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from xero_pipeline.xero.errors import (
     XeroError,
     XeroUnavailable,
 )
-from xero_pipeline.xero.http.retry_policy import read_limit
+from xero_pipeline.xero.http.retry_policy import read_rate_limit
 
 Container = TypeVar("Container", dict[str, Any], list[Any])
 
-# What of Xero's own words fits into one readable line.
-LONGEST_TEXT = 300
+# How many characters of Xero's own text an error repeats, so that it stays one readable line.
+MAX_TEXT_LENGTH = 300
 
-# Which scope opens which endpoint, by the end of its path: granular first, then the one of older apps.
+# The scopes for each endpoint, by the end of its path: the granular one first, then the one of older apps.
 _SCOPES = {
     "reports/profitandloss": ("accounting.reports.profitandloss.read", "accounting.reports.read"),
     "reports/banksummary": ("accounting.reports.banksummary.read", "accounting.reports.read"),
@@ -48,45 +48,45 @@ _SCOPES = {
     "trackingcategories": ("accounting.settings.read",),
 }
 
-# What of a form that we post is a secret: all that it sends to the token and revocation endpoints but words.
+# The form fields of the token and revocation endpoints that hold a secret.
 _SECRET_FIELDS = {"client_secret", "code", "code_verifier", "refresh_token", "token"}
 
-# The header and first letters of a JSON Web Token, whole or cut: Xero's tokens never belong in a message.
+# A JSON Web Token, whole or cut, by its header. No message may hold one of Xero's tokens.
 _TOKEN = re.compile(r"eyJ[\w-]{8,}(\.[\w-]*)*")
 
-_MAY_HOLD_NO_CHARACTER = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
-_NO_CHARACTER = re.compile("[\0\ud800-\udfff]")
+_ESCAPED_NON_CHARACTER = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+_NON_CHARACTER = re.compile("[\0\ud800-\udfff]")
 
-_REFUSED_ADVICE = "The next sync asks again; if Xero refuses it then, too, report these words as a defect."
+_REFUSED_ADVICE = "The next sync tries again; if Xero refuses that, too, report this text as a defect."
 
 
 class AccessTokenExpired(XeroError):
-    """Xero does not take this access token; a fresh one may do. Only `transport.py` sees it."""
+    """Xero does not accept this access token, but may accept a fresh one. Only `transport.py` handles this error."""
 
     code = "access_token_expired"
 
 
 def raise_for_answer(response: Response, *, tenant_id: str | None, what: str, clock: Clock) -> None:
-    """Raise what a status other than success means; come back for a success.
+    """Raise the error that the answer's status stands for; return if it is a success.
 
     Args:
-        tenant_id: the organisation that was asked for, `None` for a call of the app's own.
-        what: what was asked for, in words that fit "Xero refused …".
+        tenant_id: the organisation of the request; `None` for a call of the app itself.
+        what: the request, as it completes "Xero refused …".
 
     Raises:
         AccessTokenExpired: 401 that a fresh access token may cure.
         ScopeMissing: 401 or 403 because the consent lacks a scope.
-        OrganisationDisconnected: 403, wrong or disconnected organisation.
-        ReportsForbidden: 403 on a report, the user's role shows none.
+        OrganisationDisconnected: 403 because the organisation is wrong or disconnected.
+        ReportsForbidden: 403 on a report because the user's role has no reports.
         PermissionMissing: any other 403.
         RequestRefused: any other 4xx, and a redirect.
-        RateLimited, XeroUnavailable: 429 and 5xx, for an answer that was not tried again.
+        RateLimited, XeroUnavailable: 429 and 5xx, for an answer that was not retried.
     """
     status = response.status_code
     if 200 <= status <= 299 or status == 304:
         return
     if status == 429:
-        raise read_limit(response, clock).as_error(what)
+        raise read_rate_limit(response, clock).to_xero_error(what)
     if status >= 500:
         raise XeroUnavailable(f"Xero answered {status} for {what}.", status=status)
     if 300 <= status <= 399:
@@ -95,35 +95,35 @@ def raise_for_answer(response: Response, *, tenant_id: str | None, what: str, cl
             advice="Check XERO_API_URL and XERO_IDENTITY_URL.",
             status=status,
         )
-    said = _Said(response)
+    answer = _ErrorAnswer(response)
     if status == 401:
-        _raise_unauthorised(response, said, what)
+        _raise_unauthorised(response, answer, what)
     if status == 403:
-        _raise_forbidden(response, said, tenant_id, what)
+        _raise_forbidden(response, answer, tenant_id, what)
     raise RequestRefused(
-        f"Xero refused {what} ({status}): {said.text}",
+        f"Xero refused {what} ({status}): {answer.text}",
         advice="Check XERO_API_URL." if status == 404 else _REFUSED_ADVICE,
         status=status,
     )
 
 
-def _raise_unauthorised(response: Response, said: _Said, what: str) -> NoReturn:
-    if said.lacks_scope:
+def _raise_unauthorised(response: Response, answer: _ErrorAnswer, what: str) -> NoReturn:
+    if answer.lacks_scope:
         raise _scope_missing(response, what)
-    # TokenExpired, AuthenticationUnsuccessful, or words that we do not know: one fresh token is worth a try.
-    raise AccessTokenExpired(f"Xero did not take the access token for {what}: {said.text}", status=401)
+    # TokenExpired, AuthenticationUnsuccessful or an unknown text: one fresh token is worth a try.
+    raise AccessTokenExpired(f"Xero did not take the access token for {what}: {answer.text}", status=401)
 
 
-def _raise_forbidden(response: Response, said: _Said, tenant_id: str | None, what: str) -> NoReturn:
-    if said.lacks_scope:
+def _raise_forbidden(response: Response, answer: _ErrorAnswer, tenant_id: str | None, what: str) -> NoReturn:
+    if answer.lacks_scope:
         raise _scope_missing(response, what)
-    if said.has("authenticationunsuccessful"):
+    if answer.has("authenticationunsuccessful"):
         which = f"organisation {tenant_id}" if tenant_id else "organisation of this connection"
         raise OrganisationDisconnected(f"Xero no longer lets this app into the {which}.", status=403)
     if "/reports/" in _path(response).lower():
-        raise ReportsForbidden(f"Xero refused {what}: {said.text}", status=403)
+        raise ReportsForbidden(f"Xero refused {what}: {answer.text}", status=403)
     raise PermissionMissing(
-        f"Xero forbids {what}: {said.text}",
+        f"Xero forbids {what}: {answer.text}",
         advice="Check the Xero role of the person who connected, or let somebody else connect.",
         status=403,
     )
@@ -141,30 +141,30 @@ def _scope_missing(response: Response, what: str) -> ScopeMissing:
     older = f" (an older app: {scopes[1]})" if len(scopes) > 1 else ""
     return ScopeMissing(
         f"The consent lacks the scope {scopes[0]}{older}, which {what} needs.",
-        advice="Add it to XERO_SCOPES, then connect again: a consent covers only what it was asked for.",
+        advice="Add it to XERO_SCOPES, then connect again: a consent covers only the scopes it was given for.",
         status=response.status_code,
     )
 
 
 def raise_for_token_answer(response: Response) -> None:
-    """Raise what the identity server's answer to a token request means; come back for a success.
+    """Raise the error that the identity server's answer to a token request stands for; return if it is a success.
 
     Raises:
         ReconnectNeeded: `invalid_grant`: the code or refresh token is expired, used or revoked.
-        AppRefused: client id, secret, scopes or grant are not what the app at Xero has.
+        AppRefused: the client id, secret, scopes or grant do not match the app at Xero.
         RequestRefused: anything else.
     """
     status = response.status_code
     if 200 <= status <= 299:
         return
-    said = _Said(response)
-    error = said.field("error").lower()
+    answer = _ErrorAnswer(response)
+    error = answer.field("error").lower()
     if error == "invalid_grant":
         raise ReconnectNeeded("Xero refuses the refresh token: it is expired, used or revoked.", status=status)
     if error == "invalid_scope":
         raise AppRefused(
-            "Xero refuses the scopes that were asked for.",
-            advice="Compare XERO_SCOPES with what your app may ask for at developer.xero.com.",
+            "Xero refuses the requested scopes.",
+            advice="Compare XERO_SCOPES with the scopes of your app at developer.xero.com.",
             status=status,
         )
     if error in {"unauthorized_client", "unsupported_grant_type"}:
@@ -176,30 +176,30 @@ def raise_for_token_answer(response: Response) -> None:
     if error == "invalid_client" or status == 401:
         raise AppRefused("Xero refuses the client id or secret of this app.", status=status)
     raise RequestRefused(
-        f"Xero refused the request for tokens ({status}): {said.text}",
+        f"Xero refused the request for tokens ({status}): {answer.text}",
         advice="Check XERO_IDENTITY_URL.",
         status=status,
     )
 
 
-def json_body(response: Response, container: type[Container]) -> Container:
-    """The answer's JSON, numbers with a fraction as exact `Decimal`.
+def parse_json(response: Response, container: type[Container]) -> Container:
+    """Parse the answer's JSON; numbers with a fraction become exact `Decimal`.
 
     Args:
-        container: what the whole must be, `dict` or `list`.
+        container: the type that the whole must have, `dict` or `list`.
 
-    Texts hold no NUL and no half of a pair of surrogates, which no database keeps.
+    NUL and lone surrogates in texts are replaced, because no database can store them.
 
     Raises:
-        PayloadNotUnderstood: it is no strict JSON, or another container.
+        PayloadNotUnderstood: the body is not strict JSON, or has another type.
     """
     where = _path(response)
     try:
         payload = json.loads(response.content, parse_float=Decimal, parse_constant=_refuse_constant)
-        if _MAY_HOLD_NO_CHARACTER.search(response.content):
-            payload = _mended(payload)
+        if _ESCAPED_NON_CHARACTER.search(response.content):
+            payload = _replace_non_characters(payload)
     except (ValueError, RecursionError):
-        # `from None`: the error holds the body.
+        # `from None`, because the error holds the body.
         raise PayloadNotUnderstood(f"Xero's answer to {where} is not JSON.", status=response.status_code) from None
     if not isinstance(payload, container):
         kind = "an object" if container is dict else "a list"
@@ -207,30 +207,32 @@ def json_body(response: Response, container: type[Container]) -> Container:
     return payload
 
 
-def _mended(value: Any) -> Any:
-    """The same with U+FFFD for what is no character: half an emoji, where a text was cut to a column's length, and
-    NUL. Neither can be kept in a database, and no figure hangs on it."""
+def _replace_non_characters(value: Any) -> Any:
+    """Put U+FFFD in place of NUL and of lone surrogates, such as half an emoji in a text that was cut to a length.
+
+    A database can store neither, and no figure depends on them.
+    """
     if isinstance(value, str):
-        return _NO_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", value)
+        return _NON_CHARACTER.sub("\N{REPLACEMENT CHARACTER}", value)
     if isinstance(value, list):
-        return [_mended(one) for one in value]
+        return [_replace_non_characters(element) for element in value]
     if isinstance(value, dict):
-        return {key: _mended(one) for key, one in value.items()}
+        return {key: _replace_non_characters(element) for key, element in value.items()}
     return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _path(response: Response) -> str:
-    """The path that was asked for: never the query."""
+    """Return the path of the request, without the query."""
     url = response.request.url if response.request is not None else response.url
     return urlsplit(url or "").path or "/"
 
 
-class _Said:
-    """What an error answer says, in either capitalisation, JSON or not."""
+class _ErrorAnswer:
+    """The fields and texts of an error answer, in any capitalisation, JSON or not."""
 
     def __init__(self, response: Response) -> None:
         self._response = response
@@ -240,13 +242,13 @@ class _Said:
             self._body = None
 
     def field(self, name: str) -> str:
-        """One field of the body, whatever its capitals; empty when there is none."""
-        value = _field(self._body, name)
+        """Return a text field of the body, whatever its capitals; an empty text if there is none."""
+        value = _get_field(self._body, name)
         return value.strip() if isinstance(value, str) else ""
 
     def has(self, *names: str) -> bool:
-        said = re.sub(r"[^a-z]", "", " ".join(self._texts()).lower())
-        return any(name in said for name in names)
+        letters = re.sub(r"[^a-z]", "", " ".join(self._iterate_texts()).lower())
+        return any(name in letters for name in names)
 
     @property
     def lacks_scope(self) -> bool:
@@ -255,68 +257,68 @@ class _Said:
 
     @property
     def text(self) -> str:
-        """Xero's own words as one line of a sane length, a sentence's end at its end, without a token."""
-        words = _TOKEN.sub("[token]", " ".join("; ".join(_unique(self._texts())).split()))
-        for secret in self._secrets():
-            words = words.replace(secret, "[secret]")
-        words = "".join(character for character in words if character.isprintable())
-        if len(words) > LONGEST_TEXT:
-            words = words[:LONGEST_TEXT].rstrip() + "…"
-        words = words or "no reason given"
-        return words if words.endswith((".", "!", "?", "…")) else f"{words}."
+        """Xero's own text as one sentence of at most `MAX_TEXT_LENGTH` characters, without tokens and secrets."""
+        text = _TOKEN.sub("[token]", " ".join("; ".join(_remove_duplicates(self._iterate_texts())).split()))
+        for secret in self._iterate_secrets():
+            text = text.replace(secret, "[secret]")
+        text = "".join(character for character in text if character.isprintable())
+        if len(text) > MAX_TEXT_LENGTH:
+            text = text[:MAX_TEXT_LENGTH].rstrip() + "…"
+        text = text or "no reason given"
+        return text if text.endswith((".", "!", "?", "…")) else f"{text}."
 
-    def _texts(self) -> Iterator[str]:
+    def _iterate_texts(self) -> Iterator[str]:
         if self._body is None:
-            # Plain text is Xero's way with 404. A page of HTML is a proxy's, and says nothing that helps.
-            text = self._response.content[: 4 * LONGEST_TEXT].decode("utf-8", "replace")
+            # Xero answers a 404 with plain text. An HTML page comes from a proxy and explains nothing.
+            text = self._response.content[: 4 * MAX_TEXT_LENGTH].decode("utf-8", "replace")
             if not text.lstrip().startswith("<"):
                 yield text
             return
         if isinstance(self._body, str):
             yield self._body
         for name in ("error", "error_description", "title", "detail", "message"):
-            if found := self.field(name):
-                yield found
-        yield from _validation_errors(self._body)
+            if text := self.field(name):
+                yield text
+        yield from _iterate_validation_errors(self._body)
 
-    def _secrets(self) -> Iterator[str]:
+    def _iterate_secrets(self) -> Iterator[str]:
         request = self._response.request
         if request is None:
             return
-        sent = _words(request.headers.get("Authorization")).split()[1:]
-        for credentials in sent[:]:
-            # `Basic`: client id and secret, of which the second is one.
+        secrets = _decode(request.headers.get("Authorization")).split()[1:]
+        for credentials in secrets[:]:
+            # `Basic` credentials are the client id and the client secret.
             with contextlib.suppress(ValueError):
                 _, _, secret = base64.b64decode(credentials, validate=True).decode("latin-1").partition(":")
-                sent += [secret, quote_plus(secret)]
-        for name, value in parse_qsl(_words(request.body)):
+                secrets += [secret, quote_plus(secret)]
+        for name, value in parse_qsl(_decode(request.body)):
             if name in _SECRET_FIELDS:
-                # As it is, and as it travelled.
-                sent += [value, quote_plus(value)]
-        # Shorter ones are no secrets, and replacing them would maim the words.
-        yield from (secret for secret in sent if len(secret) >= 8)
+                # Both the plain and the encoded value may be repeated.
+                secrets += [value, quote_plus(value)]
+        # A shorter value is not a secret, and replacing it would damage the text.
+        yield from (secret for secret in secrets if len(secret) >= 8)
 
 
-def _words(value: object) -> str:
+def _decode(value: object) -> str:
     return value.decode("latin-1") if isinstance(value, bytes) else value if isinstance(value, str) else ""
 
 
-def _field(body: object, name: str) -> object:
+def _get_field(body: object, name: str) -> object:
     if not isinstance(body, dict):
         return None
     return next((value for key, value in body.items() if str(key).lower() == name), None)
 
 
-def _validation_errors(body: object) -> Iterator[str]:
-    """`Elements[].ValidationErrors[].Message`, where Xero says what is wrong with a request."""
-    elements = _field(body, "elements")
-    for holder in [body, *(elements if isinstance(elements, list) else [])]:
-        errors = _field(holder, "validationerrors")
+def _iterate_validation_errors(body: object) -> Iterator[str]:
+    """Yield each `Elements[].ValidationErrors[].Message`, in which Xero says what is wrong with a request."""
+    elements = _get_field(body, "elements")
+    for element in [body, *(elements if isinstance(elements, list) else [])]:
+        errors = _get_field(element, "validationerrors")
         for error in errors if isinstance(errors, list) else []:
-            message = _field(error, "message")
+            message = _get_field(error, "message")
             if isinstance(message, str):
                 yield message
 
 
-def _unique(texts: Iterator[str]) -> list[str]:
+def _remove_duplicates(texts: Iterator[str]) -> list[str]:
     return list(dict.fromkeys(text for text in texts if text.strip()))

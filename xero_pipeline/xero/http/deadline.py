@@ -1,8 +1,9 @@
-"""A deadline for a whole answer, over the network: for its status line, headers, chunk sizes and body alike.
+"""A deadline for one whole answer over the network: its status line, headers, chunk sizes and body.
 
-A socket's time-out starts anew with each byte, so a server that drips would keep us for ever. So whatever reads an
-answer reads it from the socket through `_InTime`, which lets each read wait no longer than what is left. Connecting
-and TLS have time-outs of their own (requests', for each address), which are for the whole of it.
+A socket's time-out starts again with each byte, so a server that sends one byte at a time could keep a request open
+without end. Every read of an answer therefore goes through `_DeadlineReader`, which waits no longer than the time
+that is left. Connecting and the TLS handshake have time-outs of their own (those of requests, for each address),
+which limit them as a whole.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from xero_pipeline.clock import Clock
 
-# When the attempt of this thread must be over, and by which clock.
-_ATTEMPT: ContextVar[tuple[Clock, datetime]] = ContextVar("_ATTEMPT")
+# The clock of this thread's attempt, and the moment at which the attempt must be over.
+_DEADLINE: ContextVar[tuple[Clock, datetime]] = ContextVar("_DEADLINE")
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """requests' way to the network, where an attempt has so many seconds from its start to its last byte."""
+    """An adapter that allows an attempt so many seconds from its start to the last byte of its answer."""
 
     def __init__(self, seconds: float, clock: Clock) -> None:
         self._seconds = seconds
@@ -39,68 +40,68 @@ class DeadlineAdapter(HTTPAdapter):
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         manager = super().proxy_manager_for(proxy, **kwargs)
-        # A SOCKS proxy has connections of its own kind, and only requests' time-outs.
+        # A SOCKS proxy uses connection classes of its own, so only the time-outs of requests apply to it.
         if not proxy.lower().startswith("socks"):
             manager.pool_classes_by_scheme = _POOLS
         return manager
 
     def send(self, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
-        token = _ATTEMPT.set((self._clock, self._clock.now() + timedelta(seconds=self._seconds)))
+        token = _DEADLINE.set((self._clock, self._clock.now() + timedelta(seconds=self._seconds)))
         try:
             return super().send(request, *args, **kwargs)
         finally:
-            _ATTEMPT.reset(token)
+            _DEADLINE.reset(token)
 
 
-class _InTime(io.RawIOBase):
-    """A socket as a file to read from, until the deadline."""
+class _DeadlineReader(io.RawIOBase):
+    """A socket as a file that can be read until the deadline."""
 
     def __init__(self, connected: socket.socket) -> None:
         self._socket = connected
         self._raw = connected.makefile("rb", buffering=0)
-        self._clock, self._ends = _ATTEMPT.get()
+        self._clock, self._deadline = _DEADLINE.get()
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        """What `http.client.HTTPResponse` asks a socket for, and all that it does."""
+        """Return a buffered reader: the only method of a socket that `http.client.HTTPResponse` calls."""
         return io.BufferedReader(self)
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int | None:
-        usual = self._socket.gettimeout()
-        left = self._left()
-        self._socket.settimeout(left if usual is None else min(usual, left))
+        usual_timeout = self._socket.gettimeout()
+        seconds_left = self._require_seconds_left()
+        self._socket.settimeout(seconds_left if usual_timeout is None else min(usual_timeout, seconds_left))
         try:
             read = self._raw.readinto(buffer)
         finally:
-            # The connection may be kept for the next request.
-            self._socket.settimeout(usual)
-        self._left()
+            # The connection may be used again for the next request.
+            self._socket.settimeout(usual_timeout)
+        self._require_seconds_left()
         return read
 
-    def _left(self) -> float:
-        left = (self._ends - self._clock.now()).total_seconds()
-        if left <= 0:
-            raise TimeoutError("the answer is not whole at the deadline")
-        return left
+    def _require_seconds_left(self) -> float:
+        seconds_left = (self._deadline - self._clock.now()).total_seconds()
+        if seconds_left <= 0:
+            raise TimeoutError("the answer is not complete at the deadline")
+        return seconds_left
 
     def close(self) -> None:
         self._raw.close()
         super().close()
 
 
-class _Answer(http.client.HTTPResponse):
+class _HTTPResponse(http.client.HTTPResponse):
     def __init__(self, connected: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(_InTime(connected), *args, **kwargs)  # type: ignore[arg-type]
+        super().__init__(_DeadlineReader(connected), *args, **kwargs)  # type: ignore[arg-type]
 
 
 class _Connection(HTTPConnection):
-    response_class = _Answer
+    response_class = _HTTPResponse
 
 
 class _SecureConnection(HTTPSConnection):
-    response_class = _Answer
+    response_class = _HTTPResponse
 
 
 class _Pool(urllib3.HTTPConnectionPool):

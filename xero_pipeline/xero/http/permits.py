@@ -1,8 +1,8 @@
-"""requests-ratelimiter's machinery over the shared `CallBudget`: a bucket, its factory and a limiter.
+"""A limiter for requests-ratelimiter that takes its permits from the shared `CallBudget`, with a bucket and a factory.
 
-The counting is done elsewhere, for every process at once (`calls.CallBudget`); here it is only asked, and
-waited for. Three things of pyrate-limiter's own are replaced: the counting in the process, the sleeping on
-the machine's clock, and the waiting without end.
+The budget counts for every process at once (`rate_limits.CallBudget`); this module asks it for permits and waits for
+them. It replaces three parts of pyrate-limiter: counting within one process, sleeping on the machine's clock, and
+waiting without end.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from pyrate_limiter import AbstractBucket, BucketFactory, Duration, Limiter, Rat
 
 from xero_pipeline.clock import Clock
 from xero_pipeline.rate_limits import CallBudget, CallPermit, DayExhausted, RateLimitKind, Wait
-from xero_pipeline.xero.http.retry_policy import LONGEST_LIMIT_WAIT, RateLimitHit
+from xero_pipeline.xero.http.retry_policy import MAX_LIMIT_WAIT, RateLimitHit
 
 OnWait = Callable[[float, str], None]
-"""Called before each wait: its seconds, and the reason in words that fit "waiting 5 s, since …"."""
+"""Called before each wait with its seconds and its reason, which completes "waiting 5 s, since …"."""
 
 APP = "app:"
-"""The bucket's name for calls that belong to no organisation; no tenant id looks like it."""
+"""The name of the bucket for calls that belong to no organisation. No tenant id looks like it."""
 
-# The longest that one attempt queues for its slot behind other processes of ours.
-LONGEST_QUEUE = 900.0
+# For how many seconds an attempt waits at most for its permit, behind the deployment's other calls.
+MAX_QUEUE_SECONDS = 900.0
 
 _REASONS = {
     RateLimitKind.MINUTE: "the organisation's calls this minute are spent",
@@ -35,45 +35,45 @@ _REASONS = {
 }
 
 
-def wait_reason(problem: RateLimitKind) -> str:
+def describe_wait(problem: RateLimitKind) -> str:
     return _REASONS[problem]
 
 
 class _ThreadPermit(threading.local):
-    """The slot that this thread was given last, and what the budget said when there was none."""
+    """The permit that this thread acquired last, or the budget's refusal if it gave none."""
 
-    slot: CallPermit | None = None
+    permit: CallPermit | None = None
     refusal: Wait | DayExhausted | None = None
 
 
 class CallPermitBucket(AbstractBucket):
-    """One organisation's bucket (or the app's): it holds nothing itself, putting an item in takes a slot."""
+    """The bucket of one organisation, or of the app. Its `put` acquires a permit; the bucket itself stores nothing."""
 
     is_async = False
 
-    def __init__(self, tenant_id: str | None, budget: CallBudget, clock: Clock, held: _ThreadPermit) -> None:
-        # pyrate-limiter wants a rate; the true ones are the budget's.
+    def __init__(self, tenant_id: str | None, budget: CallBudget, clock: Clock, thread_permit: _ThreadPermit) -> None:
+        # pyrate-limiter requires a rate. The budget applies the real limits.
         self.rates = [Rate(1, Duration.SECOND)]
         self._tenant_id = tenant_id
         self._budget = budget
         self._time = clock
-        self._held = held
+        self._thread_permit = thread_permit
 
     def now(self) -> int:
         return int(self._time.now().timestamp() * 1000)
 
     def put(self, item: RateItem) -> bool:
-        answer = self._budget.take(self._tenant_id, self._time.now())
+        answer = self._budget.acquire(self._tenant_id, self._time.now())
         if isinstance(answer, CallPermit):
-            self._held.slot, self._held.refusal = answer, None
+            self._thread_permit.permit, self._thread_permit.refusal = answer, None
             self.failing_rate = None
             return True
-        self._held.refusal = answer
+        self._thread_permit.refusal = answer
         self.failing_rate = self.rates[0]
         return False
 
     def waiting(self, item: RateItem) -> int:
-        refusal = self._held.refusal
+        refusal = self._thread_permit.refusal
         return int(refusal.seconds * 1000) if isinstance(refusal, Wait) else 0
 
     def leak(self, current_timestamp: int | None = None) -> int:
@@ -90,12 +90,12 @@ class CallPermitBucket(AbstractBucket):
 
 
 class CallPermitBucketFactory(BucketFactory):
-    """A bucket for each name. None is scheduled for leaking, so no thread is started."""
+    """Makes one bucket for each name. It schedules no bucket for leaking, so pyrate-limiter starts no thread."""
 
-    def __init__(self, budget: CallBudget, clock: Clock, held: _ThreadPermit) -> None:
+    def __init__(self, budget: CallBudget, clock: Clock, thread_permit: _ThreadPermit) -> None:
         self._budget = budget
         self._clock = clock
-        self._held = held
+        self._thread_permit = thread_permit
         self._buckets: dict[str, CallPermitBucket] = {}
 
     def wrap_item(self, name: str, weight: int = 1) -> RateItem:
@@ -105,67 +105,70 @@ class CallPermitBucketFactory(BucketFactory):
         bucket = self._buckets.get(item.name)
         if bucket is None:
             tenant_id = None if item.name == APP else item.name
-            bucket = self._buckets[item.name] = CallPermitBucket(tenant_id, self._budget, self._clock, self._held)
+            bucket = CallPermitBucket(tenant_id, self._budget, self._clock, self._thread_permit)
+            self._buckets[item.name] = bucket
         return bucket
 
 
 class CallPermitLimiter(Limiter):
-    """Acquires slots: waits on our clock, tells of each wait, and gives up when waiting is hopeless."""
+    """Acquires permits. It waits on the injected clock, reports each wait, and stops when waiting cannot help."""
 
-    def __init__(self, budget: CallBudget, clock: Clock, chance: random.Random, on_wait: OnWait) -> None:
-        self._held = _ThreadPermit()
+    def __init__(self, budget: CallBudget, clock: Clock, jitter: random.Random, on_wait: OnWait) -> None:
+        self._thread_permit = _ThreadPermit()
         self._clock = clock
-        self._chance = chance
+        self._jitter = jitter
         self._on_wait = on_wait
-        self._given = 0
-        self._counting = threading.Lock()
-        self._asking = threading.Lock()
-        super().__init__(CallPermitBucketFactory(budget, clock, self._held), buffer_ms=0)
+        self._acquired = 0
+        self._count_lock = threading.Lock()
+        self._budget_lock = threading.Lock()
+        super().__init__(CallPermitBucketFactory(budget, clock, self._thread_permit), buffer_ms=0)
 
     def try_acquire(self, name: str = APP, weight: int = 1, blocking: bool = True, timeout: int | float = -1) -> bool:
-        """Take a slot; wait for one if need be.
+        """Acquire a permit, and wait for one if necessary.
 
         Raises:
-            LimitHit: the day's calls are spent, or waiting took or would take too long.
+            RateLimitHit: the day's calls are spent, or waiting took or would take too long.
         """
-        gives_up = self._clock.now() + timedelta(seconds=LONGEST_QUEUE)
-        while not self._ask(name, weight):
-            refusal = self._held.refusal
+        deadline = self._clock.now() + timedelta(seconds=MAX_QUEUE_SECONDS)
+        while not self._try_once(name, weight):
+            refusal = self._thread_permit.refusal
             now = self._clock.now()
             if isinstance(refusal, DayExhausted):
                 raise RateLimitHit(RateLimitKind.DAY, max(0.0, (refusal.until - now).total_seconds()), now, status=None)
             if not isinstance(refusal, Wait):
-                raise RuntimeError("the budget gave neither a slot nor a reason")
+                raise RuntimeError("the budget gave neither a permit nor a reason")
             if not blocking:
                 return False
-            if refusal.seconds > LONGEST_LIMIT_WAIT or now >= gives_up:
+            if refusal.seconds > MAX_LIMIT_WAIT or now >= deadline:
                 raise RateLimitHit(refusal.problem, refusal.seconds, now, status=None)
             self._pause(refusal)
-        with self._counting:
-            self._given += 1
+        with self._count_lock:
+            self._acquired += 1
         return True
 
-    def _ask(self, name: str, weight: int) -> bool:
-        """Ask the budget once. Without waiting, pyrate-limiter gives up when another thread is just asking, and
-        never comes to the budget: so one thread asks after the other."""
-        with self._asking:
+    def _try_once(self, name: str, weight: int) -> bool:
+        """Ask the budget once, one thread after the other.
+
+        With `blocking=False`, pyrate-limiter fails without asking the budget while another thread is asking.
+        """
+        with self._budget_lock:
             return bool(super().try_acquire(name, weight, blocking=False))
 
     @property
-    def given(self) -> int:
-        """Slots given so far, to every thread."""
-        with self._counting:
-            return self._given
+    def acquired(self) -> int:
+        """How many permits all threads have acquired so far."""
+        with self._count_lock:
+            return self._acquired
 
     def _pause(self, refusal: Wait) -> None:
         seconds = refusal.seconds
         if refusal.problem is RateLimitKind.CONCURRENT:
-            # A guess at when a call ends: processes that queue should not all come back at once.
-            seconds *= self._chance.uniform(0.5, 1.5)
-        self._on_wait(seconds, wait_reason(refusal.problem))
+            # Nobody knows when a call ends, and waiting processes should not all come back at once.
+            seconds *= self._jitter.uniform(0.5, 1.5)
+        self._on_wait(seconds, describe_wait(refusal.problem))
         self._clock.sleep(seconds)
 
-    def hand_over(self) -> CallPermit | None:
-        """The slot that this thread was given, once."""
-        slot, self._held.slot = self._held.slot, None
-        return slot
+    def pop_permit(self) -> CallPermit | None:
+        """Return the permit that this thread acquired, and forget it."""
+        permit, self._thread_permit.permit = self._thread_permit.permit, None
+        return permit

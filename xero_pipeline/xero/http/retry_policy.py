@@ -1,9 +1,9 @@
-"""When an attempt is made again, and after how long: what went wrong, and how much patience it gets.
+"""Whether and when a failed attempt is retried, by the kind of its failure.
 
-Knows answers and waits, but sends nothing: `session.py` does, with tenacity. Every wait is bounded, and a
-day limit is never slept on.
+This module reads answers and decides on waits; `session.py` sends the requests, with tenacity. Every wait is bounded.
+A reached day limit is an error at once.
 
-Sources: Xero's "OAuth 2.0 API limits"; `Retry-After` after RFC 9110, seconds or a date.
+Sources: Xero's "OAuth 2.0 API limits"; RFC 9110 for `Retry-After`, which is a number of seconds or a date.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from xero_pipeline.xero.errors import (
     XeroUnavailable,
 )
 
-# The longest that one fault is waited for.
-LONGEST_BACKOFF = 60.0
-# A minute limit lasts a minute; a server that wants more than this is not waited for.
-LONGEST_LIMIT_WAIT = 300.0
-# How often a minute limit, and "too many at once", are waited for before giving up.
-MINUTE_WAITS = 5
-CONCURRENT_WAITS = 10
-# A minute limit without a readable Retry-After.
+# The longest wait, in seconds, after a transport failure.
+MAX_BACKOFF = 60.0
+# A minute limit lasts a minute. If a server asks for a longer wait than this, the call fails at once.
+MAX_LIMIT_WAIT = 300.0
+# After how many waits a minute limit, and a concurrency limit, become an error.
+MAX_MINUTE_WAITS = 5
+MAX_CONCURRENT_WAITS = 10
+# The wait for a minute limit without a readable Retry-After.
 DEFAULT_LIMIT_WAIT = 60.0
-# A day limit without a readable Retry-After: Xero's windows are not documented, so ask again in an hour.
+# The wait for a day limit without a readable Retry-After: Xero does not document when its day ends, so try in an hour.
 DEFAULT_DAY_WAIT = 3600.0
-# A 429 that does not say which limit: Xero's minute never asks for more than this.
-SURELY_A_DAY = 120.0
-# Nothing that Xero limits lasts longer; a larger number is nonsense.
-LONGEST_RETRY_AFTER = 7 * 86400.0
+# A 429 that names no limit is a day limit if its Retry-After is above this, which Xero never asks for a minute limit.
+MAX_MINUTE_RETRY_AFTER = 120.0
+# No limit of Xero lasts longer; a larger Retry-After is cut to this.
+MAX_RETRY_AFTER = 7 * 86400.0
 
 
 class TransientError(Exception):
-    """An attempt that came to nothing, though another may succeed."""
+    """An attempt failed, but another attempt may succeed."""
 
-    def as_error(self, what: str) -> XeroError:
-        """What it becomes when patience ends."""
+    def to_xero_error(self, what: str) -> XeroError:
+        """Return the error to raise when there is no further attempt. `what` names the request."""
         raise NotImplementedError
 
 
 class TransportFailure(TransientError):
-    """5xx, a time-out, a dropped or truncated answer."""
+    """The attempt ended with 5xx, a time-out, or a dropped or truncated answer."""
 
     def __init__(self, reason: str, *, status: int | None = None, retry_after: float | None = None) -> None:
         super().__init__(reason)
@@ -62,7 +62,7 @@ class TransportFailure(TransientError):
         self.tries = 1
         self.retry_at: datetime | None = None
 
-    def as_error(self, what: str) -> XeroError:
+    def to_xero_error(self, what: str) -> XeroError:
         tries = f" ({self.tries} tries)" if self.tries > 1 else ""
         return XeroUnavailable(
             f"Xero could not answer {what}: {self.reason}{tries}.", status=self.status, retry_at=self.retry_at
@@ -70,7 +70,7 @@ class TransportFailure(TransientError):
 
 
 class RateLimitHit(TransientError):
-    """429, or what our own count says before Xero would; then `status` is `None`."""
+    """Xero answered 429, or the deployment's own budget refused the call (then `status` is `None`)."""
 
     def __init__(self, problem: RateLimitKind, wait: float, now: datetime, *, status: int | None = 429) -> None:
         super().__init__(problem.value)
@@ -79,7 +79,7 @@ class RateLimitHit(TransientError):
         self.until = now + timedelta(seconds=wait)
         self.status = status
 
-    def as_error(self, what: str) -> XeroError:
+    def to_xero_error(self, what: str) -> XeroError:
         if self.problem is RateLimitKind.DAY:
             return DayLimitReached(
                 f"Xero's daily calls of this organisation are spent, so {what} has to wait.",
@@ -104,76 +104,76 @@ class RateLimitHit(TransientError):
 class RetryPolicy:
     """How often one call is tried, and how long it waits in between: tenacity's `stop` and `wait`.
 
-    Faults, minute limits and "too many at once" are counted apart: a busy minute must not use up the tries
-    that an outage gets.
+    Transport failures, minute limits and concurrency limits are counted separately, so that a busy minute does not
+    use up the tries for an outage.
     """
 
-    def __init__(self, tries: int, clock: Clock, chance: random.Random) -> None:
+    def __init__(self, tries: int, clock: Clock, jitter: random.Random) -> None:
         self._tries = tries
         self._clock = clock
-        self._chance = chance
-        self._counts = {"fault": 0, "minute": 0, "concurrent": 0}
+        self._jitter = jitter
+        self._counts = {"transport": 0, "minute": 0, "concurrent": 0}
         self.attempt = 0
 
-    def begin(self) -> None:
-        """Another attempt begins."""
+    def begin_attempt(self) -> None:
+        """Count another attempt."""
         self.attempt += 1
 
-    def note(self, setback: TransientError) -> None:
-        """Count a setback; called once for each, as it happens."""
-        self._counts[_kind(setback)] += 1
-        if isinstance(setback, TransportFailure):
-            setback.tries = self._counts["fault"]
-            if setback.retry_after is not None:
-                setback.retry_at = self._clock.now() + timedelta(seconds=setback.retry_after)
+    def record_failure(self, failure: TransientError) -> None:
+        """Count a failed attempt. Call this once for each failure, when it happens."""
+        self._counts[_kind_of(failure)] += 1
+        if isinstance(failure, TransportFailure):
+            failure.tries = self._counts["transport"]
+            if failure.retry_after is not None:
+                failure.retry_at = self._clock.now() + timedelta(seconds=failure.retry_after)
 
     def stop(self, state: RetryCallState) -> bool:
-        setback = _setback(state)
-        count = self._counts[_kind(setback)]
-        if isinstance(setback, RateLimitHit):
-            if setback.status is None:
-                # Our own count's word, which was waited for already.
+        failure = _failure_of(state)
+        count = self._counts[_kind_of(failure)]
+        if isinstance(failure, RateLimitHit):
+            if failure.status is None:
+                # The deployment's own budget refused, and the limiter has already waited for it.
                 return True
-            if setback.problem is RateLimitKind.CONCURRENT:
-                return count > CONCURRENT_WAITS
-            return setback.problem is RateLimitKind.DAY or setback.wait > LONGEST_LIMIT_WAIT or count > MINUTE_WAITS
-        assert isinstance(setback, TransportFailure)  # noqa: S101 - there are two kinds
-        return count >= self._tries or (setback.retry_after or 0) > LONGEST_BACKOFF
+            if failure.problem is RateLimitKind.CONCURRENT:
+                return count > MAX_CONCURRENT_WAITS
+            return failure.problem is RateLimitKind.DAY or failure.wait > MAX_LIMIT_WAIT or count > MAX_MINUTE_WAITS
+        assert isinstance(failure, TransportFailure)  # noqa: S101 - there are two kinds
+        return count >= self._tries or (failure.retry_after or 0) > MAX_BACKOFF
 
     def wait(self, state: RetryCallState) -> float:
-        setback = _setback(state)
-        if isinstance(setback, RateLimitHit):
-            if setback.problem is RateLimitKind.CONCURRENT:
-                # Short, and not all at once: whoever was refused together must not come back together.
-                return self._chance.uniform(0.5, 1.5) * setback.wait
-            return setback.wait
-        assert isinstance(setback, TransportFailure)  # noqa: S101 - there are two kinds
-        backoff = min(LONGEST_BACKOFF, 2.0 ** min(self._counts["fault"], 10))
-        return min(LONGEST_BACKOFF, max(self._chance.uniform(backoff / 2, backoff), setback.retry_after or 0))
+        failure = _failure_of(state)
+        if isinstance(failure, RateLimitHit):
+            if failure.problem is RateLimitKind.CONCURRENT:
+                # A short, random wait, so that calls that were refused together do not come back together.
+                return self._jitter.uniform(0.5, 1.5) * failure.wait
+            return failure.wait
+        assert isinstance(failure, TransportFailure)  # noqa: S101 - there are two kinds
+        backoff = min(MAX_BACKOFF, 2.0 ** min(self._counts["transport"], 10))
+        return min(MAX_BACKOFF, max(self._jitter.uniform(backoff / 2, backoff), failure.retry_after or 0))
 
 
-def _kind(setback: TransientError) -> str:
-    if isinstance(setback, TransportFailure):
-        return "fault"
-    assert isinstance(setback, RateLimitHit)  # noqa: S101 - there are two kinds
-    return "concurrent" if setback.problem is RateLimitKind.CONCURRENT else "minute"
+def _kind_of(failure: TransientError) -> str:
+    if isinstance(failure, TransportFailure):
+        return "transport"
+    assert isinstance(failure, RateLimitHit)  # noqa: S101 - there are two kinds
+    return "concurrent" if failure.problem is RateLimitKind.CONCURRENT else "minute"
 
 
-def _setback(state: RetryCallState) -> TransientError:
+def _failure_of(state: RetryCallState) -> TransientError:
     error = state.outcome.exception() if state.outcome is not None else None
-    assert isinstance(error, TransientError)  # noqa: S101 - tenacity asks about nothing else
+    assert isinstance(error, TransientError)  # noqa: S101 - tenacity asks about no other error
     return error
 
 
-def read_limit(response: Response, clock: Clock) -> RateLimitHit:
-    """What a 429 says: which limit, and when to go on."""
+def read_rate_limit(response: Response, clock: Clock) -> RateLimitHit:
+    """Read from a 429 which limit was reached and how long to wait."""
     now = clock.now()
     retry_after = read_retry_after(response, now)
     problem = _read_problem(response.headers.get("X-Rate-Limit-Problem", ""))
     if problem is None:
-        problem = RateLimitKind.DAY if (retry_after or 0) > SURELY_A_DAY else RateLimitKind.MINUTE
+        problem = RateLimitKind.DAY if (retry_after or 0) > MAX_MINUTE_RETRY_AFTER else RateLimitKind.MINUTE
     if problem is RateLimitKind.CONCURRENT:
-        # As soon as one of five has its answer; the header, where there is one, is for the other limits.
+        # This limit ends as soon as one of the five calls has its answer; a long Retry-After is for the other limits.
         wait = min(retry_after or 1.0, 5.0)
     elif problem is RateLimitKind.DAY:
         wait = DEFAULT_DAY_WAIT if retry_after is None else retry_after
@@ -188,21 +188,21 @@ def _read_problem(header: str) -> RateLimitKind | None:
 
 
 def read_retry_after(response: Response, now: datetime) -> float | None:
-    """`Retry-After` as seconds from now, from a number or an HTTP date; `None` when missing or unreadable."""
+    """Read `Retry-After`, a number or an HTTP date, as seconds from now; `None` when missing or unreadable."""
     text = response.headers.get("Retry-After", "").strip()
     if re.fullmatch(r"\d{1,12}(\.\d{1,9})?", text):
-        return min(float(text), LONGEST_RETRY_AFTER)
+        return min(float(text), MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
-    return min(max(0.0, (moment - now).total_seconds()), LONGEST_RETRY_AFTER)
+    return min(max(0.0, (moment - now).total_seconds()), MAX_RETRY_AFTER)
 
 
 def read_rate_limit_headers(response: Response) -> RateLimitHeaders:
-    """What Xero's headers say is left."""
+    """Read from Xero's headers how many calls are left."""
     return RateLimitHeaders(
         minute=_read_count(response.headers.get("X-MinLimit-Remaining")),
         day=_read_count(response.headers.get("X-DayLimit-Remaining")),
@@ -211,5 +211,5 @@ def read_rate_limit_headers(response: Response) -> RateLimitHeaders:
 
 
 def _read_count(text: str | None) -> int | None:
-    found = re.fullmatch(r"\s*(-?\d{1,9})\s*", text or "")
-    return max(0, int(found.group(1))) if found else None
+    match = re.fullmatch(r"\s*(-?\d{1,9})\s*", text or "")
+    return max(0, int(match.group(1))) if match else None

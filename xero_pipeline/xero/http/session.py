@@ -1,8 +1,8 @@
-"""The session that carries every request to Xero: a slot for each attempt, patience, and whole answers.
+"""The session that sends every request to Xero: with a permit for each attempt, with retries, and to the last byte.
 
-One `send` is one HTTP attempt and takes one slot of the shared budget, retries too. What an answer means
-is settled in `answers.py`, when to try again in `retry.py`, how a slot is waited for in `slots.py`.
-Nothing here knows whether a real Xero answers or the mock: that is the transport's matter.
+One `send` is one HTTP attempt and takes one permit of the shared budget; a retry takes another. `answers.py` turns
+answers into errors, `retry_policy.py` decides on retries, `permits.py` waits for permits. Nothing here knows whether
+the real Xero answers or the mock: only the transport does.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from xero_pipeline.clock import Clock
 from xero_pipeline.rate_limits import CallBudget, RateLimitHeaders, RateLimitKind
 from xero_pipeline.xero.errors import RequestRefused
 from xero_pipeline.xero.http.deadline import DeadlineAdapter
-from xero_pipeline.xero.http.permits import APP, CallPermitLimiter, OnWait, wait_reason
+from xero_pipeline.xero.http.permits import APP, CallPermitLimiter, OnWait, describe_wait
 from xero_pipeline.xero.http.retry_policy import (
     RateLimitHit,
     RetryPolicy,
     TransientError,
     TransportFailure,
-    read_limit,
+    read_rate_limit,
     read_rate_limit_headers,
     read_retry_after,
 )
@@ -45,16 +45,16 @@ log = logging.getLogger("xero_pipeline.xero")
 TENANT_HEADER = "xero-tenant-id"
 USER_AGENT = "xero-pipeline"
 
-# Seconds from the request's start until its whole answer must be there (`deadline.py`). A slot's lease in
-# warehouse/call_budget/counts.py outlives it.
+# Within how many seconds of the attempt's start its whole answer must have arrived (`deadline.py`). The lease of a
+# permit in warehouse/call_budget/counts.py is longer.
 DEADLINE = 120.0
 
-# What requests, urllib3 and http.client raise when an answer does not come, or not whole.
-_BROKEN = (failures.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
-# The longest of what JSON may be cut in without ending there: `false`, and `\u` with its digits.
-_CUT_WORD = 6
-# What they raise for a request that cannot be sent at all: trying again never helps.
-_UNSENDABLE = (
+# What requests, urllib3 and http.client raise when an answer does not arrive, or not as a whole.
+_TRANSPORT_ERRORS = (failures.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
+# The length of the longest JSON token that a truncated answer can end in: `\u` with its four digits.
+_LONGEST_CUT_TOKEN = 6
+# What they raise for a request that cannot be sent at all, so that a retry never helps.
+_UNSENDABLE_ERRORS = (
     failures.InvalidURL,
     failures.InvalidSchema,
     failures.MissingSchema,
@@ -66,8 +66,8 @@ _UNSENDABLE = (
 Pairs = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
 
-class _AsWritten(AuthBase):
-    """Leaves a request's headers alone. Without any auth, requests would look into `~/.netrc`."""
+class _NoAuth(AuthBase):
+    """Leaves the headers of a request unchanged. Without any auth, requests would read `~/.netrc`."""
 
     def __call__(self, request: PreparedRequest) -> PreparedRequest:
         return request
@@ -77,11 +77,11 @@ class XeroSession(LimiterSession):
     """A requests session for Xero. Safe to use from several threads.
 
     Args:
-        budget: gives the slots; shared by every process of the deployment.
-        transport: carries the requests instead of the network (the mock).
+        budget: grants the call permits; shared by every process of the deployment.
+        transport: handles the requests instead of the network (the mock).
         timeouts: seconds to connect, and to wait for the next bytes.
-        tries: how often a request is sent that meets 5xx, time-outs, dropped or truncated answers.
-        on_wait: told before each wait, with its seconds and the reason.
+        tries: how often a request is sent at most when it meets 5xx, time-outs, dropped or truncated answers.
+        on_wait: called before each wait with its seconds and its reason.
         deadline: seconds for one attempt over the network, from its start to the last byte of its answer.
     """
 
@@ -101,15 +101,15 @@ class XeroSession(LimiterSession):
         self.clock = clock
         self._timeouts = timeouts
         self._tries = tries
-        self._on_wait = on_wait or _tell_nobody
-        self._chance = random or _new_chance()
+        self._on_wait = on_wait or _ignore_wait
+        self._jitter = random or _new_random()
         self._environments: dict[tuple[str, ...], Mapping[str, Any]] = {}
-        self._slots = CallPermitLimiter(budget, clock, self._chance, self._on_wait)
-        super().__init__(limiter=self._slots, per_host=False, limit_statuses=())
+        self._permits = CallPermitLimiter(budget, clock, self._jitter, self._on_wait)
+        super().__init__(limiter=self._permits, per_host=False, limit_statuses=())
         self.headers["User-Agent"] = USER_AGENT
         self.headers["Accept"] = "application/json"
-        self.auth = _AsWritten()
-        # Xero's API knows no sessions; a cookie of one organisation's call must not go with another's.
+        self.auth = _NoAuth()
+        # Xero's API has no sessions, and a cookie from one organisation's call must not be sent with another's.
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = transport or DeadlineAdapter(deadline, clock)
         self.mount("https://", adapter)
@@ -117,8 +117,8 @@ class XeroSession(LimiterSession):
 
     @property
     def attempts(self) -> int:
-        """HTTP attempts at the API so far, retries included; those at the identity server cost no call."""
-        return self._slots.given
+        """HTTP attempts at the API so far, retries included. Requests to the identity server do not count as calls."""
+        return self._permits.acquired
 
     def call(
         self,
@@ -132,41 +132,42 @@ class XeroSession(LimiterSession):
         auth: AuthBase | None = None,
         identity: bool = False,
     ) -> Response:
-        """Send a request and come back with its whole answer, whatever its status but 429 and 5xx.
+        """Send a request and return its whole answer, with any status but 429 and 5xx.
 
         Args:
-            tenant_id: the organisation, whose slots the attempts take; `None` for a call of the app's own.
-            identity: a request to the identity server: no slots, since the API's limits are not its own.
+            tenant_id: the organisation whose permits the attempts take; `None` for a call of the app itself.
+            identity: whether the request is to the identity server. It takes no permits, because the API's limits do
+                not apply there.
 
         Raises:
-            XeroUnavailable: 5xx, time-outs, dropped or truncated answers, each time.
-            MinuteLimitReached, RateLimited: a short limit that outlasted our patience.
-            DayLimitReached: at once, with the moment to go on.
+            XeroUnavailable: each attempt ended with 5xx, a time-out, or a dropped or truncated answer.
+            MinuteLimitReached, RateLimited: a short limit was still reached after every wait.
+            DayLimitReached: the day's calls are spent; raised at once, with the moment to continue.
             RequestRefused: the request cannot be sent as it is.
         """
         what = f"{method} {_path(url)}"
         request = self._prepare(method, url, what, tenant_id, headers, params, data, auth)
-        patience = RetryPolicy(self._tries, self.clock, self._chance)
-        trying = Retrying(
+        policy = RetryPolicy(self._tries, self.clock, self._jitter)
+        retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
-            stop=patience.stop,
-            wait=patience.wait,
-            before_sleep=self._tell_of_wait,
+            stop=policy.stop,
+            wait=policy.wait,
+            before_sleep=self._report_wait,
             sleep=self.clock.sleep,
             reraise=True,
         )
         try:
-            return trying(self._try_once, request, what, identity, patience)
-        except TransientError as setback:
-            # `from None`: what lies beneath may hold the request, and with it the token.
-            raise setback.as_error(what) from None
+            return retrying(self._try_once, request, what, identity, policy)
+        except TransientError as failure:
+            # `from None`, because the cause may hold the request and so the token.
+            raise failure.to_xero_error(what) from None
 
     def send(self, request: PreparedRequest, **kwargs: Any) -> Response:
-        """Send one attempt: take its slot, read its whole answer, give the slot back however it ended."""
-        return self._send(request, kwargs, slot=True)
+        """Send one attempt: acquire a permit, read the whole answer, and release the permit in any case."""
+        return self._send(request, kwargs, with_permit=True)
 
     def get_redirect_target(self, resp: Response) -> None:
-        """No redirect is ever followed: it would carry the token to wherever it points."""
+        """Never follow a redirect: it would send the token to the address that it names."""
         return
 
     def _prepare(
@@ -180,30 +181,31 @@ class XeroSession(LimiterSession):
         data: Pairs | str | bytes | None,
         auth: AuthBase | None,
     ) -> PreparedRequest:
-        own = {TENANT_HEADER: tenant_id} if tenant_id is not None else {}
-        request = Request(method, url, headers={**(headers or {}), **own}, params=params, data=data, auth=auth)
+        tenant = {TENANT_HEADER: tenant_id} if tenant_id is not None else {}
+        request = Request(method, url, headers={**(headers or {}), **tenant}, params=params, data=data, auth=auth)
         try:
             return self.prepare_request(request)
-        except _UNSENDABLE:
-            raise _unsendable(what) from None
+        except _UNSENDABLE_ERRORS:
+            raise _refuse_unsendable(what) from None
 
-    def _try_once(self, request: PreparedRequest, what: str, identity: bool, patience: RetryPolicy) -> Response:
-        patience.begin()
+    def _try_once(self, request: PreparedRequest, what: str, identity: bool, policy: RetryPolicy) -> Response:
+        policy.begin_attempt()
         try:
-            return self._judge(self._carry(request, what, identity, patience.attempt), request, identity)
-        except TransientError as setback:
-            patience.note(setback)
-            log.info("%s came to nothing: %s", what, setback)
+            response = self._send_over_network(request, what, identity, policy.attempt)
+            return self._require_final(response, request, identity)
+        except TransientError as failure:
+            policy.record_failure(failure)
+            log.info("%s failed: %s", what, failure)
             raise
 
-    def _carry(self, request: PreparedRequest, what: str, identity: bool, attempt: int) -> Response:
-        """One attempt over the wire; what breaks on the way is a `TransportFailure`."""
+    def _send_over_network(self, request: PreparedRequest, what: str, identity: bool, attempt: int) -> Response:
+        """Send one attempt; turn an error of the network into a `TransportFailure`."""
         try:
-            response = self._send(request.copy(), dict(self._environment(request.url or "")), slot=not identity)
-        except _UNSENDABLE:
-            raise _unsendable(what) from None
-        except _BROKEN as failure:
-            raise TransportFailure(_in_words(failure)) from None
+            response = self._send(request.copy(), dict(self._environment(request.url or "")), with_permit=not identity)
+        except _UNSENDABLE_ERRORS:
+            raise _refuse_unsendable(what) from None
+        except _TRANSPORT_ERRORS as error:
+            raise TransportFailure(_describe_error(error)) from None
         log.info(
             "%s, attempt %d: %s, correlation %s",
             what,
@@ -220,64 +222,64 @@ class XeroSession(LimiterSession):
             self._environments[server] = self.merge_environment_settings(url, {}, True, None, None)
         return self._environments[server]
 
-    def _judge(self, response: Response, request: PreparedRequest, identity: bool) -> Response:
-        """Let an answer pass unless another attempt may give a better one."""
+    def _require_final(self, response: Response, request: PreparedRequest, identity: bool) -> Response:
+        """Return the answer, or raise `TransientError` if another attempt may get a better one."""
         status = response.status_code
         if status == 429:
-            raise self._limited(response, request, identity)
+            raise self._read_rate_limit(response, request, identity)
         if status >= 500 or status == 408:
             retry_after = read_retry_after(response, self.clock.now())
             raise TransportFailure(f"it answered {status}", status=status, retry_after=retry_after)
-        # Another status says enough by itself: a 401 without its body is still a token that Xero does not take.
-        if 200 <= status <= 299 and _is_cut(response):
+        # Other statuses need no body: a 401 without one still means that Xero does not accept the token.
+        if 200 <= status <= 299 and _is_truncated(response):
             raise TransportFailure("its answer was cut short", status=status)
         return response
 
-    def _limited(self, response: Response, request: PreparedRequest, identity: bool) -> RateLimitHit:
-        hit = read_limit(response, self.clock)
+    def _read_rate_limit(self, response: Response, request: PreparedRequest, identity: bool) -> RateLimitHit:
+        hit = read_rate_limit(response, self.clock)
         if identity:
-            # The identity server's limits are the app's, and none of them lasts a day.
+            # The identity server's limits are for the whole app, and none of them lasts a day.
             return RateLimitHit(RateLimitKind.APP_MINUTE, hit.wait, self.clock.now())
         tenant_id = _tenant_of(request)
-        # Too many at once is over in a moment, and no day limit is the app's own.
+        # A concurrency limit ends in a moment, and the app itself has no day limit: neither blocks other processes.
         if hit.problem is not RateLimitKind.CONCURRENT and (
             tenant_id is not None or hit.problem is not RateLimitKind.DAY
         ):
             self.budget.block(tenant_id, hit.problem, hit.until)
         return hit
 
-    def _send(self, request: PreparedRequest, kwargs: dict[str, Any], *, slot: bool) -> Response:
+    def _send(self, request: PreparedRequest, kwargs: dict[str, Any], *, with_permit: bool) -> Response:
         kwargs |= {
             "timeout": kwargs.get("timeout") or self._timeouts,
             "stream": True,
             "allow_redirects": False,
         }
-        if not slot:
-            return _read_whole(Session.send(self, request, **kwargs))
+        if not with_permit:
+            return _read_body(Session.send(self, request, **kwargs))
         response = None
         try:
             response = LimiterMixin.send(self, request, **kwargs)
-            return _read_whole(response)
+            return _read_body(response)
         finally:
-            taken = self._slots.hand_over()
-            if taken is not None:
+            permit = self._permits.pop_permit()
+            if permit is not None:
                 remaining = read_rate_limit_headers(response) if response is not None else RateLimitHeaders()
-                self.budget.give_back(taken, self.clock.now(), remaining)
+                self.budget.release(permit, self.clock.now(), remaining)
 
     def _bucket_name(self, request: PreparedRequest) -> str:
         return _tenant_of(request) or APP
 
-    def _tell_of_wait(self, state: RetryCallState) -> None:
-        setback = state.outcome.exception() if state.outcome is not None else None
-        reason = wait_reason(setback.problem) if isinstance(setback, RateLimitHit) else f"an attempt failed: {setback}"
+    def _report_wait(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        reason = describe_wait(error.problem) if isinstance(error, RateLimitHit) else f"an attempt failed: {error}"
         self._on_wait(state.upcoming_sleep, reason)
 
 
-def _read_whole(response: Response) -> Response:
-    """Read the body to its end, and let the connection go."""
+def _read_body(response: Response) -> Response:
+    """Read the body to its end and release the connection."""
     raw = response.raw
     if isinstance(raw, urllib3.response.BaseHTTPResponse):
-        # Not left to requests, which words everything that breaks here as a connection that was lost.
+        # requests would report every failure here as a lost connection.
         try:
             body = raw.read(decode_content=True)
         except BaseException:
@@ -291,7 +293,7 @@ def _read_whole(response: Response) -> Response:
 
 
 def _path(url: str) -> str:
-    """The path alone: a query may hold a secret."""
+    """Return the path without the query, which may hold a secret."""
     try:
         return urlsplit(url).path or "/"
     except ValueError:
@@ -303,11 +305,11 @@ def _tenant_of(request: PreparedRequest) -> str | None:
     return tenant_id.decode("latin-1") if isinstance(tenant_id, bytes) else tenant_id
 
 
-def _is_cut(response: Response) -> bool:
-    """Whether an answer that calls itself JSON ends before its JSON does.
+def _is_truncated(response: Response) -> bool:
+    """Return whether an answer with the content type JSON ends before its JSON does.
 
-    Xero writes chunked and compressed answers; a proxy on the way that drops its own source may still end
-    them properly.
+    Xero sends chunked and compressed answers. A proxy that loses its connection to Xero may still end the chunks
+    properly, so that the HTTP layer cannot see it.
     """
     if "json" not in response.headers.get("Content-Type", "").lower() or response.status_code == 204:
         return False
@@ -318,38 +320,38 @@ def _is_cut(response: Response) -> bool:
     except UnicodeDecodeError as error:
         return error.end == len(response.content)
     except json.JSONDecodeError as error:
-        # What is wrong in its middle is no JSON and never will be: that is for its reader to say.
-        return error.msg.startswith("Unterminated") or len(error.doc.rstrip()) - error.pos < _CUT_WORD
+        # An error in the middle is not a truncation, and another attempt cannot help: `parse_json` reports it.
+        return error.msg.startswith("Unterminated") or len(error.doc.rstrip()) - error.pos < _LONGEST_CUT_TOKEN
     except (ValueError, RecursionError):
         return False
     return False
 
 
-def _in_words(failure: Exception) -> str:
-    """What broke, without the address and headers that the libraries put into their texts."""
-    if isinstance(failure, failures.ConnectTimeout):
+def _describe_error(error: Exception) -> str:
+    """Describe the failure without the address and headers that the libraries put into their texts."""
+    if isinstance(error, failures.ConnectTimeout):
         return "connecting took too long"
-    if isinstance(failure, (failures.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
+    if isinstance(error, (failures.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)):
         return "its answer took too long"
-    if isinstance(failure, failures.ProxyError):
+    if isinstance(error, failures.ProxyError):
         return "the proxy let nothing through"
-    if isinstance(failure, (failures.SSLError, urllib3.exceptions.SSLError)):
+    if isinstance(error, (failures.SSLError, urllib3.exceptions.SSLError)):
         return "no secure connection could be made"
-    if isinstance(failure, failures.ConnectionError):
+    if isinstance(error, failures.ConnectionError):
         return "the connection was refused or dropped"
     return "its answer was cut short"
 
 
-def _unsendable(what: str) -> RequestRefused:
+def _refuse_unsendable(what: str) -> RequestRefused:
     return RequestRefused(
         f"{what} cannot be sent: its address or one of its headers is malformed.",
         advice="Check XERO_API_URL and XERO_IDENTITY_URL.",
     )
 
 
-def _tell_nobody(_seconds: float, _reason: str) -> None:
+def _ignore_wait(_seconds: float, _reason: str) -> None:
     pass
 
 
-def _new_chance() -> random.Random:
+def _new_random() -> random.Random:
     return random.Random()  # noqa: S311 - jitter, no secret

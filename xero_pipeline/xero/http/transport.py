@@ -1,8 +1,9 @@
-"""xero-python's APIs carried by our session: its knowledge of paths and parameters, our slots and patience.
+"""The APIs of xero-python over `XeroSession`.
 
-xero-python's `rest_client` is the seam: ours replaces it, so that its urllib3 pool, its retries and its
-token refresh stay out of the way. Its model objects are not used: they guess at types and lose what they
-do not know; answers come back as raw JSON with exact decimals.
+xero-python knows Xero's paths and parameters; the session adds call permits and retries. A `rest_client` of our own
+replaces xero-python's, so that its urllib3 pool, its retries and its token refresh are not used. Its model objects
+are not used either, because they guess types and drop fields that they do not know: answers are raw JSON with exact
+decimals.
 """
 
 from __future__ import annotations
@@ -26,39 +27,39 @@ from xero_pipeline.xero.errors import (
     PermissionMissing,
     ReconnectNeeded,
 )
-from xero_pipeline.xero.http.answers import AccessTokenExpired, json_body, raise_for_answer
+from xero_pipeline.xero.http.answers import AccessTokenExpired, parse_json, raise_for_answer
 from xero_pipeline.xero.http.session import TENANT_HEADER, XeroSession
 
 Json = dict[str, Any]
 
 TokenSource = Callable[[str | None], str]
-"""Gives the access token to send; the argument is one that Xero has just refused, or `None`."""
+"""Returns the access token to send. The argument is a token that Xero has just refused, or `None`."""
 
 ACCOUNTING_PATH = "/api.xro/2.0"
 
 
 class XeroApis:
-    """Xero's APIs, signed in.
+    """Xero's Accounting and Identity APIs, called with an access token.
 
     Args:
-        session: carries the calls.
-        api_url: where the API is, without a path: `https://api.xero.com`.
-        access_token: asked before each call, and once more when Xero refuses what it gave.
+        session: sends the requests.
+        api_url: the address of the API without a path, such as `https://api.xero.com`.
+        access_token: called before each request, and once more if Xero refuses the token that it returned.
     """
 
     def __init__(self, session: XeroSession, *, api_url: str, access_token: TokenSource) -> None:
         api_url = api_url.rstrip("/")
-        client = _client(_RestClient(session, api_url, access_token))
+        client = _make_client(_RestClient(session, api_url, access_token))
         self.accounting = AccountingApi(client, base_url=api_url + ACCOUNTING_PATH)
         self.identity = IdentityApi(client, base_url=api_url)
 
     def get(self, container: str, method: str, tenant_id: str, **arguments: Any) -> Json:
-        """One of the Accounting API's answers.
+        """Send a GET request to the Accounting API and return its answer.
 
         Args:
             container: the endpoint as Xero names it (`Invoices`, `Reports/BankSummary`).
             method: xero-python's method for it (`get_invoices`).
-            arguments: that method's own; `if_modified_since` as an aware `datetime`.
+            arguments: the arguments of that method; `if_modified_since` as an aware `datetime`.
 
         Returns:
             The whole JSON object; numbers with a fraction are `Decimal`.
@@ -68,20 +69,20 @@ class XeroApis:
         """
         since = arguments.get("if_modified_since")
         if isinstance(since, datetime):
-            # Xero takes UTC to the second, without a zone.
+            # Xero expects UTC to the second, without a time zone.
             arguments["if_modified_since"] = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        ask = partial(getattr(self.accounting, method), tenant_id, _preload_content=False, **arguments)
+        request = partial(getattr(self.accounting, method), tenant_id, _preload_content=False, **arguments)
         try:
-            answer: _Answer = ask()
+            answer: _RestResponse = request()
         except OrganisationDisconnected:
-            # A 403 alone may pass; whether the organisation is connected is what Xero's list of them says.
+            # A single 403 may be temporary. Xero's list of connections decides whether the organisation is connected.
             if not self._is_listed(tenant_id):
                 raise
-            answer = ask()
+            answer = request()
         if answer.status == 304 and since is not None:
-            # Nothing has changed since; Xero answers an empty list, but HTTP allows this too.
+            # Nothing has changed since. Xero answers with an empty list, but HTTP allows this status too.
             return {container: []}
-        payload = json_body(answer.response, dict)
+        payload = parse_json(answer.response, dict)
         status = payload.get("Status")
         if isinstance(status, str) and status.upper() != "OK":
             raise PayloadNotUnderstood(f"Xero answered {container} with status {status[:40]}.")
@@ -89,46 +90,46 @@ class XeroApis:
 
     def _is_listed(self, tenant_id: str) -> bool:
         try:
-            rows = self.connections()
+            rows = self.get_connections()
         except (ConnectionLost, PermissionMissing):
             return False
         return any(isinstance(row, dict) and row.get("tenantId") == tenant_id for row in rows)
 
-    def connections(self) -> list[Any]:
-        """`GET /connections`: the organisations that these tokens open, as Xero lists them."""
-        answer: _Answer = self.identity.get_connections(_preload_content=False)
-        return json_body(answer.response, list)
+    def get_connections(self) -> list[Any]:
+        """Send `GET /connections`: the organisations that these tokens give access to, as Xero lists them."""
+        answer: _RestResponse = self.identity.get_connections(_preload_content=False)
+        return parse_json(answer.response, list)
 
     def delete_connection(self, connection_id: str) -> None:
         """Disconnect one organisation at Xero.
 
         Raises:
-            RequestRefused: with `status` 404, Xero knows no such connection.
+            RequestRefused: with `status` 404 if Xero knows no such connection.
         """
         self.identity.delete_connection(connection_id, _preload_content=False)
 
 
-def _client(rest_client: _RestClient) -> ApiClient:
-    """An `ApiClient` that sends through ours."""
-    # Configuration() hands out copies of one hidden default, so what is set here stays here.
+def _make_client(rest_client: _RestClient) -> ApiClient:
+    """Make an `ApiClient` that sends its requests through our `rest_client`."""
+    # Configuration() returns a copy of one hidden default, so this setting affects no other client.
     configuration = Configuration()
-    configuration.oauth2_token = _NoAuthOfItsOwn()
+    configuration.oauth2_token = _NoAuthSettings()
     client = ApiClient(configuration)
-    # Its own was made in passing: an urllib3 pool manager that never opened a connection.
+    # The client has made a rest client of its own, with an urllib3 pool manager that never opened a connection.
     client.rest_client.pool_manager.clear()
     client.rest_client = rest_client
     return client
 
 
-class _NoAuthOfItsOwn:
-    """What xero-python asks for an Authorization header: ours is set where the call is made."""
+class _NoAuthSettings:
+    """Gives xero-python no Authorization header: `_RestClient` sets it."""
 
     def get_auth_settings(self) -> None:
         return None
 
 
-class _Answer:
-    """A `requests` answer with the names that xero-python reads."""
+class _RestResponse:
+    """A `requests` response with the attributes that xero-python reads."""
 
     def __init__(self, response: Response) -> None:
         self.response = response
@@ -157,19 +158,21 @@ class _Answer:
 
 
 class _RestClient:
-    """Takes the place of xero-python's `RESTClientObject`. Our errors come out of it, never xero-python's,
-    whose texts hold headers and bodies."""
+    """Replaces xero-python's `RESTClientObject`.
+
+    It raises the errors of `xero/errors.py`, never xero-python's, whose texts hold headers and bodies.
+    """
 
     def __init__(self, session: XeroSession, api_url: str, access_token: TokenSource) -> None:
         self._session = session
         self._api_url = api_url
         self._access_token = access_token
 
-    def GET(self, url: str, **given: Any) -> _Answer:
-        return self._request("GET", url, **given)
+    def GET(self, url: str, **kwargs: Any) -> _RestResponse:
+        return self._request("GET", url, **kwargs)
 
-    def DELETE(self, url: str, **given: Any) -> _Answer:
-        return self._request("DELETE", url, **given)
+    def DELETE(self, url: str, **kwargs: Any) -> _RestResponse:
+        return self._request("DELETE", url, **kwargs)
 
     def _request(
         self,
@@ -179,17 +182,19 @@ class _RestClient:
         headers: Mapping[str, str] | None = None,
         query_params: Sequence[tuple[str, Any]] | None = None,
         **_ignored: Any,
-    ) -> _Answer:
-        # xero-python asks for /Connections; Xero documents, and other servers insist on, the small letter.
+    ) -> _RestResponse:
+        # xero-python requests /Connections. Xero documents /connections, and other servers accept only that.
         connections = f"{self._api_url}/Connections"
         if url == connections or url.startswith(f"{connections}/"):
             url = f"{self._api_url}/connections{url[len(connections) :]}"
-        own = {name: value for name, value in (headers or {}).items() if name.lower() in _KEPT_HEADERS}
-        query = [(name, _query_value(value)) for name, value in query_params or ()]
-        return _Answer(self._signed_in(method, url, own, query))
+        forwarded = {name: value for name, value in (headers or {}).items() if name.lower() in _FORWARDED_HEADERS}
+        query = [(name, _format_query_value(value)) for name, value in query_params or ()]
+        return _RestResponse(self._call_with_token(method, url, forwarded, query))
 
-    def _signed_in(self, method: str, url: str, headers: Mapping[str, str], query: list[tuple[str, str]]) -> Response:
-        """Call with an access token; once more with a fresh one when Xero does not take it."""
+    def _call_with_token(
+        self, method: str, url: str, headers: Mapping[str, str], query: list[tuple[str, str]]
+    ) -> Response:
+        """Call with an access token, and once more with a fresh one if Xero does not accept it."""
         token = self._access_token(None)
         try:
             return self._call(method, url, headers, query, token)
@@ -216,9 +221,9 @@ class _RestClient:
         return response
 
 
-# What of xero-python's headers goes out; the others are ours to set.
-_KEPT_HEADERS = {TENANT_HEADER, "if-modified-since"}
+# The headers of xero-python that are sent; `_RestClient` sets the others.
+_FORWARDED_HEADERS = {TENANT_HEADER, "if-modified-since"}
 
 
-def _query_value(value: object) -> str:
+def _format_query_value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,4 +1,4 @@
-"""The chart of accounts and the organisation's own details, as Xero answers them. Pure: JSON in, values out.
+"""Reads the chart of accounts and the organisation's details. Pure: JSON in, values out.
 
 Sources: Xero's `GET Accounts` and `GET Organisation`.
 """
@@ -29,16 +29,16 @@ class OrganisationDetails:
     base_currency: str
 
 
-def account_key(account_id: str) -> str:
-    """How accounts are looked up: Xero's ids are GUIDs, whose capitals mean nothing."""
+def normalise_account_id(account_id: str) -> str:
+    """Return the key of an account in lookups: Xero's ids are GUIDs, in which case does not matter."""
     return account_id.strip().lower()
 
 
 def read_accounts(payload: Mapping[str, Any]) -> dict[str, Account]:
-    """Every account by `account_key` of its id.
+    """Read every account, keyed by `normalise_account_id`.
 
     Raises:
-        PayloadNotUnderstood: there is no list, or a row without id or type.
+        PayloadNotUnderstood: there is no list, or a row has no id or no type.
     """
     rows = payload.get("Accounts")
     if not isinstance(rows, list):
@@ -48,31 +48,31 @@ def read_accounts(payload: Mapping[str, Any]) -> dict[str, Account]:
         if not isinstance(row, dict) or not row.get("AccountID") or not row.get("Type"):
             raise PayloadNotUnderstood("Xero's chart of accounts has a row without AccountID or Type.")
         account_id = str(row["AccountID"])
-        accounts[account_key(account_id)] = Account(
+        accounts[normalise_account_id(account_id)] = Account(
             account_id=account_id,
-            code=_text(row, "Code"),
-            name=_text(row, "Name") or account_id,
+            code=_read_text(row, "Code"),
+            name=_read_text(row, "Name") or account_id,
             type=str(row["Type"]).strip().upper(),
-            class_=(_text(row, "Class") or "").upper() or None,
+            class_=(_read_text(row, "Class") or "").upper() or None,
         )
     return accounts
 
 
 def read_organisation(payload: Mapping[str, Any]) -> OrganisationDetails:
-    """The one organisation of the answer.
+    """Read the one organisation of the answer.
 
     Raises:
-        PayloadNotUnderstood: there is not exactly one, or it has no base currency.
+        PayloadNotUnderstood: there is not exactly one organisation, or it has no base currency.
     """
     rows = payload.get("Organisations")
     if not isinstance(rows, list) or len(rows) != 1 or not isinstance(rows[0], dict):
         raise PayloadNotUnderstood("Xero's answer does not describe exactly one organisation.")
-    currency = _text(rows[0], "BaseCurrency")
+    currency = _read_text(rows[0], "BaseCurrency")
     if not currency:
         raise PayloadNotUnderstood("Xero's description of the organisation has no BaseCurrency.")
-    return OrganisationDetails(name=_text(rows[0], "Name") or "", base_currency=currency.upper())
+    return OrganisationDetails(name=_read_text(rows[0], "Name") or "", base_currency=currency.upper())
 
 
-def _text(row: Mapping[str, Any], name: str) -> str | None:
+def _read_text(row: Mapping[str, Any], name: str) -> str | None:
     value = row.get(name)
     return str(value).strip() or None if value is not None else None

@@ -1,7 +1,7 @@
-"""What of a document can move a figure, so that an edit that moves none can be told from one that does.
+"""A digest of the parts of a document that figures depend on, to tell edits that change a figure from others. Pure.
 
-Xero's `UpdatedDateUTC` moves with every payment, e-mail and attachment; read by it alone, each old week would
-look edited as its invoices are paid. Pure.
+Xero changes `UpdatedDateUTC` with every payment, e-mail and attachment. By that alone, every old week would look
+edited as its invoices are paid.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from xero_pipeline.money import to_decimal
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import PayloadNotUnderstood
-from xero_pipeline.xero.readers.documents import Document, document_date, document_key, updated_at
+from xero_pipeline.xero.readers.documents import Document, get_document_key, read_document_date, read_updated_at
 
 _IN_FIGURES = {"AUTHORISED", "PAID"}
 _NEVER_IN_FIGURES = {"DRAFT", "SUBMITTED"}
@@ -26,11 +26,11 @@ _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class DocumentState:
-    """One document, as far as figures go.
+    """The parts of one document that figures depend on.
 
-    `figures` is a digest of whatever a report is made from: date, lines, rate, and whether it counts; a draft
-    and a voided document differ from one that counts, and from each other. `payments` is what was paid on
-    which day, in its own currency, as text.
+    `figures` is a digest of what reports are made from: date, lines, rate, and whether the document counts. Drafts,
+    voided documents and counted ones have different digests. `payments` holds the amount paid on each day, in the
+    document's currency, as text.
     """
 
     key: str
@@ -39,74 +39,74 @@ class DocumentState:
     payments: Mapping[str, str]
     edited_at: datetime
 
-    def paid_weeks_that_differ(self, before: Mapping[str, str]) -> set[Week]:
-        """The weeks of payments that were made, changed or taken back since."""
+    def find_changed_payment_weeks(self, before: Mapping[str, str]) -> set[Week]:
+        """Return the weeks in which payments were made, changed or removed, compared with the earlier `payments`."""
         days = {day for day in {*before, *self.payments} if before.get(day) != self.payments.get(day)}
         return {Week.containing(date.fromisoformat(day)) for day in days}
 
 
-def document_state(document: Document) -> DocumentState:
-    """A document's state. One that does not say when it was edited is taken to be as old as can be.
+def read_document_state(document: Document) -> DocumentState:
+    """Read a document's state. Without an edit date, the document counts as never edited.
 
     Raises:
-        PayloadNotUnderstood: it has no id, no date, or an amount that is none.
+        PayloadNotUnderstood: it has no id, no date, or an amount that is not a number.
     """
     status = str(document.get("Status") or "").upper()
     return DocumentState(
-        key=document_key(document),
-        week=Week.containing(document_date(document)),
-        figures=_digest(document, status),
-        payments=_payments(document),
-        edited_at=updated_at(document) or _LONG_AGO,
+        key=get_document_key(document),
+        week=Week.containing(read_document_date(document)),
+        figures=_compute_digest(document, status),
+        payments=_sum_payments(document),
+        edited_at=read_updated_at(document) or _LONG_AGO,
     )
 
 
-def _digest(document: Document, status: str) -> str:
+def _compute_digest(document: Document, status: str) -> str:
     counts = "counts" if status in _IN_FIGURES else ("draft" if status in _NEVER_IN_FIGURES else "void")
-    said: list[Any] = [counts]
+    parts: list[Any] = [counts]
     if counts == "counts":
-        lines = sorted(json.dumps(_line(line), sort_keys=True) for line in document.get("LineItems") or [])
-        said += [
+        lines = sorted(json.dumps(_list_line_parts(line), sort_keys=True) for line in document.get("LineItems") or [])
+        parts += [
             str(document.get("Type")),
-            document_date(document).isoformat(),
+            read_document_date(document).isoformat(),
             str(document.get("CurrencyCode") or ""),
-            _number(document.get("CurrencyRate")),
+            _normalise_number(document.get("CurrencyRate")),
             str(document.get("LineAmountTypes") or "").lower(),
-            _number(document.get("SubTotal")),
+            _normalise_number(document.get("SubTotal")),
             lines,
         ]
         if not lines:
-            # Of which the revenue takes what the document states as a whole.
-            said += [_number(document.get("TotalTax")), _number(document.get("Total"))]
-    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:32]
+            # Without lines, the revenue is read from the document's totals.
+            parts += [_normalise_number(document.get("TotalTax")), _normalise_number(document.get("Total"))]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def _line(line: Mapping[str, Any]) -> list[Any]:
-    tracking = sorted([str(one.get("Name")), str(one.get("Option"))] for one in line.get("Tracking") or [])
+def _list_line_parts(line: Mapping[str, Any]) -> list[Any]:
+    tracking = sorted([str(option.get("Name")), str(option.get("Option"))] for option in line.get("Tracking") or [])
     account = str(line.get("AccountCode") or line.get("AccountID") or "")
-    return [_number(line.get("LineAmount")), _number(line.get("TaxAmount")), account, tracking]
+    return [_normalise_number(line.get("LineAmount")), _normalise_number(line.get("TaxAmount")), account, tracking]
 
 
-def _payments(document: Document) -> dict[str, str]:
+def _sum_payments(document: Document) -> dict[str, str]:
     paid: dict[str, Decimal] = {}
     payments = document.get("Payments")
     for payment in payments if isinstance(payments, list) else []:
         if not isinstance(payment, dict):
             continue
         try:
-            day = document_date({**payment, "InvoiceID": document_key(document)}).isoformat()
-            paid[day] = paid.get(day, Decimal(0)) + Decimal(_number(payment.get("Amount")) or 0)
+            day = read_document_date({**payment, "InvoiceID": get_document_key(document)}).isoformat()
+            paid[day] = paid.get(day, Decimal(0)) + Decimal(_normalise_number(payment.get("Amount")) or 0)
         except PayloadNotUnderstood:
-            # No figure is made from it here: the bank summary has its own say. It only cannot hint at a week.
+            # No figure depends on this payment (cash comes from the bank summary). Only its week stays unknown.
             continue
     return {day: str(amount.normalize()) for day, amount in sorted(paid.items())}
 
 
-def _number(value: object) -> str:
-    """A number in one writing, whether it came as 1, 1.0 or "1.00"."""
+def _normalise_number(value: object) -> str:
+    """Write a number in one way, whether Xero sent 1, 1.0 or "1.00"."""
     if value is None or value == "":
         return ""
     try:
         return format(to_decimal(value).normalize(), "f")
     except ValueError:
-        raise PayloadNotUnderstood("A document has an amount that is no plain decimal number.") from None
+        raise PayloadNotUnderstood("A document has an amount that is not a plain decimal number.") from None

@@ -1,4 +1,4 @@
-"""The dates that a report's titles name, in the wordings that Xero uses. Pure."""
+"""Reads the period of a report from its titles, in the formats that Xero uses. Pure."""
 
 from __future__ import annotations
 
@@ -65,44 +65,45 @@ _ONE_DAY = [
 ]
 
 
-def read_period(titles: Sequence[str], asked: Week) -> Period | None:
-    """The first and last day that the titles name; `None` when none of them names a range.
+def read_period(titles: Sequence[str], requested: Week) -> Period | None:
+    """Read the first and last day that the titles name; `None` if no title names a range.
 
-    Where a numeric date can be read in two ways, it is the asked week if one of them is.
+    A numeric date that can be read in two ways is read as the requested week if one of the readings is.
     """
-    found = [period for title in reversed(titles) for period in _periods(title, asked)]
-    window = (asked.start, asked.ending)
-    return window if window in found else next(iter(found), None)
+    periods = [period for title in reversed(titles) for period in _find_periods(title)]
+    requested_period = (requested.start, requested.ending)
+    return requested_period if requested_period in periods else next(iter(periods), None)
 
 
-def _periods(title: str, asked: Week) -> Iterator[Period]:
+def _find_periods(title: str) -> Iterator[Period]:
     title = _HYPHENATED.sub(r"\1 \2 \3", _WEEKDAY.sub("", title))
     for pattern in _RANGES:
         match = pattern.search(title)
-        if match and (period := _from_words(match.groupdict())):
+        if match and (period := _parse_groups(match.groupdict())):
             yield period
     if match := _NUMERIC.search(title):
-        yield from _from_numbers([int(part) for part in match.groups()])
+        yield from _parse_numbers([int(part) for part in match.groups()])
     if match := _WEEK_ENDED.search(title):
         for pattern in _ONE_DAY:
             day = pattern.search(match["rest"])
-            if day and (end := _date(day["by"], day["bm"], day["bd"])):
+            if day and (end := _make_date(day["by"], day["bm"], day["bd"])):
                 yield end - timedelta(days=6), end
 
 
-def _from_words(parts: dict[str, str | None]) -> Period | None:
-    """Dates of which the first may leave its month and year to the second."""
-    end = _date(parts.get("by"), parts.get("bm") or parts.get("am"), parts.get("bd"))
+def _parse_groups(parts: dict[str, str | None]) -> Period | None:
+    """Parse the two dates of a range. The first may omit its month and year, which are then those of the second."""
+    end = _make_date(parts.get("by"), parts.get("bm") or parts.get("am"), parts.get("bd"))
     if end is None:
         return None
     month = parts.get("am") or parts.get("bm")
-    start = _date(parts.get("ay") or str(end.year), month, parts.get("ad"))
+    start = _make_date(parts.get("ay") or str(end.year), month, parts.get("ad"))
     if start is not None and start > end and not parts.get("ay"):
-        start = _date(str(end.year - 1), month, parts.get("ad"))
+        start = _make_date(str(end.year - 1), month, parts.get("ad"))
     return (start, end) if start is not None else None
 
 
-def _from_numbers(numbers: Sequence[int]) -> Iterable[Period]:
+def _parse_numbers(numbers: Sequence[int]) -> Iterable[Period]:
+    """Parse two numeric dates, first as day and month, then as month and day."""
     a, b, year, c, d, end_year = numbers
     for start, end in (((year, b, a), (end_year, d, c)), ((year, a, b), (end_year, c, d))):
         try:
@@ -111,20 +112,20 @@ def _from_numbers(numbers: Sequence[int]) -> Iterable[Period]:
             continue
 
 
-def _date(year: str | None, month: str | None, day: str | None) -> date | None:
+def _make_date(year: str | None, month: str | None, day: str | None) -> date | None:
     if not year or not month or not day:
         return None
     try:
-        number = int(month) if month.isdigit() else _month(month)
+        number = int(month) if month.isdigit() else _parse_month(month)
         return date(int(year) + (2000 if len(year) == 2 else 0), number, int(day))
     except ValueError:
         return None
 
 
-def _month(name: str) -> int:
-    word = name.lower()
-    if len(word) >= 3:
+def _parse_month(name: str) -> int:
+    prefix = name.lower()
+    if len(prefix) >= 3:
         for number, month in enumerate(_MONTHS, start=1):
-            if month.startswith(word) or (word == "sept" and number == 9):
+            if month.startswith(prefix) or (prefix == "sept" and number == 9):
                 return number
-    raise ValueError(f"{name} is no month")
+    raise ValueError(f"{name} is not a month")

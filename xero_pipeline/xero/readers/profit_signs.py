@@ -1,10 +1,10 @@
-"""Which sections of a profit and loss add to the profit and which take from it: settled by its profit lines.
+"""Finds which sections of a profit and loss add to the profit and which reduce it, by the report's profit lines.
 
-Pure numbers, in whole cents. What a row is, and what the figures then are, is `profit_and_loss.py`'s matter.
+This module only computes with whole cents. `profit_and_loss.py` reads the rows and makes the figures.
 
-A report is a run of blocks (a section's rows) with lines between them. Most lines state the profit up to
-there; some only sum up what stands above them ("Total Expenses"); and one may be plain wrong. The reading
-is chosen under which the fewest lines stay unexplained, and then the fewest signs are unusual.
+A report is a sequence of blocks (the rows of a section) with lines between them. Most lines state the profit up to
+their position, some only sum up the sections above them ("Total Expenses"), and one may be wrong. The chosen solution
+is the one that leaves the fewest lines unexplained, and among those the one with the fewest unusual signs.
 """
 
 from __future__ import annotations
@@ -14,37 +14,38 @@ from dataclasses import dataclass
 from enum import Enum
 from itertools import combinations
 
-# What is tried out for one stretch at most; the usual signs come first. Real layouts need a handful.
-_TRIES = 5_000
-# How many lines in a row may be no profit lines; real layouts have two or three in all.
-_LINES_PASSED = 6
-# By how many cents a profit line may miss its rows and still say which signs they have: Xero rounds each account's
-# revaluation by itself.
-_ROUNDED = 10
-# How strange it is that a section of income takes from the profit; one of expenses that adds to it is 1.
-_INCOME_TURNED = 3
+# The most combinations of signs that are tried between two profit lines, the usual signs first. Real layouts need a
+# handful.
+_MAX_COMBINATIONS = 5_000
+# The most consecutive lines that may be other than profit lines; real layouts have two or three in all.
+_MAX_LINES_BETWEEN_PROFITS = 6
+# By how many cents a profit line may differ from its rows and still decide their signs: Xero rounds the revaluation of
+# each account by itself.
+_ROUNDING_CENTS = 10
+# The cost of a section of income that reduces the profit. A section of expenses that adds to it costs 1.
+_FLIPPED_INCOME_COST = 3
 
 
 class Nature(Enum):
-    """What the type of a row's account says of it."""
+    """What the type of a row's account says about the row."""
 
-    EARNS = "earns"
-    COSTS = "costs"
-    STRANGE = "strange"
+    INCOME = "income"
+    EXPENSE = "expense"
+    UNKNOWN = "unknown"
 
 
 class Role(Enum):
-    """What a line turned out to be."""
+    """What a line states."""
 
     PROFIT = "profit"
-    """The profit up to there, or meant to be."""
+    """The profit up to its position, even if the amount is wrong."""
     SUBTOTAL = "subtotal"
-    """The sum of some sections above it."""
+    """The sum of some of the sections above it."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountBlock:
-    """A section's rows between two lines: how many cents there are of each nature, and which line follows."""
+    """The rows of a section between two lines: the cents of each nature, and the number of the line that follows."""
 
     cents: dict[Nature, int]
     line: int
@@ -55,31 +56,35 @@ class AccountBlock:
 
     @property
     def is_mixed(self) -> bool:
-        return Nature.EARNS in self.cents and Nature.COSTS in self.cents
+        return Nature.INCOME in self.cents and Nature.EXPENSE in self.cents
 
 
 @dataclass(frozen=True, slots=True)
 class ProfitLine:
-    """What a line states, in cents. `of_nothing`: it may as well be the total of a section without rows."""
+    """The amount of a line, in cents.
+
+    `may_be_empty_total` says that the line may also be the total of a section without rows.
+    """
 
     cents: int
-    of_nothing: bool = False
+    may_be_empty_total: bool = False
 
 
 Signs = dict[tuple[int, Nature], int]
-"""+1 or -1 by the block's place and the nature of its rows."""
+"""+1 or -1, by the number of the block and the nature of its rows."""
 
 _Cost = tuple[int, int, int, int]
-"""Lines unexplained, sections of known accounts with an unusual sign, subtotals, strangers' unusual signs."""
+"""The numbers of unexplained lines, of unusual signs of known accounts, of subtotals, and of unusual signs of unknown
+accounts. The first differing number decides which of two solutions is better."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """Rows that share a sign."""
+    """Rows that have the same sign. `is_known` says whether the type of their accounts gives the usual sign."""
 
     parts: tuple[tuple[int, Nature], ...]
     cents: int
-    usual: int
+    usual_sign: int
     is_known: bool
 
 
@@ -90,153 +95,167 @@ class _SignSolution:
     roles: dict[int, Role]
 
 
-def settle_signs(blocks: Sequence[AccountBlock], lines: Sequence[ProfitLine]) -> tuple[Signs, list[Role]]:
-    """The sign of each block's rows, and what each line is.
+def solve_signs(blocks: Sequence[AccountBlock], lines: Sequence[ProfitLine]) -> tuple[Signs, list[Role]]:
+    """Find the sign of each block's rows and the role of each line.
 
     Args:
-        blocks: in the report's order; `Block.line` counts from 0, `len(lines)` for what follows the last.
+        blocks: in the report's order; `AccountBlock.line` counts from 0 and is `len(lines)` after the last line.
         lines: in the report's order.
     """
     count = len(lines)
     best: list[_SignSolution] = [_SignSolution((0, 0, 0, 0), {}, {})] * (count + 1)
     for first in range(count, -1, -1):
-        base = lines[first - 1].cents if first else 0
+        profit_before = lines[first - 1].cents if first else 0
         # Either no line from here on is a profit line, or `anchor` is the next one.
-        readings = [_unanchored(blocks, lines, first)]
-        for anchor in range(first, min(count, first + _LINES_PASSED)):
-            open_blocks = [n for n, block in enumerate(blocks) if first <= block.line <= anchor]
-            signs, cost = _solve(blocks, open_blocks, lines[anchor].cents - base)
-            passed = _pass_lines(blocks, lines, first, anchor)
-            then = best[anchor + 1]
-            total = _add(cost, passed.cost, then.cost)
-            roles = {anchor: Role.PROFIT} | passed.roles | then.roles
-            readings.append(_SignSolution(total, signs | then.signs, roles))
-        best[first] = min(readings, key=lambda reading: reading.cost)
-    return best[0].signs, [best[0].roles[place] for place in range(count)]
+        solutions = [_solve_without_profit_line(blocks, lines, first)]
+        for anchor in range(first, min(count, first + _MAX_LINES_BETWEEN_PROFITS)):
+            block_numbers = [n for n, block in enumerate(blocks) if first <= block.line <= anchor]
+            signs, cost = _solve_stretch(blocks, block_numbers, lines[anchor].cents - profit_before)
+            skipped = _classify_lines(blocks, lines, first, anchor)
+            rest = best[anchor + 1]
+            total_cost = _add_costs(cost, skipped.cost, rest.cost)
+            roles = {anchor: Role.PROFIT} | skipped.roles | rest.roles
+            solutions.append(_SignSolution(total_cost, signs | rest.signs, roles))
+        best[first] = min(solutions, key=lambda solution: solution.cost)
+    return best[0].signs, [best[0].roles[line] for line in range(count)]
 
 
-def _unanchored(blocks: Sequence[AccountBlock], lines: Sequence[ProfitLine], first: int) -> _SignSolution:
-    """What is left when no line from `first` on is a profit line: usual signs, held by nothing."""
-    rest = [n for n, block in enumerate(blocks) if block.line >= first]
-    passed = _pass_lines(blocks, lines, first, len(lines))
-    unheld = any(blocks[n].total for n in rest)
-    signs = {part: unit.usual for unit in _units(blocks, rest, split=False) for part in unit.parts}
-    return _SignSolution(_add(passed.cost, (int(unheld), 0, 0, 0)), signs, passed.roles)
+def _solve_without_profit_line(
+    blocks: Sequence[AccountBlock], lines: Sequence[ProfitLine], first: int
+) -> _SignSolution:
+    """Return the solution in which no line from `first` on is a profit line: the usual signs, which nothing checks."""
+    block_numbers = [n for n, block in enumerate(blocks) if block.line >= first]
+    skipped = _classify_lines(blocks, lines, first, len(lines))
+    has_unchecked_amounts = any(blocks[n].total for n in block_numbers)
+    units = _make_units(blocks, block_numbers, split=False)
+    signs = {part: unit.usual_sign for unit in units for part in unit.parts}
+    return _SignSolution(_add_costs(skipped.cost, (int(has_unchecked_amounts), 0, 0, 0)), signs, skipped.roles)
 
 
-def _pass_lines(blocks: Sequence[AccountBlock], lines: Sequence[ProfitLine], first: int, anchor: int) -> _SignSolution:
-    """The lines from `first` up to the profit line `anchor`: subtotals, or unexplained."""
+def _classify_lines(
+    blocks: Sequence[AccountBlock], lines: Sequence[ProfitLine], first: int, anchor: int
+) -> _SignSolution:
+    """Classify the lines from `first` up to the profit line `anchor` as subtotals or as unexplained."""
     cost: _Cost = (0, 0, 0, 0)
     roles = {}
-    for place in range(first, anchor):
-        line = lines[place]
-        # The last line of all is never taken for a subtotal: it is what holds the net profit.
-        is_last = all(other.of_nothing for other in lines[place + 1 :])
-        is_subtotal = line.of_nothing or (not is_last and line.cents in _subtotals(blocks, first, place))
-        roles[place] = Role.SUBTOTAL if is_subtotal else Role.PROFIT
-        cost = _add(cost, (0, 0, 1, 0) if is_subtotal else (1, 0, 0, 0))
+    for number in range(first, anchor):
+        line = lines[number]
+        # The last line of all is never a subtotal, because it must state the net profit.
+        is_last = all(later.may_be_empty_total for later in lines[number + 1 :])
+        is_subtotal = line.may_be_empty_total or (
+            not is_last and line.cents in _iterate_subtotals(blocks, first, number)
+        )
+        roles[number] = Role.SUBTOTAL if is_subtotal else Role.PROFIT
+        cost = _add_costs(cost, (0, 0, 1, 0) if is_subtotal else (1, 0, 0, 0))
     return _SignSolution(cost, {}, roles)
 
 
-def _subtotals(blocks: Sequence[AccountBlock], first: int, place: int) -> Iterator[int]:
-    """Every sum of like sections that end right above a line, either sign."""
-    above = [n for n, block in enumerate(blocks) if first <= block.line <= place]
+def _iterate_subtotals(blocks: Sequence[AccountBlock], first: int, line: int) -> Iterator[int]:
+    """Yield every sum of consecutive sections of the same kind right above a line, with either sign."""
+    block_numbers = [n for n, block in enumerate(blocks) if first <= block.line <= line]
     total, sign = 0, 0
-    for unit in reversed(_units(blocks, above, split=False)):
+    for unit in reversed(_make_units(blocks, block_numbers, split=False)):
         if unit.is_known:
-            if sign == -unit.usual:
+            if sign == -unit.usual_sign:
                 return
-            sign = unit.usual
+            sign = unit.usual_sign
         total += unit.cents
         yield total
         yield -total
 
 
-def _units(blocks: Sequence[AccountBlock], numbers: Sequence[int], *, split: bool) -> list[_Unit]:
-    """The rows that share a sign: a section as a whole, or, split, each nature of a mixed one by itself."""
+def _make_units(blocks: Sequence[AccountBlock], block_numbers: Sequence[int], *, split: bool) -> list[_Unit]:
+    """Group rows that have the same sign: each section as a whole or, with `split`, each nature of a mixed section."""
     units = []
-    for number in numbers:
+    for number in block_numbers:
         block = blocks[number]
         groups = [[nature] for nature in block.cents] if split and block.is_mixed else [list(block.cents)]
         for natures in groups:
-            known = {nature for nature in natures if nature is not Nature.STRANGE}
-            # Both together stand in one section where the expenses are negative (the United States).
-            # Of strangers, the first section after a line is taken for income, until a line says otherwise.
-            leads = number == 0 or blocks[number - 1].line != block.line
-            usual = (-1 if known == {Nature.COSTS} else 1) if known else (1 if leads else -1)
+            known = {nature for nature in natures if nature is not Nature.UNKNOWN}
+            # Income and expenses share a section only if the expenses are negative (the United States).
+            # Of unknown accounts, the first section after a line counts as income, unless a line shows otherwise.
+            is_first_after_line = number == 0 or blocks[number - 1].line != block.line
+            usual_sign = (-1 if known == {Nature.EXPENSE} else 1) if known else (1 if is_first_after_line else -1)
             parts = tuple((number, nature) for nature in natures)
-            units.append(_Unit(parts, sum(block.cents[nature] for nature in natures), usual, bool(known)))
+            units.append(_Unit(parts, sum(block.cents[nature] for nature in natures), usual_sign, bool(known)))
     return units
 
 
-def _solve(blocks: Sequence[AccountBlock], numbers: Sequence[int], wanted: int) -> tuple[Signs, _Cost]:
-    """The signs under which the blocks bring what is wanted; the usual ones where none do, not even nearly."""
-    if exact := _cheapest(blocks, numbers, wanted, within=0):
+def _solve_stretch(blocks: Sequence[AccountBlock], block_numbers: Sequence[int], target: int) -> tuple[Signs, _Cost]:
+    """Find the signs with which the blocks add up to the target, or the usual signs if none come even close."""
+    if exact := _find_cheapest(blocks, block_numbers, target, tolerance=0):
         return exact
-    units = _units(blocks, numbers, split=False)
-    usual = sum(unit.usual * unit.cents for unit in units)
-    # Nothing adds up: accounts that say what they are keep their usual signs, strangers come as near as they can.
-    nearest = min(_flips(units, known=False), key=lambda flipped: abs(usual - _turned(flipped) - wanted))
-    missed = abs(usual - _turned(nearest) - wanted)
-    # By how much it is missed then must be another matter than what rounding explains.
-    if missed > 10 * _ROUNDED and (rounded := _cheapest(blocks, numbers, wanted, within=_ROUNDED)):
+    units = _make_units(blocks, block_numbers, split=False)
+    usual_sum = sum(unit.usual_sign * unit.cents for unit in units)
+    # No signs fit: known accounts keep their usual signs, unknown ones get the signs that come closest.
+    closest = min(
+        _iterate_flips(units, flip_known=False),
+        key=lambda flipped: abs(usual_sum - _compute_reduction(flipped) - target),
+    )
+    error = abs(usual_sum - _compute_reduction(closest) - target)
+    # Signs that fit up to rounding are better only if the error without them is far larger than rounding explains.
+    if error > 10 * _ROUNDING_CENTS and (
+        rounded := _find_cheapest(blocks, block_numbers, target, tolerance=_ROUNDING_CENTS)
+    ):
         signs, cost = rounded
-        return signs, _add(cost, (1, 0, 0, 0))
-    return _signs(units, nearest), (1, 0, 0, len(nearest))
+        return signs, _add_costs(cost, (1, 0, 0, 0))
+    return _make_signs(units, closest), (1, 0, 0, len(closest))
 
 
-def _cheapest(
-    blocks: Sequence[AccountBlock], numbers: Sequence[int], wanted: int, *, within: int
+def _find_cheapest(
+    blocks: Sequence[AccountBlock], block_numbers: Sequence[int], target: int, *, tolerance: int
 ) -> tuple[Signs, _Cost] | None:
-    """The least strange signs under which the blocks bring what is wanted, give or take so many cents."""
-    found: list[tuple[_Cost, Signs]] = []
+    """Find the least unusual signs with which the blocks add up to the target, within `tolerance` cents."""
+    candidates: list[tuple[_Cost, Signs]] = []
     for split in (False, True):
-        units = _units(blocks, numbers, split=split)
-        if split and not any(blocks[number].is_mixed for number in numbers):
+        units = _make_units(blocks, block_numbers, split=split)
+        if split and not any(blocks[number].is_mixed for number in block_numbers):
             continue
-        usual = sum(unit.usual * unit.cents for unit in units)
-        for flipped in _flips(units, known=True):
-            # A section that is hardly more than rounding would be turned by chance.
-            if any(abs(unit.cents) < 100 * within for unit in flipped):
+        usual_sum = sum(unit.usual_sign * unit.cents for unit in units)
+        for flipped in _iterate_flips(units, flip_known=True):
+            # With a tolerance, a section of a similarly small amount could be flipped by chance.
+            if any(abs(unit.cents) < 100 * tolerance for unit in flipped):
                 continue
-            if abs(usual - _turned(flipped) - wanted) <= within:
-                # Expenses with their sign are written somewhere; income that takes from the profit nowhere.
-                known = sum(_INCOME_TURNED if unit.usual > 0 else 1 for unit in flipped if unit.is_known)
-                strange = sum(not unit.is_known for unit in flipped)
-                found.append(((0, known + 2 * split, 0, strange), _signs(units, flipped)))
+            if abs(usual_sum - _compute_reduction(flipped) - target) <= tolerance:
+                # Some layouts write expenses as negative amounts; none writes income that reduces the profit.
+                known_cost = sum(
+                    _FLIPPED_INCOME_COST if unit.usual_sign > 0 else 1 for unit in flipped if unit.is_known
+                )
+                unknown_cost = sum(not unit.is_known for unit in flipped)
+                candidates.append(((0, known_cost + 2 * split, 0, unknown_cost), _make_signs(units, flipped)))
                 break
-    if not found:
+    if not candidates:
         return None
-    cost, signs = min(found, key=lambda one: one[0])
+    cost, signs = min(candidates, key=lambda candidate: candidate[0])
     return signs, cost
 
 
-def _flips(units: Sequence[_Unit], *, known: bool) -> Iterator[tuple[_Unit, ...]]:
-    """Which units to turn round: none first, then strangers before known ones, few before many."""
-    sure = [unit for unit in units if unit.is_known and unit.cents] if known else []
-    # Expenses that stand negative are the likeliest to be written with their sign.
-    sure.sort(key=lambda unit: (unit.usual > 0, unit.cents >= 0))
-    strange = [unit for unit in units if not unit.is_known and unit.cents]
-    tries = 0
-    for many in range(len(sure) + 1):
-        for more in range(len(strange) + 1):
-            for some in combinations(sure, many):
-                for others in combinations(strange, more):
-                    yield some + others
-                    tries += 1
-                    if tries >= _TRIES:
+def _iterate_flips(units: Sequence[_Unit], *, flip_known: bool) -> Iterator[tuple[_Unit, ...]]:
+    """Yield the units whose sign to flip: none first, then unknown before known ones, and few before many."""
+    known = [unit for unit in units if unit.is_known and unit.cents] if flip_known else []
+    # Negative expenses come first: they are the most likely to be written with their sign.
+    known.sort(key=lambda unit: (unit.usual_sign > 0, unit.cents >= 0))
+    unknown = [unit for unit in units if not unit.is_known and unit.cents]
+    combinations_tried = 0
+    for known_count in range(len(known) + 1):
+        for unknown_count in range(len(unknown) + 1):
+            for flipped_known in combinations(known, known_count):
+                for flipped_unknown in combinations(unknown, unknown_count):
+                    yield flipped_known + flipped_unknown
+                    combinations_tried += 1
+                    if combinations_tried >= _MAX_COMBINATIONS:
                         return
 
 
-def _turned(flipped: Sequence[_Unit]) -> int:
-    """By how much the sum falls when these units are turned round."""
-    return 2 * sum(unit.usual * unit.cents for unit in flipped)
+def _compute_reduction(flipped: Sequence[_Unit]) -> int:
+    """Return by how much the sum decreases when these units change their sign."""
+    return 2 * sum(unit.usual_sign * unit.cents for unit in flipped)
 
 
-def _signs(units: Sequence[_Unit], flipped: Sequence[_Unit]) -> Signs:
-    return {part: -unit.usual if unit in flipped else unit.usual for unit in units for part in unit.parts}
+def _make_signs(units: Sequence[_Unit], flipped: Sequence[_Unit]) -> Signs:
+    return {part: -unit.usual_sign if unit in flipped else unit.usual_sign for unit in units for part in unit.parts}
 
 
-def _add(*costs: _Cost) -> _Cost:
+def _add_costs(*costs: _Cost) -> _Cost:
     a, b, c, d = (sum(parts) for parts in zip(*costs, strict=True))
     return a, b, c, d

@@ -42,9 +42,9 @@ def spend(
     budget: SqlCallBudget, clock: FakeClock, tenant: str | None = "a", said: RateLimitHeaders = NOTHING_SAID
 ) -> CallPermit:
     """One call, answered at once."""
-    slot = budget.take(tenant, clock.now())
+    slot = budget.acquire(tenant, clock.now())
     assert isinstance(slot, CallPermit), slot
-    budget.give_back(slot, clock.now(), said)
+    budget.release(slot, clock.now(), said)
     return slot
 
 
@@ -55,11 +55,11 @@ def test_a_minute_has_so_many_calls_and_the_next_waits_until_the_oldest_is_a_min
     for _ in range(3):
         spend(budget, clock)
         clock.advance(seconds=10)
-    assert budget.take("a", clock.now()) == Wait(30.0, RateLimitKind.MINUTE)
+    assert budget.acquire("a", clock.now()) == Wait(30.0, RateLimitKind.MINUTE)
     clock.advance(seconds=29.999)
-    assert budget.take("a", clock.now()) == Wait(0.001, RateLimitKind.MINUTE)
+    assert budget.acquire("a", clock.now()) == Wait(0.001, RateLimitKind.MINUTE)
     clock.advance(seconds=0.001)
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
 def test_a_day_has_so_many_calls_and_says_when_the_next_may_go(engine: Engine, clock: FakeClock) -> None:
@@ -68,39 +68,39 @@ def test_a_day_has_so_many_calls_and_says_when_the_next_may_go(engine: Engine, c
     spend(budget, clock)
     clock.advance(hours=5)
     spend(budget, clock)
-    assert budget.take("a", clock.now()) == DayExhausted(began + timedelta(days=1))
+    assert budget.acquire("a", clock.now()) == DayExhausted(began + timedelta(days=1))
     clock.moment = began + timedelta(days=1)
     spend(budget, clock)
-    assert budget.take("a", clock.now()) == DayExhausted(began + timedelta(days=1, hours=5))
+    assert budget.acquire("a", clock.now()) == DayExhausted(began + timedelta(days=1, hours=5))
 
 
 def test_only_so_many_calls_are_in_progress_at_once(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(in_progress=2))
-    first = budget.take("a", clock.now())
+    first = budget.acquire("a", clock.now())
     assert isinstance(first, CallPermit)
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
-    refusal = budget.take("a", clock.now())
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
+    refusal = budget.acquire("a", clock.now())
     assert isinstance(refusal, Wait)
     assert refusal.problem is RateLimitKind.CONCURRENT
     assert refusal.seconds <= 1
-    budget.give_back(first, clock.now(), NOTHING_SAID)
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
+    budget.release(first, clock.now(), NOTHING_SAID)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
 def test_the_slot_of_a_killed_process_frees_itself_when_its_lease_ends(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(in_progress=1))
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
     clock.advance(milliseconds=LEASE - 1)
-    assert isinstance(budget.take("a", clock.now()), Wait)
+    assert isinstance(budget.acquire("a", clock.now()), Wait)
     clock.advance(milliseconds=1)
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
 def test_organisations_do_not_spend_each_others_calls(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(per_minute=1, per_day=1, in_progress=1))
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
-    assert isinstance(budget.take("b", clock.now()), CallPermit)
-    assert not isinstance(budget.take("a", clock.now()), CallPermit)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
+    assert isinstance(budget.acquire("b", clock.now()), CallPermit)
+    assert not isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
 def test_all_organisations_and_the_app_itself_share_the_apps_minute(engine: Engine, clock: FakeClock) -> None:
@@ -108,14 +108,14 @@ def test_all_organisations_and_the_app_itself_share_the_apps_minute(engine: Engi
     for tenant in ("a", "b", None):
         spend(budget, clock, tenant)
     for tenant in ("a", "c", None):
-        assert budget.take(tenant, clock.now()) == Wait(60.0, RateLimitKind.APP_MINUTE)
+        assert budget.acquire(tenant, clock.now()) == Wait(60.0, RateLimitKind.APP_MINUTE)
 
 
 def test_calls_of_the_app_itself_count_for_no_organisation(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(per_minute=1, per_day=1, in_progress=1))
     for _ in range(3):
-        assert isinstance(budget.take(None, clock.now()), CallPermit)
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
+        assert isinstance(budget.acquire(None, clock.now()), CallPermit)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
 def test_no_request_goes_out_in_a_minute_of_which_xero_says_that_nothing_is_left(
@@ -124,24 +124,24 @@ def test_no_request_goes_out_in_a_minute_of_which_xero_says_that_nothing_is_left
     budget = SqlCallBudget(engine, WIDE)
     spend(budget, clock, said=RateLimitHeaders(minute=0))
     clock.advance(seconds=20)
-    assert budget.take("a", clock.now()) == Wait(40.0, RateLimitKind.MINUTE)
-    assert isinstance(budget.take("b", clock.now()), CallPermit)
+    assert budget.acquire("a", clock.now()) == Wait(40.0, RateLimitKind.MINUTE)
+    assert isinstance(budget.acquire("b", clock.now()), CallPermit)
     clock.advance(seconds=40)
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
 def test_what_xero_says_is_left_is_shared_among_calls_that_began_since(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     spend(budget, clock, said=RateLimitHeaders(minute=2))
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
-    last = budget.take("a", clock.now())
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
+    last = budget.acquire("a", clock.now())
     assert isinstance(last, CallPermit)
     # Both are on their way, so nothing is known to be left; their answers may come any moment.
-    refusal = budget.take("a", clock.now())
+    refusal = budget.acquire("a", clock.now())
     assert isinstance(refusal, Wait)
     assert refusal.seconds <= 1
-    budget.give_back(last, clock.now(), RateLimitHeaders(minute=7))
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
+    budget.release(last, clock.now(), RateLimitHeaders(minute=7))
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
 def test_a_count_of_the_day_stops_us_for_an_hour_and_then_lets_one_call_find_out(
@@ -151,70 +151,70 @@ def test_a_count_of_the_day_stops_us_for_an_hour_and_then_lets_one_call_find_out
     spend(budget, clock, said=RateLimitHeaders(day=0))
     seen = clock.now()
     clock.advance(minutes=59)
-    assert budget.take("a", clock.now()) == DayExhausted(seen + timedelta(hours=1))
+    assert budget.acquire("a", clock.now()) == DayExhausted(seen + timedelta(hours=1))
     clock.advance(minutes=1)
-    probe = budget.take("a", clock.now())
+    probe = budget.acquire("a", clock.now())
     assert isinstance(probe, CallPermit)
-    refusal = budget.take("a", clock.now())
+    refusal = budget.acquire("a", clock.now())
     assert isinstance(refusal, Wait)
     assert refusal.problem is RateLimitKind.DAY
-    budget.give_back(probe, clock.now(), RateLimitHeaders(day=0))
-    assert budget.take("a", clock.now()) == DayExhausted(clock.now() + timedelta(hours=1))
+    budget.release(probe, clock.now(), RateLimitHeaders(day=0))
+    assert budget.acquire("a", clock.now()) == DayExhausted(clock.now() + timedelta(hours=1))
     clock.advance(hours=1)
     spend(budget, clock, said=RateLimitHeaders(day=300))
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
 def test_the_apps_own_count_stops_every_organisation(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     spend(budget, clock, "a", said=RateLimitHeaders(app_minute=0))
-    assert budget.take("b", clock.now()) == Wait(60.0, RateLimitKind.APP_MINUTE)
+    assert budget.acquire("b", clock.now()) == Wait(60.0, RateLimitKind.APP_MINUTE)
 
 
 def test_the_apps_own_count_may_be_corrected_soon_by_any_call_that_is_in_progress(
     engine: Engine, clock: FakeClock
 ) -> None:
     budget = SqlCallBudget(engine, WIDE)
-    first, second = (budget.take(tenant, clock.now()) for tenant in ("a", "b"))
+    first, second = (budget.acquire(tenant, clock.now()) for tenant in ("a", "b"))
     assert isinstance(first, CallPermit)
     assert isinstance(second, CallPermit)
-    budget.give_back(first, clock.now(), RateLimitHeaders(app_minute=1))
+    budget.release(first, clock.now(), RateLimitHeaders(app_minute=1))
     # The one call that was left is the second's; its own answer will say more.
     for tenant in ("c", None):
-        assert budget.take(tenant, clock.now()) == Wait(0.25, RateLimitKind.APP_MINUTE)
-    budget.give_back(second, clock.now(), RateLimitHeaders(app_minute=0))
+        assert budget.acquire(tenant, clock.now()) == Wait(0.25, RateLimitKind.APP_MINUTE)
+    budget.release(second, clock.now(), RateLimitHeaders(app_minute=0))
     for tenant in ("c", None):
-        assert budget.take(tenant, clock.now()) == Wait(60.0, RateLimitKind.APP_MINUTE)
+        assert budget.acquire(tenant, clock.now()) == Wait(60.0, RateLimitKind.APP_MINUTE)
 
 
 def test_an_answer_that_was_overtaken_does_not_raise_the_count_again(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
-    slow, quick = budget.take("a", clock.now()), budget.take("a", clock.now())
+    slow, quick = budget.acquire("a", clock.now()), budget.acquire("a", clock.now())
     assert isinstance(slow, CallPermit)
     assert isinstance(quick, CallPermit)
-    budget.give_back(quick, clock.now(), RateLimitHeaders(minute=0))
-    budget.give_back(slow, clock.now(), RateLimitHeaders(minute=5))
-    assert budget.take("a", clock.now()) == Wait(60.0, RateLimitKind.MINUTE)
+    budget.release(quick, clock.now(), RateLimitHeaders(minute=0))
+    budget.release(slow, clock.now(), RateLimitHeaders(minute=5))
+    assert budget.acquire("a", clock.now()) == Wait(60.0, RateLimitKind.MINUTE)
 
 
 def test_an_answer_that_was_overtaken_is_believed_when_it_says_less(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
-    slow, quick = budget.take("a", clock.now()), budget.take("a", clock.now())
+    slow, quick = budget.acquire("a", clock.now()), budget.acquire("a", clock.now())
     assert isinstance(slow, CallPermit)
     assert isinstance(quick, CallPermit)
-    budget.give_back(quick, clock.now(), RateLimitHeaders(minute=30))
-    budget.give_back(slow, clock.now(), RateLimitHeaders(minute=0))
-    assert not isinstance(budget.take("a", clock.now()), CallPermit)
+    budget.release(quick, clock.now(), RateLimitHeaders(minute=30))
+    budget.release(slow, clock.now(), RateLimitHeaders(minute=0))
+    assert not isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
 def test_a_block_holds_every_process_until_its_end(engine: Engine, clock: FakeClock) -> None:
     budget, another = SqlCallBudget(engine, WIDE), SqlCallBudget(engine, WIDE)
     budget.block("a", RateLimitKind.MINUTE, clock.now() + timedelta(seconds=17))
-    assert another.take("a", clock.now()) == Wait(17.0, RateLimitKind.MINUTE)
-    assert isinstance(another.take("b", clock.now()), CallPermit)
+    assert another.acquire("a", clock.now()) == Wait(17.0, RateLimitKind.MINUTE)
+    assert isinstance(another.acquire("b", clock.now()), CallPermit)
     clock.advance(seconds=17)
-    assert isinstance(another.take("a", clock.now()), CallPermit)
+    assert isinstance(another.acquire("a", clock.now()), CallPermit)
 
 
 def test_a_day_block_says_until_when(engine: Engine, clock: FakeClock) -> None:
@@ -222,17 +222,17 @@ def test_a_day_block_says_until_when(engine: Engine, clock: FakeClock) -> None:
     until = clock.now() + timedelta(seconds=66975)
     budget.block("a", RateLimitKind.DAY, until)
     budget.block("a", RateLimitKind.DAY, clock.now() + timedelta(seconds=5))
-    assert budget.take("a", clock.now()) == DayExhausted(until)
-    assert budget.usage("a", clock.now()).left_today == 0
+    assert budget.acquire("a", clock.now()) == DayExhausted(until)
+    assert budget.read_usage("a", clock.now()).left_today == 0
     clock.moment = until
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
 def test_an_app_minute_block_holds_every_organisation(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     budget.block("a", RateLimitKind.APP_MINUTE, clock.now() + timedelta(seconds=9))
-    assert budget.take("b", clock.now()) == Wait(9.0, RateLimitKind.APP_MINUTE)
-    assert budget.take(None, clock.now()) == Wait(9.0, RateLimitKind.APP_MINUTE)
+    assert budget.acquire("b", clock.now()) == Wait(9.0, RateLimitKind.APP_MINUTE)
+    assert budget.acquire(None, clock.now()) == Wait(9.0, RateLimitKind.APP_MINUTE)
 
 
 def test_a_429_says_more_exactly_when_to_go_on_than_the_header_beside_it(engine: Engine, clock: FakeClock) -> None:
@@ -241,43 +241,43 @@ def test_a_429_says_more_exactly_when_to_go_on_than_the_header_beside_it(engine:
     budget.block("a", RateLimitKind.DAY, clock.now() + timedelta(seconds=30))
     budget.block("a", RateLimitKind.MINUTE, clock.now() + timedelta(seconds=10))
     clock.advance(seconds=30)
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
 def test_the_longest_wait_is_the_one_that_is_told(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(per_minute=1, in_progress=1))
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
-    assert budget.take("a", clock.now()) == Wait(60.0, RateLimitKind.MINUTE)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
+    assert budget.acquire("a", clock.now()) == Wait(60.0, RateLimitKind.MINUTE)
 
 
 def test_usage_is_the_stricter_of_our_count_and_xeros(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(per_minute=50, per_day=100))
     for _ in range(3):
         spend(budget, clock)
-    usage = budget.usage("a", clock.now())
+    usage = budget.read_usage("a", clock.now())
     assert (usage.today, usage.per_day, usage.left_today, usage.left_this_minute) == (3, 100, 97, 47)
     spend(budget, clock, said=RateLimitHeaders(minute=5, day=20))
-    usage = budget.usage("a", clock.now())
+    usage = budget.read_usage("a", clock.now())
     assert (usage.today, usage.left_today, usage.left_this_minute) == (4, 20, 5)
     spend(budget, clock)
-    usage = budget.usage("a", clock.now())
+    usage = budget.read_usage("a", clock.now())
     assert (usage.today, usage.left_today, usage.left_this_minute) == (5, 19, 4)
     clock.advance(days=1)
-    usage = budget.usage("a", clock.now())
+    usage = budget.read_usage("a", clock.now())
     assert (usage.today, usage.left_today, usage.left_this_minute) == (0, 100, 50)
 
 
 def test_usage_of_an_organisation_that_never_called_is_nothing(engine: Engine, clock: FakeClock) -> None:
-    usage = SqlCallBudget(engine, limits(per_day=100)).usage("new", clock.now())
+    usage = SqlCallBudget(engine, limits(per_day=100)).read_usage("new", clock.now())
     assert (usage.today, usage.left_today) == (0, 100)
 
 
 def test_giving_a_slot_back_twice_or_after_it_was_forgotten_is_harmless(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(in_progress=1))
     slot = spend(budget, clock)
-    budget.give_back(slot, clock.now(), NOTHING_SAID)
-    budget.give_back(CallPermit(10**6), clock.now(), RateLimitHeaders(minute=0, day=0, app_minute=0))
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
+    budget.release(slot, clock.now(), NOTHING_SAID)
+    budget.release(CallPermit(10**6), clock.now(), RateLimitHeaders(minute=0, day=0, app_minute=0))
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
 def test_slots_that_no_window_needs_are_deleted(engine: Engine, clock: FakeClock) -> None:
@@ -297,23 +297,23 @@ def test_a_clock_that_was_set_back_does_not_stop_the_calls_for_long(engine: Engi
     clock.advance(days=365)
     spend(budget, clock)
     clock.advance(days=-365)
-    assert isinstance(budget.take("a", clock.now()), CallPermit)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
 def test_a_database_that_was_not_migrated_says_so(database_url: str, clock: FakeClock) -> None:
     engine = open_engine(database_url, pooled=False)
     with pytest.raises(NotMigrated, match="xero-pipeline migrate"):
-        SqlCallBudget(engine, WIDE).take("a", clock.now())
+        SqlCallBudget(engine, WIDE).acquire("a", clock.now())
     engine.dispose()
 
 
 def _take_all(url: str, now: datetime, per_process: int, results: multiprocessing.Queue[int]) -> None:
     engine = open_engine(url, pooled=False)
     budget = SqlCallBudget(engine, RACED)
-    slots = [budget.take("a", now) for _ in range(per_process)]
+    slots = [budget.acquire("a", now) for _ in range(per_process)]
     given = [slot for slot in slots if isinstance(slot, CallPermit)]
     for slot in given:
-        budget.give_back(slot, now, NOTHING_SAID)
+        budget.release(slot, now, NOTHING_SAID)
     engine.dispose()
     results.put(len(given))
 
@@ -400,13 +400,13 @@ def test_a_call_may_go_exactly_when_no_window_is_full(
         clock.advance(milliseconds=pause)
         now = clock.now()
         expected = model.may_go(tenant, now)
-        answer = budget.take(tenant, now)
+        answer = budget.acquire(tenant, now)
         assert isinstance(answer, CallPermit) == expected
         if isinstance(answer, CallPermit):
             model.calls.append((tenant, now))
             model.open[answer] = (tenant, now)
             if finishes:
-                budget.give_back(answer, now, NOTHING_SAID)
+                budget.release(answer, now, NOTHING_SAID)
                 del model.open[answer]
         elif isinstance(answer, DayExhausted):
             assert tenant is not None
@@ -447,12 +447,12 @@ def test_a_smaller_plan_shared_with_another_program_is_never_run_into_its_wall(
         window = int(clock.now().timestamp()) // 60
         spent[window] = min(10, spent.get(window, 0) + other)
         taken_since_answer += other
-        answer = budget.take("a", clock.now())
+        answer = budget.acquire("a", clock.now())
         if isinstance(answer, CallPermit):
             if spent[window] >= 10:
                 assert taken_since_answer > 0
             spent[window] = min(10, spent[window] + 1)
-            budget.give_back(answer, clock.now(), RateLimitHeaders(minute=10 - spent[window]))
+            budget.release(answer, clock.now(), RateLimitHeaders(minute=10 - spent[window]))
             taken_since_answer = 0
         clock.advance(seconds=pause)
     engine.dispose()
@@ -466,7 +466,7 @@ def test_what_a_server_sets_against_long_statements_cuts_no_wait_for_a_slot_shor
     budget = SqlCallBudget(strict, WIDE)
     with ThreadPoolExecutor() as pool:
         with budget._alone():
-            slot = pool.submit(budget.take, "a", clock.now())
+            slot = pool.submit(budget.acquire, "a", clock.now())
             with pytest.raises(TimeoutError):
                 slot.result(0.5)
         assert isinstance(slot.result(30), CallPermit)

@@ -1,4 +1,4 @@
-"""The deadline of one attempt, against a real server that drips: bytes keep coming, the answer never ends."""
+"""The deadline of one attempt, against a real server that sends byte after byte and never ends its answer."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from xero_pipeline.clock import SystemClock
 from xero_pipeline.xero.errors import XeroUnavailable
 from xero_pipeline.xero.http.session import XeroSession
-from xero_pipeline_tests.xero.http.budgets import RememberingBudget
+from xero_pipeline_tests.xero.http.budgets import RecordingBudget
 
-# Long before the time-outs that start anew with each byte; far longer than a drop takes.
-DEADLINE, TIME_OUT, DROP = 0.4, 20.0, 0.02
+# The deadline is far shorter than the time-outs, which start again with each byte, and far longer than the pause
+# between two bytes.
+DEADLINE, TIME_OUT, PAUSE = 0.4, 20.0, 0.02
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 
-Drip = Callable[..., str]
+StartServer = Callable[..., str]
 
 
 @pytest.fixture
-def drip(certificate: Path) -> Iterator[Drip]:
-    """Starts a server that sends a beginning, then the same byte again and again; answers its address."""
+def start_slow_server(certificate: Path) -> Iterator[StartServer]:
+    """Start a server that sends the beginning and then one byte again and again; return its address."""
     with contextlib.ExitStack() as ends:
 
-        def start(beginning: bytes, drop: bytes, *, secure: bool = False) -> str:
+        def start(beginning: bytes, repeated: bytes, *, secure: bool = False) -> str:
             listening = ends.enter_context(socket.create_server(("127.0.0.1", 0)))
             over = threading.Event()
-            thread = threading.Thread(target=_serve, args=(listening, over, beginning, drop, certificate, secure))
+            thread = threading.Thread(target=_serve, args=(listening, over, beginning, repeated, certificate, secure))
             thread.start()
             ends.callback(thread.join)
             ends.callback(over.set)
@@ -48,7 +49,7 @@ def drip(certificate: Path) -> Iterator[Drip]:
 
 
 def _serve(
-    listening: socket.socket, over: threading.Event, beginning: bytes, drop: bytes, certificate: Path, secure: bool
+    listening: socket.socket, over: threading.Event, beginning: bytes, repeated: bytes, certificate: Path, secure: bool
 ) -> None:
     connected, _ = listening.accept()
     with contextlib.suppress(OSError), contextlib.ExitStack() as ends:
@@ -59,13 +60,13 @@ def _serve(
             connected = ends.enter_context(context.wrap_socket(connected, server_side=True))
         connected.recv(65536)
         connected.sendall(beginning)
-        while not over.wait(DROP):
-            connected.sendall(drop)
+        while not over.wait(PAUSE):
+            connected.sendall(repeated)
 
 
 @pytest.fixture
 def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Of 127.0.0.1, signed by itself, and trusted by requests."""
+    """A self-signed certificate for 127.0.0.1 that requests trusts."""
     key = ec.generate_private_key(ec.SECP256R1())
     name, now = x509.Name([]), datetime.now(UTC)
     address = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
@@ -85,9 +86,9 @@ def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return file
 
 
-def give_up(url: str, *, identity: bool = False) -> str:
-    """Ask once; answers why it was given up, and sees to it that it was at the deadline."""
-    budget = RememberingBudget()
+def time_out(url: str, *, identity: bool = False) -> str:
+    """Send one request, assert that it failed at the deadline, and return the error's text."""
+    budget = RecordingBudget()
     session = XeroSession(budget, SystemClock(), timeouts=(TIME_OUT, TIME_OUT), tries=1, deadline=DEADLINE)
     began = time.monotonic()
     with contextlib.closing(session), pytest.raises(XeroUnavailable) as caught:
@@ -99,7 +100,7 @@ def give_up(url: str, *, identity: bool = False) -> str:
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize(
-    ("beginning", "drop"),
+    ("beginning", "repeated"),
     [
         (b"", b"H"),
         (HEAD + b"X-Long: ", b"x"),
@@ -109,19 +110,21 @@ def give_up(url: str, *, identity: bool = False) -> str:
     ],
     ids=["the status line", "a header", "a chunk's size", "the body", "a body without a length"],
 )
-def test_a_server_that_drips_is_given_up_at_the_deadline(
-    drip: Drip, beginning: bytes, drop: bytes, secure: bool
+def test_a_server_that_never_ends_its_answer_fails_at_the_deadline(
+    start_slow_server: StartServer, beginning: bytes, repeated: bytes, secure: bool
 ) -> None:
-    assert "its answer took too long" in give_up(drip(beginning, drop, secure=secure))
+    assert "its answer took too long" in time_out(start_slow_server(beginning, repeated, secure=secure))
 
 
-def test_so_is_an_identity_server(drip: Drip) -> None:
-    assert "its answer took too long" in give_up(drip(HEAD + b"X-Long: ", b"x"), identity=True)
+def test_an_identity_server_that_never_ends_its_answer_fails_at_the_deadline(start_slow_server: StartServer) -> None:
+    assert "its answer took too long" in time_out(start_slow_server(HEAD + b"X-Long: ", b"x"), identity=True)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_so_is_a_proxy(drip: Drip, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+def test_a_proxy_that_never_ends_its_answer_fails_at_the_deadline(
+    start_slow_server: StartServer, monkeypatch: pytest.MonkeyPatch, scheme: str
+) -> None:
     for name in ("no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv(f"{scheme}_proxy", drip(HEAD + b"X-Long: ", b"x"))
-    give_up(f"{scheme}://xero.invalid")
+    monkeypatch.setenv(f"{scheme}_proxy", start_slow_server(HEAD + b"X-Long: ", b"x"))
+    time_out(f"{scheme}://xero.invalid")

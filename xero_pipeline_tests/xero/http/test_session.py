@@ -1,4 +1,4 @@
-"""The session: a slot for each attempt, patience with Xero's faults and limits, and whole answers only."""
+"""The session: a permit for each attempt, retries after faults and limits, and complete answers only."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from xero_pipeline.xero.errors import (
     RequestRefused,
     XeroUnavailable,
 )
-from xero_pipeline.xero.http.answers import json_body
-from xero_pipeline.xero.http.permits import LONGEST_QUEUE
-from xero_pipeline.xero.http.retry_policy import CONCURRENT_WAITS, LONGEST_BACKOFF, MINUTE_WAITS
+from xero_pipeline.xero.http.answers import parse_json
+from xero_pipeline.xero.http.permits import MAX_QUEUE_SECONDS
+from xero_pipeline.xero.http.retry_policy import MAX_BACKOFF, MAX_CONCURRENT_WAITS, MAX_MINUTE_WAITS
 from xero_pipeline.xero.http.session import XeroSession
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.servers import Answer, Handler, ScriptedServer, SeenRequest, in_turn
-from xero_pipeline_tests.xero.http.budgets import RememberingBudget
+from xero_pipeline_tests.xero.http.budgets import RecordingBudget
 
 FINE = Answer(json={"Status": "OK"})
 PATH = "/api.xro/2.0/Invoices"
@@ -50,21 +50,21 @@ OpenSession = Callable[..., XeroSession]
 
 
 @pytest.fixture
-def budget() -> RememberingBudget:
-    return RememberingBudget()
+def budget() -> RecordingBudget:
+    return RecordingBudget()
 
 
 @pytest.fixture
-def open_session(clock: FakeClock, budget: RememberingBudget) -> Iterator[OpenSession]:
+def open_session(clock: FakeClock, budget: RecordingBudget) -> Iterator[OpenSession]:
     opened: list[XeroSession] = []
 
-    def open_one(**changed: Any) -> XeroSession:
-        given = {"budget": budget, "clock": clock, "random": random.Random(7), **changed}
-        session = XeroSession(given.pop("budget"), given.pop("clock"), **given)
+    def open_session_with(**changed: Any) -> XeroSession:
+        arguments = {"budget": budget, "clock": clock, "random": random.Random(7), **changed}
+        session = XeroSession(arguments.pop("budget"), arguments.pop("clock"), **arguments)
         opened.append(session)
         return session
 
-    yield open_one
+    yield open_session_with
     for session in opened:
         session.close()
 
@@ -92,14 +92,12 @@ def serve() -> Iterator[Callable[..., ScriptedServer]]:
 Serve = Callable[..., ScriptedServer]
 
 
-def too_many(problem: str | None = None, retry_after: str | None = None, **said: str) -> Answer:
-    headers = {"X-Rate-Limit-Problem": problem, "Retry-After": retry_after}
-    return Answer(status=429, headers={name: value for name, value in headers.items() if value is not None} | said)
+def limit_answer(problem: str | None = None, retry_after: str | None = None, **headers: str) -> Answer:
+    limit = {"X-Rate-Limit-Problem": problem, "Retry-After": retry_after}
+    return Answer(status=429, headers={name: value for name, value in limit.items() if value is not None} | headers)
 
 
-def test_an_answer_comes_back_whole_with_one_slot_spent(
-    serve: Serve, session: XeroSession, budget: RememberingBudget
-) -> None:
+def test_a_complete_answer_costs_one_permit(serve: Serve, session: XeroSession, budget: RecordingBudget) -> None:
     headers = {
         "X-MinLimit-Remaining": "59",
         "X-DayLimit-Remaining": "4999",
@@ -108,8 +106,8 @@ def test_an_answer_comes_back_whole_with_one_slot_spent(
     server = serve(Answer(json={"Invoices": []}, headers=headers))
     response = session.call("GET", server.url + PATH, tenant_id="a", params={"page": 1}, headers={"X-Own": "1"})
     assert response.json() == {"Invoices": []}
-    assert budget.taken == ["a"]
-    assert budget.given_back == [RateLimitHeaders(minute=59, day=4999, app_minute=9998)]
+    assert budget.acquired == ["a"]
+    assert budget.released == [RateLimitHeaders(minute=59, day=4999, app_minute=9998)]
     assert session.attempts == 1
     seen = server.requests[0]
     assert (seen.method, seen.path, seen.query) == ("GET", PATH, {"page": "1"})
@@ -118,20 +116,20 @@ def test_an_answer_comes_back_whole_with_one_slot_spent(
     assert seen.headers["x-own"] == "1"
 
 
-def test_missing_and_unreadable_headers_say_nothing_about_what_is_left(
-    serve: Serve, session: XeroSession, budget: RememberingBudget
+def test_missing_and_unreadable_headers_leave_the_remaining_calls_unknown(
+    serve: Serve, session: XeroSession, budget: RecordingBudget
 ) -> None:
     server = serve(Answer(json={}, headers={"X-MinLimit-Remaining": "many", "X-DayLimit-Remaining": " 7 "}))
     session.call("GET", server.url + PATH, tenant_id="a")
-    assert budget.given_back == [RateLimitHeaders(day=7)]
+    assert budget.released == [RateLimitHeaders(day=7)]
 
 
-def test_a_call_without_an_organisation_takes_the_apps_slot(
-    serve: Serve, session: XeroSession, budget: RememberingBudget
+def test_a_call_without_an_organisation_takes_a_permit_of_the_app(
+    serve: Serve, session: XeroSession, budget: RecordingBudget
 ) -> None:
     server = serve(Answer(json=[]))
     session.call("GET", server.url + "/connections")
-    assert budget.taken == [None]
+    assert budget.acquired == [None]
     assert "xero-tenant-id" not in server.requests[0].headers
 
 
@@ -170,60 +168,62 @@ def test_a_call_without_an_organisation_takes_the_apps_slot(
         "cut gzip",
     ],
 )
-def test_a_fault_is_tried_again_with_a_slot_for_each_attempt(
-    serve: Serve, session: XeroSession, budget: RememberingBudget, clock: FakeClock, fault: Answer
+def test_a_fault_is_retried_with_a_permit_for_each_attempt(
+    serve: Serve, session: XeroSession, budget: RecordingBudget, clock: FakeClock, fault: Answer
 ) -> None:
     server = serve(fault, fault, FINE)
     assert session.call("GET", server.url + PATH, tenant_id="a").json() == {"Status": "OK"}
     assert len(server.requests) == 3
-    assert budget.taken == ["a"] * 3
+    assert budget.acquired == ["a"] * 3
     assert budget.in_progress == 0
     assert session.attempts == 3
     first, second = clock.slept
-    assert 0 < first < second <= LONGEST_BACKOFF
+    assert 0 < first < second <= MAX_BACKOFF
 
 
-def test_three_faults_are_the_end_and_say_so(serve: Serve, session: XeroSession, budget: RememberingBudget) -> None:
+def test_after_three_faults_the_error_states_the_tries(
+    serve: Serve, session: XeroSession, budget: RecordingBudget
+) -> None:
     server = serve(Answer(status=500))
     with pytest.raises(XeroUnavailable, match=r"GET /api.xro/2.0/Invoices: it answered 500 \(3 tries\)") as caught:
         session.call("GET", server.url + PATH, tenant_id="a")
     assert caught.value.status == 500
     assert caught.value.can_retry
-    assert len(server.requests) == len(budget.taken) == 3
+    assert len(server.requests) == len(budget.acquired) == 3
     assert budget.in_progress == 0
 
 
-def test_a_server_that_cannot_be_reached_is_unavailable(session: XeroSession, budget: RememberingBudget) -> None:
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{nobody.getsockname()[1]}{PATH}"
+def test_a_server_that_cannot_be_reached_is_unavailable(session: XeroSession, budget: RecordingBudget) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}{PATH}"
         with pytest.raises(XeroUnavailable, match="the connection was refused"):
             session.call("GET", url, tenant_id="a")
-    assert budget.taken == ["a"] * 3
+    assert budget.acquired == ["a"] * 3
     assert budget.in_progress == 0
 
 
-def test_a_server_that_keeps_silent_is_given_up(
-    serve: Serve, open_session: OpenSession, budget: RememberingBudget
+def test_a_server_that_does_not_answer_is_unavailable(
+    serve: Serve, open_session: OpenSession, budget: RecordingBudget
 ) -> None:
     over = threading.Event()
 
-    def silent(_request: SeenRequest) -> Answer:
+    def stay_silent(_request: SeenRequest) -> Answer:
         over.wait(30)
         return FINE
 
-    server = serve(silent)
+    server = serve(stay_silent)
     with pytest.raises(XeroUnavailable, match="took too long"):
         open_session(timeouts=(5, 0.05), tries=2).call("GET", server.url + PATH, tenant_id="a")
     over.set()
-    assert budget.taken == ["a"] * 2
+    assert budget.acquired == ["a"] * 2
     assert budget.in_progress == 0
 
 
-def test_a_server_that_drips_is_given_up_when_the_whole_takes_too_long(
+def test_a_server_that_sends_too_slowly_is_unavailable_at_the_deadline(
     serve: Serve, open_session: OpenSession, clock: FakeClock
 ) -> None:
-    def dripping(_request: SeenRequest) -> Answer:
+    def send_slowly(_request: SeenRequest) -> Answer:
         def parts() -> Iterator[bytes]:
             for _ in range(5):
                 clock.advance(seconds=40)
@@ -232,12 +232,12 @@ def test_a_server_that_drips_is_given_up_when_the_whole_takes_too_long(
 
         return Answer(body=parts(), headers={"Content-Type": "application/json"})
 
-    server = serve(dripping)
+    server = serve(send_slowly)
     with pytest.raises(XeroUnavailable, match="took too long"):
         open_session(tries=1).call("GET", server.url + PATH, tenant_id="a")
 
 
-def test_a_compressed_answer_in_chunks_is_read_whole(serve: Serve, session: XeroSession) -> None:
+def test_a_compressed_answer_in_chunks_is_read_completely(serve: Serve, session: XeroSession) -> None:
     body = gzip.compress(b'{"text": "' + b"x" * 300_000 + b'"}')
     parts = [body[i : i + 100] for i in range(0, len(body), 100)]
     server = serve(
@@ -247,7 +247,7 @@ def test_a_compressed_answer_in_chunks_is_read_whole(serve: Serve, session: Xero
 
 
 @pytest.mark.parametrize("status", [200, 400, 401, 403, 404])
-def test_any_other_status_comes_back_at_once(serve: Serve, session: XeroSession, status: int) -> None:
+def test_any_other_status_is_returned_without_a_retry(serve: Serve, session: XeroSession, status: int) -> None:
     server = serve(Answer(status=status, body="plain words"))
     response = session.call("GET", server.url + PATH, tenant_id="a")
     assert (response.status_code, response.text) == (status, "plain words")
@@ -256,7 +256,7 @@ def test_any_other_status_comes_back_at_once(serve: Serve, session: XeroSession,
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404])
 @pytest.mark.parametrize("body", [[], "{"], ids=["empty", "cut"])
-def test_a_refusal_is_judged_by_its_status_though_its_json_is_cut_short(
+def test_a_refusal_with_truncated_json_is_returned_by_its_status(
     serve: Serve, session: XeroSession, status: int, body: Any
 ) -> None:
     server = serve(Answer(status=status, body=body, headers={"Content-Type": "application/json"}, chunked=True))
@@ -273,17 +273,15 @@ def test_a_refusal_is_judged_by_its_status_though_its_json_is_cut_short(
     ],
     ids=["a page", "Latin-1", "a number without end"],
 )
-def test_an_answer_that_is_whole_and_no_json_is_not_asked_for_again(
-    serve: Serve, session: XeroSession, body: bytes
-) -> None:
+def test_a_complete_answer_that_is_not_json_is_not_retried(serve: Serve, session: XeroSession, body: bytes) -> None:
     server = serve(Answer(body=body, headers={"Content-Type": "application/json"}))
     answer = session.call("GET", server.url + PATH, tenant_id="a")
     with pytest.raises(PayloadNotUnderstood, match="is not JSON"):
-        json_body(answer, dict)
+        parse_json(answer, dict)
     assert len(server.requests) == 1
 
 
-def test_an_answer_without_a_body_is_whole(serve: Serve, session: XeroSession) -> None:
+def test_a_204_answer_without_a_body_is_complete(serve: Serve, session: XeroSession) -> None:
     server = serve(Answer(status=204, headers={"Content-Type": "application/json"}))
     assert session.call("DELETE", server.url + "/connections/1").status_code == 204
 
@@ -294,9 +292,7 @@ def test_503_with_a_retry_after_is_waited_for(serve: Serve, session: XeroSession
     assert clock.slept == [40.0]
 
 
-def test_503_with_a_long_retry_after_is_left_to_the_next_sync(
-    serve: Serve, session: XeroSession, clock: FakeClock
-) -> None:
+def test_503_with_a_long_retry_after_is_an_error_at_once(serve: Serve, session: XeroSession, clock: FakeClock) -> None:
     server = serve(Answer(status=503, headers={"Retry-After": "1800"}))
     with pytest.raises(XeroUnavailable) as caught:
         session.call("GET", server.url + PATH, tenant_id="a")
@@ -308,50 +304,52 @@ def test_503_with_a_long_retry_after_is_left_to_the_next_sync(
 @pytest.mark.parametrize(
     ("problem", "kind"), [("minute", RateLimitKind.MINUTE), ("AppMinute", RateLimitKind.APP_MINUTE)]
 )
-def test_a_minute_limit_is_waited_out_and_told_to_every_process(
+def test_a_minute_limit_is_waited_for_and_blocks_every_process(
     serve: Serve,
     session: XeroSession,
-    budget: RememberingBudget,
+    budget: RecordingBudget,
     clock: FakeClock,
     problem: str,
     kind: RateLimitKind,
 ) -> None:
-    asked_at = clock.now()
-    server = serve(too_many(problem, "17"), FINE)
+    requested_at = clock.now()
+    server = serve(limit_answer(problem, "17"), FINE)
     session.call("GET", server.url + PATH, tenant_id="a")
     assert clock.slept == [17.0]
-    assert budget.blocks == [("a", kind, asked_at + timedelta(seconds=17))]
-    assert budget.taken == ["a", "a"]
+    assert budget.blocks == [("a", kind, requested_at + timedelta(seconds=17))]
+    assert budget.acquired == ["a", "a"]
 
 
 @pytest.mark.parametrize(
     ("header", "seconds"), [(None, 60.0), ("soon", 60.0), ("", 60.0), ("-5", 60.0), ("0", 1.0), ("2.5", 2.5)]
 )
-def test_a_minute_limit_with_an_odd_retry_after_is_waited_out_sensibly(
+def test_a_minute_limit_with_an_odd_retry_after_has_a_sensible_wait(
     serve: Serve, session: XeroSession, clock: FakeClock, header: str | None, seconds: float
 ) -> None:
-    server = serve(too_many("minute", header), FINE)
+    server = serve(limit_answer("minute", header), FINE)
     session.call("GET", server.url + PATH, tenant_id="a")
     assert clock.slept == [seconds]
 
 
 def test_a_retry_after_may_be_a_date(serve: Serve, session: XeroSession, clock: FakeClock) -> None:
     date = format_datetime(clock.now() + timedelta(seconds=25), usegmt=True)
-    server = serve(too_many("minute", date), FINE)
+    server = serve(limit_answer("minute", date), FINE)
     session.call("GET", server.url + PATH, tenant_id="a")
     assert clock.slept == [25.0]
 
 
-def test_a_minute_limit_that_never_ends_is_given_up(serve: Serve, session: XeroSession) -> None:
-    server = serve(too_many("minute", "10"))
+def test_a_minute_limit_that_never_ends_becomes_an_error(serve: Serve, session: XeroSession) -> None:
+    server = serve(limit_answer("minute", "10"))
     with pytest.raises(MinuteLimitReached) as caught:
         session.call("GET", server.url + PATH, tenant_id="a")
     assert caught.value.can_retry
-    assert len(server.requests) == MINUTE_WAITS + 1
+    assert len(server.requests) == MAX_MINUTE_WAITS + 1
 
 
-def test_a_minute_limit_that_wants_hours_is_not_slept_on(serve: Serve, session: XeroSession, clock: FakeClock) -> None:
-    server = serve(too_many("minute", "66975"))
+def test_a_minute_limit_that_asks_for_hours_is_an_error_at_once(
+    serve: Serve, session: XeroSession, clock: FakeClock
+) -> None:
+    server = serve(limit_answer("minute", "66975"))
     with pytest.raises(MinuteLimitReached) as caught:
         session.call("GET", server.url + PATH, tenant_id="a")
     assert clock.slept == []
@@ -359,10 +357,10 @@ def test_a_minute_limit_that_wants_hours_is_not_slept_on(serve: Serve, session: 
 
 
 @pytest.mark.parametrize("problem", ["day", None])
-def test_a_day_limit_is_never_slept_on_and_says_when_to_go_on(
-    serve: Serve, session: XeroSession, budget: RememberingBudget, clock: FakeClock, problem: str | None
+def test_a_day_limit_is_an_error_at_once_and_states_when_to_continue(
+    serve: Serve, session: XeroSession, budget: RecordingBudget, clock: FakeClock, problem: str | None
 ) -> None:
-    server = serve(too_many(problem, "66975"))
+    server = serve(limit_answer(problem, "66975"))
     until = clock.now() + timedelta(seconds=66975)
     with pytest.raises(DayLimitReached) as caught:
         session.call("GET", server.url + PATH, tenant_id="a")
@@ -372,74 +370,74 @@ def test_a_day_limit_is_never_slept_on_and_says_when_to_go_on(
     assert len(server.requests) == 1
 
 
-def test_a_day_limit_of_no_organisation_stops_none(
-    serve: Serve, session: XeroSession, budget: RememberingBudget
+def test_a_day_limit_without_an_organisation_blocks_none(
+    serve: Serve, session: XeroSession, budget: RecordingBudget
 ) -> None:
     with pytest.raises(DayLimitReached):
-        session.call("GET", serve(too_many("day", "66975")).url + "/connections")
+        session.call("GET", serve(limit_answer("day", "66975")).url + "/connections")
     assert budget.blocks == []
 
 
-def test_a_429_that_does_not_say_which_limit_but_is_short_is_a_minutes(
-    serve: Serve, session: XeroSession, budget: RememberingBudget, clock: FakeClock
+def test_a_short_429_that_names_no_limit_is_a_minute_limit(
+    serve: Serve, session: XeroSession, budget: RecordingBudget, clock: FakeClock
 ) -> None:
-    server = serve(too_many(), too_many("something new", "30"), FINE)
+    server = serve(limit_answer(), limit_answer("something new", "30"), FINE)
     session.call("GET", server.url + PATH, tenant_id="a")
     assert clock.slept == [60.0, 30.0]
     assert [problem for _, problem, _ in budget.blocks] == [RateLimitKind.MINUTE, RateLimitKind.MINUTE]
 
 
-def test_too_many_at_once_is_a_short_wait_of_our_own(
-    serve: Serve, session: XeroSession, budget: RememberingBudget, clock: FakeClock
+def test_a_concurrency_limit_causes_a_short_random_wait(
+    serve: Serve, session: XeroSession, budget: RecordingBudget, clock: FakeClock
 ) -> None:
-    server = serve(too_many("concurrent"), too_many("concurrent"), FINE)
+    server = serve(limit_answer("concurrent"), limit_answer("concurrent"), FINE)
     session.call("GET", server.url + PATH, tenant_id="a")
     assert all(0 < seconds <= 10 for seconds in clock.slept)
     assert clock.slept[0] != clock.slept[1]
     assert budget.blocks == []
 
 
-def test_too_many_at_once_for_ever_is_given_up(serve: Serve, session: XeroSession) -> None:
-    server = serve(too_many("concurrent"))
+def test_a_concurrency_limit_that_never_ends_becomes_an_error(serve: Serve, session: XeroSession) -> None:
+    server = serve(limit_answer("concurrent"))
     with pytest.raises(RateLimited, match="in progress at once"):
         session.call("GET", server.url + PATH, tenant_id="a")
-    assert len(server.requests) == CONCURRENT_WAITS + 1
+    assert len(server.requests) == MAX_CONCURRENT_WAITS + 1
 
 
-def test_waiting_for_a_limit_uses_up_none_of_the_tries_of_an_outage(serve: Serve, session: XeroSession) -> None:
+def test_waits_for_limits_do_not_count_as_tries_of_an_outage(serve: Serve, session: XeroSession) -> None:
     down = Answer(status=500)
-    server = serve(down, too_many("minute", "5"), too_many("concurrent"), down, FINE)
+    server = serve(down, limit_answer("minute", "5"), limit_answer("concurrent"), down, FINE)
     assert session.call("GET", server.url + PATH, tenant_id="a").status_code == 200
     assert len(server.requests) == 5
 
 
-def test_waiting_for_a_slot_uses_the_clock_and_is_told(
+def test_a_wait_for_a_permit_uses_the_clock_and_is_reported(
     serve: Serve, open_session: OpenSession, clock: FakeClock
 ) -> None:
-    told: list[tuple[float, str]] = []
-    budget = RememberingBudget(Wait(12.5, RateLimitKind.MINUTE), Wait(3.0, RateLimitKind.APP_MINUTE))
-    session = open_session(budget=budget, on_wait=lambda seconds, reason: told.append((seconds, reason)))
+    waits: list[tuple[float, str]] = []
+    budget = RecordingBudget(Wait(12.5, RateLimitKind.MINUTE), Wait(3.0, RateLimitKind.APP_MINUTE))
+    session = open_session(budget=budget, on_wait=lambda seconds, reason: waits.append((seconds, reason)))
     session.call("GET", serve(FINE).url + PATH, tenant_id="a")
     assert clock.slept == [12.5, 3.0]
-    assert [seconds for seconds, _ in told] == [12.5, 3.0]
-    assert "minute" in told[0][1]
+    assert [seconds for seconds, _ in waits] == [12.5, 3.0]
+    assert "minute" in waits[0][1]
 
 
-def test_processes_that_queue_for_a_call_in_progress_do_not_come_back_all_at_once(
+def test_waits_for_a_call_in_progress_have_different_lengths(
     serve: Serve, open_session: OpenSession, clock: FakeClock
 ) -> None:
-    budget = RememberingBudget(*[Wait(0.25, RateLimitKind.CONCURRENT)] * 3)
+    budget = RecordingBudget(*[Wait(0.25, RateLimitKind.CONCURRENT)] * 3)
     open_session(budget=budget).call("GET", serve(FINE).url + PATH, tenant_id="a")
     assert len(set(clock.slept)) == 3
     assert all(0 < seconds < 1 for seconds in clock.slept)
 
 
-def test_every_wait_between_attempts_is_told_before_it_begins(serve: Serve, open_session: OpenSession) -> None:
-    told: list[tuple[float, str]] = []
-    session = open_session(on_wait=lambda seconds, reason: told.append((seconds, reason)))
-    session.call("GET", serve(too_many("minute", "17"), Answer(status=500), FINE).url + PATH, tenant_id="a")
-    assert told[0] == (17.0, "the organisation's calls this minute are spent")
-    assert "500" in told[1][1]
+def test_every_wait_between_attempts_is_reported_before_it_begins(serve: Serve, open_session: OpenSession) -> None:
+    waits: list[tuple[float, str]] = []
+    session = open_session(on_wait=lambda seconds, reason: waits.append((seconds, reason)))
+    session.call("GET", serve(limit_answer("minute", "17"), Answer(status=500), FINE).url + PATH, tenant_id="a")
+    assert waits[0] == (17.0, "the organisation's calls this minute are spent")
+    assert "500" in waits[1][1]
 
 
 def test_no_request_is_sent_once_the_days_calls_are_spent(
@@ -447,7 +445,7 @@ def test_no_request_is_sent_once_the_days_calls_are_spent(
 ) -> None:
     until = clock.now() + timedelta(hours=9)
     server = serve(FINE)
-    session = open_session(budget=RememberingBudget(DayExhausted(until)))
+    session = open_session(budget=RecordingBudget(DayExhausted(until)))
     with pytest.raises(DayLimitReached) as caught:
         session.call("GET", server.url + PATH, tenant_id="a")
     assert caught.value.retry_at == until
@@ -456,19 +454,19 @@ def test_no_request_is_sent_once_the_days_calls_are_spent(
     assert clock.slept == []
 
 
-def test_nobody_queues_for_a_slot_for_ever(serve: Serve, open_session: OpenSession, clock: FakeClock) -> None:
-    budget = RememberingBudget(*[Wait(30.0, RateLimitKind.MINUTE)] * 1000)
+def test_a_wait_for_a_permit_ends_after_the_maximum(serve: Serve, open_session: OpenSession, clock: FakeClock) -> None:
+    budget = RecordingBudget(*[Wait(30.0, RateLimitKind.MINUTE)] * 1000)
     server = serve(FINE)
     with pytest.raises(MinuteLimitReached):
         open_session(budget=budget).call("GET", server.url + PATH, tenant_id="a")
-    assert LONGEST_QUEUE <= sum(clock.slept) <= LONGEST_QUEUE + 30
+    assert MAX_QUEUE_SECONDS <= sum(clock.slept) <= MAX_QUEUE_SECONDS + 30
     assert server.requests == []
 
 
-def test_requests_to_the_identity_server_take_no_slot_but_get_the_same_patience(
-    serve: Serve, session: XeroSession, budget: RememberingBudget, clock: FakeClock
+def test_requests_to_the_identity_server_take_no_permit_but_are_retried_in_the_same_way(
+    serve: Serve, session: XeroSession, budget: RecordingBudget, clock: FakeClock
 ) -> None:
-    server = serve(Answer(status=500), too_many(None, "20"), FINE)
+    server = serve(Answer(status=500), limit_answer(None, "20"), FINE)
     response = session.call(
         "POST",
         server.url + "/connect/token",
@@ -481,7 +479,7 @@ def test_requests_to_the_identity_server_take_no_slot_but_get_the_same_patience(
     assert all(request.form == {"a": "b"} for request in server.requests)
     assert all(request.headers["authorization"].startswith("Basic ") for request in server.requests)
     assert clock.slept[1] == 20.0
-    assert (budget.taken, budget.blocks, session.attempts) == ([], [], 0)
+    assert (budget.acquired, budget.blocks, session.attempts) == ([], [], 0)
 
 
 def test_no_redirect_is_followed(serve: Serve, session: XeroSession) -> None:
@@ -493,7 +491,7 @@ def test_no_redirect_is_followed(serve: Serve, session: XeroSession) -> None:
     assert elsewhere.requests == []
 
 
-def test_nothing_is_taken_from_netrc(
+def test_credentials_in_netrc_are_not_used(
     serve: Serve, session: XeroSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     netrc = tmp_path / "netrc"
@@ -507,7 +505,7 @@ def test_nothing_is_taken_from_netrc(
     assert "authorization" not in server.requests[1].headers
 
 
-def test_no_cookie_is_kept(serve: Serve, session: XeroSession) -> None:
+def test_cookies_are_not_stored(serve: Serve, session: XeroSession) -> None:
     server = serve(Answer(json={}, headers={"Set-Cookie": "who=a; Path=/"}))
     session.call("GET", server.url + PATH, tenant_id="a")
     session.call("GET", server.url + PATH, tenant_id="b")
@@ -515,7 +513,7 @@ def test_no_cookie_is_kept(serve: Serve, session: XeroSession) -> None:
 
 
 class Interrupted(BaseAdapter):
-    """Somebody presses Ctrl-C while the answer is awaited."""
+    """Raises what Ctrl-C raises while a request waits for its answer."""
 
     def send(self, request: PreparedRequest, *_: Any, **__: Any) -> Response:
         raise KeyboardInterrupt
@@ -524,15 +522,15 @@ class Interrupted(BaseAdapter):
         pass
 
 
-def test_a_slot_is_given_back_when_somebody_interrupts(open_session: OpenSession, budget: RememberingBudget) -> None:
+def test_an_interrupt_releases_the_permit(open_session: OpenSession, budget: RecordingBudget) -> None:
     with pytest.raises(KeyboardInterrupt):
         open_session(transport=Interrupted()).call("GET", "https://api.xero.com" + PATH, tenant_id="a")
-    assert budget.taken == ["a"]
+    assert budget.acquired == ["a"]
     assert budget.in_progress == 0
 
 
 class InProcess(BaseAdapter):
-    """A Xero in the process: no socket, no urllib3."""
+    """Answers within the process, without a socket and urllib3."""
 
     def __init__(self, body: bytes = b'{"from": "process"}') -> None:
         super().__init__()
@@ -550,7 +548,7 @@ class InProcess(BaseAdapter):
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_transport_in_the_process_carries_every_request(open_session: OpenSession, scheme: str) -> None:
+def test_a_transport_within_the_process_gets_every_request(open_session: OpenSession, scheme: str) -> None:
     response = open_session(transport=InProcess()).call("GET", f"{scheme}://api.xero.com{PATH}", tenant_id="a")
     assert response.json() == {"from": "process"}
 
@@ -558,8 +556,8 @@ def test_a_transport_in_the_process_carries_every_request(open_session: OpenSess
 @pytest.mark.parametrize(
     "headers", [{"Authorization": f"Bearer {SECRET}\nX: y"}, {"Authorization": f"Bearer {SECRET}…"}]
 )
-def test_a_request_that_cannot_be_sent_is_refused_without_showing_what_is_in_it(
-    serve: Serve, session: XeroSession, budget: RememberingBudget, headers: dict[str, str]
+def test_a_request_that_cannot_be_sent_is_refused_without_showing_its_content(
+    serve: Serve, session: XeroSession, budget: RecordingBudget, headers: dict[str, str]
 ) -> None:
     with pytest.raises(RequestRefused) as caught:
         session.call("GET", serve(FINE).url + PATH, tenant_id="a", headers=headers)
@@ -569,12 +567,12 @@ def test_a_request_that_cannot_be_sent_is_refused_without_showing_what_is_in_it(
 
 
 @pytest.mark.parametrize("url", ["no address", "ftp://api.xero.com", "http://[::1", "http://a\u2024b..c/"])
-def test_an_address_that_is_none_is_refused(session: XeroSession, url: str) -> None:
+def test_an_invalid_address_is_refused(session: XeroSession, url: str) -> None:
     with pytest.raises((RequestRefused, XeroUnavailable)):
         session.call("GET", url, tenant_id="a")
 
 
-def test_the_log_tells_of_each_answer_and_holds_no_secret(
+def test_the_log_has_each_answer_and_no_secret(
     serve: Serve, session: XeroSession, caplog: pytest.LogCaptureFixture
 ) -> None:
     answer = Answer(json={"refresh_token": SECRET}, headers={"Xero-Correlation-Id": "c0ffee", "X-Secret": SECRET})
@@ -593,31 +591,31 @@ def test_the_log_tells_of_each_answer_and_holds_no_secret(
 
 
 def test_threads_share_a_session_and_each_attempt_is_counted_once(
-    serve: Serve, session: XeroSession, budget: RememberingBudget
+    serve: Serve, session: XeroSession, budget: RecordingBudget
 ) -> None:
-    server = serve(lambda request: Answer(json={"whose": request.headers["xero-tenant-id"]}))
+    server = serve(lambda request: Answer(json={"tenant": request.headers["xero-tenant-id"]}))
 
-    def ask(number: int) -> bool:
+    def call(number: int) -> bool:
         tenant = f"tenant-{number}"
-        return bool(session.call("GET", server.url + PATH, tenant_id=tenant).json() == {"whose": tenant})
+        return bool(session.call("GET", server.url + PATH, tenant_id=tenant).json() == {"tenant": tenant})
 
     with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(ask, range(40)))
+        assert all(pool.map(call, range(40)))
     assert session.attempts == len(server.requests) == 40
-    assert sorted(budget.taken, key=str) == sorted((f"tenant-{number}" for number in range(40)), key=str)
+    assert sorted(budget.acquired, key=str) == sorted((f"tenant-{number}" for number in range(40)), key=str)
     assert budget.in_progress == 0
 
 
-def test_over_the_real_budget_a_small_plan_is_not_run_into_its_wall(
+def test_with_the_real_budget_a_small_plan_never_gets_a_429(
     serve: Serve, open_session: OpenSession, clock: FakeClock, tmp_path: Path
 ) -> None:
-    """Xero allows 8 a minute, we think 55: after the first answer its headers rule."""
+    """Xero allows 8 calls a minute and the budget 55: from the first answer on, Xero's headers decide."""
     spent: dict[int, int] = {}
 
     def small_plan(_request: SeenRequest) -> Answer:
         window = int(clock.now().timestamp() // 60)
         if spent.get(window, 0) >= 8:
-            return too_many("minute", "30")
+            return limit_answer("minute", "30")
         spent[window] = spent.get(window, 0) + 1
         return Answer(json={}, headers={"X-MinLimit-Remaining": str(8 - spent[window])})
 
@@ -628,23 +626,23 @@ def test_over_the_real_budget_a_small_plan_is_not_run_into_its_wall(
     answers = [session.call("GET", server.url + PATH, tenant_id="a").status_code for _ in range(40)]
     assert answers == [200] * 40
     assert len(server.requests) == 40
-    assert session.budget.usage("a", clock.now()).today == 40
+    assert session.budget.read_usage("a", clock.now()).today == 40
     engine.dispose()
 
 
-def test_wherever_an_answer_is_cut_it_is_seen(open_session: OpenSession) -> None:
-    said = {
+def test_a_truncated_answer_is_noticed_at_every_length(open_session: OpenSession) -> None:
+    payload = {
         "Name": 'Caf\u00e9 "Noir" \U0001f600\n',
         "Totals": [1, -2.50, "3.00", 4e-7],
         "Paid": [True, False, None],
         "Of": {"": {}},
     }
-    for whole in (json.dumps(said), json.dumps(said, indent=2), json.dumps(said, ensure_ascii=False)):
+    for text in (json.dumps(payload), json.dumps(payload, indent=2), json.dumps(payload, ensure_ascii=False)):
         answer = InProcess()
         session = open_session(transport=answer, tries=1)
-        for length in range(len(whole.encode())):
-            answer.body = whole.encode()[:length]
+        for length in range(len(text.encode())):
+            answer.body = text.encode()[:length]
             with pytest.raises(XeroUnavailable, match="cut short"):
                 session.call("GET", "https://api.xero.com" + PATH, tenant_id="a")
-        answer.body = whole.encode()
-        assert session.call("GET", "https://api.xero.com" + PATH, tenant_id="a").json() == said
+        answer.body = text.encode()
+        assert session.call("GET", "https://api.xero.com" + PATH, tenant_id="a").json() == payload

@@ -1,4 +1,4 @@
-"""xero-python's calls, carried by our session: signed in, in decimals, and failing with our errors."""
+"""xero-python's calls over our session: with an access token, exact decimals and our own errors."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ from xero_pipeline.xero.http.session import XeroSession
 from xero_pipeline.xero.http.transport import XeroApis
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.servers import Answer, Handler, ScriptedServer, SeenRequest, in_turn
-from xero_pipeline_tests.xero.http.budgets import RememberingBudget
+from xero_pipeline_tests.xero.http.budgets import RecordingBudget
 
 EXPIRED = Answer(status=401, json={"Title": "Unauthorized", "Status": 401, "Detail": "TokenExpired: token expired"})
 
 
 class Tokens:
-    """A token source that hands out a new token whenever the last one was refused."""
+    """A token source that returns a new token after each refused one."""
 
     def __init__(self) -> None:
-        self.asked: list[str | None] = []
+        self.rejected: list[str | None] = []
 
     def __call__(self, rejected: str | None) -> str:
-        self.asked.append(rejected)
-        return f"token-{sum(1 for one in self.asked if one is not None)}"
+        self.rejected.append(rejected)
+        return f"token-{sum(1 for token in self.rejected if token is not None)}"
 
 
 @pytest.fixture
@@ -48,18 +48,18 @@ def tokens() -> Tokens:
 
 
 @pytest.fixture
-def budget() -> RememberingBudget:
-    return RememberingBudget()
+def budget() -> RecordingBudget:
+    return RecordingBudget()
 
 
 @pytest.fixture
-def session(clock: FakeClock, budget: RememberingBudget) -> Iterator[XeroSession]:
+def session(clock: FakeClock, budget: RecordingBudget) -> Iterator[XeroSession]:
     with XeroSession(budget, clock) as session:
         yield session
 
 
 @pytest.fixture
-def against(session: XeroSession, tokens: Tokens) -> Iterator[Callable[..., tuple[XeroApis, ScriptedServer]]]:
+def connect(session: XeroSession, tokens: Tokens) -> Iterator[Callable[..., tuple[XeroApis, ScriptedServer]]]:
     servers: list[ScriptedServer] = []
 
     def start(*answers: Answer | Handler) -> tuple[XeroApis, ScriptedServer]:
@@ -73,22 +73,22 @@ def against(session: XeroSession, tokens: Tokens) -> Iterator[Callable[..., tupl
         server.__exit__(None)
 
 
-Against = Callable[..., tuple[XeroApis, ScriptedServer]]
+Connect = Callable[..., tuple[XeroApis, ScriptedServer]]
 
 
-def test_a_call_is_signed_in_and_asks_for_json(against: Against, budget: RememberingBudget) -> None:
-    apis, server = against(Answer(json={"Status": "OK", "Accounts": []}))
+def test_a_call_sends_the_access_token_and_asks_for_json(connect: Connect, budget: RecordingBudget) -> None:
+    apis, server = connect(Answer(json={"Status": "OK", "Accounts": []}))
     assert apis.get("Accounts", "get_accounts", "tenant-1") == {"Status": "OK", "Accounts": []}
     seen = server.requests[0]
     assert (seen.method, seen.path) == ("GET", "/api.xro/2.0/Accounts")
     assert seen.headers["authorization"] == "Bearer token-0"
     assert seen.headers["xero-tenant-id"] == "tenant-1"
     assert seen.headers["accept"] == "application/json"
-    assert budget.taken == ["tenant-1"]
+    assert budget.acquired == ["tenant-1"]
 
 
-def test_a_report_is_asked_for_with_dates_and_small_booleans(against: Against) -> None:
-    apis, server = against(Answer(json={"Reports": []}))
+def test_a_report_is_requested_with_dates_and_lower_case_booleans(connect: Connect) -> None:
+    apis, server = connect(Answer(json={"Reports": []}))
     apis.get(
         "Reports/ProfitAndLoss",
         "get_report_profit_and_loss",
@@ -107,8 +107,8 @@ def test_a_report_is_asked_for_with_dates_and_small_booleans(against: Against) -
     }
 
 
-def test_filters_reach_xero_as_they_were_written(against: Against) -> None:
-    apis, server = against(Answer(json={"Invoices": []}))
+def test_filters_reach_xero_unchanged(connect: Connect) -> None:
+    apis, server = connect(Answer(json={"Invoices": []}))
     where = 'Date>=DateTime(2026, 11, 15) AND Date<DateTime(2026, 11, 22) AND Type=="ACCREC"'
     apis.get(
         "Invoices",
@@ -129,58 +129,58 @@ def test_filters_reach_xero_as_they_were_written(against: Against) -> None:
     }
 
 
-def test_what_changed_since_is_asked_for_in_utc_to_the_second(against: Against) -> None:
-    apis, server = against(Answer(json={"Invoices": []}))
+def test_the_time_of_the_last_change_is_sent_in_utc_to_the_second(connect: Connect) -> None:
+    apis, server = connect(Answer(json={"Invoices": []}))
     since = datetime(2026, 11, 24, 12, 30, 15, 999, tzinfo=timezone(timedelta(hours=11)))
     apis.get("Invoices", "get_invoices", "t", if_modified_since=since)
     assert server.requests[0].headers["if-modified-since"] == "2026-11-24T01:30:15"
 
 
-def test_not_modified_is_an_empty_list(against: Against) -> None:
-    apis, _ = against(Answer(status=304))
+def test_not_modified_is_an_empty_list(connect: Connect) -> None:
+    apis, _ = connect(Answer(status=304))
     since = datetime(2026, 11, 24, tzinfo=UTC)
     assert apis.get("Invoices", "get_invoices", "t", if_modified_since=since) == {"Invoices": []}
 
 
-def test_not_modified_where_nobody_asked_since_when_is_no_empty_list(against: Against) -> None:
-    apis, _ = against(Answer(status=304))
+def test_not_modified_without_a_since_date_is_an_error(connect: Connect) -> None:
+    apis, _ = connect(Answer(status=304))
     with pytest.raises(PayloadNotUnderstood):
         apis.get("Invoices", "get_invoices", "t")
 
 
-def test_amounts_come_as_decimals(against: Against) -> None:
-    apis, _ = against(Answer(body='{"Invoices": [{"Total": 1234.10}]}', headers={"Content-Type": "application/json"}))
+def test_amounts_are_decimals(connect: Connect) -> None:
+    apis, _ = connect(Answer(body='{"Invoices": [{"Total": 1234.10}]}', headers={"Content-Type": "application/json"}))
     total = apis.get("Invoices", "get_invoices", "t")["Invoices"][0]["Total"]
     assert isinstance(total, Decimal)
     assert str(total) == "1234.10"
 
 
-def test_an_expired_token_is_refreshed_once_and_the_call_made_again(
-    against: Against, tokens: Tokens, budget: RememberingBudget
+def test_an_expired_token_is_refreshed_once_and_the_call_repeated(
+    connect: Connect, tokens: Tokens, budget: RecordingBudget
 ) -> None:
-    apis, server = against(EXPIRED, Answer(json={"Organisations": []}))
+    apis, server = connect(EXPIRED, Answer(json={"Organisations": []}))
     assert apis.get("Organisation", "get_organisations", "t") == {"Organisations": []}
     assert [request.headers["authorization"] for request in server.requests] == [
         "Bearer token-0",
         "Bearer token-1",
     ]
-    assert tokens.asked == [None, "token-0"]
-    assert budget.taken == ["t", "t"]
+    assert tokens.rejected == [None, "token-0"]
+    assert budget.acquired == ["t", "t"]
 
 
-def test_a_fresh_token_that_is_refused_too_needs_a_person(against: Against, tokens: Tokens) -> None:
-    apis, server = against(EXPIRED)
+def test_a_fresh_token_that_is_refused_too_needs_a_person(connect: Connect, tokens: Tokens) -> None:
+    apis, server = connect(EXPIRED)
     with pytest.raises(ReconnectNeeded) as caught:
         apis.get("Organisation", "get_organisations", "t")
     assert len(server.requests) == 2
     assert "token-" not in str(caught.value)
 
 
-def test_each_call_asks_for_the_token_anew(against: Against, tokens: Tokens) -> None:
-    apis, _ = against(Answer(json={"Accounts": []}))
+def test_each_call_asks_for_the_current_token(connect: Connect, tokens: Tokens) -> None:
+    apis, _ = connect(Answer(json={"Accounts": []}))
     for _ in range(3):
         apis.get("Accounts", "get_accounts", "t")
-    assert tokens.asked == [None, None, None]
+    assert tokens.rejected == [None, None, None]
 
 
 @pytest.mark.parametrize(
@@ -201,11 +201,11 @@ def test_each_call_asks_for_the_token_anew(against: Against, tokens: Tokens) -> 
         (Answer(body="<Response/>", headers={"Content-Type": "text/xml"}), PayloadNotUnderstood),
     ],
 )
-def test_every_failure_is_one_of_our_errors_without_a_header_in_it(
-    against: Against, answer: Answer, kind: type[XeroError]
+def test_every_failure_is_one_of_our_errors_and_shows_no_header(
+    connect: Connect, answer: Answer, kind: type[XeroError]
 ) -> None:
     answer.headers = {**answer.headers, "X-Secret": "header-secret"}
-    apis, _ = against(answer)
+    apis, _ = connect(answer)
     with pytest.raises(XeroError) as caught:
         apis.get("Reports/BankSummary", "get_report_bank_summary", "t", from_date=date(2026, 11, 15))
     assert type(caught.value) is kind
@@ -219,23 +219,23 @@ FORBIDDEN = Answer(403, json={"Title": "Forbidden", "Status": 403, "Detail": "Au
 @pytest.mark.parametrize(
     ("listed", "answers", "paths"),
     [
-        # Xero lists it, and the second try is answered: a refusal that passed.
+        # Xero lists the organisation and answers the second request: the refusal was temporary.
         (True, [FORBIDDEN, Answer(json={"Status": "OK", "Accounts": []})], ["Accounts", "connections", "Accounts"]),
         (True, [FORBIDDEN, FORBIDDEN], ["Accounts", "connections", "Accounts"]),
         (False, [FORBIDDEN], ["Accounts", "connections"]),
     ],
 )
-def test_an_organisation_is_lost_once_xero_lists_it_no_more_or_refuses_it_twice(
-    against: Against, listed: bool, answers: list[Answer], paths: list[str]
+def test_an_organisation_is_disconnected_if_xero_no_longer_lists_it_or_refuses_it_twice(
+    connect: Connect, listed: bool, answers: list[Answer], paths: list[str]
 ) -> None:
-    left = list(answers)
+    remaining = list(answers)
 
     def answer(request: SeenRequest) -> Answer:
         if request.path == "/connections":
             return Answer(json=[{"id": "c-1", "tenantId": "org-1" if listed else "org-2"}])
-        return left.pop(0)
+        return remaining.pop(0)
 
-    apis, server = against(answer)
+    apis, server = connect(answer)
     if answers[-1] is FORBIDDEN:
         with pytest.raises(OrganisationDisconnected):
             apis.get("Accounts", "get_accounts", "org-1")
@@ -244,70 +244,70 @@ def test_an_organisation_is_lost_once_xero_lists_it_no_more_or_refuses_it_twice(
     assert [request.path.rsplit("/", 1)[-1] for request in server.requests] == paths
 
 
-def test_where_the_list_is_refused_as_well_the_organisation_is_lost(against: Against) -> None:
-    apis, server = against(FORBIDDEN)
+def test_an_organisation_is_disconnected_if_xero_refuses_the_list_too(connect: Connect) -> None:
+    apis, server = connect(FORBIDDEN)
     with pytest.raises(OrganisationDisconnected, match="into the organisation org-1"):
         apis.get("Accounts", "get_accounts", "org-1")
     assert len(server.requests) == 2
 
 
-def test_connections_are_asked_for_in_small_letters_and_for_no_organisation(
-    against: Against, budget: RememberingBudget
+def test_connections_are_requested_in_lower_case_and_without_an_organisation(
+    connect: Connect, budget: RecordingBudget
 ) -> None:
     rows = [{"id": "c-1", "tenantId": "t-1", "tenantType": "ORGANISATION"}]
-    apis, server = against(Answer(json=rows))
-    assert apis.connections() == rows
+    apis, server = connect(Answer(json=rows))
+    assert apis.get_connections() == rows
     assert server.requests[0].path == "/connections"
     assert server.requests[0].headers["accept"] == "application/json"
-    assert budget.taken == [None]
+    assert budget.acquired == [None]
 
 
-def test_a_connection_is_deleted_by_its_own_id(against: Against) -> None:
-    apis, server = against(Answer(status=204))
+def test_a_connection_is_deleted_by_its_own_id(connect: Connect) -> None:
+    apis, server = connect(Answer(status=204))
     apis.delete_connection("c/1 2")
     assert (server.requests[0].method, server.requests[0].path) == ("DELETE", "/connections/c%2F1%202")
 
 
-def test_a_connection_that_is_gone_already_says_so(against: Against) -> None:
-    apis, _ = against(Answer(status=404, body="gone"))
+def test_deleting_an_unknown_connection_raises_its_404(connect: Connect) -> None:
+    apis, _ = connect(Answer(status=404, body="gone"))
     with pytest.raises(RequestRefused) as caught:
         apis.delete_connection("c-1")
     assert caught.value.status == 404
 
 
-def test_an_api_below_a_path_of_a_proxy_is_reached(session: XeroSession, tokens: Tokens) -> None:
+def test_an_api_under_a_path_of_a_proxy_is_reached(session: XeroSession, tokens: Tokens) -> None:
     with ScriptedServer(Answer(json=[])) as server:
-        XeroApis(session, api_url=f"{server.url}/xero/", access_token=tokens).connections()
+        XeroApis(session, api_url=f"{server.url}/xero/", access_token=tokens).get_connections()
         assert server.requests[0].path == "/xero/connections"
 
 
-def test_a_limit_met_by_one_of_xero_pythons_calls_is_told_to_the_budget(
-    against: Against, budget: RememberingBudget, clock: FakeClock
+def test_a_limit_in_a_call_of_xero_python_reaches_the_budget(
+    connect: Connect, budget: RecordingBudget, clock: FakeClock
 ) -> None:
     limited = Answer(status=429, headers={"X-Rate-Limit-Problem": "minute", "Retry-After": "9"})
-    apis, _ = against(limited, Answer(json={"Accounts": []}))
+    apis, _ = connect(limited, Answer(json={"Accounts": []}))
     apis.get("Accounts", "get_accounts", "t")
     assert [problem for _, problem, _ in budget.blocks] == [RateLimitKind.MINUTE]
     assert clock.slept == [9.0]
 
 
-def test_xero_pythons_own_models_can_be_had_over_the_same_session(against: Against) -> None:
-    apis, _ = against(Answer(json={"Organisations": [{"Name": "Demo Company"}]}))
+def test_xero_pythons_own_models_work_over_the_same_session(connect: Connect) -> None:
+    apis, _ = connect(Answer(json={"Organisations": [{"Name": "Demo Company"}]}))
     assert apis.accounting.get_organisations("t").organisations[0].name == "Demo Company"
 
 
-def test_two_apis_do_not_share_what_xero_python_keeps_for_all(session: XeroSession) -> None:
-    def whose(request: SeenRequest) -> Answer:
-        return Answer(json={"Accounts": [], "Whose": request.headers["authorization"]})
+def test_two_apis_share_no_state_of_xero_python(session: XeroSession) -> None:
+    def answer_with_token(request: SeenRequest) -> Answer:
+        return Answer(json={"Accounts": [], "Token": request.headers["authorization"]})
 
-    with ScriptedServer(whose) as server:
-        one = XeroApis(session, api_url=server.url, access_token=lambda _: "one")
-        other = XeroApis(session, api_url=server.url, access_token=lambda _: "other")
-        assert one.get("Accounts", "get_accounts", "t")["Whose"] == "Bearer one"
-        assert other.get("Accounts", "get_accounts", "t")["Whose"] == "Bearer other"
+    with ScriptedServer(answer_with_token) as server:
+        first = XeroApis(session, api_url=server.url, access_token=lambda _: "first")
+        second = XeroApis(session, api_url=server.url, access_token=lambda _: "second")
+        assert first.get("Accounts", "get_accounts", "t")["Token"] == "Bearer first"
+        assert second.get("Accounts", "get_accounts", "t")["Token"] == "Bearer second"
 
 
-def test_nothing_of_xero_pythons_own_network_is_left_open(session: XeroSession, tokens: Tokens) -> None:
+def test_xero_python_leaves_no_connection_open(session: XeroSession, tokens: Tokens) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         XeroApis(session, api_url="https://api.xero.com", access_token=tokens)

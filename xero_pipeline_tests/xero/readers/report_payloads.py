@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.readers.accounts import Account, account_key
+from xero_pipeline.xero.readers.accounts import Account, normalise_account_id
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 WEEK = Week(date(2026, 11, 21))
@@ -61,5 +61,5 @@ def chart(**types: str) -> dict[str, Account]:
     for number, (account_id, kind) in enumerate(types.items(), start=200):
         type_, _, class_ = kind.partition(":")
         account = Account(account_id, str(number), account_id.title(), type_, class_ or None)
-        accounts[account_key(account_id)] = account
+        accounts[normalise_account_id(account_id)] = account
     return accounts

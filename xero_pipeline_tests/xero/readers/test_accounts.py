@@ -1,4 +1,4 @@
-"""Organisation and chart of accounts: what is read of them, and what is refused."""
+"""Reading the organisation and the chart of accounts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from xero_pipeline.xero.errors import PayloadNotUnderstood
-from xero_pipeline.xero.readers.accounts import Account, account_key, read_accounts, read_organisation
+from xero_pipeline.xero.readers.accounts import Account, normalise_account_id, read_accounts, read_organisation
 from xero_pipeline_tests.xero.readers.report_payloads import sample
 
 
@@ -19,9 +19,9 @@ def test_the_sample_chart_is_read_with_code_name_and_type() -> None:
     assert {account.type for account in accounts.values()} == {"BANK", "REVENUE"}
 
 
-def test_an_account_is_found_whatever_the_capitals_of_its_id() -> None:
+def test_an_account_is_found_in_any_capitalisation_of_its_id() -> None:
     accounts = read_accounts({"Accounts": [{"AccountID": "ABC-1", "Name": "Sales", "Type": "Revenue", "Code": 200}]})
-    account = accounts[account_key("abc-1")]
+    account = accounts[normalise_account_id("abc-1")]
     assert (account.account_id, account.type, account.code) == ("ABC-1", "REVENUE", "200")
 
 
@@ -42,7 +42,7 @@ def test_an_archived_account_is_kept_with_its_class() -> None:
         {"Accounts": [{"AccountID": "a"}]},
     ],
 )
-def test_a_chart_that_is_none_is_an_error(payload: dict[str, Any]) -> None:
+def test_an_invalid_chart_is_an_error(payload: dict[str, Any]) -> None:
     with pytest.raises(PayloadNotUnderstood):
         read_accounts(payload)
 
@@ -58,6 +58,6 @@ def test_the_sample_organisation_is_read() -> None:
     "payload",
     [{}, {"Organisations": []}, {"Organisations": [{}, {}]}, {"Organisations": [{"Name": "No currency"}]}],
 )
-def test_an_organisation_that_is_not_described_is_an_error(payload: dict[str, Any]) -> None:
+def test_an_answer_without_one_described_organisation_is_an_error(payload: dict[str, Any]) -> None:
     with pytest.raises(PayloadNotUnderstood):
         read_organisation(payload)

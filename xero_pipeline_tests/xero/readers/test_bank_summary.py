@@ -1,4 +1,4 @@
-"""The bank summary: columns by their header, totals that are no accounts, figures held against each other."""
+"""The bank summary: columns summary by their header, totals apart from accounts, figures compared with each other."""
 
 from __future__ import annotations
 
@@ -53,58 +53,58 @@ def read(names: Sequence[object], *rows: Json) -> BankSummary:
     return read_bank_summary(payload(header(*names), section("", *rows)), week=WEEK)
 
 
-def amounts(found: BankSummary) -> list[tuple[str, ...]]:
-    return [tuple(str(row[name]) for name in COLUMNS[2:]) for row in found.accounts.to_dict("records")]
+def amounts(summary: BankSummary) -> list[tuple[str, ...]]:
+    return [tuple(str(row[name]) for name in COLUMNS[2:]) for row in summary.accounts.to_dict("records")]
 
 
-def test_the_sample_is_read_once_its_window_is_the_asked_one() -> None:
+def test_the_sample_is_read_for_the_week_in_its_title() -> None:
     report = sample("bank_summary")
     with pytest.raises(WrongPeriod, match="2019-04-30"):
         read_bank_summary(report, week=WEEK)
     report["Reports"][0]["ReportTitles"][-1] = "From 15 November 2026 to 21 November 2026"
-    found = read_bank_summary(report, week=WEEK)
-    assert list(found.accounts.columns) == COLUMNS
-    assert found.accounts["bank_account_id"].tolist() == ["03f9cf1e-2deb-4bf1-b0a8-b57f08672eb8"]
-    assert found.accounts["bank_account_name"].tolist() == ["Big City Bank"]
-    assert amounts(found) == [("0.00", "110.00", "100.00", "0.00", "10.00")]
-    assert not found.differences
+    summary = read_bank_summary(report, week=WEEK)
+    assert list(summary.accounts.columns) == COLUMNS
+    assert summary.accounts["bank_account_id"].tolist() == ["03f9cf1e-2deb-4bf1-b0a8-b57f08672eb8"]
+    assert summary.accounts["bank_account_name"].tolist() == ["Big City Bank"]
+    assert amounts(summary) == [("0.00", "110.00", "100.00", "0.00", "10.00")]
+    assert not summary.differences
 
 
 @pytest.mark.parametrize(
     "name", ["Currency Gain", "FX Gain/Loss", "Exchange difference", "Bank Revaluation", "Foreign currency", "", "Plus"]
 )
-def test_the_column_of_a_multi_currency_organisation_is_found_whatever_its_header(name: str) -> None:
-    found = read(
+def test_the_column_of_a_multi_currency_organisation_is_found_under_any_header(name: str) -> None:
+    summary = read(
         (*HEADER[:4], name, HEADER[4]),
         account("usd", "100.00", "50.00", "20.00", "-3.21", "126.79"),
         account("aud", "1.00", "0.00", "0.00", "0.00", "1.00"),
         total("101.00", "50.00", "20.00", "-3.21", "127.79"),
     )
-    assert amounts(found) == [
+    assert amounts(summary) == [
         ("100.00", "50.00", "20.00", "-3.21", "126.79"),
         ("1.00", "0.00", "0.00", "0.00", "1.00"),
     ]
-    assert not found.differences
-    taken_for_it = {"": ["A column without a header"], "Plus": ["The column 'Plus'"]}.get(name, [])
-    assert [note.split(" was taken for the currency gain")[0] for note in found.notes] == taken_for_it
+    assert not summary.differences
+    noted_columns = {"": ["A column without a header"], "Plus": ["The column 'Plus'"]}.get(name, [])
+    assert [note.split(" was taken for the currency gain")[0] for note in summary.notes] == noted_columns
 
 
-def test_a_currency_gain_may_be_left_blank() -> None:
-    found = read(
+def test_a_currency_gain_may_be_blank() -> None:
+    summary = read(
         WITH_GAIN, account("aud", "1.00", "0.00", "0.00", "", "1.00"), total("1.00", "0.00", "0.00", "", "1.00")
     )
-    assert amounts(found) == [("1.00", "0.00", "0.00", "0.00", "1.00")]
-    assert not found.differences
+    assert amounts(summary) == [("1.00", "0.00", "0.00", "0.00", "1.00")]
+    assert not summary.differences
 
 
-def test_columns_are_read_by_their_header_in_any_order_and_writing() -> None:
-    found = read(
+def test_columns_are_found_by_their_header_in_any_order_and_format() -> None:
+    summary = read(
         ("closing  balance", "CASH SPENT", "Bank Accounts", " Opening balance", "CashReceived"),
         account("cheque", "130.00", "20.00", "100.00", "50.00", at=2, name="Cheque"),
     )
-    assert amounts(found) == [("100.00", "50.00", "20.00", "0.00", "130.00")]
-    assert found.accounts["bank_account_name"].tolist() == ["Cheque"]
-    assert not found.differences
+    assert amounts(summary) == [("100.00", "50.00", "20.00", "0.00", "130.00")]
+    assert summary.accounts["bank_account_name"].tolist() == ["Cheque"]
+    assert not summary.differences
 
 
 def test_the_account_may_be_named_by_account_in_any_cell() -> None:
@@ -123,59 +123,59 @@ def test_the_account_may_be_named_by_account_in_any_cell() -> None:
         [header(*HEADER), section("", total("0.00", "0.00", "0.00", "0.00"))],
     ],
 )
-def test_no_accounts_are_an_empty_frame(rows: list[Json]) -> None:
-    found = read_bank_summary(payload(*rows), week=WEEK)
-    assert list(found.accounts.columns) == COLUMNS
-    assert len(found.accounts) == 0
-    assert not found.differences
+def test_a_report_without_accounts_is_an_empty_frame(rows: list[Json]) -> None:
+    summary = read_bank_summary(payload(*rows), week=WEEK)
+    assert list(summary.accounts.columns) == COLUMNS
+    assert len(summary.accounts) == 0
+    assert not summary.differences
 
 
-def test_rows_may_be_missing_altogether() -> None:
+def test_a_report_may_have_no_rows_field() -> None:
     report = payload()
     del report["Reports"][0]["Rows"]
     assert len(read_bank_summary(report, week=WEEK).accounts) == 0
 
 
-def test_a_closing_balance_that_is_none_is_told() -> None:
-    found = read(HEADER, account("cheque", "100.00", "50.00", "20.00", "131.00"))
-    assert [(one.where, str(one.stated), str(one.found)) for one in found.differences] == [
-        ("closing balance of Cheque", "131.00", "130.00")
-    ]
-    assert amounts(found) == [("100.00", "50.00", "20.00", "0.00", "131.00")]
+def test_a_wrong_closing_balance_is_a_difference() -> None:
+    summary = read(HEADER, account("cheque", "100.00", "50.00", "20.00", "131.00"))
+    assert [
+        (difference.where, str(difference.stated), str(difference.computed)) for difference in summary.differences
+    ] == [("closing balance of Cheque", "131.00", "130.00")]
+    assert amounts(summary) == [("100.00", "50.00", "20.00", "0.00", "131.00")]
 
 
-def test_totals_are_held_against_the_accounts_column_by_column() -> None:
-    found = read(
+def test_totals_are_compared_with_the_accounts_in_each_column() -> None:
+    summary = read(
         HEADER,
         account("a", "100.00", "50.00", "20.00", "130.00"),
         account("b", "1.00", "2.00", "3.00", "0.00"),
         total("101.00", "52.01", "23.00", "130.00"),
     )
-    assert [(one.where, str(one.stated), str(one.found)) for one in found.differences] == [
-        ("total of cash received", "52.01", "52.00")
-    ]
+    assert [
+        (difference.where, str(difference.stated), str(difference.computed)) for difference in summary.differences
+    ] == [("total of cash received", "52.01", "52.00")]
 
 
-def test_a_total_without_any_account_is_told() -> None:
-    found = read(HEADER, total("100.00", "0.00", "0.00", "100.00"))
-    assert [str(one.stated) for one in found.differences] == ["100.00", "100.00"]
+def test_a_total_without_accounts_is_a_difference() -> None:
+    summary = read(HEADER, total("100.00", "0.00", "0.00", "100.00"))
+    assert [str(difference.stated) for difference in summary.differences] == ["100.00", "100.00"]
 
 
-def test_each_section_has_its_own_total_and_the_report_one_of_all() -> None:
+def test_each_section_may_have_a_total_and_the_report_one_for_all() -> None:
     first = section("AUD", account("a", "1.00", "0.00", "0.00", "1.00"), total("1.00", "0.00", "0.00", "1.00"))
-    other = section("USD", account("b", "2.00", "0.00", "0.00", "2.00"), total("2.00", "0.00", "0.00", "2.00"))
+    second = section("USD", account("b", "2.00", "0.00", "0.00", "2.00"), total("2.00", "0.00", "0.00", "2.00"))
     everything = section("", total("3.00", "0.00", "0.00", "3.00"))
-    good = read_bank_summary(payload(header(*HEADER), first, other, everything), week=WEEK)
+    good = read_bank_summary(payload(header(*HEADER), first, second, everything), week=WEEK)
     assert len(good.accounts) == 2
     assert not good.differences
     first["Rows"][1]["Cells"][1]["Value"] = "1.50"
-    bad = read_bank_summary(payload(header(*HEADER), first, other, everything), week=WEEK)
-    assert [(str(one.stated), str(one.found)) for one in bad.differences] == [("1.50", "1.00")]
+    bad = read_bank_summary(payload(header(*HEADER), first, second, everything), week=WEEK)
+    assert [(str(difference.stated), str(difference.computed)) for difference in bad.differences] == [("1.50", "1.00")]
 
 
 @pytest.mark.parametrize("missing", range(5))
 def test_a_missing_column_is_an_error_that_names_it(missing: int) -> None:
-    names = [name for place, name in enumerate(HEADER) if place != missing]
+    names = [name for index, name in enumerate(HEADER) if index != missing]
     with pytest.raises(PayloadNotUnderstood, match=f"(?i){HEADER[missing]}"):
         read(names, account("a", "1.00", "0.00", "0.00"))
 
@@ -203,7 +203,7 @@ GOOD = account("a", "1.00", "0.00", "0.00", "1.00")
         (HEADER, [header("Bank Accounts", "Closing Balance"), GOOD]),
     ],
 )
-def test_what_is_not_understood_is_an_error(names: Sequence[str], rows: list[Json]) -> None:
+def test_a_report_that_is_not_understood_is_an_error(names: Sequence[str], rows: list[Json]) -> None:
     with pytest.raises(PayloadNotUnderstood):
         read(names, *rows)
 
@@ -234,7 +234,7 @@ def money(cents: int) -> str:
     week=st.integers(0, 200),
 )
 @settings(deadline=None)
-def test_every_summary_that_hangs_together_is_read_back_exactly(
+def test_every_consistent_summary_is_read_exactly(
     accounts: list[tuple[int, int, int, int]],
     order: list[int],
     gain: str | None,
@@ -242,12 +242,12 @@ def test_every_summary_that_hangs_together_is_read_back_exactly(
     as_numbers: bool,
     week: int,
 ) -> None:
-    asked = Week(WEEK.ending).shift(-week)
+    requested = Week(WEEK.ending).shift(-week)
     truth = [(o, r, s, g if gain else 0, o + r - s + (g if gain else 0)) for o, r, s, g in accounts]
-    places = [place for place in order if gain is not None or place != 4]
+    indexes = [index for index in order if gain is not None or index != 4]
 
-    def arranged(values: list[Any]) -> list[Any]:
-        return [values[place] for place in places]
+    def arrange(values: list[Any]) -> list[Any]:
+        return [values[index] for index in indexes]
 
     def cell(cents: int) -> Any:
         return {"Value": D(money(cents)) if as_numbers else money(cents)}
@@ -256,16 +256,16 @@ def test_every_summary_that_hangs_together_is_read_back_exactly(
     rows = []
     for number, row in enumerate(truth):
         name = {"Value": f"Account {number}", "Attributes": [{"Id": "accountID", "Value": f"id-{number}"}]}
-        rows.append({"RowType": "Row", "Cells": arranged([name, *map(cell, row)])})
+        rows.append({"RowType": "Row", "Cells": arrange([name, *map(cell, row)])})
     if with_total:
-        sums = [sum(row[place] for row in truth) for place in range(5)]
-        rows.append({"RowType": "SummaryRow", "Cells": arranged([{"Value": "Total"}, *map(cell, sums)])})
-    report = payload(header(*arranged(names)), section(None, *rows))
-    window = f"From {asked.start:%d %B %Y} to {asked.ending:%d %B %Y}"
-    report["Reports"][0]["ReportTitles"][-1] = window
+        sums = [sum(row[index] for row in truth) for index in range(5)]
+        rows.append({"RowType": "SummaryRow", "Cells": arrange([{"Value": "Total"}, *map(cell, sums)])})
+    report = payload(header(*arrange(names)), section(None, *rows))
+    period = f"From {requested.start:%d %B %Y} to {requested.ending:%d %B %Y}"
+    report["Reports"][0]["ReportTitles"][-1] = period
     before = copy.deepcopy(report)
-    found = read_bank_summary(report, week=asked)
+    summary = read_bank_summary(report, week=requested)
     assert report == before
-    assert not found.differences
-    assert amounts(found) == [tuple(money(cents) for cents in row) for row in truth]
-    assert found.accounts["bank_account_id"].tolist() == [f"id-{number}" for number in range(len(truth))]
+    assert not summary.differences
+    assert amounts(summary) == [tuple(money(cents) for cents in row) for row in truth]
+    assert summary.accounts["bank_account_id"].tolist() == [f"id-{number}" for number in range(len(truth))]

@@ -1,4 +1,4 @@
-"""An edit that moves a figure is told from one that only moves Xero's time stamp."""
+"""Edits that change a figure differ from edits that only change Xero's time stamp."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.readers.document_state import document_state
+from xero_pipeline.xero.readers.document_state import read_document_state
 
 INVOICE: dict[str, Any] = {
     "Type": "ACCREC",
@@ -36,7 +36,7 @@ def figures(**changed: Any) -> str:
     for line in invoice["LineItems"]:
         if isinstance(line["LineAmount"], float):
             line["LineAmount"] = str(line["LineAmount"])
-    return document_state(invoice).figures
+    return read_document_state(invoice).figures
 
 
 BASE = figures()
@@ -52,7 +52,7 @@ BASE = figures()
         {"LineItems": [{**line, "LineItemID": "new", "Description": "reworded"} for line in INVOICE["LineItems"]]},
     ],
 )
-def test_what_moves_no_figure_leaves_the_state_as_it_is(changed: dict[str, Any]) -> None:
+def test_an_edit_that_changes_no_figure_keeps_the_digest(changed: dict[str, Any]) -> None:
     assert figures(**changed) == BASE
 
 
@@ -69,30 +69,30 @@ def test_what_moves_no_figure_leaves_the_state_as_it_is(changed: dict[str, Any])
         {"LineItems": [{**line, "AccountCode": "260"} for line in INVOICE["LineItems"]]},
     ],
 )
-def test_what_moves_a_figure_changes_the_state(changed: dict[str, Any]) -> None:
+def test_an_edit_that_changes_a_figure_changes_the_digest(changed: dict[str, Any]) -> None:
     assert figures(**changed) != BASE
 
 
 @pytest.mark.parametrize("changed", [{"SubTotal": "101"}, {"TotalTax": "11.00"}, {"Total": "112.00"}])
-def test_without_lines_what_a_document_states_as_a_whole_is_its_figures(changed: dict[str, Any]) -> None:
-    whole = {"LineItems": [], "SubTotal": "100.00", "TotalTax": "10.00", "Total": "110.00"}
-    assert figures(**whole | changed) != figures(**whole)
-    assert figures(**whole, Status="PAID") == figures(**whole)
+def test_without_lines_the_digest_depends_on_the_documents_totals(changed: dict[str, Any]) -> None:
+    document = {"LineItems": [], "SubTotal": "100.00", "TotalTax": "10.00", "Total": "110.00"}
+    assert figures(**document | changed) != figures(**document)
+    assert figures(**document, Status="PAID") == figures(**document)
 
 
-def test_a_payment_dated_back_names_its_week() -> None:
+def test_a_backdated_payment_changes_its_week() -> None:
     paid = [{"Date": "/Date(1793836800000+0000)/", "Amount": "40.00"}, {"DateString": "2026-11-20", "Amount": "75.00"}]
-    state = document_state(INVOICE | {"LineItems": [], "Payments": paid})
+    state = read_document_state(INVOICE | {"LineItems": [], "Payments": paid})
     assert state.payments == {"2026-11-05": "4E+1", "2026-11-20": "75"}
-    assert state.paid_weeks_that_differ({"2026-11-20": "75"}) == {Week(date(2026, 11, 7))}
-    assert state.paid_weeks_that_differ(state.payments) == set()
+    assert state.find_changed_payment_weeks({"2026-11-20": "75"}) == {Week(date(2026, 11, 7))}
+    assert state.find_changed_payment_weeks(state.payments) == set()
 
 
-def test_a_payment_that_is_not_understood_hints_at_no_week() -> None:
+def test_a_payment_that_cannot_be_read_changes_no_week() -> None:
     odd = [{"Amount": "1.00"}, {"Date": "yesterday", "Amount": "1.00"}, {"DateString": "2026-11-20", "Amount": "much"}]
-    assert document_state(INVOICE | {"LineItems": [], "Payments": odd}).payments == {}
+    assert read_document_state(INVOICE | {"LineItems": [], "Payments": odd}).payments == {}
 
 
 @pytest.mark.parametrize("odd", [[None], "no", {"Date": "x"}, ["x", 5]])
-def test_payments_that_are_none_end_no_sync(odd: object) -> None:
-    assert document_state(INVOICE | {"Payments": odd}).payments == {}
+def test_invalid_payments_are_ignored(odd: object) -> None:
+    assert read_document_state(INVOICE | {"Payments": odd}).payments == {}

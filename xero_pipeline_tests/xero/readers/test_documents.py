@@ -1,4 +1,4 @@
-"""Revenue from invoices and credit notes: what counts, in which week, in which cell, at what amount."""
+"""Revenue from invoices and credit notes: which documents count, in which week and cell, and with which amount."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import PayloadNotUnderstood, WrongPeriod
 from xero_pipeline.xero.readers.documents import (
     Revenue,
-    document_date,
-    document_key,
+    can_affect_reports,
+    get_document_key,
     is_counted,
-    reaches_reports,
+    read_document_date,
     read_revenue,
-    updated_at,
+    read_updated_at,
 )
 from xero_pipeline_tests.xero.readers.report_payloads import WEEK, Json, sample
 
@@ -66,8 +66,8 @@ def credit_note(*lines: Json, key: str = "c-1", **fields: Any) -> Json:
 
 def read(*documents: Json, week: Week = WEEK) -> Revenue:
     return read_revenue(
-        [one for one in documents if "InvoiceID" in one],
-        [one for one in documents if "CreditNoteID" in one],
+        [document for document in documents if "InvoiceID" in document],
+        [document for document in documents if "CreditNoteID" in document],
         week=week,
         base_currency="AUD",
         revenue_tracking="Revenue Type",
@@ -75,7 +75,7 @@ def read(*documents: Json, week: Week = WEEK) -> Revenue:
     )
 
 
-def cells(found: Revenue) -> dict[tuple[str, str], tuple[str, ...]]:
+def cells(revenue: Revenue) -> dict[tuple[str, str], tuple[str, ...]]:
     return {
         (row.revenue_type, row.region): (
             str(row.invoiced),
@@ -85,16 +85,16 @@ def cells(found: Revenue) -> dict[tuple[str, str], tuple[str, ...]]:
             str(row.invoice_count),
             str(row.credit_note_count),
         )
-        for row in found.cells.itertuples()
+        for row in revenue.cells.itertuples()
     }
 
 
-def said(found: Revenue) -> list[tuple[str, str, str]]:
-    return [(one.where, str(one.stated), str(one.found)) for one in found.differences]
+def list_differences(revenue: Revenue) -> list[tuple[str, str, str]]:
+    return [(difference.where, str(difference.stated), str(difference.computed)) for difference in revenue.differences]
 
 
-def test_lines_land_in_their_cells_and_documents_are_counted_once_a_cell() -> None:
-    found = read(
+def test_lines_are_added_to_their_cells_and_a_document_counts_once_in_each_cell() -> None:
+    revenue = read(
         invoice(
             line("100.00", "10.00", "Residential", "North"),
             line("50.00", "5.00", "residential ", " NORTH"),
@@ -103,24 +103,24 @@ def test_lines_land_in_their_cells_and_documents_are_counted_once_a_cell() -> No
         invoice(line("1.00", "0.10", "Residential", "North"), key="i-2", Status="PAID"),
         credit_note(line("30.00", "3.00", "Residential", "North")),
     )
-    assert cells(found) == {
+    assert cells(revenue) == {
         ("residential", "north"): ("151.00", "30.00", "121.00", "12.10", "2", "1"),
         ("commercial", "south"): ("7.00", "0.00", "7.00", "0.70", "1", "0"),
     }
-    assert found.documents == 3
-    assert not found.differences
-    assert {name: str(amount) for name, amount in found.totals.items()} == {
+    assert revenue.documents == 3
+    assert not revenue.differences
+    assert {name: str(amount) for name, amount in revenue.totals.items()} == {
         "invoiced": "158.00", "credited": "30.00", "net_revenue": "128.00", "tax": "12.80",
     }  # fmt: skip
 
 
 def test_an_empty_week_is_an_empty_frame_with_every_column() -> None:
-    found = read()
-    assert list(found.cells.columns) == [
+    revenue = read()
+    assert list(revenue.cells.columns) == [
         "revenue_type", "region", "invoiced", "credited", "net_revenue", "tax", "invoice_count", "credit_note_count",
     ]  # fmt: skip
-    assert (len(found.cells), found.documents) == (0, 0)
-    assert set(found.totals.values()) == {D("0.00")}
+    assert (len(revenue.cells), revenue.documents) == (0, 0)
+    assert set(revenue.totals.values()) == {D("0.00")}
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,11 @@ def test_an_empty_week_is_an_empty_frame_with_every_column() -> None:
         ("Exclusive", 100, None, "100.00", "0.00"),
     ],
 )
-def test_a_line_is_net_of_tax_however_its_amount_is_written(
+def test_a_line_is_net_of_tax_for_every_way_of_writing_its_amount(
     kind: str, amount: object, tax: object, net: str, expected_tax: str
 ) -> None:
-    found = read(invoice(line(amount, tax), LineAmountTypes=kind))
-    assert cells(found) == {("unallocated", "unallocated"): (net, "0.00", net, expected_tax, "1", "0")}
+    revenue = read(invoice(line(amount, tax), LineAmountTypes=kind))
+    assert cells(revenue) == {("unallocated", "unallocated"): (net, "0.00", net, expected_tax, "1", "0")}
 
 
 @pytest.mark.parametrize(
@@ -185,27 +185,27 @@ def test_cells_come_from_the_two_tracking_categories_by_name(tracking: Any, cell
         ),
     ],
 )
-def test_a_tracking_category_that_is_called_otherwise_in_xero_is_told(names: list[str], notes: list[str]) -> None:
+def test_a_tracking_category_with_another_name_in_xero_is_noted(names: list[str], notes: list[str]) -> None:
     lines = [line("10.00") | {"Tracking": [{"Name": name, "Option": "x"}]} for name in names]
-    found = read(invoice(*lines, line("5.00")))
-    assert found.notes == notes
-    assert found.totals["invoiced"] == D(10 * len(names) + 5)
+    revenue = read(invoice(*lines, line("5.00")))
+    assert revenue.notes == notes
+    assert revenue.totals["invoiced"] == D(10 * len(names) + 5)
 
 
 @pytest.mark.parametrize("status", ["DRAFT", "SUBMITTED", "VOIDED", "DELETED", "voided"])
-def test_what_is_in_no_report_does_not_count(status: str) -> None:
-    found = read(invoice(line("100.00"), Status=status), credit_note(line("5.00"), Status=status))
-    assert (cells(found), found.documents) == ({}, 0)
+def test_a_document_that_is_in_no_report_does_not_count(status: str) -> None:
+    revenue = read(invoice(line("100.00"), Status=status), credit_note(line("5.00"), Status=status))
+    assert (cells(revenue), revenue.documents) == ({}, 0)
 
 
 @pytest.mark.parametrize("kind", ["ACCPAY", "ACCPAYCREDIT"])
-def test_what_was_bought_does_not_count_wherever_it_is_dated(kind: str) -> None:
+def test_a_purchase_does_not_count_and_may_have_any_date(kind: str) -> None:
     assert cells(read(invoice(line("100.00"), Type=kind, day=date(2020, 1, 1)))) == {}
 
 
-def test_the_sample_credit_notes_come_through_as_they_are() -> None:
+def test_the_sample_credit_notes_are_read_with_their_totals() -> None:
     week = Week(date(2019, 3, 9))
-    found = read_revenue(
+    revenue = read_revenue(
         [],
         sample("credit_notes")["CreditNotes"],
         week=week,
@@ -213,11 +213,14 @@ def test_the_sample_credit_notes_come_through_as_they_are() -> None:
         revenue_tracking="Revenue Type",
         region_tracking="Region",
     )
-    assert cells(found) == {("unallocated", "unallocated"): ("0.00", "30.00", "-30.00", "-4.50", "0", "1")}
-    assert said(found) == [("CN-0005, without its lines", "30.00", "0.00"), ("CN-0005, tax", "4.50", "0.00")]
+    assert cells(revenue) == {("unallocated", "unallocated"): ("0.00", "30.00", "-30.00", "-4.50", "0", "1")}
+    assert list_differences(revenue) == [
+        ("CN-0005, without its lines", "30.00", "0.00"),
+        ("CN-0005, tax", "4.50", "0.00"),
+    ]
 
 
-def test_the_sample_invoices_come_through_week_by_week() -> None:
+def test_the_sample_invoices_are_read_week_by_week() -> None:
     documents = [*sample("invoices")["Invoices"], *sample("invoice")["Invoices"]]
     expected = {
         date(2018, 10, 20): ("40.00", "6.00", "1", 2),
@@ -226,27 +229,27 @@ def test_the_sample_invoices_come_through_week_by_week() -> None:
     }
     for ending, (net, tax, count, differences) in expected.items():
         week = Week(ending)
-        found = read_revenue(
-            [one for one in documents if document_date(one) in week],
+        revenue = read_revenue(
+            [document for document in documents if read_document_date(document) in week],
             [],
             week=week,
             base_currency="NZD",
             revenue_tracking="Revenue Type",
             region_tracking="Region",
         )
-        assert cells(found) == {("unallocated", "unallocated"): (net, "0.00", net, tax, count, "0")}
-        assert len(found.differences) == differences
+        assert cells(revenue) == {("unallocated", "unallocated"): (net, "0.00", net, tax, count, "0")}
+        assert len(revenue.differences) == differences
 
 
 @pytest.mark.parametrize("day", [date(2026, 11, 14), date(2026, 11, 22)])
 @pytest.mark.parametrize("status", ["AUTHORISED", "DRAFT", "VOIDED"])
-def test_a_sale_outside_the_asked_week_means_that_the_dates_were_ignored(day: date, status: str) -> None:
+def test_a_sale_outside_the_requested_week_is_an_error(day: date, status: str) -> None:
     with pytest.raises(WrongPeriod, match=day.isoformat()):
         read(invoice(line("1.00")), invoice(line("1.00"), key="i-2", day=day, Status=status))
 
 
 @pytest.mark.parametrize("day", [WEEK.start, WEEK.ending])
-def test_both_ends_of_the_week_belong_to_it(day: date) -> None:
+def test_the_first_and_last_day_belong_to_the_week(day: date) -> None:
     assert read(invoice(line("1.00"), day=day)).documents == 1
 
 
@@ -264,8 +267,8 @@ def test_both_ends_of_the_week_belong_to_it(day: date) -> None:
         ({"Date": "/Date(0+0000)/", "DateString": ""}, date(1970, 1, 1)),
     ],
 )
-def test_a_date_is_a_calendar_day_that_no_zone_shifts(fields: Json, day: date) -> None:
-    assert document_date({"InvoiceID": "i", **fields}) == day
+def test_a_date_is_a_calendar_day_in_every_time_zone(fields: Json, day: date) -> None:
+    assert read_document_date({"InvoiceID": "i", **fields}) == day
 
 
 @pytest.mark.parametrize(
@@ -282,14 +285,14 @@ def test_a_date_is_a_calendar_day_that_no_zone_shifts(fields: Json, day: date) -
         {"Date": 1794700800000},
     ],
 )
-def test_a_date_that_is_none_is_an_error(fields: Json) -> None:
+def test_an_invalid_date_is_an_error(fields: Json) -> None:
     with pytest.raises(PayloadNotUnderstood):
-        document_date({"InvoiceID": "i", **fields})
+        read_document_date({"InvoiceID": "i", **fields})
 
 
-def test_the_time_of_the_last_change_is_true_utc_to_the_millisecond() -> None:
+def test_the_time_of_the_last_change_is_utc_to_the_millisecond() -> None:
     def changed(text: str | None) -> datetime | None:
-        return updated_at({"InvoiceID": "i", "UpdatedDateUTC": text})
+        return read_updated_at({"InvoiceID": "i", "UpdatedDateUTC": text})
 
     moment = datetime(2018, 11, 2, 16, 31, 30, 160_000, tzinfo=UTC)
     assert changed("/Date(1541176290160+0000)/") == moment
@@ -303,7 +306,7 @@ def test_the_time_of_the_last_change_is_true_utc_to_the_millisecond() -> None:
         changed("yesterday")
 
 
-def test_a_document_that_two_pages_bring_counts_once_in_its_newest_state() -> None:
+def test_a_document_on_two_pages_counts_once_in_its_newest_state() -> None:
     old = invoice(line("100.00", None, "Residential"), UpdatedDateUTC="/Date(1790000000000+0000)/")
     new = invoice(line("70.00", None, "Commercial"), UpdatedDateUTC="/Date(1790000000001+0000)/")
     for documents in ([old, new], [new, old], [new, old, new]):
@@ -326,28 +329,32 @@ def test_a_document_that_two_pages_bring_counts_once_in_its_newest_state() -> No
     ],
 )
 def test_foreign_amounts_are_divided_by_the_rate_and_rounded_line_by_line(rate: object, net: str, tax: str) -> None:
-    found = read(
+    revenue = read(
         invoice(line("100.00", "10.00"), CurrencyCode="USD", CurrencyRate=rate, SubTotal="100.00", TotalTax="10.00")
     )
-    assert cells(found) == {("unallocated", "unallocated"): (net, "0.00", net, tax, "1", "0")}
-    assert not found.differences
+    assert cells(revenue) == {("unallocated", "unallocated"): (net, "0.00", net, tax, "1", "0")}
+    assert not revenue.differences
 
 
-def test_a_rate_by_which_an_amount_is_more_than_any_column_holds_is_told_with_its_invoice() -> None:
+def test_a_rate_that_makes_an_amount_too_large_is_an_error_that_names_the_invoice() -> None:
     document = invoice(line("100.00"), InvoiceNumber="INV-7", CurrencyCode="USD", CurrencyRate="0.00000000000000000001")
-    with pytest.raises(PayloadNotUnderstood, match=r"INV-7 has a CurrencyRate of 1E-20, by which it comes to more"):
+    with pytest.raises(
+        PayloadNotUnderstood, match=r"INV-7 has a CurrencyRate of 1E-20, which makes its amount too large"
+    ):
         read(document)
 
 
 @pytest.mark.parametrize(
-    ("amount", "form"), [("1,234.50", "9,999.99"), ("(5.20)", "(9.99)"), ("A$5", "x$9"), ("1e3", "9x9")]
+    ("amount", "pattern"), [("1,234.50", "9,999.99"), ("(5.20)", "(9.99)"), ("A$5", "x$9"), ("1e3", "9x9")]
 )
-def test_an_amount_that_cannot_be_read_is_an_error_that_shows_its_form_and_no_figure(amount: str, form: str) -> None:
-    with pytest.raises(PayloadNotUnderstood, match=re.escape(f"no plain decimal number, but like '{form}'.")):
+def test_an_amount_that_cannot_be_read_is_an_error_that_shows_its_format_and_no_figure(
+    amount: str, pattern: str
+) -> None:
+    with pytest.raises(PayloadNotUnderstood, match=re.escape(f"not a plain decimal number, but like '{pattern}'.")):
         read(invoice(line(amount)))
 
 
-def test_half_a_cent_goes_away_from_zero() -> None:
+def test_half_a_cent_is_rounded_away_from_zero() -> None:
     lines = [line("0.01"), line("-0.01")]
     (cell,) = cells(read(invoice(lines[0], CurrencyCode="USD", CurrencyRate="2"))).values()
     assert cell[0] == "0.01"
@@ -363,36 +370,36 @@ def test_the_base_currency_needs_neither_code_nor_rate(fields: Json) -> None:
     assert read(invoice(line("100.00"), **fields)).totals["invoiced"] == D("100.00")
 
 
-def test_lines_that_do_not_add_up_to_the_document_are_told_and_stand() -> None:
-    found = read(invoice(line("100.00", "10.00"), SubTotal="100.01", TotalTax="9.99"))
-    assert said(found) == [
+def test_lines_that_do_not_add_up_to_the_document_count_and_give_a_difference() -> None:
+    revenue = read(invoice(line("100.00", "10.00"), SubTotal="100.01", TotalTax="9.99"))
+    assert list_differences(revenue) == [
         ("INV-i-1, lines without tax", "100.01", "100.00"),
         ("INV-i-1, tax", "9.99", "10.00"),
     ]
-    assert found.totals["invoiced"] == D("100.00")
+    assert revenue.totals["invoiced"] == D("100.00")
 
 
-def test_the_total_alone_is_enough_to_hold_the_lines_against() -> None:
+def test_the_total_alone_is_enough_to_check_the_lines() -> None:
     assert not read(invoice(line("100.00", "10.00"), Total="110.00")).differences
-    assert said(read(invoice(line("100.00", "10.00"), Total="111.00"))) == [
+    assert list_differences(read(invoice(line("100.00", "10.00"), Total="111.00"))) == [
         ("INV-i-1, lines without tax", "101.00", "100.00")
     ]
 
 
 @pytest.mark.parametrize("lines", [[], None, "missing"])
-def test_a_document_without_its_lines_counts_unallocated_by_its_own_totals(lines: Any) -> None:
+def test_a_document_without_lines_counts_as_unallocated_with_its_totals(lines: Any) -> None:
     document = invoice(SubTotal="40.00", TotalTax="6.00", CurrencyCode="USD", CurrencyRate="0.8")
     document["LineItems"] = lines
     if lines == "missing":
         del document["LineItems"], document["LineAmountTypes"]
-    found = read(document)
-    assert cells(found) == {("unallocated", "unallocated"): ("50.00", "0.00", "50.00", "7.50", "1", "0")}
-    assert said(found)[0] == ("INV-i-1, without its lines", "40.00", "0.00")
+    revenue = read(document)
+    assert cells(revenue) == {("unallocated", "unallocated"): ("50.00", "0.00", "50.00", "7.50", "1", "0")}
+    assert list_differences(revenue)[0] == ("INV-i-1, without its lines", "40.00", "0.00")
 
 
-def test_a_document_without_lines_and_without_money_is_nothing() -> None:
-    found = read(invoice(SubTotal="0.00", TotalTax="0.00"))
-    assert (cells(found), said(found), found.documents) == ({}, [], 1)
+def test_a_document_without_lines_and_money_is_in_no_cell() -> None:
+    revenue = read(invoice(SubTotal="0.00", TotalTax="0.00"))
+    assert (cells(revenue), list_differences(revenue), revenue.documents) == ({}, [], 1)
 
 
 def test_a_line_that_is_only_a_description_is_in_no_cell() -> None:
@@ -400,14 +407,14 @@ def test_a_line_that_is_only_a_description_is_in_no_cell() -> None:
         {"Description": "Thank you"},
         {"Description": "Thank you", "LineAmount": "0.00", "TaxAmount": 0, "UnitAmount": "0.0000", "Tracking": []},
     ]
-    found = read(invoice(*texts, line("10.00", None, "Residential", "North"), SubTotal="10.00"))
-    assert list(cells(found)) == [("residential", "north")]
-    assert not found.differences
+    revenue = read(invoice(*texts, line("10.00", None, "Residential", "North"), SubTotal="10.00"))
+    assert list(cells(revenue)) == [("residential", "north")]
+    assert not revenue.differences
 
 
 def test_a_line_that_costs_nothing_counts_in_its_cell() -> None:
-    found = read(invoice(line("0.00", None, "Residential", "North")))
-    assert cells(found) == {("residential", "north"): ("0.00", "0.00", "0.00", "0.00", "1", "0")}
+    revenue = read(invoice(line("0.00", None, "Residential", "North")))
+    assert cells(revenue) == {("residential", "north"): ("0.00", "0.00", "0.00", "0.00", "1", "0")}
 
 
 @pytest.mark.parametrize(
@@ -439,7 +446,7 @@ def test_a_line_that_costs_nothing_counts_in_its_cell() -> None:
         invoice(line("1.00"), key=""),
     ],
 )
-def test_what_is_not_understood_is_an_error_that_names_the_document_alone(document: Json) -> None:
+def test_a_document_that_is_not_understood_is_an_error_that_shows_no_amount(document: Json) -> None:
     with pytest.raises(PayloadNotUnderstood) as error:
         read_revenue(
             [document],
@@ -452,15 +459,15 @@ def test_what_is_not_understood_is_an_error_that_names_the_document_alone(docume
     assert "1.00" not in str(error.value)
 
 
-def test_what_a_document_says_of_itself() -> None:
-    assert document_key(invoice(key="i-9")) == "i-9"
-    assert document_key(credit_note(key="c-9")) == "c-9"
+def test_the_key_of_a_document_and_where_it_counts() -> None:
+    assert get_document_key(invoice(key="i-9")) == "i-9"
+    assert get_document_key(credit_note(key="c-9")) == "c-9"
     with pytest.raises(PayloadNotUnderstood):
-        document_key({})
+        get_document_key({})
     assert is_counted(invoice(Status="Paid"))
     assert not is_counted(invoice(Type="ACCPAY"))
-    assert reaches_reports(invoice(Status="VOIDED"))
-    assert not reaches_reports(invoice(Status="DRAFT"))
+    assert can_affect_reports(invoice(Status="VOIDED"))
+    assert not can_affect_reports(invoice(Status="DRAFT"))
 
 
 LINES = st.tuples(
@@ -492,7 +499,7 @@ def test_revenue_is_the_sum_of_its_lines_to_the_cent(documents: list[Any], as_te
     def write(amount: D) -> object:
         return str(amount) if as_text else amount
 
-    given_documents, expected = [], {"invoiced": D(0), "credited": D(0), "tax": D(0)}
+    payloads, expected = [], {"invoiced": D(0), "credited": D(0), "tax": D(0)}
     counts: dict[tuple[str, str], list[int]] = {}
     for number, (credit, status, kind, rate, day, rows) in enumerate(documents):
         lines, taxes, nets = [], [], []
@@ -515,7 +522,7 @@ def test_revenue_is_the_sum_of_its_lines_to_the_cent(documents: list[Any], as_te
         )
         if not with_text:
             del document["DateString"]
-        given_documents.append(document)
+        payloads.append(document)
         if status in {"AUTHORISED", "PAID"}:
             cent, divisor = D("0.01"), D(rate or 1)
             expected["credited" if credit else "invoiced"] += sum(
@@ -525,11 +532,11 @@ def test_revenue_is_the_sum_of_its_lines_to_the_cent(documents: list[Any], as_te
             expected["tax"] += -taxed if credit else taxed
             for cell in {((t or "unallocated").lower(), (r or "unallocated").lower()) for _, _, t, r in rows}:
                 counts.setdefault(cell, [0, 0])[credit] += 1
-    found = read(*given_documents)
-    assert not found.differences
-    assert {name: found.totals[name] for name in expected} == expected
-    assert found.totals["net_revenue"] == expected["invoiced"] - expected["credited"]
-    for row in found.cells.itertuples():
+    revenue = read(*payloads)
+    assert not revenue.differences
+    assert {name: revenue.totals[name] for name in expected} == expected
+    assert revenue.totals["net_revenue"] == expected["invoiced"] - expected["credited"]
+    for row in revenue.cells.itertuples():
         assert row.net_revenue == row.invoiced - row.credited
         assert [row.invoice_count, row.credit_note_count] == counts.pop((row.revenue_type, row.region))
     assert not counts

@@ -1,4 +1,4 @@
-"""The window of a report, in whatever words its titles say it."""
+"""Reading the period of a report from its titles, in every known format."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from xero_pipeline.weeks import Week
 from xero_pipeline.xero.readers.periods import read_period
 
 WEEK = Week(date(2026, 11, 21))
-ASKED = (WEEK.start, WEEK.ending)
+REQUESTED = (WEEK.start, WEEK.ending)
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,8 @@ ASKED = (WEEK.start, WEEK.ending)
         "For the 7 days ended 2026-11-21",
     ],
 )
-def test_every_wording_of_the_week_is_read(title: str) -> None:
-    assert read_period(["Profit & Loss", "Example Organisation (AU)", title], WEEK) == ASKED
+def test_every_format_of_the_week_is_read(title: str) -> None:
+    assert read_period(["Profit & Loss", "Example Organisation (AU)", title], WEEK) == REQUESTED
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_every_wording_of_the_week_is_read(title: str) -> None:
         ("13/12/2026 to 19/12/2026", date(2026, 12, 13), date(2026, 12, 19)),
     ],
 )
-def test_another_window_is_read_as_what_it_is(title: str, first: date, last: date) -> None:
+def test_another_period_is_read_as_such(title: str, first: date, last: date) -> None:
     assert read_period(["Profit & Loss", title], WEEK) == (first, last)
 
 
@@ -88,23 +88,25 @@ def test_another_window_is_read_as_what_it_is(title: str, first: date, last: dat
         "Notes 1 to 5",
     ],
 )
-def test_what_names_no_week_or_range_is_not_guessed(title: str) -> None:
+def test_a_title_without_a_week_or_range_gives_no_period(title: str) -> None:
     assert read_period(["Profit & Loss", title], WEEK) is None
 
 
-def test_numbers_alone_are_the_asked_week_only_if_one_reading_of_them_is() -> None:
+def test_numeric_dates_are_the_requested_week_only_if_one_reading_of_them_is() -> None:
     first_of_february = Week(date(2026, 2, 7))
     assert read_period(["01/02/2026 to 07/02/2026"], first_of_february) == (date(2026, 2, 1), date(2026, 2, 7))
     assert read_period(["02/01/2026 to 02/07/2026"], first_of_february) == (date(2026, 2, 1), date(2026, 2, 7))
     assert read_period(["03/01/2026 to 03/07/2026"], first_of_february) != (date(2026, 2, 1), date(2026, 2, 7))
 
 
-def test_a_name_that_holds_dates_does_not_hide_the_window() -> None:
-    assert read_period(["Profit & Loss", "Fair 1 May 2020 to 3 May 2020 Ltd", "15 to 21 November 2026"], WEEK) == ASKED
-    assert read_period(["15 to 21 November 2026", "Fair 1 May 2020 to 3 May 2020 Ltd"], WEEK) == ASKED
+def test_an_organisation_name_with_dates_does_not_hide_the_period() -> None:
+    assert (
+        read_period(["Profit & Loss", "Fair 1 May 2020 to 3 May 2020 Ltd", "15 to 21 November 2026"], WEEK) == REQUESTED
+    )
+    assert read_period(["15 to 21 November 2026", "Fair 1 May 2020 to 3 May 2020 Ltd"], WEEK) == REQUESTED
 
 
-WORDINGS = (
+FORMATS = (
     lambda a, b: f"{a.day} {a:%B %Y} to {b.day} {b:%B %Y}",
     lambda a, b: f"From {a.day} {a:%b %Y} to {b.day} {b:%b %Y}",
     lambda a, b: f"{a:%B} {a.day}, {a.year} through {b:%B} {b.day}, {b.year}",
@@ -116,13 +118,13 @@ WORDINGS = (
 )
 
 
-@given(st.integers(0, 4000), st.sampled_from(WORDINGS), st.integers(-60, 60))
+@given(st.integers(0, 4000), st.sampled_from(FORMATS), st.integers(-60, 60))
 @settings(deadline=None)
-def test_a_week_is_read_as_itself_and_never_as_another(number: int, wording: object, off: int) -> None:
-    asked = Week(date(2000, 1, 1)).shift(number)
-    said = Week(asked.ending + timedelta(weeks=off))
-    found = read_period([wording(said.start, said.ending)], asked)  # type: ignore[operator]
-    if off == 0:
-        assert found == (asked.start, asked.ending)
+def test_a_week_is_never_read_as_another(number: int, write: object, offset: int) -> None:
+    requested = Week(date(2000, 1, 1)).shift(number)
+    stated = Week(requested.ending + timedelta(weeks=offset))
+    period = read_period([write(stated.start, stated.ending)], requested)  # type: ignore[operator]
+    if offset == 0:
+        assert period == (requested.start, requested.ending)
     else:
-        assert found != (asked.start, asked.ending)
+        assert period != (requested.start, requested.ending)

@@ -1,4 +1,4 @@
-"""The profit and loss, layout by layout: every oddity that Xero's reports are known for."""
+"""The profit and loss in every layout and with every oddity that Xero's reports are known for."""
 
 from __future__ import annotations
 
@@ -52,54 +52,54 @@ COSTS = section("Less Cost of Sales", detail("materials", "40.00"), total("Total
 RENT = section("Less Operating Expenses", detail("rent", "30.00"), total("Total Operating Expenses", "30.00"))
 
 
-def read(*rows: Json, accounts: dict[str, Account] | None = None, **window: Any) -> ProfitAndLoss:
-    return read_profit_and_loss(report(*rows, **window), week=WEEK, accounts=CHART if accounts is None else accounts)
+def read(*rows: Json, accounts: dict[str, Account] | None = None, **title: Any) -> ProfitAndLoss:
+    return read_profit_and_loss(report(*rows, **title), week=WEEK, accounts=CHART if accounts is None else accounts)
 
 
-def figures(found: ProfitAndLoss) -> list[str]:
-    assert found.totals["gross_profit"] == found.totals["total_trading_income"] - found.totals["cost_of_sales"]
-    return [str(found.totals[name]) for name in FIGURES]
+def figures(result: ProfitAndLoss) -> list[str]:
+    assert result.totals["gross_profit"] == result.totals["total_trading_income"] - result.totals["cost_of_sales"]
+    return [str(result.totals[name]) for name in FIGURES]
 
 
-def lines(found: ProfitAndLoss) -> dict[str, tuple[str, str]]:
-    return {row.account_id: (row.category, str(row.amount)) for row in found.lines.itertuples()}
+def lines(result: ProfitAndLoss) -> dict[str, tuple[str, str]]:
+    return {row.account_id: (row.category, str(row.amount)) for row in result.lines.itertuples()}
 
 
-def said(found: ProfitAndLoss) -> list[tuple[str, str, str]]:
-    return [(one.where, str(one.stated), str(one.found)) for one in found.differences]
+def list_differences(result: ProfitAndLoss) -> list[tuple[str, str, str]]:
+    return [(difference.where, str(difference.stated), str(difference.computed)) for difference in result.differences]
 
 
-def test_the_sample_comes_out_with_exactly_the_figures_it_states_though_no_account_is_known() -> None:
-    found = read_profit_and_loss(sample("profit_and_loss_au"), week=WEEK, accounts=read_accounts(sample("accounts")))
-    assert figures(found) == ["230450.05", "69348.22", "161101.83", "312.07", "92591.60", "68822.30"]
-    assert found.differences == []
-    assert lines(found)["FXGROUPID"] == ("operating_expenses", "-18.40")
-    assert lines(found)["1a6d7f2c-0a0b-4c64-9f0e-000000000203"] == ("trading_income", "-1210.35")
-    assert found.lines["account_code"].tolist() == [None] * 9
-    assert found.lines["account_type"].tolist() == [None] * 9
-    assert all(isinstance(amount, D) for amount in found.lines["amount"])
-    assert "Foreign currency gains and losses" in " ".join(found.notes)
+def test_the_sample_has_exactly_its_stated_figures_although_no_account_is_known() -> None:
+    result = read_profit_and_loss(sample("profit_and_loss_au"), week=WEEK, accounts=read_accounts(sample("accounts")))
+    assert figures(result) == ["230450.05", "69348.22", "161101.83", "312.07", "92591.60", "68822.30"]
+    assert result.differences == []
+    assert lines(result)["FXGROUPID"] == ("operating_expenses", "-18.40")
+    assert lines(result)["1a6d7f2c-0a0b-4c64-9f0e-000000000203"] == ("trading_income", "-1210.35")
+    assert result.lines["account_code"].tolist() == [None] * 9
+    assert result.lines["account_type"].tolist() == [None] * 9
+    assert all(isinstance(amount, D) for amount in result.lines["amount"])
+    assert "Foreign currency gains and losses" in " ".join(result.notes)
 
 
-def test_types_decide_whatever_the_labels_say() -> None:
-    found = read(
+def test_account_types_decide_and_labels_do_not() -> None:
+    result = read(
         section("Rent", detail("sales", "100.00", "Wages"), detail("fees", "20.00", "Materials")),
         section("Sales", detail("materials", "40.00", "Interest income")),
         line("Operating loss", "80.00"),
         section("Cost of sales", detail("interest", "5.00")),
         section(
             "Income",
-            *(detail(one, "1.00") for one in ("rent", "wages", "depreciation", "super", "bank", "newcost")),
+            *(detail(account, "1.00") for account in ("rent", "wages", "depreciation", "super", "bank", "newcost")),
         ),
         line("Turnover", "79.00"),
     )
-    assert figures(found) == ["120.00", "40.00", "80.00", "5.00", "6.00", "79.00"]
-    assert found.differences == []
-    assert found.notes == []
+    assert figures(result) == ["120.00", "40.00", "80.00", "5.00", "6.00", "79.00"]
+    assert result.differences == []
+    assert result.notes == []
 
 
-def test_a_section_of_the_united_states_where_expenses_stand_negative() -> None:
-    found = read(
+def test_a_section_of_the_united_states_with_negative_expenses() -> None:
+    result = read(
         SALES,
         section("Cost of Goods Sold", detail("materials", "40.00"), total("Total Cost of Goods Sold", "40.00")),
         line("Gross Profit", "60.00"),
@@ -115,26 +115,26 @@ def test_a_section_of_the_united_states_where_expenses_stand_negative() -> None:
         line("Net Income / (Loss) before Tax", "21.50"),
         line("Net Income", "21.50"),
     )
-    assert figures(found) == ["100.00", "40.00", "60.00", "5.00", "43.50", "21.50"]
-    assert lines(found)["bank"] == ("operating_expenses", "12.50")
-    assert lines(found)["FXGROUPID"] == ("operating_expenses", "1.00")
-    assert found.differences == []
+    assert figures(result) == ["100.00", "40.00", "60.00", "5.00", "43.50", "21.50"]
+    assert lines(result)["bank"] == ("operating_expenses", "12.50")
+    assert lines(result)["FXGROUPID"] == ("operating_expenses", "1.00")
+    assert result.differences == []
 
 
 @pytest.mark.parametrize("title", ["Other Income", "Less Operating Expenses"])
-def test_without_a_gross_profit_line_grouped_currency_gains_are_still_no_trade(title: str) -> None:
+def test_grouped_currency_gains_are_not_trading_figures_without_a_gross_profit_line(title: str) -> None:
     gain = title == "Other Income"
-    found = read(
+    result = read(
         SALES,
         section(title, detail("FXGROUPID", "7.00"), total(f"Total {title}", "7.00")),
         line("Net Profit", "107.00" if gain else "93.00"),
     )
     expected = ["100.00", "0.00", "100.00", "7.00", "0.00", "107.00"]
-    assert figures(found) == (expected if gain else ["100.00", "0.00", "100.00", "0.00", "7.00", "93.00"])
+    assert figures(result) == (expected if gain else ["100.00", "0.00", "100.00", "0.00", "7.00", "93.00"])
 
 
-def test_an_account_that_xero_counts_into_gross_profit_though_its_type_is_no_trade_is_told_of() -> None:
-    found = read(
+def test_an_account_in_gross_profit_whose_type_is_not_trading_gives_a_difference() -> None:
+    result = read(
         SALES,
         section(
             "Less Cost of Sales", detail("materials", "40.00"), detail("wages", "10.00"), total("Total Cost", "50.00")
@@ -143,8 +143,10 @@ def test_an_account_that_xero_counts_into_gross_profit_though_its_type_is_no_tra
         RENT,
         line("Net Profit", "20.00"),
     )
-    assert figures(found) == ["100.00", "40.00", "60.00", "0.00", "40.00", "20.00"]
-    assert [str(one) for one in found.differences] == ["Gross Profit: Xero states 50.00, its parts add up to 60.00"]
+    assert figures(result) == ["100.00", "40.00", "60.00", "0.00", "40.00", "20.00"]
+    assert [str(difference) for difference in result.differences] == [
+        "Gross Profit: Xero states 50.00, its parts add up to 60.00"
+    ]
 
 
 NEGATIVE_EXPENSE = (
@@ -157,69 +159,69 @@ NEGATIVE_EXPENSE = (
 )
 
 
-def test_a_section_of_nothing_but_negative_expenses_is_told_by_the_profit_line() -> None:
-    found = read(*NEGATIVE_EXPENSE, line("Net Income", "17.50"))
-    assert lines(found)["bank"] == ("operating_expenses", "12.50")
-    assert figures(found)[4:] == ["42.50", "17.50"]
-    assert found.differences == []
-    assert found.notes == []
+def test_a_section_of_negative_expenses_is_recognised_by_the_profit_line() -> None:
+    result = read(*NEGATIVE_EXPENSE, line("Net Income", "17.50"))
+    assert lines(result)["bank"] == ("operating_expenses", "12.50")
+    assert figures(result)[4:] == ["42.50", "17.50"]
+    assert result.differences == []
+    assert result.notes == []
 
 
 @pytest.mark.parametrize("net_profit", ["17.49", "17.51", "17.41"])
-def test_a_profit_line_that_is_cents_off_still_tells_negative_expenses_and_is_told(net_profit: str) -> None:
-    found = read(*NEGATIVE_EXPENSE, line("Net Income", net_profit))
-    assert lines(found)["bank"] == ("operating_expenses", "12.50")
-    assert figures(found)[4:] == ["42.50", "17.50"]
-    assert said(found) == [("Net Income", net_profit, "17.50")]
+def test_a_profit_line_that_is_cents_off_still_shows_negative_expenses_and_gives_a_difference(net_profit: str) -> None:
+    result = read(*NEGATIVE_EXPENSE, line("Net Income", net_profit))
+    assert lines(result)["bank"] == ("operating_expenses", "12.50")
+    assert figures(result)[4:] == ["42.50", "17.50"]
+    assert list_differences(result) == [("Net Income", net_profit, "17.50")]
 
 
-def test_a_profit_line_that_is_more_than_cents_off_turns_no_account_round() -> None:
-    found = read(SALES, RENT, line("Net Profit", "130.11"))
-    assert figures(found)[4:] == ["30.00", "70.00"]
-    assert said(found) == [("Net Profit", "130.11", "70.00")]
+def test_a_profit_line_that_is_more_than_cents_off_flips_no_sign() -> None:
+    result = read(SALES, RENT, line("Net Profit", "130.11"))
+    assert figures(result)[4:] == ["30.00", "70.00"]
+    assert list_differences(result) == [("Net Profit", "130.11", "70.00")]
 
 
 @pytest.mark.parametrize(
-    ("net_profit", "turned", "note"),
+    ("net_profit", "flipped", "note"),
     [
-        ("90.00", ("rent", "-30.00"), "Expenses that it adds to its profit"),
-        ("-170.00", ("sales", "-100.00"), "Income that it takes from its profit"),
+        ("90.00", ("rent", "-30.00"), "Expenses that add to the profit"),
+        ("-170.00", ("sales", "-100.00"), "Income that reduces the profit"),
     ],
 )
-def test_profit_lines_that_turn_a_section_against_its_accounts_are_believed_and_told(
-    net_profit: str, turned: tuple[str, str], note: str
+def test_profit_lines_that_contradict_a_sections_accounts_decide_and_are_noted(
+    net_profit: str, flipped: tuple[str, str], note: str
 ) -> None:
-    found = read(SALES, COSTS, RENT, line("Net Profit", net_profit))
-    account, amount = turned
-    assert lines(found)[account][1] == amount
-    assert figures(found)[5] == net_profit
-    assert found.differences == []
-    assert found.notes == [f"{note}, by the report's own profit lines: {account}."]
+    result = read(SALES, COSTS, RENT, line("Net Profit", net_profit))
+    account, amount = flipped
+    assert lines(result)[account][1] == amount
+    assert figures(result)[5] == net_profit
+    assert result.differences == []
+    assert result.notes == [f"{note}, by the report's own profit lines: {account}."]
 
 
-def test_negative_expenses_are_turned_round_before_income_of_the_same_amount_is() -> None:
-    found = read(
+def test_negative_expenses_are_flipped_before_income_of_the_same_amount() -> None:
+    result = read(
         SALES,
         line("Gross Profit", "100.00"),
         section("Other Income", detail("interest", "12.50")),
         section("Other Expense", detail("bank", "-12.50")),
         line("Net Income", "100.00"),
     )
-    assert lines(found)["interest"] == ("other_income", "12.50")
-    assert lines(found)["bank"] == ("operating_expenses", "12.50")
-    assert not found.differences
+    assert lines(result)["interest"] == ("other_income", "12.50")
+    assert lines(result)["bank"] == ("operating_expenses", "12.50")
+    assert not result.differences
 
 
 def test_negative_figures_keep_their_meaning() -> None:
-    found = read(
+    result = read(
         section("Income", detail("sales", "-100.00")),
         section("Less Cost of Sales", detail("materials", "-40.00")),
         line("Gross Profit", "-60.00"),
         section("Less Operating Expenses", detail("rent", "30.00"), detail("bank", "-31.00")),
         line("Net Profit", "-59.00"),
     )
-    assert figures(found) == ["-100.00", "-40.00", "-60.00", "0.00", "-1.00", "-59.00"]
-    assert found.differences == []
+    assert figures(result) == ["-100.00", "-40.00", "-60.00", "0.00", "-1.00", "-59.00"]
+    assert result.differences == []
 
 
 @pytest.mark.parametrize("rows", [None, [], "missing"])
@@ -229,18 +231,18 @@ def test_a_report_without_rows_is_an_empty_week(rows: Any) -> None:
         del payload["Reports"][0]["Rows"]
     else:
         payload["Reports"][0]["Rows"] = rows
-    found = read_profit_and_loss(payload, week=WEEK, accounts={})
-    assert figures(found) == ["0.00"] * 6
-    assert len(found.lines) == 0
-    assert list(found.lines.columns) == [
+    result = read_profit_and_loss(payload, week=WEEK, accounts={})
+    assert figures(result) == ["0.00"] * 6
+    assert len(result.lines) == 0
+    assert list(result.lines.columns) == [
         "account_id", "account_code", "account_name", "account_type", "category", "amount",
     ]  # fmt: skip
-    assert found.differences == []
+    assert result.differences == []
 
 
 def test_sections_may_lack_their_title_their_rows_or_both() -> None:
     bare: Json = {"RowType": "Section"}
-    found = read(
+    result = read(
         section(None, detail("sales", "100.00")),
         bare,
         {"RowType": "Section", "Title": "Less Cost of Sales", "Rows": None},
@@ -250,12 +252,12 @@ def test_sections_may_lack_their_title_their_rows_or_both() -> None:
         section(None, detail("rent", "30.00"), {"RowType": "Row", "Cells": []}, plain("", "")),
         section(None, plain("Net Profit", "70.00")),
     )
-    assert figures(found) == ["100.00", "0.00", "100.00", "0.00", "30.00", "70.00"]
-    assert found.differences == []
+    assert figures(result) == ["100.00", "0.00", "100.00", "0.00", "30.00", "70.00"]
+    assert result.differences == []
 
 
-def test_rows_of_no_section_are_told_apart_by_their_accounts() -> None:
-    found = read(
+def test_rows_outside_sections_are_distinguished_by_their_accounts() -> None:
+    result = read(
         detail("sales", "100.00"),
         detail("materials", "40.00"),
         plain("Gross Profit", "60.00"),
@@ -263,12 +265,12 @@ def test_rows_of_no_section_are_told_apart_by_their_accounts() -> None:
         detail("rent", "30.00"),
         total("Net Profit", "35.00"),
     )
-    assert figures(found) == ["100.00", "40.00", "60.00", "5.00", "30.00", "35.00"]
-    assert found.differences == []
+    assert figures(result) == ["100.00", "40.00", "60.00", "5.00", "30.00", "35.00"]
+    assert result.differences == []
 
 
 def test_one_section_may_hold_the_whole_report() -> None:
-    found = read(
+    result = read(
         section(
             "",
             detail("sales", "100.00"),
@@ -278,12 +280,12 @@ def test_one_section_may_hold_the_whole_report() -> None:
             plain("Net Profit", "30.00"),
         )
     )
-    assert figures(found) == ["100.00", "40.00", "60.00", "0.00", "30.00", "30.00"]
-    assert found.differences == []
+    assert figures(result) == ["100.00", "40.00", "60.00", "0.00", "30.00", "30.00"]
+    assert result.differences == []
 
 
-def test_sections_within_sections_are_summed_up_with_their_totals() -> None:
-    found = read(
+def test_totals_of_nested_sections_are_checked() -> None:
+    result = read(
         section(
             "Ordinary",
             section("Income", detail("sales", "100.00"), total("Total Income", "100.00")),
@@ -299,8 +301,8 @@ def test_sections_within_sections_are_summed_up_with_their_totals() -> None:
         ),
         line("Net Profit", "20.00"),
     )
-    assert figures(found) == ["100.00", "40.00", "60.00", "0.00", "40.00", "20.00"]
-    assert found.differences == []
+    assert figures(result) == ["100.00", "40.00", "60.00", "0.00", "40.00", "20.00"]
+    assert result.differences == []
 
 
 def test_row_types_may_be_written_in_any_case() -> None:
@@ -314,53 +316,53 @@ def test_row_types_may_be_written_in_any_case() -> None:
 
 
 def test_amounts_may_be_numbers() -> None:
-    found = read(section("", detail("sales", 100)), section("", detail("rent", D("30.5"))), line("Net", D("69.5")))
-    assert figures(found) == ["100.00", "0.00", "100.00", "0.00", "30.50", "69.50"]
-    assert found.differences == []
+    result = read(section("", detail("sales", 100)), section("", detail("rent", D("30.5"))), line("Net", D("69.5")))
+    assert figures(result) == ["100.00", "0.00", "100.00", "0.00", "30.50", "69.50"]
+    assert result.differences == []
 
 
-def test_rows_of_nothing_stay_as_lines() -> None:
-    found = read(section("", detail("sales", "0.00")), section("", detail("rent", "-0.00")), line("Net", "0.00"))
-    assert lines(found) == {"sales": ("trading_income", "0.00"), "rent": ("operating_expenses", "0.00")}
-    assert found.differences == []
+def test_rows_with_a_zero_amount_are_kept_as_lines() -> None:
+    result = read(section("", detail("sales", "0.00")), section("", detail("rent", "-0.00")), line("Net", "0.00"))
+    assert lines(result) == {"sales": ("trading_income", "0.00"), "rent": ("operating_expenses", "0.00")}
+    assert result.differences == []
 
 
-def test_the_account_may_be_named_by_any_cell_in_any_capitals() -> None:
+def test_the_account_may_be_named_by_any_cell_in_any_capitalisation() -> None:
     row = detail("SALES", "100.00", attribute="AccOunt")
     row["Cells"][0]["Attributes"] = []
-    found = read(section("", row), line("Net", "100.00"))
-    assert lines(found) == {"sales": ("trading_income", "100.00")}
-    assert found.lines["account_code"].tolist() == ["200"]
+    result = read(section("", row), line("Net", "100.00"))
+    assert lines(result) == {"sales": ("trading_income", "100.00")}
+    assert result.lines["account_code"].tolist() == ["200"]
 
 
-def test_an_account_that_stands_twice_is_one_line() -> None:
-    found = read(
+def test_an_account_with_two_rows_is_one_line() -> None:
+    result = read(
         section("", detail("sales", "100.00")),
         line("Gross Profit", "100.00"),
         section("People", detail("wages", "10.00")),
         section("More people", detail("wages", "5.00"), detail("rent", "1.00")),
         line("Net Profit", "84.00"),
     )
-    assert lines(found)["wages"] == ("operating_expenses", "15.00")
-    assert found.differences == []
+    assert lines(result)["wages"] == ("operating_expenses", "15.00")
+    assert result.differences == []
 
 
-def test_an_unknown_type_with_the_class_of_revenue_is_income_by_its_place() -> None:
-    found = read(
+def test_an_unknown_type_with_the_class_of_revenue_is_income_by_its_position() -> None:
+    result = read(
         section("", detail("newincome", "100.00")),
         section("", detail("materials", "40.00")),
         line("Gross Profit", "60.00"),
         section("", detail("rent", "30.00")),
         line("Net Profit", "30.00"),
     )
-    assert lines(found)["newincome"] == ("trading_income", "100.00")
+    assert lines(result)["newincome"] == ("trading_income", "100.00")
     after = read(SALES, line("Gross", "100.00"), section("", detail("newincome", "7.00")), RENT, line("Net", "77.00"))
     assert lines(after)["newincome"] == ("other_income", "7.00")
     assert "Newincome" in after.notes[0] or "newincome" in after.notes[0]
 
 
-def test_strangers_are_placed_with_the_known_accounts_of_their_section() -> None:
-    found = read(
+def test_unknown_accounts_get_the_category_of_the_known_ones_in_their_section() -> None:
+    result = read(
         section("", detail("sales", "100.00"), detail("x1", "-3.00")),
         section("", detail("materials", "40.00"), detail("x2", "2.00")),
         line("Gross Profit", "55.00"),
@@ -368,23 +370,23 @@ def test_strangers_are_placed_with_the_known_accounts_of_their_section() -> None
         section("", detail("rent", "30.00"), detail("x4", "4.00")),
         line("Net Profit", "27.00"),
     )
-    assert {key: value for key, value in lines(found).items() if key.startswith("x")} == {
+    assert {key: value for key, value in lines(result).items() if key.startswith("x")} == {
         "x1": ("trading_income", "-3.00"),
         "x2": ("cost_of_sales", "2.00"),
         "x3": ("other_income", "1.00"),
         "x4": ("operating_expenses", "4.00"),
     }
-    assert found.differences == []
+    assert result.differences == []
 
 
-def test_strangers_before_a_lone_net_profit_are_income_and_expenses() -> None:
-    found = read(section("", detail("x", "100.00")), section("", detail("y", "30.00")), line("Net Profit", "70.00"))
-    assert figures(found) == ["100.00", "0.00", "100.00", "0.00", "30.00", "70.00"]
-    assert found.differences == []
+def test_unknown_accounts_before_a_single_net_profit_are_income_and_expenses() -> None:
+    result = read(section("", detail("x", "100.00")), section("", detail("y", "30.00")), line("Net Profit", "70.00"))
+    assert figures(result) == ["100.00", "0.00", "100.00", "0.00", "30.00", "70.00"]
+    assert result.differences == []
 
 
-def test_strange_costs_above_gross_profit_are_found_though_the_income_is_stated_as_a_line() -> None:
-    found = read(
+def test_unknown_costs_above_gross_profit_are_found_although_the_income_is_stated_as_a_line() -> None:
+    result = read(
         section("", detail("sales", "100.00")),
         line("Total Income", "100.00"),
         section("", detail("x", "40.00")),
@@ -392,11 +394,11 @@ def test_strange_costs_above_gross_profit_are_found_though_the_income_is_stated_
         section("", detail("rent", "30.00")),
         line("Net Profit", "30.00"),
     )
-    assert figures(found) == ["100.00", "40.00", "60.00", "0.00", "30.00", "30.00"]
+    assert figures(result) == ["100.00", "40.00", "60.00", "0.00", "30.00", "30.00"]
 
 
-def test_lines_that_only_sum_up_sections_are_no_profit_lines() -> None:
-    found = read(
+def test_lines_that_sum_up_sections_are_not_profit_lines() -> None:
+    result = read(
         section("Income", detail("sales", "100.00")),
         line("Total Income", "100.00"),
         section("Cost", detail("materials", "40.00")),
@@ -407,20 +409,20 @@ def test_lines_that_only_sum_up_sections_are_no_profit_lines() -> None:
         section("", total("Total Expenses", "40.00")),
         line("Net Profit", "20.00"),
     )
-    assert figures(found) == ["100.00", "40.00", "60.00", "0.00", "40.00", "20.00"]
-    assert found.differences == []
+    assert figures(result) == ["100.00", "40.00", "60.00", "0.00", "40.00", "20.00"]
+    assert result.differences == []
 
 
 def test_profit_lines_may_be_totals_of_sections_without_rows() -> None:
-    found = read(
+    result = read(
         SALES, section("", total("Gross Profit", "100.00")), RENT, section("Net Profit", total("Net Profit", "70.00"))
     )
-    assert figures(found)[5] == "70.00"
-    assert found.differences == []
+    assert figures(result)[5] == "70.00"
+    assert result.differences == []
 
 
-def test_the_total_of_a_section_without_rows_is_nothing() -> None:
-    found = read(
+def test_a_zero_total_of_a_section_without_rows_is_ignored() -> None:
+    result = read(
         SALES,
         section("Less Cost of Sales", total("Total Cost of Sales", "0.00")),
         line("Gross Profit", "100.00"),
@@ -428,8 +430,8 @@ def test_the_total_of_a_section_without_rows_is_nothing() -> None:
         RENT,
         line("Net Profit", "70.00"),
     )
-    assert figures(found) == ["100.00", "0.00", "100.00", "0.00", "30.00", "70.00"]
-    assert not found.differences
+    assert figures(result) == ["100.00", "0.00", "100.00", "0.00", "30.00", "70.00"]
+    assert not result.differences
 
 
 @pytest.mark.parametrize(
@@ -475,27 +477,27 @@ def test_the_total_of_a_section_without_rows_is_nothing() -> None:
         ),
     ],
 )
-def test_what_does_not_add_up_is_told_and_the_figures_of_the_rows_stand(
+def test_what_does_not_add_up_gives_a_difference_and_keeps_the_figures_of_the_rows(
     rows: list[Json], expected: list[tuple[str, str, str]]
 ) -> None:
-    found = read(*rows)
-    assert said(found) == expected
-    net = found.totals["gross_profit"] + found.totals["other_income"] - found.totals["operating_expenses"]
-    assert found.totals["net_profit"] == net
-    assert all(row[1].lstrip("-") in {"100.00", "40.00", "30.00"} for row in lines(found).values())
+    result = read(*rows)
+    assert list_differences(result) == expected
+    net = result.totals["gross_profit"] + result.totals["other_income"] - result.totals["operating_expenses"]
+    assert result.totals["net_profit"] == net
+    assert all(row[1].lstrip("-") in {"100.00", "40.00", "30.00"} for row in lines(result).values())
 
 
-def test_income_that_is_no_trading_income_above_gross_profit_is_told() -> None:
-    found = read(
+def test_trading_income_below_gross_profit_gives_a_difference() -> None:
+    result = read(
         section("", detail("sales", "100.00")),
         line("Gross Profit", "100.00"),
         RENT,
         section("", detail("fees", "5.00")),
         line("Net Profit", "75.00"),
     )
-    # By its type it is trading income, though Xero's gross profit was struck without it.
-    assert said(found) == [("Gross Profit", "100.00", "105.00")]
-    assert figures(found)[5] == "75.00"
+    # By its type it is trading income, but Xero's gross profit does not include it.
+    assert list_differences(result) == [("Gross Profit", "100.00", "105.00")]
+    assert figures(result)[5] == "75.00"
 
 
 @pytest.mark.parametrize(
@@ -537,7 +539,7 @@ def test_income_that_is_no_trading_income_above_gross_profit_is_told() -> None:
         },
     ],
 )
-def test_what_is_not_understood_is_an_error_without_figures(row: Json) -> None:
+def test_a_row_that_is_not_understood_is_an_error_that_shows_no_figure(row: Json) -> None:
     with pytest.raises(PayloadNotUnderstood) as error:
         read(section("Income", row))
     assert "18.4" not in str(error.value)
@@ -547,15 +549,15 @@ def test_what_is_not_understood_is_an_error_without_figures(row: Json) -> None:
 def test_a_second_column_is_an_error_with_or_without_its_header() -> None:
     row = detail("sales", "100.00")
     row["Cells"].append({"Value": "90.00"})
-    with pytest.raises(PayloadNotUnderstood, match="more columns"):
+    with pytest.raises(PayloadNotUnderstood, match="more than the one requested column"):
         read(section("", row), line("Net", "100.00"))
     payload = report(SALES, line("Net", "100.00"))
     payload["Reports"][0]["Rows"][0]["Cells"].append({"Value": "14 Nov 26"})
-    with pytest.raises(PayloadNotUnderstood, match="more columns"):
+    with pytest.raises(PayloadNotUnderstood, match="more than the one requested column"):
         read_profit_and_loss(payload, week=WEEK, accounts=CHART)
 
 
-def test_a_report_for_other_dates_is_an_error_that_names_both_windows() -> None:
+def test_a_report_for_other_dates_is_an_error_that_names_both_periods() -> None:
     with pytest.raises(WrongPeriod) as error:
         read(SALES, line("Net", "100.00"), title="1 November 2026 to 30 November 2026")
     for day in ("2026-11-01", "2026-11-30", "2026-11-15", "2026-11-21"):
@@ -577,15 +579,15 @@ def test_anything_but_exactly_one_report_is_an_error(reports: Any) -> None:
         read_profit_and_loss({"Reports": [one, one] if reports == "both" else reports}, week=WEEK, accounts={})
 
 
-def test_another_report_is_recognised_by_its_type() -> None:
+def test_another_report_is_refused_by_its_type() -> None:
     payload = sample("balance_sheet_three_columns")
     payload["Reports"][0]["ReportTitles"][-1] = "15 November 2026 to 21 November 2026"
     with pytest.raises(PayloadNotUnderstood, match="balancesheet"):
         read_profit_and_loss(payload, week=WEEK, accounts=CHART)
 
 
-def test_thirty_sections_that_do_not_add_up_are_told_and_take_no_time() -> None:
-    many = [section(f"Expenses {n}", detail(f"x{n}", f"{n}.0{n % 10}")) for n in range(1, 31)]
-    found = read(SALES, line("Gross", "100.00"), *many, line("Net", "12345.67"))
-    assert found.differences
-    assert len(found.lines) == 31
+def test_thirty_sections_that_do_not_add_up_give_a_difference_quickly() -> None:
+    sections = [section(f"Expenses {n}", detail(f"x{n}", f"{n}.0{n % 10}")) for n in range(1, 31)]
+    result = read(SALES, line("Gross", "100.00"), *sections, line("Net", "12345.67"))
+    assert result.differences
+    assert len(result.lines) == 31

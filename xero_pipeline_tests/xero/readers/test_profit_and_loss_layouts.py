@@ -1,4 +1,4 @@
-"""Reports written from known books in every layout, and read back: exactly the books come out."""
+"""Reports that are written from known books in every layout are read as exactly these books."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ def money(cents: int) -> D:
 
 @dataclass
 class Books:
-    """What is true, and the rows that a report has of it."""
+    """The true figures, and the rows of a report that states them."""
 
     accounts: dict[str, Account] = field(default_factory=dict)
     lines: dict[str, tuple[str, int]] = field(default_factory=dict)
     write: Callable[[D], Any] = str
 
     def row(self, category: str, type_: str | None, cents: int, *, sign: int = 1) -> Json:
-        """A row of a new account; `None` for one that the chart does not know."""
+        """Write a row of a new account. Without a type, the chart does not contain the account."""
         account_id = f"Account-{len(self.lines)}"
         if type_ is not None:
             kind, _, class_ = type_.partition(":")
@@ -73,21 +73,21 @@ class Books:
     def profit(self) -> int:
         return self.sum(*EARNS) - self.sum("cost_of_sales", "operating_expenses")
 
-    def running(self) -> Json:
-        """What a profit line says at this place."""
+    def write_profit(self) -> Json:
+        """The cell of a profit line at this position."""
         return {"Value": self.write(money(self.profit))}
 
-    def read(self, *rows: Json, **how: Any) -> ProfitAndLoss:
-        return read_profit_and_loss(report(*rows, **how), week=WEEK, accounts=self.accounts)
+    def read(self, *rows: Json, **options: Any) -> ProfitAndLoss:
+        return read_profit_and_loss(report(*rows, **options), week=WEEK, accounts=self.accounts)
 
-    def holds(self, found: ProfitAndLoss) -> None:
-        """Hold what was read against the truth."""
-        assert not found.differences
-        assert {row.account_id: (row.category, row.amount) for row in found.lines.itertuples()} == {
+    def assert_equal(self, result: ProfitAndLoss) -> None:
+        """Assert that the result is exactly these books."""
+        assert not result.differences
+        assert {row.account_id: (row.category, row.amount) for row in result.lines.itertuples()} == {
             account_id: (category, money(cents)) for account_id, (category, cents) in self.lines.items()
         }
         gross = self.sum("trading_income") - self.sum("cost_of_sales")
-        assert found.totals == {
+        assert result.totals == {
             "total_trading_income": money(self.sum("trading_income")),
             "cost_of_sales": money(self.sum("cost_of_sales")),
             "gross_profit": money(gross),
@@ -98,31 +98,31 @@ class Books:
 
 
 @st.composite
-def rows_of(
-    draw: st.DrawFn, books: Books, category: str, amounts: st.SearchStrategy[int], strangers: bool
+def draw_rows(
+    draw: st.DrawFn, books: Books, category: str, amounts: st.SearchStrategy[int], unknown: bool
 ) -> list[Json]:
-    """A section's rows. The first account is known, so strangers beside it can be placed."""
+    """Draw the rows of a section. The first account is known, so unknown ones beside it get its category."""
     rows = []
     for number, cents in enumerate(draw(st.lists(amounts, max_size=3))):
         type_: str | None = draw(st.sampled_from(TYPES[category]))
-        if strangers and number and draw(st.booleans()):
+        if unknown and number and draw(st.booleans()):
             type_ = None
         rows.append(books.row(category, type_, cents))
     return rows
 
 
-def summed(rows: list[Json]) -> D:
+def sum_rows(rows: list[Json]) -> D:
     return sum((D(row["Cells"][1]["Value"]) for row in rows), D("0.00"))
 
 
 @st.composite
-def sections_of(draw: st.DrawFn, books: Books, category: str, amounts: st.SearchStrategy[int] = ANY) -> list[Json]:
-    """One or two sections of a category, with a total as Xero writes it, as a plain line, or with none."""
+def draw_sections(draw: st.DrawFn, books: Books, category: str, amounts: st.SearchStrategy[int] = ANY) -> list[Json]:
+    """Draw up to two sections of a category, with a total in Xero's format, as a plain line, or without a total."""
     sections = []
     for _ in range(draw(st.integers(0, 2))):
-        rows = draw(rows_of(books, category, amounts, strangers=True))
+        rows = draw(draw_rows(books, category, amounts, unknown=True))
         style = draw(st.sampled_from(["summary", "line", "none"]))
-        value = books.write(summed(rows))
+        value = books.write(sum_rows(rows))
         title = draw(st.one_of(st.none(), WORDS))
         if style == "summary":
             sections.append(section(title, *rows, total(draw(WORDS), value)))
@@ -133,8 +133,8 @@ def sections_of(draw: st.DrawFn, books: Books, category: str, amounts: st.Search
     return sections
 
 
-def profit_line(books: Books, label: str, *, as_summary: bool = False) -> Json:
-    value = books.running()["Value"]
+def write_profit_line(books: Books, label: str, *, as_summary: bool = False) -> Json:
+    value = books.write_profit()["Value"]
     return section("", total(label, value) if as_summary else plain(label, value))
 
 
@@ -143,60 +143,63 @@ WRITERS = st.sampled_from([str, lambda amount: amount])
 
 @st.composite
 def conventional(draw: st.DrawFn, amounts: st.SearchStrategy[int] = ANY) -> tuple[Books, list[Json]]:
-    """Trading, gross profit, the rest in any order, now and then a profit line more, net profit."""
+    """Draw a report: trading, gross profit, the rest in any order with further profit lines, net profit."""
     books = Books(write=draw(WRITERS))
-    rows = [*draw(sections_of(books, "trading_income", amounts)), *draw(sections_of(books, "cost_of_sales", amounts))]
-    rows.append(profit_line(books, draw(WORDS), as_summary=draw(st.booleans())))
+    rows = [
+        *draw(draw_sections(books, "trading_income", amounts)),
+        *draw(draw_sections(books, "cost_of_sales", amounts)),
+    ]
+    rows.append(write_profit_line(books, draw(WORDS), as_summary=draw(st.booleans())))
     for category in draw(st.permutations(["other_income", "operating_expenses", "operating_expenses"])):
-        rows += draw(sections_of(books, category, amounts))
+        rows += draw(draw_sections(books, category, amounts))
         if draw(st.booleans()):
-            rows.append(profit_line(books, draw(WORDS)))
+            rows.append(write_profit_line(books, draw(WORDS)))
         if draw(st.booleans()):
             rows.append(section(draw(WORDS)))
-    rows.append(profit_line(books, draw(WORDS)))
+    rows.append(write_profit_line(books, draw(WORDS)))
     return books, rows
 
 
 @given(conventional(), st.booleans(), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_books_in_sections_are_read_back_exactly(made: tuple[Books, list[Json]], header: bool, wrapped: bool) -> None:
-    books, rows = made
-    books.holds(books.read(*([section("", *rows)] if wrapped else rows), header=header))
+def test_books_in_sections_are_read_exactly(drawn: tuple[Books, list[Json]], header: bool, wrapped: bool) -> None:
+    books, rows = drawn
+    books.assert_equal(books.read(*([section("", *rows)] if wrapped else rows), header=header))
 
 
 @st.composite
 def american(draw: st.DrawFn) -> tuple[Books, list[Json]]:
-    """Other income and other expense in one section, the expenses negative."""
+    """Draw a report with other income and other expenses in one section, the expenses negative."""
     books = Books(write=draw(WRITERS))
-    rows = [*draw(sections_of(books, "trading_income")), *draw(sections_of(books, "cost_of_sales"))]
-    rows.append(profit_line(books, "Gross Profit"))
-    opex = draw(rows_of(books, "operating_expenses", POSITIVE, strangers=True))
-    rows.append(section("Operating Expenses", *opex, total("Total", books.write(summed(opex)))))
+    rows = [*draw(draw_sections(books, "trading_income")), *draw(draw_sections(books, "cost_of_sales"))]
+    rows.append(write_profit_line(books, "Gross Profit"))
+    opex = draw(draw_rows(books, "operating_expenses", POSITIVE, unknown=True))
+    rows.append(section("Operating Expenses", *opex, total("Total", books.write(sum_rows(opex)))))
     if draw(st.booleans()):
-        rows.append(profit_line(books, "Operating Income"))
-    income = draw(rows_of(books, "other_income", POSITIVE, strangers=False))
+        rows.append(write_profit_line(books, "Operating Income"))
+    income = draw(draw_rows(books, "other_income", POSITIVE, unknown=False))
     types = draw(st.lists(st.sampled_from(TYPES["operating_expenses"]), max_size=3))
     expense = [books.row("operating_expenses", type_, draw(POSITIVE), sign=-1) for type_ in types]
     mixed = draw(st.permutations([*income, *expense]))
     if income and expense:
-        # Strangers beside both kinds are told by their own sign.
+        # The sign of an unknown account beside both kinds decides its category.
         mixed.append(books.row("operating_expenses", None, draw(POSITIVE), sign=-1))
         mixed.append(books.row("other_income", None, draw(POSITIVE)))
-    rows.append(section(draw(WORDS), *mixed, total("Total", books.write(summed(mixed)))))
-    rows.append(profit_line(books, "Net Income"))
+    rows.append(section(draw(WORDS), *mixed, total("Total", books.write(sum_rows(mixed)))))
+    rows.append(write_profit_line(books, "Net Income"))
     return books, rows
 
 
 @given(american())
 @settings(max_examples=150, deadline=None)
-def test_books_in_the_layout_of_the_united_states_are_read_back_exactly(made: tuple[Books, list[Json]]) -> None:
-    books, rows = made
-    books.holds(books.read(*rows))
+def test_books_in_the_layout_of_the_united_states_are_read_exactly(drawn: tuple[Books, list[Json]]) -> None:
+    books, rows = drawn
+    books.assert_equal(books.read(*rows))
 
 
 @given(st.data(), WRITERS, st.booleans())
 @settings(deadline=None)
-def test_books_in_one_section_or_in_none_are_read_back_exactly(
+def test_books_in_one_section_or_in_none_are_read_exactly(
     data: st.DataObject, write: Callable[[D], Any], one_section: bool
 ) -> None:
     books = Books(write=write)
@@ -204,55 +207,57 @@ def test_books_in_one_section_or_in_none_are_read_back_exactly(
     rows = []
     for pair in (("trading_income", "cost_of_sales"), ("other_income", "operating_expenses")):
         for category in data.draw(st.permutations(pair)):
-            rows += data.draw(rows_of(books, category, amounts, strangers=False))
-        rows.append(plain("Profit", books.running()["Value"]))
-    books.holds(books.read(*([section("", *rows)] if one_section else rows)))
+            rows += data.draw(draw_rows(books, category, amounts, unknown=False))
+        rows.append(plain("Profit", books.write_profit()["Value"]))
+    books.assert_equal(books.read(*([section("", *rows)] if one_section else rows)))
 
 
 @given(st.tuples(POSITIVE, POSITIVE, POSITIVE, POSITIVE), st.booleans(), st.booleans())
 @settings(deadline=None)
-def test_an_australian_report_of_strangers_alone_comes_out_as_it_states(
+def test_an_australian_report_of_unknown_accounts_alone_is_read_as_it_states(
     amounts: tuple[int, int, int, int], has_costs: bool, has_other: bool
 ) -> None:
     books = Books()
     rows = [section("Trading Income", books.row("trading_income", None, amounts[0]))]
     if has_costs:
         rows.append(section("Less Cost of Sales", books.row("cost_of_sales", None, amounts[1])))
-    rows.append(profit_line(books, "Gross Profit"))
+    rows.append(write_profit_line(books, "Gross Profit"))
     if has_other:
         rows.append(section("Plus Other Income", books.row("other_income", None, amounts[2])))
     rows.append(section("Less Operating Expenses", books.row("operating_expenses", None, amounts[3])))
-    rows.append(profit_line(books, "Net Profit"))
-    books.holds(books.read(*rows))
+    rows.append(write_profit_line(books, "Net Profit"))
+    books.assert_equal(books.read(*rows))
 
 
-def stated(rows: list[Json]) -> Iterator[Json]:
-    """Every cell that holds an amount."""
+def iterate_amount_cells(rows: list[Json]) -> Iterator[Json]:
+    """Yield every cell that holds an amount."""
     for row in rows:
-        yield from stated(row.get("Rows", []))
+        yield from iterate_amount_cells(row.get("Rows", []))
         if row["RowType"] != "Section":
             yield row["Cells"][1]
 
 
-# No sum of these is a cent away from another.
+# No two sums of these amounts differ by one cent.
 TENS = ANY.map(lambda cents: cents * 10)
 
 
 @given(conventional(TENS), st.data())
 @settings(max_examples=150, deadline=None)
-def test_no_figure_can_be_a_cent_off_without_being_told(made: tuple[Books, list[Json]], data: st.DataObject) -> None:
-    books, rows = made
-    books.holds(books.read(*rows))
-    cell = data.draw(st.sampled_from(list(stated(rows))))
+def test_a_figure_that_is_one_cent_off_always_gives_a_difference(
+    drawn: tuple[Books, list[Json]], data: st.DataObject
+) -> None:
+    books, rows = drawn
+    books.assert_equal(books.read(*rows))
+    cell = data.draw(st.sampled_from(list(iterate_amount_cells(rows))))
     cell["Value"] = books.write(D(cell["Value"]) + data.draw(st.sampled_from([D("0.01"), D("-0.01")])))
     assert books.read(*rows).differences
 
 
-def spots(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+def iterate_paths(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     yield path
     children = node.items() if isinstance(node, dict) else enumerate(node) if isinstance(node, list) else ()
     for key, child in children:
-        yield from spots(child, (*path, key))
+        yield from iterate_paths(child, (*path, key))
 
 
 JUNK = st.one_of(
@@ -267,13 +272,13 @@ JUNK = st.one_of(
 )
 
 
-def revenue(payload: Any) -> object:
+def read_invoices(payload: Any) -> object:
     return read_revenue(
         payload, [], week=Week(WEEK.ending), base_currency="NZD", revenue_tracking="HelloWorld", region_tracking="x"
     )
 
 
-def prepared(name: str) -> Any:
+def load_payload(name: str) -> Any:
     payload = sample(name)
     if name == "invoice":
         document = payload["Invoices"][0]
@@ -286,23 +291,25 @@ def prepared(name: str) -> Any:
 READERS: dict[str, Callable[[Any], object]] = {
     "profit_and_loss_au": lambda payload: read_profit_and_loss(payload, week=WEEK, accounts={}),
     "bank_summary": lambda payload: read_bank_summary(payload, week=WEEK),
-    "invoice": revenue,
+    "invoice": read_invoices,
 }
 
 
 @pytest.mark.parametrize("name", READERS)
 @given(data=st.data(), junk=JUNK)
 @settings(max_examples=150, deadline=None)
-def test_whatever_stands_in_a_payload_is_read_or_is_refused_as_not_understood(
+def test_a_payload_with_any_junk_is_read_or_refused_as_not_understood(
     name: str, data: st.DataObject, junk: Any
 ) -> None:
-    payload = prepared(name)
+    payload = load_payload(name)
     READERS[name](copy.deepcopy(payload))
-    path = data.draw(st.sampled_from([path for path in spots(payload) if path[1 if name == "invoice" else 0 :]]))
+    path = data.draw(
+        st.sampled_from([path for path in iterate_paths(payload) if path[1 if name == "invoice" else 0 :]])
+    )
     assume(path)
-    *way, last = path
+    *parents, last = path
     node = payload
-    for key in way:
+    for key in parents:
         node = node[key]
     node[last] = junk
     with suppress(PayloadNotUnderstood):

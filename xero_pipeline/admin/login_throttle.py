@@ -1,0 +1,98 @@
+"""The throttle on wrong sign-in tokens: for each client, and for all clients together."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import threading
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from xero_pipeline.clock import Clock
+from xero_pipeline.errors import PipelineError
+
+# A person mistypes a few times. After that, each wrong token doubles the wait.
+FREE_ATTEMPTS = 5
+FREE_ATTEMPTS_OF_ALL = 50
+LONGEST_WAIT = timedelta(minutes=15)
+LONGEST_WAIT_OF_ALL = timedelta(minutes=1)
+# After this long without a wrong token, the count starts again at zero.
+MEMORY = timedelta(hours=1)
+_CLIENTS_REMEMBERED = 10_000
+
+
+class TooManyGuesses(PipelineError):
+    code = "too_many_guesses"
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("Too many wrong tokens.", advice=f"Wait {retry_after} s, then try again.")
+        self.retry_after = retry_after
+        """Whole seconds."""
+
+
+@dataclass
+class _FailedAttempts:
+    wrong: int = 0
+    last: datetime | None = None
+    blocked_until: datetime | None = None
+
+
+class LoginThrottle:
+    """Makes each client wait after wrong tokens, and all clients together when many of them guess."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._clients: dict[str, _FailedAttempts] = {}
+        self._all = _FailedAttempts()
+
+    def attempt(self, client: str | None, right: bool) -> bool:
+        """Count an attempt to sign in, and return whether its token was right.
+
+        While a client has to wait, its token is not looked at, so no answer tells whether it was right.
+
+        Raises:
+            TooManyGuesses: with the seconds to wait.
+        """
+        network, now = _network(client), self._clock.now()
+        with self._lock:
+            own = self._attempts_of(network, now)
+            for attempts in (own, self._all):
+                if attempts.blocked_until is not None and attempts.blocked_until > now:
+                    raise TooManyGuesses(math.ceil((attempts.blocked_until - now).total_seconds()))
+            if right:
+                self._clients.pop(network, None)
+                return True
+            _count(own, now, FREE_ATTEMPTS, LONGEST_WAIT)
+            _count(self._all, now, FREE_ATTEMPTS_OF_ALL, LONGEST_WAIT_OF_ALL)
+            return False
+
+    def _attempts_of(self, client: str, now: datetime) -> _FailedAttempts:
+        for attempts in (self._all, self._clients.get(client)):
+            if attempts is not None and attempts.last is not None and attempts.last + MEMORY < now:
+                attempts.wrong, attempts.blocked_until = 0, None
+        if client not in self._clients:
+            while len(self._clients) >= _CLIENTS_REMEMBERED:
+                del self._clients[next(iter(self._clients))]
+        # Move the client to the end: the first one has been quiet for longest, and is forgotten first.
+        attempts = self._clients.pop(client, None) or _FailedAttempts()
+        self._clients[client] = attempts
+        return attempts
+
+
+def _count(attempts: _FailedAttempts, now: datetime, free: int, longest: timedelta) -> None:
+    attempts.wrong += 1
+    attempts.last = now
+    if attempts.wrong >= free:
+        attempts.blocked_until = now + min(longest, timedelta(seconds=2.0 ** min(attempts.wrong - free, 30)))
+
+
+def _network(client: str | None) -> str:
+    """The address that counts as one client. An IPv6 host has 2^64 addresses, so there it is the /64 network."""
+    try:
+        address = ipaddress.ip_address(client or "")
+    except ValueError:
+        return client or "unknown"
+    if address.version == 6:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)

@@ -1,0 +1,38 @@
+"""What the pipeline uses of Dagster that Dagster does not document as public. No other module imports `dagster._*`
+or `dagster_shared`.
+
+A new version of Dagster may move these names without notice. `test_dagster_internals.py` then fails first and says
+which one has moved.
+"""
+
+# The payload of a failed step's event. `DagsterEvent.event_specific_data` is public, its classes are not, and only
+# they carry the metadata of the `Failure` that an asset raised.
+# Backfills that were requested and have no run yet. `DagsterInstance.get_backfills` takes these as its filter; the
+# public API has no other way to list them.
+from dagster._core.execution.backfill import BulkActionsFilter as BulkActionsFilter
+from dagster._core.execution.backfill import BulkActionStatus as BulkActionStatus
+from dagster._core.execution.plan.objects import StepFailureData as StepFailureData
+
+# The state and ticks of schedules and sensors. `DagsterInstance.all_instigator_state` and `get_ticks` return them;
+# their classes have no public name, and no sensor context shows the ticks of another sensor.
+from dagster._core.scheduler.instigation import InstigatorState as InstigatorState
+from dagster._core.scheduler.instigation import InstigatorTick as InstigatorTick
+from dagster._core.scheduler.instigation import ScheduleInstigatorData as ScheduleInstigatorData
+from dagster._core.scheduler.instigation import SensorInstigatorData as SensorInstigatorData
+from dagster._core.scheduler.instigation import TickStatus as TickStatus
+
+# The last verdict of an asset check. `get_latest_asset_check_evaluation_record` returns it; the enumeration of its
+# status has no public name.
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecordStatus as AssetCheckExecutionRecordStatus,
+)
+
+# The moments of a cron line as Dagster's scheduler computes them, daylight saving included. Another library could
+# disagree with the scheduler about a tick.
+from dagster._utils.schedules import cron_string_iterator as cron_string_iterator
+
+# What Dagster raises for a dagster.yaml that it cannot read. Its public errors do not cover this case.
+from dagster_shared.check import CheckError as CheckError
+
+# The serialised error of a tick or a step, with its causes.
+from dagster_shared.error import SerializableErrorInfo as SerializableErrorInfo

@@ -1,0 +1,119 @@
+"""The settings of a process, read from the environment and `.env` and checked once, when it starts.
+
+No other module reads the environment. A malformed setting raises `SettingsError`, whose text names the setting, says
+how to mend it, and never repeats a secret's value. A deployment is one folder, `DAGSTER_HOME` (by default the current
+one): relative paths start there, whichever folder a process was started in.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from dotenv import dotenv_values
+from pydantic import AliasChoices, ValidationError
+from pydantic.fields import FieldInfo
+
+from xero_pipeline.settings.base import SettingsError
+from xero_pipeline.settings.people import PeopleSettings
+from xero_pipeline.settings.schedule import ScheduleSettings
+from xero_pipeline.settings.storage import StorageSettings
+from xero_pipeline.settings.xero import XeroSettings
+
+
+class Settings(PeopleSettings, ScheduleSettings, StorageSettings, XeroSettings):
+    """Every setting of `.env.example`, one field each."""
+
+    MEND: ClassVar[Mapping[str, str]] = {**XeroSettings.MEND, **ScheduleSettings.MEND}
+
+
+def _environment_file() -> Path | None:
+    """The `.env` file of `DAGSTER_HOME`, or else of the current folder."""
+    home = os.environ.get("DAGSTER_HOME")
+    for folder in (*([Path(home)] if home else []), Path()):
+        if (folder / ".env").is_file():
+            return folder / ".env"
+    return None
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read and check the settings.
+
+    Args:
+        overrides: values by the setting's own name (`XERO_BASIS="cash"`), which win over the environment.
+
+    Raises:
+        SettingsError: one line that names every setting that is missing or malformed.
+    """
+    file = _environment_file()
+    try:
+        _require_no_gap(file)
+        return Settings(_env_file=file, **overrides)
+    except ValidationError as error:
+        problems = "; ".join(_describe(problem) for problem in error.errors())
+        # A command that was started in another folder misses settings that the deployment has.
+        hint = "" if file else f" (no .env in {Path.cwd()}: DAGSTER_HOME names the folder that has one)"
+        raise SettingsError(f"{problems}{hint}") from None
+    except (OSError, UnicodeError):
+        # `from None`: what cannot be read may be a part of a secret.
+        raise SettingsError(f"{file} cannot be read: it must be a text in UTF-8 that this user may read") from None
+
+
+# ${NAME} in a value of `.env` stands for that variable; ${NAME:-otherwise} has a default.
+_VARIABLE = re.compile(r"\$\{([^}:]*)\}")
+
+
+def _require_no_gap(file: Path | None) -> None:
+    """Refuse a value with a `${…}` that names no variable, as in a password: python-dotenv would drop it."""
+    held = {} if file is None else dotenv_values(file, interpolate=False)
+    for name, value in held.items():
+        for variable in _VARIABLE.findall(value or ""):
+            if variable not in held and variable not in os.environ:
+                raise SettingsError(
+                    f"{name} in {file} holds a ${{…}} that names no variable: set {name} in the environment, where it "
+                    "is taken as it is, or in an address write $ as %24"
+                )
+
+
+def export_dotenv_path() -> None:
+    """Export the variables of `.env` that are no settings of ours, to this process and those that it starts.
+
+    dagster.yaml names such variables, and Dagster reads them from the environment. A variable that is set already
+    keeps its value.
+    """
+    file = _environment_file()
+    ours = {choice for field in Settings.model_fields.values() for choice in _names(field)}
+    for name, value in (dotenv_values(file) if file else {}).items():
+        if value and name not in ours:
+            os.environ.setdefault(name, value)
+
+
+def _names(field: FieldInfo) -> list[str]:
+    alias = field.validation_alias
+    return [str(choice) for choice in alias.choices] if isinstance(alias, AliasChoices) else []
+
+
+def _describe(problem: Any) -> str:
+    name = str(problem["loc"][0]) if problem["loc"] else ""
+    if name in Settings.model_fields:
+        # Pydantic names a refused default by its field, not by its setting.
+        name = next(iter(_names(Settings.model_fields[name])), name)
+    if problem["type"] == "value_error":
+        return f"{name} {problem['ctx']['error']}".strip()
+    mend = Settings.MEND.get(name) or f"must be a positive whole number ({problem['msg'].lower()})"
+    return f"{name} {mend}"
+
+
+def child_environment(settings: Settings) -> dict[str, str]:
+    """The environment for a process that this one starts.
+
+    It is this process's own, with the deployment's folder in it. Where `.env` is in another folder, which the new
+    process does not search, it has the variables of that file too.
+    """
+    file = _environment_file()
+    is_elsewhere = file is not None and file.parent.resolve() != settings.home_folder
+    added = {name: value for name, value in dotenv_values(file).items() if value} if is_elsewhere else {}
+    return {**added, **os.environ, "DAGSTER_HOME": str(settings.home_folder)}

@@ -1,0 +1,65 @@
+"""Settings about people: who is alerted, and where the admin page and Dagster's UI are reached."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+from xero_pipeline.settings.base import LOOPBACK, SettingsGroup, require_url, setting
+
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_BEFORE_ADDRESS = re.compile(rf",\s*(?={_ADDRESS.pattern})")
+
+
+class PeopleSettings(SettingsGroup):
+    """Alerts, the admin page, Dagster's UI."""
+
+    server_url: str = setting("SERVER_URL", "http://localhost:3001")
+    alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = setting("ALERT_URLS", ())
+    admin_token: SecretStr | None = setting("ADMIN_TOKEN", None)
+    dagster_url: str = setting("DAGSTER_URL", "http://localhost:3000")
+
+    @field_validator("alert_urls", mode="before")
+    @classmethod
+    def _addresses(cls, value: object) -> object:
+        # Apprise's own rule: an address may contain commas (two recipients of a mail), so a new one begins
+        # only where a comma is followed by the beginning of an address.
+        if isinstance(value, str):
+            return tuple(filter(None, (part.strip(" ,") for part in _BEFORE_ADDRESS.split(value))))
+        return value
+
+    @field_validator("alert_urls")
+    @classmethod
+    def _are_addresses(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        # Whether Apprise knows the service is found out when an alert is sent. The status then says so.
+        for number, url in enumerate(value, start=1):
+            if not _ADDRESS.match(url.get_secret_value()):
+                raise ValueError(
+                    f"must be Apprise addresses, such as mailto://…: number {number} does not begin as one"
+                )
+        return value
+
+    @field_validator("server_url", "dagster_url")
+    @classmethod
+    def _is_url(cls, value: str) -> str:
+        return require_url(value)
+
+    @property
+    def redirect_uri(self) -> str:
+        return f"{self.server_url}/api/v1/xero/callback"
+
+    @property
+    def dagster_page(self) -> str:
+        """The address of Dagster's UI for people.
+
+        It is `DAGSTER_URL`, except where that is a path on loopback and the admin page is reached by another name:
+        then a proxy serves both under that name (deploy/nginx.conf).
+        """
+        dagster, server = urlsplit(self.dagster_url), urlsplit(self.server_url)
+        if dagster.path and dagster.hostname in LOOPBACK and server.hostname not in LOOPBACK:
+            return f"{server.scheme}://{server.netloc}{dagster.path}"
+        return self.dagster_url
