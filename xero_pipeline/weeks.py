@@ -76,6 +76,33 @@ class Week:
         return self.ending.isoformat()
 
 
+@dataclass(frozen=True, order=True, slots=True)
+class WeekRange:
+    """Consecutive weeks from `first` to `last`, both included."""
+
+    first: Week
+    last: Week
+
+    @property
+    def start(self) -> date:
+        """The first day of the first week."""
+        return self.first.start
+
+    @property
+    def ending(self) -> date:
+        """The last day of the last week."""
+        return self.last.ending
+
+    def __len__(self) -> int:
+        return (self.last.ending - self.first.ending).days // 7 + 1
+
+    def __iter__(self) -> Iterator[Week]:
+        return (self.first.shift(number) for number in range(len(self)))
+
+    def __str__(self) -> str:
+        return f"{self.first} to {self.last}"
+
+
 @dataclass(frozen=True, slots=True)
 class Calendar:
     """The weeks that can be synced: from `PIPELINE_START_DATE` to the newest week that is over."""

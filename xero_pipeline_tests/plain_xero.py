@@ -30,13 +30,20 @@ TENANT = "fe79f7dd-b6d4-4a92-ba7b-538af6289c58"
 Payload = dict[str, Any] | list[Any]
 Route = Payload | Answer | Callable[[SeenRequest], Any]
 
+HEADER_ONLY = [{"RowType": "Header", "Cells": [{"Value": ""}, {"Value": "21 Nov 26"}]}]
+BANK_TITLES = ("Bank Accounts", "Opening Balance", "Cash Received", "Cash Spent", "Closing Balance")
+BANK_HEADER = [{"RowType": "Header", "Cells": [{"Value": title} for title in BANK_TITLES]}]
 EMPTY_PROFIT_AND_LOSS: dict[str, Any] = {
     "Status": "OK",
-    "Reports": [{"ReportTitles": ["Profit & Loss", "Example", "15 November 2026 to 21 November 2026"], "Rows": []}],
+    "Reports": [
+        {"ReportTitles": ["Profit & Loss", "Example", "15 November 2026 to 21 November 2026"], "Rows": HEADER_ONLY}
+    ],
 }
 EMPTY_BANK_SUMMARY: dict[str, Any] = {
     "Status": "OK",
-    "Reports": [{"ReportTitles": ["Bank Summary", "Example", "From 15 November 2026 to 21 November 2026"], "Rows": []}],
+    "Reports": [
+        {"ReportTitles": ["Bank Summary", "Example", "From 15 November 2026 to 21 November 2026"], "Rows": BANK_HEADER}
+    ],
 }
 
 

@@ -58,11 +58,11 @@ class XeroApp:
 class TokenVault(Protocol):
     """The store of the tokens; `warehouse/connections/tokens.py` implements it."""
 
-    def held(self, tenant_id: str) -> tuple[Organisation, Tokens]:
+    def load_with_tokens(self, tenant_id: str) -> tuple[Organisation, Tokens]:
         """Return an organisation and its tokens, read at the same moment."""
         ...
 
-    def refreshing(self, grant_id: str) -> AbstractContextManager[None]:
+    def hold_refresh_lock(self, grant_id: str) -> AbstractContextManager[None]:
         """Hold the lock for refreshing this grant's tokens, against every process of the deployment."""
         ...
 
@@ -70,7 +70,7 @@ class TokenVault(Protocol):
         """Save a new pair for the grant's organisations. Return `False` if the grant has none any more."""
         ...
 
-    def mark(self, whose: str, status: ConnectionStatus) -> None:
+    def set_status(self, whose: str, status: ConnectionStatus) -> None:
         """Set the status of a grant's connections, or of one organisation's."""
         ...
 
@@ -239,7 +239,7 @@ class AccessTokens:
             grant_id, tokens = self._load(tenant_id, for_disconnect)
             if self._is_usable(tokens, rejected):
                 return tokens.access_token
-            with self._vault.refreshing(grant_id):
+            with self._vault.hold_refresh_lock(grant_id):
                 current_grant_id, tokens = self._load(tenant_id, for_disconnect)
                 # If somebody has connected again since, the tokens belong to another grant, which this lock does not
                 # protect.
@@ -257,7 +257,7 @@ class AccessTokens:
         try:
             fresh = self._sign_in.refresh(tokens)
         except ReconnectNeeded:
-            self._vault.mark(grant_id, ConnectionStatus.RECONNECT_NEEDED)
+            self._vault.set_status(grant_id, ConnectionStatus.RECONNECT_NEEDED)
             raise
         except AppRefused as error:
             self._last_refusal = error, self._clock.now() + APP_REFUSAL_COOLDOWN
@@ -271,7 +271,7 @@ class AccessTokens:
         return tokens.access_token != rejected and not tokens.expires_within(EXPIRY_MARGIN, self._clock.now())
 
     def _load(self, tenant_id: str, for_disconnect: bool) -> tuple[str, Tokens]:
-        organisation, tokens = self._vault.held(tenant_id)
+        organisation, tokens = self._vault.load_with_tokens(tenant_id)
         if not for_disconnect and organisation.status is ConnectionStatus.RECONNECT_NEEDED:
             raise ReconnectNeeded(f"{organisation.tenant_name} is no longer connected to Xero.")
         return organisation.grant_id, tokens

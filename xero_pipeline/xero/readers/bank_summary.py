@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from xero_pipeline.money import ZERO
-from xero_pipeline.weeks import Week
+from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline.xero.errors import PayloadNotUnderstood
 from xero_pipeline.xero.readers.reports import Difference, ReportRow, read_amount, read_report
 
@@ -41,8 +41,8 @@ class BankSummary:
     notes: Sequence[str] = ()
 
 
-def read_bank_summary(payload: Mapping[str, Any], *, week: Week) -> BankSummary:
-    """Read the week's accounts and compare them with the report's totals and with their own closing balances.
+def read_bank_summary(payload: Mapping[str, Any], *, week: Week | WeekRange) -> BankSummary:
+    """Read the accounts of a week or a range of weeks, and compare them with the totals and closing balances.
 
     Raises:
         PayloadNotUnderstood: a column is missing or unknown, or an account has no id or is listed twice.

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 
-from xero_pipeline.weeks import Week
+from xero_pipeline.weeks import Week, WeekRange
 
 Period = tuple[date, date]
 
@@ -65,7 +65,7 @@ _ONE_DAY = [
 ]
 
 
-def read_period(titles: Sequence[str], requested: Week) -> Period | None:
+def read_period(titles: Sequence[str], requested: Week | WeekRange) -> Period | None:
     """Read the first and last day that the titles name; `None` if no title names a range.
 
     A numeric date that can be read in two ways is read as the requested week if one of the readings is.

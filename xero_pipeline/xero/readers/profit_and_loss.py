@@ -19,15 +19,23 @@ from typing import Any
 import pandas as pd
 
 from xero_pipeline.money import ZERO
-from xero_pipeline.weeks import Week
+from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline.xero.errors import PayloadNotUnderstood
 from xero_pipeline.xero.readers.accounts import Account, normalise_account_id
+from xero_pipeline.xero.readers.gross_profit import find_gross_profit, place_unknown
+from xero_pipeline.xero.readers.profit_lines import (
+    COST,
+    EXPENSES,
+    INCOME,
+    INCOME_CATEGORIES,
+    OTHER,
+    AccountRow,
+    StatedAmount,
+)
 from xero_pipeline.xero.readers.profit_signs import AccountBlock, Nature, ProfitLine, Role, solve_signs
 from xero_pipeline.xero.readers.reports import Difference, ReportRow, read_amount, read_report
 
 NAME = "Profit and Loss"
-INCOME, COST, OTHER, EXPENSES = "trading_income", "cost_of_sales", "other_income", "operating_expenses"
-INCOME_CATEGORIES = {INCOME, OTHER}
 COLUMNS = ("account_id", "account_code", "account_name", "account_type", "category", "amount")
 
 _CATEGORY_OF_TYPE = {
@@ -59,56 +67,18 @@ class ProfitAndLoss:
 
 
 @dataclass
-class _Detail:
-    """A row of an account. `category` follows from the account's type; it is `None` if the type says nothing."""
-
-    account_id: str
-    name: str
-    amount: Decimal
-    account: Account | None
-    category: str | None
-    nature: Nature
-    path: tuple[int, ...]
-    block: int = 0
-    sign: int = 1
-    """+1 if its section adds to the profit, -1 if it reduces the profit."""
-
-    @property
-    def is_currency_gain(self) -> bool:
-        """Whether the row is the realised and unrealised currency gains, which Xero groups without an account."""
-        return self.account_id.upper() == "FXGROUPID"
-
-    @property
-    def contribution(self) -> Decimal:
-        """The amount that it adds to the profit, once `sign` is set."""
-        return self.sign * self.amount
-
-
-@dataclass(frozen=True)
-class _StatedAmount:
-    """An amount that the report states: a profit line or a section's total. `after` details precede it."""
-
-    label: str
-    amount: Decimal
-    after: int
-    details: tuple[_Detail, ...] = ()
-    """For a section's total: the details of the section."""
-    recent: tuple[_Detail, ...] = ()
-    """For a section's total: the details since the section's previous total."""
-    is_total: bool = False
-
-
-@dataclass
 class _ReportRows:
     """The rows of the report, in their order."""
 
-    details: list[_Detail] = field(default_factory=list)
-    lines: list[_StatedAmount] = field(default_factory=list)
-    totals: list[_StatedAmount] = field(default_factory=list)
+    details: list[AccountRow] = field(default_factory=list)
+    lines: list[StatedAmount] = field(default_factory=list)
+    totals: list[StatedAmount] = field(default_factory=list)
 
 
-def read_profit_and_loss(payload: Mapping[str, Any], *, week: Week, accounts: Mapping[str, Account]) -> ProfitAndLoss:
-    """Read the week's profit and loss.
+def read_profit_and_loss(
+    payload: Mapping[str, Any], *, week: Week | WeekRange, accounts: Mapping[str, Account]
+) -> ProfitAndLoss:
+    """Read the profit and loss of a week, or of a range of weeks in one column.
 
     Args:
         accounts: keyed by `accounts.normalise_account_id`.
@@ -119,18 +89,24 @@ def read_profit_and_loss(payload: Mapping[str, Any], *, week: Week, accounts: Ma
 
     Raises:
         PayloadNotUnderstood: the report has more than one column, an amount that is not a number, or an account of
-            the balance sheet.
+            the balance sheet; or it states money and has no row with an account.
         WrongPeriod: the report is for other dates.
     """
     rows = read_report(payload, NAME, week)
     _require_one_column(rows)
     report = _read_rows(rows, accounts)
     profits = _set_signs(report)
-    gross = _find_gross_profit(report.details, profits)
-    notes = [*_note_unusual_signs(report.details), *_place_unknown(report.details, gross)]
+    if not report.details and any(line.amount for line in report.lines):
+        raise PayloadNotUnderstood(
+            f"The {NAME} report states money and has no row with an account.",
+            advice="Nothing was written; the figures held before stay. The next sync reads the week again.",
+        )
+    gross, alternatives = find_gross_profit(report.details, profits)
+    placed, doubts = place_unknown(report.details, gross, alternatives)
+    notes = [*_note_unusual_signs(report.details), *placed]
     lines = _sum_by_account(report.details)
     totals = _compute_totals(lines)
-    differences = list(dict.fromkeys(_find_differences(report, profits, gross, totals)))
+    differences = list(dict.fromkeys([*_find_differences(report, profits, gross, totals), *doubts]))
     return ProfitAndLoss(totals, pd.DataFrame(lines, columns=list(COLUMNS), dtype=object), differences, notes)
 
 
@@ -161,15 +137,15 @@ def _read_rows(rows: Sequence[ReportRow], accounts: Mapping[str, Account]) -> _R
             details = tuple(report.details[n] for n in inside)
             recent = tuple(report.details[n] for n in inside if n >= summed_up_to.get(row.path, 0))
             summed_up_to[row.path] = after
-            report.totals.append(_StatedAmount(row.label or row.title, amount, after, details, recent))
+            report.totals.append(StatedAmount(row.label or row.title, amount, after, details, recent))
         else:
             # The total of a section without rows sums up what stands above it, or nothing.
             is_total = row.kind == "summaryrow"
-            report.lines.append(_StatedAmount(row.label or row.title, amount, after, is_total=is_total))
+            report.lines.append(StatedAmount(row.label or row.title, amount, after, is_total=is_total))
     return report
 
 
-def _make_detail(account_id: str, row: ReportRow, amount: Decimal, accounts: Mapping[str, Account]) -> _Detail:
+def _make_detail(account_id: str, row: ReportRow, amount: Decimal, accounts: Mapping[str, Account]) -> AccountRow:
     account = accounts.get(normalise_account_id(account_id))
     name = row.label or (account.name if account else account_id)
     category, nature = None, Nature.UNKNOWN
@@ -181,10 +157,10 @@ def _make_detail(account_id: str, row: ReportRow, amount: Decimal, accounts: Map
             nature = Nature.INCOME if category in INCOME_CATEGORIES else Nature.EXPENSE
         elif account.class_ == "REVENUE":
             nature = Nature.INCOME
-    return _Detail(account_id, name, amount, account, category, nature, row.path)
+    return AccountRow(account_id, name, amount, account, category, nature, row.path)
 
 
-def _set_signs(report: _ReportRows) -> list[_StatedAmount]:
+def _set_signs(report: _ReportRows) -> list[StatedAmount]:
     """Set the sign of each detail, and return the lines that state a profit."""
     blocks: list[AccountBlock] = []
     block_numbers: dict[tuple[int, tuple[int, ...]], int] = {}
@@ -209,13 +185,13 @@ def _to_integer_cents(amount: Decimal) -> int:
     return int(amount.scaleb(2))
 
 
-def _note_unusual_signs(details: Sequence[_Detail]) -> list[str]:
+def _note_unusual_signs(details: Sequence[AccountRow]) -> list[str]:
     """Note the sections whose sign is the opposite of what their accounts suggest.
 
     The reason is a discount, a refund, or an error in the report that nothing else in it shows. Expenses that the
     report writes as negative amounts are usual and get no note.
     """
-    sections: dict[int, list[_Detail]] = {}
+    sections: dict[int, list[AccountRow]] = {}
     for detail in details:
         sections.setdefault(detail.block, []).append(detail)
     reducing_income, adding_expenses = [], []
@@ -232,68 +208,7 @@ def _note_unusual_signs(details: Sequence[_Detail]) -> list[str]:
     return [f"{what}, by the report's own profit lines: {', '.join(names)}." for what, names in texts if names]
 
 
-def _find_gross_profit(details: Sequence[_Detail], profits: Sequence[_StatedAmount]) -> _StatedAmount | None:
-    """Find the gross profit: the last profit line before the first section without any sales or cost of sales.
-
-    If the accounts do not show such a section, it is the first line after all details with a known category, unless
-    that is the last line of all, which is net profit.
-    """
-    trading_sections = {detail.path for detail in details if detail.category in {INCOME, COST}}
-    first_beyond = next(
-        (
-            index
-            for index, detail in enumerate(details)
-            if detail.category in {OTHER, EXPENSES} and detail.path not in trading_sections
-        ),
-        None,
-    )
-    if first_beyond is not None:
-        return next((line for line in reversed(profits) if line.after <= first_beyond), None)
-    last_known = max((index for index, detail in enumerate(details) if detail.category is not None), default=-1)
-    return next((line for line in profits[:-1] if line.after > last_known), None)
-
-
-def _place_unknown(details: Sequence[_Detail], gross: _StatedAmount | None) -> list[str]:
-    """Set the category of every detail whose account says nothing, and return notes about them."""
-    first_beyond = next((n for n, detail in enumerate(details) if detail.category in {OTHER, EXPENSES}), len(details))
-    known: dict[tuple[int, ...], set[str]] = {}
-    for detail in details:
-        if detail.category is not None:
-            known.setdefault(detail.path, set()).add(detail.category)
-    placed: dict[str, list[str]] = {}
-    for index, detail in enumerate(details):
-        if detail.category is None:
-            # Grouped currency gains are not trading figures, unless the report includes them in its gross profit.
-            is_trading = index < gross.after if gross else index < first_beyond and not detail.is_currency_gain
-            detail.category = _choose_category(
-                detail, known.get(detail.path, set()), is_trading, has_gross=gross is not None
-            )
-            placed.setdefault(detail.category, []).append(detail.name)
-    return [
-        f"Placed under {category.replace('_', ' ')} by their position in the report, since the chart of "
-        f"accounts does not say what they are: {', '.join(names)}."
-        for category, names in placed.items()
-    ]
-
-
-def _choose_category(detail: _Detail, known: set[str], is_trading: bool, *, has_gross: bool) -> str:
-    """Choose a category by the other accounts of the section, or else by the sign and the gross profit line."""
-    if detail.nature is Nature.INCOME:
-        known = known & INCOME_CATEGORIES
-    elif len(known) > 1:
-        known = known & INCOME_CATEGORIES if detail.contribution >= 0 else known - INCOME_CATEGORIES
-    if detail.is_currency_gain and not is_trading:
-        known = known - {INCOME, COST}
-    if len(known) == 1:
-        return next(iter(known))
-    # The section's sign decides, not the amount's: a discount is a negative amount among the sales.
-    if detail.nature is Nature.INCOME or detail.sign > 0:
-        return INCOME if is_trading else OTHER
-    # A report without a gross profit line has no cost of sales.
-    return COST if is_trading and has_gross else EXPENSES
-
-
-def _sum_by_account(details: Sequence[_Detail]) -> list[dict[str, Any]]:
+def _sum_by_account(details: Sequence[AccountRow]) -> list[dict[str, Any]]:
     """Return one line for each account, with the sum of its rows."""
     lines: dict[str, dict[str, Any]] = {}
     for detail in details:
@@ -329,7 +244,7 @@ def _compute_totals(lines: Sequence[Mapping[str, Any]]) -> dict[str, Decimal]:
 
 
 def _find_differences(
-    report: _ReportRows, profits: Sequence[_StatedAmount], gross: _StatedAmount | None, totals: Mapping[str, Decimal]
+    report: _ReportRows, profits: Sequence[StatedAmount], gross: StatedAmount | None, totals: Mapping[str, Decimal]
 ) -> Iterator[Difference]:
     """Yield each total and profit line of the report that its rows do not add up to."""
     for total in report.totals:

@@ -13,8 +13,9 @@ from decimal import Decimal
 from itertools import count
 from typing import Any
 
+from xero_pipeline.differences import Difference as Difference
 from xero_pipeline.money import to_cents, to_decimal
-from xero_pipeline.weeks import Week
+from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline.xero.errors import PayloadNotUnderstood, WrongPeriod
 from xero_pipeline.xero.readers.periods import read_period
 
@@ -25,26 +26,6 @@ _REPORT_TYPES = {
     "agedpayablesbycontact", "agedreceivablesbycontact", "balancesheet", "banksummary", "budgetsummary",
     "executivesummary", "profitandloss", "trialbalance",
 }  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """Two figures from Xero that should be equal: a stated total and the sum of its parts."""
-
-    where: str
-    stated: Decimal
-    computed: Decimal
-
-    def __str__(self) -> str:
-        return f"{self.where}: Xero states {self.stated}, its parts add up to {self.computed}"
-
-    def as_dict(self) -> dict[str, str]:
-        return {
-            "where": self.where,
-            "stated": str(self.stated),
-            "found": str(self.computed),
-            "difference": str(self.stated - self.computed),
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +77,11 @@ class ReportRow:
         return str(self.cells[0].value or "").strip() if self.has_value(0) else ""
 
 
-def read_report(payload: Mapping[str, Any], name: str, week: Week) -> list[ReportRow]:
+def read_report(payload: Mapping[str, Any], name: str, week: Week | WeekRange) -> list[ReportRow]:
     """Return the rows of the one report, in order, after checking that it is for the requested week.
 
     Raises:
-        PayloadNotUnderstood: there is not exactly one report, or it has rows of an unknown kind.
+        PayloadNotUnderstood: there is not exactly one report, it has rows of an unknown kind, or it has no header.
         WrongPeriod: the report is for other dates, because Xero ignored the requested ones.
     """
     reports = payload.get("Reports")
@@ -117,7 +98,13 @@ def read_report(payload: Mapping[str, Any], name: str, week: Week) -> list[Repor
         raise WrongPeriod(
             f"The {name} report is for {period[0]} to {period[1]}, not for the requested {week.start} to {week.ending}."
         )
-    return list(_read_rows(report.get("Rows"), name))
+    rows = list(_read_rows(report.get("Rows"), name))
+    if not any(row.kind == "header" for row in rows):
+        raise PayloadNotUnderstood(
+            f"The {name} report has no header or no rows at all, which even a week without figures has.",
+            advice="Nothing was written; the figures held before stay. The next sync reads the week again.",
+        )
+    return rows
 
 
 def _require_name(report: Mapping[str, Any], name: str) -> None:

@@ -1,4 +1,4 @@
-"""The bank summary: columns summary by their header, totals apart from accounts, figures compared with each other."""
+"""The bank summary: columns found by their header, totals apart from accounts, figures compared with each other."""
 
 from __future__ import annotations
 
@@ -117,7 +117,6 @@ def test_the_account_may_be_named_by_account_in_any_cell() -> None:
 @pytest.mark.parametrize(
     "rows",
     [
-        [],
         [header(*HEADER)],
         [header(*HEADER), section("")],
         [header(*HEADER), section("", total("0.00", "0.00", "0.00", "0.00"))],
@@ -130,10 +129,15 @@ def test_a_report_without_accounts_is_an_empty_frame(rows: list[Json]) -> None:
     assert not summary.differences
 
 
-def test_a_report_may_have_no_rows_field() -> None:
+@pytest.mark.parametrize("rows", ["missing", None, [], [section("", total("0.00", "0.00", "0.00", "0.00"))]])
+def test_a_report_without_rows_or_without_a_header_is_refused(rows: Any) -> None:
+    """It deleted the week's bank rows with `success`; even a week without figures has a header."""
     report = payload()
-    del report["Reports"][0]["Rows"]
-    assert len(read_bank_summary(report, week=WEEK).accounts) == 0
+    report["Reports"][0]["Rows"] = rows
+    if rows == "missing":
+        del report["Reports"][0]["Rows"]
+    with pytest.raises(PayloadNotUnderstood, match="no header or no rows"):
+        read_bank_summary(report, week=WEEK)
 
 
 def test_a_wrong_closing_balance_is_a_difference() -> None:

@@ -224,14 +224,26 @@ def test_negative_figures_keep_their_meaning() -> None:
     assert result.differences == []
 
 
-@pytest.mark.parametrize("rows", [None, [], "missing"])
-def test_a_report_without_rows_is_an_empty_week(rows: Any) -> None:
+@pytest.mark.parametrize("rows", [None, [], "missing", [line("Net Profit", "0.00")]])
+def test_a_report_without_rows_or_without_a_header_is_refused(rows: Any) -> None:
+    """It set the week's figures to 0.00 with `success`; even a week without figures has a header."""
     payload = report()
+    payload["Reports"][0]["Rows"] = rows
     if rows == "missing":
         del payload["Reports"][0]["Rows"]
-    else:
-        payload["Reports"][0]["Rows"] = rows
-    result = read_profit_and_loss(payload, week=WEEK, accounts={})
+    with pytest.raises(PayloadNotUnderstood, match="no header or no rows"):
+        read_profit_and_loss(payload, week=WEEK, accounts={})
+
+
+def test_a_report_that_states_money_without_any_account_is_refused() -> None:
+    """It overwrote good figures with six zeros."""
+    payload = report(section("Income", total("Total Income", "20000.00")), line("Net Profit", "20000.00"))
+    with pytest.raises(PayloadNotUnderstood, match="states money and has no row with an account"):
+        read_profit_and_loss(payload, week=WEEK, accounts={})
+
+
+def test_a_report_with_a_header_alone_is_an_empty_week() -> None:
+    result = read_profit_and_loss(report(), week=WEEK, accounts={})
     assert figures(result) == ["0.00"] * 6
     assert len(result.lines) == 0
     assert list(result.lines.columns) == [

@@ -80,9 +80,9 @@ class Books:
     def read(self, *rows: Json, **options: Any) -> ProfitAndLoss:
         return read_profit_and_loss(report(*rows, **options), week=WEEK, accounts=self.accounts)
 
-    def assert_equal(self, result: ProfitAndLoss) -> None:
+    def assert_equal(self, result: ProfitAndLoss, *, with_doubts: bool = False) -> None:
         """Assert that the result is exactly these books."""
-        assert not result.differences
+        assert all(with_doubts and difference.doubt for difference in result.differences)
         assert {row.account_id: (row.category, row.amount) for row in result.lines.itertuples()} == {
             account_id: (category, money(cents)) for account_id, (category, cents) in self.lines.items()
         }
@@ -160,11 +160,11 @@ def conventional(draw: st.DrawFn, amounts: st.SearchStrategy[int] = ANY) -> tupl
     return books, rows
 
 
-@given(conventional(), st.booleans(), st.booleans())
+@given(conventional(), st.booleans())
 @settings(max_examples=150, deadline=None)
-def test_books_in_sections_are_read_exactly(drawn: tuple[Books, list[Json]], header: bool, wrapped: bool) -> None:
+def test_books_in_sections_are_read_exactly(drawn: tuple[Books, list[Json]], wrapped: bool) -> None:
     books, rows = drawn
-    books.assert_equal(books.read(*([section("", *rows)] if wrapped else rows), header=header))
+    books.assert_equal(books.read(*([section("", *rows)] if wrapped else rows)))
 
 
 @st.composite
@@ -194,7 +194,8 @@ def american(draw: st.DrawFn) -> tuple[Books, list[Json]]:
 @settings(max_examples=150, deadline=None)
 def test_books_in_the_layout_of_the_united_states_are_read_exactly(drawn: tuple[Books, list[Json]]) -> None:
     books, rows = drawn
-    books.assert_equal(books.read(*rows))
+    # In a section of both kinds an unknown account can be either: its sign decides, and the week is partial.
+    books.assert_equal(books.read(*rows), with_doubts=True)
 
 
 @given(st.data(), WRITERS, st.booleans())
@@ -250,7 +251,11 @@ def test_a_figure_that_is_one_cent_off_always_gives_a_difference(
     books.assert_equal(books.read(*rows))
     cell = data.draw(st.sampled_from(list(iterate_amount_cells(rows))))
     cell["Value"] = books.write(D(cell["Value"]) + data.draw(st.sampled_from([D("0.01"), D("-0.01")])))
-    assert books.read(*rows).differences
+    try:
+        assert books.read(*rows).differences
+    except PayloadNotUnderstood:
+        # Money where no account has any.
+        assert not books.lines
 
 
 def iterate_paths(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
