@@ -175,7 +175,7 @@ class ConnectionService:
         """Revoke a whole consent, which disconnects every organisation of it. A Custom Connection has no
         refresh token to revoke: its organisation is disconnected by itself."""
         # Nobody may refresh meanwhile: the token that is revoked must be the one in force.
-        with self._vault.refreshing(grant_id):
+        with self._vault.hold_refresh_lock(grant_id):
             # Read only now: meanwhile somebody may have connected one of them again, by another consent.
             organisations = [one for one in self._vault.organisations() if one.grant_id == grant_id]
             if not organisations:

@@ -200,7 +200,7 @@ class WeekSync:
             self.warehouse.log.fail(log_id, api_calls=calls, error_log=_describe(error))
             if isinstance(error, (OrganisationDisconnected, ReconnectNeeded)):
                 # Disconnected at Xero's side: from now on this is shown, and Xero is not asked in vain.
-                self.warehouse.tokens.mark(
+                self.warehouse.tokens.set_status(
                     organisation.tenant_id,
                     ConnectionStatus.RECONNECT_NEEDED,
                     grant_id=organisation.organisation.grant_id,

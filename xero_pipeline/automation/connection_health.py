@@ -115,7 +115,7 @@ class HealthCheck:
     def _mark_lost(self, organisations: Sequence[Organisation]) -> None:
         for one in organisations:
             # Somebody may have connected again while Xero was asked with the old tokens.
-            self._vault.mark(one.tenant_id, ConnectionStatus.RECONNECT_NEEDED, grant_id=one.grant_id)
+            self._vault.set_status(one.tenant_id, ConnectionStatus.RECONNECT_NEEDED, grant_id=one.grant_id)
 
     def _tell_expiry(self, grant_id: str, organisations: Sequence[Organisation]) -> None:
         dies = organisations[0].refresh_token_expires_at

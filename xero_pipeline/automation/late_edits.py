@@ -91,7 +91,7 @@ class LateEdits:
                 reasons.append(f"{organisation.name}: {error}")
             except (OrganisationDisconnected, ReconnectNeeded) as error:
                 # Noticed here first; whoever looks after connections tells people.
-                self._deployment.warehouse.tokens.mark(
+                self._deployment.warehouse.tokens.set_status(
                     organisation.tenant_id,
                     ConnectionStatus.RECONNECT_NEEDED,
                     grant_id=organisation.organisation.grant_id,

@@ -132,7 +132,7 @@ def test_tokens_that_the_keys_at_hand_do_not_open_are_said(page: Page) -> None:
 
 def test_a_lost_connection_is_said(page: Page) -> None:
     page.connect(ALPHA)
-    page.deployment.warehouse.tokens.mark("t-1", ConnectionStatus.RECONNECT_NEEDED)
+    page.deployment.warehouse.tokens.set_status("t-1", ConnectionStatus.RECONNECT_NEEDED)
     assert page.api("/standing").json()["organisations"][0]["refreshTokenDaysLeft"] == 0
     said = page.api("/status").json()
     assert said["connected"] is False
@@ -247,7 +247,7 @@ def test_a_refused_value_is_named_once_with_what_it_must_be(page: Page) -> None:
 def test_a_sync_without_a_connection_says_what_to_do(page: Page) -> None:
     assert refused(page.post(f"{API}/sync")) == (409, "not_connected")
     page.connect(ALPHA)
-    page.deployment.warehouse.tokens.mark("t-1", ConnectionStatus.RECONNECT_NEEDED)
+    page.deployment.warehouse.tokens.set_status("t-1", ConnectionStatus.RECONNECT_NEEDED)
     assert refused(page.post(f"{API}/sync")) == (409, "reconnect_needed")
     page.connect(BETA)
     assert page.post(f"{API}/sync").status_code == 200, "the other one can be synced"

@@ -90,7 +90,7 @@ def test_a_new_consent_replaces_the_tokens_and_keeps_when_it_was_synced(tmp_path
         page.connect(("t-1", "Alpha"))
         tokens = page.deployment.warehouse.tokens
         tokens.touch_synced("t-1", page.clock.now())
-        tokens.mark("t-1", ConnectionStatus.RECONNECT_NEEDED)
+        tokens.set_status("t-1", ConnectionStatus.RECONNECT_NEEDED)
         come_back(page.client, state=begin(page.client)["state"], code="a-code")
         alpha = tokens.organisation("t-1")
         assert alpha.status is ConnectionStatus.CONNECTED

@@ -144,7 +144,7 @@ def test_a_connection_that_is_thought_lost_is_ended_at_xero_all_the_same(tmp_pat
     ):
         back = urlsplit(mock.give_consent(page.api("/connect").headers["location"]))
         page.get(f"{back.path}?{back.query}")
-        page.deployment.warehouse.tokens.mark("t-1", ConnectionStatus.RECONNECT_NEEDED)
+        page.deployment.warehouse.tokens.set_status("t-1", ConnectionStatus.RECONNECT_NEEDED)
         assert page.post(f"{API}/disconnect", json={"tenantId": "t-1"}).json() == {"success": True}
         asked = [(one["method"], str(one["path"]).split("/")[1]) for one in mock.request_log()]
         assert ("DELETE", "connections") in asked

@@ -161,7 +161,7 @@ def test_an_organisation_that_is_not_connected_need_not_be_fresh(tmp_path: Path)
         at.clock.advance(days=9)
         stale = {"financial_weekly.fresh", "revenue_weekly.fresh", "cash_position_weekly.fresh"}
         assert set(failing_checks(at.look())) == stale
-        at.warehouse.tokens.mark(TENANT, ConnectionStatus.RECONNECT_NEEDED)
+        at.warehouse.tokens.set_status(TENANT, ConnectionStatus.RECONNECT_NEEDED)
         assert failing_checks(at.look()) == {}
 
 

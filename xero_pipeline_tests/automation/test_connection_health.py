@@ -134,7 +134,7 @@ def test_a_dead_refresh_token_is_found_out_and_told(scene: Scene, checker: Check
 def test_the_sensor_that_always_runs_tells_of_a_lost_connection_too_and_only_once(
     scene: Scene, checker: Checker
 ) -> None:
-    scene.deployment.warehouse.tokens.mark(OTHER.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
+    scene.deployment.warehouse.tokens.set_status(OTHER.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
     scene.look()
     checker.look()
     scene.failing_run(code="reconnect_needed", tenants=[OTHER.tenant_id])
@@ -151,7 +151,7 @@ def test_the_sensor_that_always_runs_tells_of_a_lost_connection_too_and_only_onc
 
 
 def test_a_run_counts_once_in_however_many_ways_it_says_that_the_connection_is_lost(scene: Scene) -> None:
-    scene.deployment.warehouse.tokens.mark(OTHER.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
+    scene.deployment.warehouse.tokens.set_status(OTHER.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
     log, storage = scene.deployment.warehouse.log, scene.instance.daemon_cursor_storage
     place = storage.get_cursor_values({"xero_pipeline/run_failure_alert"})
     for _ in range(2):

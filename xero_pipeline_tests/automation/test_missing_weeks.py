@@ -152,13 +152,13 @@ def test_organisations_with_the_same_gap_share_a_run_and_others_have_their_own(t
         assert (one.last, one.organisations) == (deployed.latest.shift(-2), (TENANT,))
         assert (other.last, other.organisations) == (deployed.latest, (SECOND.tenant_id,))
         assert one.key != other.key
-        deployed.warehouse.tokens.mark(SECOND.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
+        deployed.warehouse.tokens.set_status(SECOND.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
         (alone,) = plan(deployed)
         assert alone.organisations == (TENANT,), "not for all: the other one cannot be asked"
 
 
 def test_without_a_connection_nothing_is_asked_for(deployed: Running) -> None:
-    deployed.warehouse.tokens.mark(TENANT, ConnectionStatus.RECONNECT_NEEDED)
+    deployed.warehouse.tokens.set_status(TENANT, ConnectionStatus.RECONNECT_NEEDED)
     assert why_none(deployed) == "No organisation is connected."
 
 

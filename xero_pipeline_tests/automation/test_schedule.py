@@ -67,12 +67,12 @@ def test_only_connected_organisations_are_asked_for_and_without_one_nothing_is_r
     everybody = requested(deployed, SUNDAY)
     assert everybody is not None
     assert "ops" not in everybody.run_config
-    deployed.warehouse.tokens.mark(SECOND.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
+    deployed.warehouse.tokens.set_status(SECOND.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
     one = requested(deployed, SUNDAY)
     assert one is not None
     named = {tuple(op["config"]["organisations"]) for op in one.run_config["ops"].values()}
     assert named == {(SMALL.tenant_id,)}
-    deployed.warehouse.tokens.mark(SMALL.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
+    deployed.warehouse.tokens.set_status(SMALL.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
     assert requested(deployed, SUNDAY) is None
 
 

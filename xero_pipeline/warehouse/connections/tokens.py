@@ -93,9 +93,9 @@ class TokenStore:
             UnknownOrganisation: it is not kept.
             NotDecryptable: the keys at hand do not open them, or somebody changed or moved them.
         """
-        return self.held(tenant_id)[1]
+        return self.load_with_tokens(tenant_id)[1]
 
-    def held(self, tenant_id: str) -> tuple[Organisation, Tokens]:
+    def load_with_tokens(self, tenant_id: str) -> tuple[Organisation, Tokens]:
         """An organisation and its tokens, of one and the same moment.
 
         Raises:
@@ -110,7 +110,7 @@ class TokenStore:
             refreshed_at=row.refreshed_at,
         )
 
-    def refreshing(self, grant_id: str, *, timeout: float = 600.0) -> AbstractContextManager[None]:
+    def hold_refresh_lock(self, grant_id: str, *, timeout: float = 600.0) -> AbstractContextManager[None]:
         """Hold the right to refresh this grant's tokens, against every process of the deployment.
 
         The time is for the slowest refresh there is: a few tries, each with its own time-out.
@@ -140,7 +140,7 @@ class TokenStore:
                 connection.execute(update(table).where(table.c.tenant_id == row.tenant_id).values(values))
         return bool(rows)
 
-    def mark(self, whose: str, status: ConnectionStatus, *, grant_id: str | None = None) -> None:
+    def set_status(self, whose: str, status: ConnectionStatus, *, grant_id: str | None = None) -> None:
         """Write how a connection stands, for a whole grant, or for one organisation by its tenant id.
 
         Args:

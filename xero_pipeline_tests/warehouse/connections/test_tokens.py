@@ -75,7 +75,7 @@ def test_a_refresh_is_written_for_every_organisation_of_the_grant_and_no_other(
 ) -> None:
     grant = store.save_consent(tokens(), opened("a", "b"), now=NOW)[0].grant_id
     store.save_consent(tokens("other"), opened("c"), now=NOW)
-    store.mark("b", ConnectionStatus.RECONNECT_NEEDED)
+    store.set_status("b", ConnectionStatus.RECONNECT_NEEDED)
     clock.advance(hours=1)
     store.save_refreshed(grant, tokens("second", at=clock.now()))
     assert [store.tokens(tenant).access_token for tenant in "abc"] == [
@@ -120,7 +120,7 @@ def test_a_refresh_for_a_grant_that_is_gone_overwrites_no_newer_token(store: Tok
 def test_a_new_consent_replaces_the_tokens_and_keeps_the_history(store: TokenStore, clock: FakeClock) -> None:
     first = store.save_consent(tokens(), opened("a"), now=NOW)[0]
     store.touch_synced("a", NOW)
-    store.mark("a", ConnectionStatus.RECONNECT_NEEDED)
+    store.set_status("a", ConnectionStatus.RECONNECT_NEEDED)
     clock.advance(days=1)
     second = store.save_consent(tokens("second", at=clock.now()), opened("a", "b"), now=clock.now())
     assert [one.tenant_id for one in second] == ["a", "b"]
@@ -189,13 +189,13 @@ def test_a_grant_can_be_forgotten_as_a_whole(store: TokenStore) -> None:
 def test_a_status_is_marked_for_a_grant_or_for_one_organisation(store: TokenStore) -> None:
     grant = store.save_consent(tokens(), opened("a", "b"), now=NOW)[0].grant_id
     store.save_consent(tokens(), opened("c"), now=NOW)
-    store.mark(grant, ConnectionStatus.RECONNECT_NEEDED)
+    store.set_status(grant, ConnectionStatus.RECONNECT_NEEDED)
     assert [one.status for one in store.organisations()] == [
         "reconnect_needed",
         "reconnect_needed",
         "connected",
     ]
-    store.mark("b", ConnectionStatus.CONNECTED)
+    store.set_status("b", ConnectionStatus.CONNECTED)
     assert [one.status for one in store.organisations()] == ["reconnect_needed", "connected", "connected"]
 
 
@@ -261,10 +261,10 @@ def test_rotation_with_one_value_that_no_key_opens_changes_nothing(warehouse: Wa
 
 def test_only_one_may_refresh_a_grant_while_others_go_on(store: TokenStore) -> None:
     with (
-        store.refreshing("grant-1"),
-        store.refreshing("grant-2", timeout=0.05),
+        store.hold_refresh_lock("grant-1"),
+        store.hold_refresh_lock("grant-2", timeout=0.05),
         pytest.raises(LockTimeout),
-        store.refreshing("grant-1", timeout=0.05),
+        store.hold_refresh_lock("grant-1", timeout=0.05),
     ):
         pass
 
@@ -274,7 +274,7 @@ def test_many_threads_with_an_expired_token_refresh_it_once(store: TokenStore) -
     asked: list[str] = []
 
     def use(tenant: str) -> None:
-        with store.refreshing(store.organisation(tenant).grant_id):
+        with store.hold_refresh_lock(store.organisation(tenant).grant_id):
             held = store.tokens(tenant)
             if held.access_token == "access-0":
                 asked.append(held.refresh_token)
@@ -297,7 +297,7 @@ def test_the_log_of_a_sync_does_not_touch_an_organisation_that_left_meanwhile(wa
 def test_a_connection_is_marked_only_for_the_consent_that_showed_it(store: TokenStore) -> None:
     [old] = store.save_consent(tokens(), opened("a"), now=NOW)
     [new] = store.save_consent(tokens(), opened("a"), now=NOW)
-    store.mark("a", ConnectionStatus.RECONNECT_NEEDED, grant_id=old.grant_id)
+    store.set_status("a", ConnectionStatus.RECONNECT_NEEDED, grant_id=old.grant_id)
     assert store.organisation("a").status is ConnectionStatus.CONNECTED
-    store.mark("a", ConnectionStatus.RECONNECT_NEEDED, grant_id=new.grant_id)
+    store.set_status("a", ConnectionStatus.RECONNECT_NEEDED, grant_id=new.grant_id)
     assert store.organisation("a").status is ConnectionStatus.RECONNECT_NEEDED
