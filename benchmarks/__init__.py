@@ -1,1 +1,1 @@
-"""What `make bench` measures. Speed is measured here and asserted nowhere."""
+"""The measurements of `make bench`. No test asserts a speed."""

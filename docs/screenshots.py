@@ -1,7 +1,7 @@
-"""The pictures in `screenshots/`, taken anew: `python docs/screenshots.py`, from the repository's root.
+"""Takes the pictures in `screenshots/`: run `python docs/screenshots.py` in the repository's root.
 
-Without an address they show the stub of the tests, in every state that the page has. With `--url` they show a
-running deployment as it stands (`python docs/screenshots.py --url http://localhost:3001 --into elsewhere`).
+By default they show the stub of the tests in every state of the page. With `--url` they show a running deployment, for
+example `python docs/screenshots.py --url http://localhost:3001 --into elsewhere`.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ sys.path.insert(0, str(ROOT))
 
 from xero_pipeline_tests.admin.canned import NOW, SCENES  # noqa: E402
 from xero_pipeline_tests.admin.chromium import ARGUMENTS, CHROMIUM  # noqa: E402
-from xero_pipeline_tests.admin.stub import Stub, running_stub  # noqa: E402
+from xero_pipeline_tests.admin.stub import Stub, run_stub  # noqa: E402
 
 WIDE, PHONE = (1280, 960), (360, 780)
 
 
-def _as_it_is(_: Page) -> None:
-    """Nothing to do first."""
+def _do_nothing(_: Page) -> None:
+    """Leave the page as it was loaded."""
 
 
-def _sync(page: Page) -> None:
+def _start_sync(page: Page) -> None:
     page.get_by_role("button", name="Sync now").click()
     page.locator("#run-parts li").first.wait_for()
 
 
-def _result(page: Page) -> None:
+def _finish_sync(page: Page) -> None:
     page.get_by_role("button", name="Sync now").click()
     page.locator("#run:not([data-tone=busy])").wait_for()
 
 
-def _ask_to_disconnect(page: Page) -> None:
+def _open_disconnect_dialog(page: Page) -> None:
     page.get_by_role("button", name="Disconnect…").click()
 
 
@@ -52,28 +52,28 @@ def _open_alert(page: Page) -> None:
     page.locator("#alerts summary").first.click()
 
 
-def _restated_week(page: Page) -> None:
+def _select_restated_week(page: Page) -> None:
     page.locator("#week-select").select_option("2026-11-07")
     page.locator(".restated").first.wait_for()
 
 
-def _table(page: Page) -> None:
+def _open_table(page: Page) -> None:
     page.locator(".as-table summary").nth(1).click()
 
 
 @dataclass(frozen=True)
 class Shot:
-    """One picture: a scene, what is done first, and which part of the page (all that the window shows if none)."""
+    """One picture: the scene, the action before it is taken, and the part of the page (by default the whole window)."""
 
     name: str
     scene: str = "connected"
-    act: Callable[[Page], None] = _as_it_is
+    act: Callable[[Page], None] = _do_nothing
     part: str | None = None
     size: tuple[int, int] = WIDE
     dark: bool = False
     path: str = "/"
     live: bool = False
-    """Whether it can be taken of any deployment that has figures."""
+    """Whether the picture can be taken of any deployment that has figures."""
 
 
 SHOTS = (
@@ -82,12 +82,12 @@ SHOTS = (
     Shot("page-phone", size=PHONE, live=True),
     Shot("trends", part="#trends", live=True),
     Shot("trends-dark", part="#trends", dark=True, live=True),
-    Shot("trends-as-table", part="#charts", act=_table, live=True),
+    Shot("trends-as-table", part="#charts", act=_open_table, live=True),
     Shot("trends-with-a-gap", "gap", part="#charts"),
     Shot("week", part="#week", live=True),
-    Shot("week-restated", act=_restated_week, part="#week"),
-    Shot("week-dark", act=_restated_week, part="#week", dark=True),
-    Shot("week-phone", act=_restated_week, part="#week", size=PHONE),
+    Shot("week-restated", act=_select_restated_week, part="#week"),
+    Shot("week-dark", act=_select_restated_week, part="#week", dark=True),
+    Shot("week-phone", act=_select_restated_week, part="#week", size=PHONE),
     Shot("log", "short-log", act=_open_problems, part="#log"),
     Shot("log-phone", "short-log", act=_open_problems, part="#log", size=PHONE),
     Shot("restatements", part="#restatements", live=True),
@@ -105,13 +105,13 @@ SHOTS = (
     Shot("status-failing", "status-failing"),
     Shot("callback-connected", "callback-connected"),
     Shot("callback-error", "callback-error"),
-    Shot("sync-running", "sync-running", act=_sync, part="#connection"),
-    Shot("sync-done", act=_result, part="#connection"),
-    Shot("sync-partial", "sync-partial", act=_result, part="#connection"),
-    Shot("sync-failed", "sync-failed", act=_result, part="#connection"),
-    Shot("disconnect-one", act=_ask_to_disconnect),
-    Shot("disconnect-of-two", "two-organisations", act=_ask_to_disconnect),
-    Shot("disconnect-phone-dark", "two-organisations", act=_ask_to_disconnect, size=PHONE, dark=True),
+    Shot("sync-running", "sync-running", act=_start_sync, part="#connection"),
+    Shot("sync-done", act=_finish_sync, part="#connection"),
+    Shot("sync-partial", "sync-partial", act=_finish_sync, part="#connection"),
+    Shot("sync-failed", "sync-failed", act=_finish_sync, part="#connection"),
+    Shot("disconnect-one", act=_open_disconnect_dialog),
+    Shot("disconnect-of-two", "two-organisations", act=_open_disconnect_dialog),
+    Shot("disconnect-phone-dark", "two-organisations", act=_open_disconnect_dialog, size=PHONE, dark=True),
     Shot("sign-in", path="/login"),
     Shot("sign-in-wrong", "sign-in-wrong", path="/login"),
     Shot("sign-in-phone-dark", path="/login", size=PHONE, dark=True),
@@ -119,7 +119,7 @@ SHOTS = (
 
 
 def take(browser: Browser, url: str, shot: Shot, stub: Stub | None, into: Path) -> Path:
-    """Take one picture; answers its file."""
+    """Take one picture and return its file."""
     if stub is not None:
         stub.play(SCENES.get(shot.scene, SCENES["connected"]))
         if shot.scene == "sign-in-wrong":
@@ -131,7 +131,7 @@ def take(browser: Browser, url: str, shot: Shot, stub: Stub | None, into: Path) 
     )
     page = context.new_page()
     if stub is not None:
-        # the page's clock, too, so that "7 hours ago" is the same next time
+        # The page's clock is set as well, so that "7 hours ago" is the same in every picture.
         page.clock.install(time=NOW)
         page.clock.resume()
     page.goto(url + shot.path)
@@ -155,7 +155,7 @@ def main() -> None:
     chosen = parser.parse_args()
     chosen.into.mkdir(parents=True, exist_ok=True)
     shots = [shot for shot in SHOTS if (shot.live or not chosen.url) and (chosen.only or "") in shot.name]
-    with sync_playwright() as playwright, nullcontext() if chosen.url else running_stub() as stub:
+    with sync_playwright() as playwright, nullcontext() if chosen.url else run_stub() as stub:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         for shot in shots:
             file = take(browser, chosen.url or stub.url, shot, stub, chosen.into)  # type: ignore[union-attr]

@@ -1,7 +1,7 @@
-"""Connect and disconnect: what a person does with a connection, whether by page or by command.
+"""Connects and disconnects organisations, for the admin page and for the command line.
 
-One place for the whole act, so that both do the same: a consent begins with a one-time state, ends with
-every organisation of that consent stored, and leaves nothing changed when anything is wrong on the way.
+A consent begins with a one-time state and ends when every organisation of the consent is stored. If anything fails in
+between, nothing is changed.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ _STATE_PROBLEMS = {
     ),
 }
 
-# They only say who connected: nothing here needs them.
-_DISPENSABLE_SCOPES = {"openid", "profile", "email"}
+# These scopes only tell who consented. The pipeline does not need them.
+_OPTIONAL_SCOPES = {"openid", "profile", "email"}
 _OFFLINE = "offline_access"
-# The broad scope that each family of granular ones was split off from.
+# By the beginning of a granular scope: the broad scope that Xero split it off from.
 _BROAD_SCOPES = {
     "accounting.reports.": "accounting.reports",
     "accounting.invoices": "accounting.transactions",
@@ -50,19 +50,19 @@ _BROAD_SCOPES = {
 
 
 class ConnectionService:
-    """A deployment's consents."""
+    """The consents of a deployment and the organisations connected by them."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
-        self._vault = deployment.warehouse.tokens
+        self._tokens = deployment.warehouse.tokens
         self._states = OAuthStates(deployment.warehouse.engine, deployment.warehouse.cipher)
 
-    def begin(self, *, browser: str | None) -> str:
-        """Start a consent; answers the page at Xero that the person is sent to.
+    def begin_consent(self, *, browser: str | None) -> str:
+        """Begin a consent and return the address of Xero's consent page.
 
         Args:
-            browser: a secret that only the browser knows which begins; `None` when the command line begins,
-                where whoever was shown the address may finish it.
+            browser: a secret that only this browser knows, so that no other browser can finish the consent. `None`
+                on the command line: then any browser can finish it.
         """
         sign_in = self._deployment.sign_in
         state = secrets.token_urlsafe(32)
@@ -70,13 +70,18 @@ class ConnectionService:
         self._states.begin(state, verifier, browser=browser, now=self._deployment.clock.now())
         return sign_in.build_consent_url(state=state, code_verifier=verifier)
 
-    def finish(self, answer: Mapping[str, str], *, browser: str | None) -> Sequence[Organisation]:
-        """Take what Xero sent the browser back with, and store every organisation of the consent.
+    def finish_consent(self, answer: Mapping[str, str], *, browser: str | None) -> Sequence[Organisation]:
+        """Finish a consent and store every organisation of it.
+
+        Args:
+            answer: the query parameters with which Xero sent the browser back.
+            browser: the secret of this browser, as for `begin_consent`.
 
         Raises:
-            ConsentFailed: no, used, expired or another browser's state; consent refused; code refused; a
-                scope that was asked for is missing; no organisation was chosen.
-            AppRefused: client id, secret or scopes are not what the app at Xero has.
+            ConsentFailed: the state is missing, unknown, used, expired or another browser's; the person or Xero
+                refused the consent; the code is missing or refused; a requested scope is missing; no organisation was
+                chosen.
+            AppRefused: the client id, the secret or the scopes are not those of the app at Xero.
         """
         state = answer.get("state", "")
         if not state:
@@ -86,46 +91,46 @@ class ConnectionService:
             reason, what = _STATE_PROBLEMS[verifier]
             raise ConsentFailed(what, reason=reason)
         if answer.get("error"):
-            raise _refused_consent(answer)
+            raise _build_refusal(answer)
         if not answer.get("code"):
             raise ConsentFailed("Xero's answer carries no code.", reason=ConsentProblem.CODE_MISSING)
         return self._store(self._deployment.sign_in.exchange_code(answer["code"], code_verifier=verifier))
 
     def connect_custom(self) -> Sequence[Organisation]:
-        """Connect a Xero Custom Connection: client credentials, no browser."""
+        """Connect a Xero Custom Connection, which uses client credentials and needs no browser."""
         return self._store(self._deployment.sign_in.request_client_credentials_token())
 
     def connect_mock(self) -> Sequence[Organisation]:
-        """Give the mock's consent as a person would in the browser, and finish it."""
-        mock = self._deployment.chosen.mock
+        """Give the mock's consent, as a person does in the browser, and finish it."""
+        mock = self._deployment.backend.mock
         if mock is None:
             raise ConsentFailed(
                 "Only the mock Xero can be connected without a person.", reason=ConsentProblem.NOT_A_MOCK
             )
-        answer = mock.give_consent(self.begin(browser=None))
-        return self.finish(dict(parse_qsl(urlsplit(answer).query)), browser=None)
+        answer = mock.give_consent(self.begin_consent(browser=None))
+        return self.finish_consent(dict(parse_qsl(urlsplit(answer).query)), browser=None)
 
     def _store(self, tokens: Tokens) -> Sequence[Organisation]:
         self._require_scopes(tokens)
-        apis = self._bearing(tokens)
-        connections = [_named(one, apis) for one in read_connections(apis.get_connections())]
+        apis = self._build_apis(tokens)
+        connections = [_fill_in_name(connection, apis) for connection in read_connections(apis.get_connections())]
         if not connections:
             raise ConsentFailed(
                 "The consent opened no organisation.",
                 reason=ConsentProblem.NO_ORGANISATION,
-                advice="Nothing was changed; begin again and choose at least one at Xero's page.",
+                advice="Nothing was changed; begin again and choose at least one on Xero's page.",
             )
-        stored = self._vault.save_consent(tokens, connections, now=self._deployment.clock.now())
+        stored = self._tokens.save_consent(tokens, connections, now=self._deployment.clock.now())
         log.info("connected %s", ", ".join(organisation.tenant_name for organisation in stored))
         return stored
 
     def _require_scopes(self, tokens: Tokens) -> None:
-        """A consent that lacks something would only fail later, at the first sync or after half an hour."""
+        """Refuse a consent that lacks a scope. It would fail later, at the first sync or after half an hour."""
         app = self._deployment.sign_in.app
         granted = set(tokens.scope.split())
-        # Without a list of scopes in the answer they are those that were asked for (RFC 6749, 5.1).
-        asked = set(app.scopes.split()) - _DISPENSABLE_SCOPES - {_OFFLINE} if granted else set()
-        missing = sorted(scope for scope in asked if not is_granted(scope, granted))
+        # An answer without a list of scopes means that all requested ones were granted (RFC 6749, 5.1).
+        requested = set(app.scopes.split()) - _OPTIONAL_SCOPES - {_OFFLINE} if granted else set()
+        missing = sorted(scope for scope in requested if not is_granted(scope, granted))
         if not tokens.refresh_token and not app.custom_connection:
             missing.append(_OFFLINE)
         if missing:
@@ -135,8 +140,8 @@ class ConnectionService:
                 advice="Nothing was changed; compare XERO_SCOPES with .env.example, then connect again.",
             )
 
-    def _bearing(self, tokens: Tokens) -> XeroApis:
-        """The APIs with these very tokens, which are not stored yet."""
+    def _build_apis(self, tokens: Tokens) -> XeroApis:
+        """Build the APIs with these tokens, which are not stored yet."""
         settings = self._deployment.settings
         return XeroApis(
             self._deployment.session,
@@ -144,53 +149,57 @@ class ConnectionService:
             access_token=lambda _rejected: tokens.access_token,
         )
 
-    def still_connected(self, tenant_id: str) -> Sequence[Connection]:
-        """What Xero lists today for the consent that this organisation belongs to."""
-        return read_connections(self._deployment.apis(tenant_id).get_connections())
+    def list_connections_at_xero(self, tenant_id: str) -> Sequence[Connection]:
+        """List the connections that Xero has now for the consent that this organisation belongs to."""
+        return read_connections(self._deployment.build_apis(tenant_id).get_connections())
 
     def disconnect(self, tenant_id: str | None = None) -> Sequence[Organisation]:
-        """Disconnect one organisation, or all, at Xero and here. Gone at Xero already is as good.
+        """Disconnect one organisation, or all, at Xero and here, and return them.
 
-        Figures and logs stay. An organisation is forgotten here only once Xero has let go of it, or says
-        that it knows nothing of it.
+        Figures and logs stay. The tokens of an organisation are deleted only after Xero has disconnected it, or has
+        said that it is not connected.
 
         Raises:
-            UnknownOrganisation: no such organisation is kept.
-            XeroError: Xero could not be reached; nothing was forgotten that is not gone there.
+            UnknownOrganisation: no such organisation is connected.
+            XeroError: Xero could not be reached. The tokens of organisations that are still connected there stay.
         """
-        kept = list(self._vault.organisations())
-        leaving = [organisation for organisation in kept if tenant_id in (None, organisation.tenant_id)]
+        organisations = self._tokens.list_organisations()
+        leaving = [organisation for organisation in organisations if tenant_id in (None, organisation.tenant_id)]
         if not leaving and tenant_id is not None:
             raise UnknownOrganisation(f"No organisation with the id {tenant_id} is connected.")
         if tenant_id is None:
             for grant_id in dict.fromkeys(organisation.grant_id for organisation in leaving):
-                self._end_grant(grant_id)
+                self._revoke_grant(grant_id)
         else:
-            self._leave(leaving[0])
+            self._disconnect_organisation(leaving[0])
         for organisation in leaving:
             log.info("disconnected %s", organisation.tenant_name)
         return leaving
 
-    def _end_grant(self, grant_id: str) -> None:
-        """Revoke a whole consent, which disconnects every organisation of it. A Custom Connection has no
-        refresh token to revoke: its organisation is disconnected by itself."""
-        # Nobody may refresh meanwhile: the token that is revoked must be the one in force.
-        with self._vault.hold_refresh_lock(grant_id):
-            # Read only now: meanwhile somebody may have connected one of them again, by another consent.
-            organisations = [one for one in self._vault.organisations() if one.grant_id == grant_id]
+    def _revoke_grant(self, grant_id: str) -> None:
+        """Revoke a whole consent, which disconnects every organisation of it.
+
+        A Custom Connection has no refresh token to revoke. Its organisation is disconnected by its connection id.
+        """
+        # No other process may refresh during this: the revoked token must be the current one.
+        with self._tokens.hold_refresh_lock(grant_id):
+            # Read inside the lock: somebody may have connected one of them again with another consent.
+            organisations = [
+                organisation for organisation in self._tokens.list_organisations() if organisation.grant_id == grant_id
+            ]
             if not organisations:
                 return
-            refresh_token = self._vault.tokens(organisations[0].tenant_id).refresh_token
+            refresh_token = self._tokens.load_tokens(organisations[0].tenant_id).refresh_token
             if refresh_token:
                 self._deployment.sign_in.revoke(refresh_token)
-                self._vault.forget_grant(grant_id)
+                self._tokens.forget_grant(grant_id)
                 return
         for organisation in organisations:
-            self._leave(organisation)
+            self._disconnect_organisation(organisation)
 
-    def _leave(self, organisation: Organisation) -> None:
+    def _disconnect_organisation(self, organisation: Organisation) -> None:
         try:
-            apis = self._deployment.apis(organisation.tenant_id, leaving=True)
+            apis = self._deployment.build_apis(organisation.tenant_id, for_disconnect=True)
             apis.delete_connection(organisation.connection_id)
         except ConnectionLost as error:
             log.info("%s was disconnected at Xero already: %s", organisation.tenant_name, error.what)
@@ -198,11 +207,11 @@ class ConnectionService:
             if error.status != 404:
                 raise
             log.info("%s was disconnected at Xero already", organisation.tenant_name)
-        self._vault.forget(organisation.tenant_id)
+        self._tokens.forget(organisation.tenant_id)
 
 
-def _named(connection: Connection, apis: XeroApis) -> Connection:
-    """With the name that the organisation gives itself, or else its id, where the list of connections has none."""
+def _fill_in_name(connection: Connection, apis: XeroApis) -> Connection:
+    """Fill in a missing name: the one in the organisation's own details, or else its id."""
     if connection.tenant_name:
         return connection
     try:
@@ -214,26 +223,29 @@ def _named(connection: Connection, apis: XeroApis) -> Connection:
 
 
 def is_granted(scope: str, granted: Collection[str]) -> bool:
-    """Whether a consent covers a scope: by its own name, by the one that may also write, or by the broad scope
-    of older apps that it was split off from (Xero's granular scopes, March 2026)."""
-    writing = scope.removesuffix(".read")
-    broad = next((old for part, old in _BROAD_SCOPES.items() if writing.startswith(part)), writing)
-    return bool({scope, writing, broad, f"{broad}.read"} & set(granted))
+    """Whether a consent covers a scope.
+
+    It does with the scope itself, with the same scope that also allows writing, or with the broad scope of older apps
+    that it was split off from (Xero's granular scopes, March 2026).
+    """
+    write_scope = scope.removesuffix(".read")
+    broad = next((old for prefix, old in _BROAD_SCOPES.items() if write_scope.startswith(prefix)), write_scope)
+    return bool({scope, write_scope, broad, f"{broad}.read"} & set(granted))
 
 
-def _refused_consent(answer: Mapping[str, str]) -> ConsentFailed:
+def _build_refusal(answer: Mapping[str, str]) -> ConsentFailed:
     error = answer["error"]
     if error == "access_denied":
         return ConsentFailed(
             "The consent was not given: somebody pressed Cancel at Xero.", reason=ConsentProblem.ACCESS_DENIED
         )
-    # The text comes from the address bar, so anybody may have written it: keep only what a message needs.
-    words = f"{error} {answer.get('error_description', '')}"
-    said = "".join(character for character in words if character.isprintable())[:200].strip()
-    if error == "invalid_scope" or "scope" in words.lower():
+    # The text comes from the address bar, so anybody can write anything into it: 200 printable characters are kept.
+    text = f"{error} {answer.get('error_description', '')}"
+    shown = "".join(character for character in text if character.isprintable())[:200].strip()
+    if error == "invalid_scope" or "scope" in text.lower():
         return ConsentFailed(
-            f"Xero does not allow this app a scope that it asked for: {said}.",
+            f"Xero does not allow this app a scope that it asked for: {shown}.",
             reason=ConsentProblem.SCOPE_REFUSED,
             advice="Nothing was changed; compare XERO_SCOPES with your app at developer.xero.com.",
         )
-    return ConsentFailed(f"Xero refused the consent: {said}.", reason=ConsentProblem.CONSENT_REFUSED)
+    return ConsentFailed(f"Xero refused the consent: {shown}.", reason=ConsentProblem.CONSENT_REFUSED)

@@ -1,4 +1,4 @@
-"""A deployment's folder on disk: made ready for Dagster, also where only a wheel was installed."""
+"""Prepares a deployment's folder for Dagster, in a checkout and where only the wheel is installed."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from filelock import FileLock, Timeout
 
 from xero_pipeline.dagster_internals import CheckError
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.settings import Settings, export_dotenv_path
+from xero_pipeline.settings import Settings, export_dotenv_variables
 
-# In an installed wheel the files lie in the package; in a checkout at its root.
+# In an installed wheel these files are in the package; in a checkout they are at its root.
 _TEMPLATES = ("dagster.yaml", "workspace.yaml")
 
-# Dagster makes its tables in a second or two.
-_PATIENCE_SECONDS = 120.0
+# Dagster creates its tables in a second or two.
+_LOCK_TIMEOUT_SECONDS = 120.0
 
 
 class DagsterUnusable(PipelineError):
@@ -32,67 +32,69 @@ class DagsterUnusable(PipelineError):
 
 
 def prepare_home(settings: Settings) -> Path:
-    """Make the folder what Dagster expects, and go there: dagster.yaml's paths are relative to it.
+    """Create the folder and the files that Dagster expects, and change into the folder.
 
-    A dagster.yaml or workspace.yaml that is there is left alone.
+    The paths in dagster.yaml are relative to it. An existing dagster.yaml or workspace.yaml is not changed.
     """
     home = settings.home_folder
     settings.data_folder.mkdir(parents=True, exist_ok=True)
-    with _alone(settings):
+    with _hold_folder_lock(settings):
         for name in _TEMPLATES:
             if not (home / name).exists():
-                (home / name).write_bytes(_template(name))
+                (home / name).write_bytes(_read_template(name))
     os.chdir(home)
     return home
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:
-    """Dagster's own storage of this deployment, as its UI and daemon see it.
+    """Open Dagster's own storage of this deployment, which its UI and daemon use too.
 
     Raises:
         DagsterUnusable: dagster.yaml cannot be read, or the storage that it names cannot be opened.
     """
-    # First, since afterwards this process is in the deployment's folder, and `.env` may lie in this one.
-    export_dotenv_path()
+    # This comes first: `prepare_home` changes the current folder, and `.env` may be in the current one.
+    export_dotenv_variables()
     home = prepare_home(settings)
     try:
-        # One after the other: two processes that both find no tables would both make them, and one would fail.
-        with _alone(settings):
+        # One process at a time: two processes that both find no tables would both create them, and one would fail.
+        with _hold_folder_lock(settings):
             return dg.DagsterInstance.from_config(str(home))
     except (dg.DagsterError, CheckError, yaml.YAMLError) as error:
         raise DagsterUnusable(
-            f"{home / 'dagster.yaml'} cannot be used: {_what_is_wrong(error)}.",
-            advice="Mend it, and what it needs of `.env`; how it was delivered stands in the repository, for "
-            "PostgreSQL in its deploy/.",
+            f"{home / 'dagster.yaml'} cannot be used: {_describe_config_error(error)}.",
+            advice="Correct it, or the variables in `.env` that it names; the original is in the repository, for "
+            "PostgreSQL in deploy/.",
         ) from None
-    except Exception as error:  # noqa: BLE001 - what else is raised here is about the storage, whichever it is
+    except Exception as error:  # noqa: BLE001 - every other error here comes from the storage, whichever it is
         raise DagsterUnusable(
-            f"Dagster's own storage cannot be opened ({_kind(error)}).",
+            f"Dagster's own storage cannot be opened ({_describe_storage_error(error)}).",
             advice="Check data/dagster, or the database that dagster.yaml names.",
         ) from None
 
 
-def _what_is_wrong(error: Exception) -> str:
-    """As much of Dagster's words as holds no value: there may be a password among them."""
+def _describe_config_error(error: Exception) -> str:
+    """Describe the error without any value of dagster.yaml, because a value may be a password."""
     if isinstance(error, yaml.YAMLError):
         mark = getattr(error, "problem_mark", None)
-        return f"it is no YAML (line {mark.line + 1}, column {mark.column + 1})" if mark else "it is no YAML"
-    said = str(error)
-    for pattern, words in _DAGSTER_SAYS.items():
-        if found := re.search(pattern, said):
-            return words.format(*found.groups())
+        position = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        return f"it is not valid YAML{position}"
+    text = str(error)
+    for pattern, description in _DESCRIPTIONS.items():
+        if match := re.search(pattern, text):
+            return description.format(*match.groups())
     return "it is not what Dagster expects"
 
 
-_DAGSTER_SAYS = {
+# By a pattern of Dagster's own text: what is shown instead.
+_DESCRIPTIONS = {
     r"environment variable \"(\w+)\" which is not set": "it needs the environment variable {}, which is not set",
-    r"unexpected config entry \"([\w.-]+)\" at (?:path )?(?:the )?([\w:]+)": "nobody knows its entry {} (at {})",
+    r"unexpected config entry \"([\w.-]+)\" at (?:path )?(?:the )?([\w:]+)": "its entry {} is unknown (at {})",
     r"at path ([\w:]+)": "its entry at {} is not what Dagster expects",
     r"(?:import module|find class) ([\w.]+)": "{}, which it names, cannot be found",
 }
 
 
-def _kind(error: Exception) -> str:
+def _describe_storage_error(error: Exception) -> str:
     if isinstance(error, OSError):
         return f"{error.strerror}: {error.filename}" if error.strerror else type(error).__name__
     original = getattr(error, "orig", None)
@@ -100,16 +102,16 @@ def _kind(error: Exception) -> str:
 
 
 @contextmanager
-def _alone(settings: Settings) -> Iterator[None]:
-    """No other process prepares this folder meanwhile."""
+def _hold_folder_lock(settings: Settings) -> Iterator[None]:
+    """Keep other processes from preparing this folder during the block."""
     file = settings.data_folder / "dagster.lock"
     try:
-        lock = FileLock(file, timeout=_PATIENCE_SECONDS, mode=0o600)
+        lock = FileLock(file, timeout=_LOCK_TIMEOUT_SECONDS, mode=0o600)
         lock.acquire()
     except Timeout:
         raise DagsterUnusable(
-            f"The lock file {file} was not free within {_PATIENCE_SECONDS:g} seconds.",
-            advice="Another process of this deployment hangs while it opens Dagster's storage: end it.",
+            f"The lock file {file} was not free within {_LOCK_TIMEOUT_SECONDS:g} seconds.",
+            advice="Another process of this deployment hangs while it opens Dagster's storage: stop it.",
         ) from None
     try:
         yield
@@ -117,7 +119,7 @@ def _alone(settings: Settings) -> Iterator[None]:
         lock.release()
 
 
-def _template(name: str) -> bytes:
+def _read_template(name: str) -> bytes:
     packaged = files("xero_pipeline") / "deployment" / name
     if packaged.is_file():
         return packaged.read_bytes()

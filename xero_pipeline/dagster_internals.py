@@ -5,12 +5,13 @@ A new version of Dagster may move these names without notice. `test_dagster_inte
 which one has moved.
 """
 
-# The payload of a failed step's event. `DagsterEvent.event_specific_data` is public, its classes are not, and only
-# they carry the metadata of the `Failure` that an asset raised.
 # Backfills that were requested and have no run yet. `DagsterInstance.get_backfills` takes these as its filter; the
 # public API has no other way to list them.
 from dagster._core.execution.backfill import BulkActionsFilter as BulkActionsFilter
 from dagster._core.execution.backfill import BulkActionStatus as BulkActionStatus
+
+# The payload of a failed step's event. `DagsterEvent.event_specific_data` is public, its classes are not, and only
+# they carry the metadata of the `Failure` that an asset raised.
 from dagster._core.execution.plan.objects import StepFailureData as StepFailureData
 
 # The state and ticks of schedules and sensors. `DagsterInstance.all_instigator_state` and `get_ticks` return them;

@@ -1,7 +1,7 @@
-"""The code location. Assembles what the other modules define, and defines nothing itself.
+"""The code location. It assembles what the other modules define.
 
-`build_defs` takes the settings and lets any resource be replaced, so that the command line can watch a
-sync and a test can hand in its own Xero. Nothing is read or opened when this module is imported.
+`build_defs` accepts replacements for its resources: the command line passes its own progress display, a test its own
+Xero. Importing this module reads no settings and opens no connection.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from typing import Any
 
 import dagster as dg
 
-from xero_pipeline.assets.cash import cash_position_weekly_asset
-from xero_pipeline.assets.checks import asset_checks
-from xero_pipeline.assets.financial import financial_weekly_asset
-from xero_pipeline.assets.partitions import weekly_partitions
+from xero_pipeline.assets.cash import build_cash_position_weekly_asset
+from xero_pipeline.assets.checks import build_asset_checks
+from xero_pipeline.assets.financial import build_financial_weekly_asset
+from xero_pipeline.assets.partitions import build_weekly_partitions
 from xero_pipeline.assets.progress import NoProgress
-from xero_pipeline.assets.revenue import revenue_weekly_asset
-from xero_pipeline.automation.connection_health import connection_health_sensor
-from xero_pipeline.automation.failure_alert import run_failure_alert_sensor
-from xero_pipeline.automation.jobs import weekly_sync_job
-from xero_pipeline.automation.late_edits import late_edits_sensor
-from xero_pipeline.automation.missing_weeks import missing_weeks_sensor
-from xero_pipeline.automation.schedule import daily_sync_schedule
-from xero_pipeline.resources import Opening, build_resources, open_deployment
+from xero_pipeline.assets.revenue import build_revenue_weekly_asset
+from xero_pipeline.automation.connection_health import build_connection_health_sensor
+from xero_pipeline.automation.failure_alert import build_run_failure_alert_sensor
+from xero_pipeline.automation.jobs import build_weekly_sync_job
+from xero_pipeline.automation.late_edits import build_late_edits_sensor
+from xero_pipeline.automation.missing_weeks import build_missing_weeks_sensor
+from xero_pipeline.automation.schedule import build_daily_sync_schedule
+from xero_pipeline.resources import DeploymentOpener, build_resources, open_deployment
 from xero_pipeline.settings import Settings, load_settings
 
 
@@ -34,50 +34,52 @@ def build_defs(
     *,
     settings: Settings | None = None,
     resource_overrides: Mapping[str, Any] | None = None,
-    opening: Opening = open_deployment,
+    opener: DeploymentOpener = open_deployment,
 ) -> dg.Definitions:
-    """Everything Dagster needs to know of this deployment.
+    """Build the assets, checks, job, schedule, sensors and resources of a deployment.
 
     Args:
-        opening: how a sensor opens the deployment.
+        settings: by default those of the environment.
+        resource_overrides: resources by name, which replace the deployment's own.
+        opener: how the schedule and the sensors open the deployment.
 
     Raises:
         SettingsError: a setting is missing or malformed.
     """
     settings = settings or load_settings()
-    partitions = weekly_partitions(settings.calendar)
-    job = weekly_sync_job()
+    partitions = build_weekly_partitions(settings.calendar)
+    job = build_weekly_sync_job()
     return dg.Definitions(
-        assets=_assets(settings, partitions),
-        asset_checks=asset_checks(settings),
+        assets=_build_assets(settings, partitions),
+        asset_checks=build_asset_checks(settings),
         jobs=[job],
-        schedules=[daily_sync_schedule(settings, job, opening=opening)],
+        schedules=[build_daily_sync_schedule(settings, job, opener=opener)],
         sensors=[
-            missing_weeks_sensor(settings, job, opening=opening),
-            late_edits_sensor(settings, job, opening=opening),
-            connection_health_sensor(settings, opening=opening),
-            run_failure_alert_sensor(settings, opening=opening),
+            build_missing_weeks_sensor(settings, job, opener=opener),
+            build_late_edits_sensor(settings, job, opener=opener),
+            build_connection_health_sensor(settings, opener=opener),
+            build_run_failure_alert_sensor(settings, opener=opener),
         ],
         resources={**build_resources(settings), "progress": NoProgress(), **(resource_overrides or {})},
-        # One process for a run: one session, one token, one slot counter; backfills from the UI, too.
+        # A run stays in one process, with one session and one access token. This holds for backfills from the UI too.
         executor=dg.in_process_executor,
     )
 
 
-def _assets(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+def _build_assets(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> list[dg.AssetsDefinition]:
     with warnings.catch_warnings():
-        # Dagster still calls backfill policies beta. They are what a range in one run needs, and whoever reads
-        # its log can do nothing about it.
+        # Dagster marks backfill policies as beta. A range of weeks in one run needs them, and a reader of the log
+        # can do nothing about the warning.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return [
-            financial_weekly_asset(settings, partitions),
-            revenue_weekly_asset(settings, partitions),
-            cash_position_weekly_asset(settings, partitions),
+            build_financial_weekly_asset(settings, partitions),
+            build_revenue_weekly_asset(settings, partitions),
+            build_cash_position_weekly_asset(settings, partitions),
         ]
 
 
 @dg.definitions
 def defs() -> dg.Definitions:
-    # As in the command line: no run lasts a second longer for a last look for garbage.
+    # Skip the last garbage collection when the process ends, as the command line does. It takes about a second.
     atexit.register(gc.freeze)
     return build_defs()

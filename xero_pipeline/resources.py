@@ -1,8 +1,8 @@
-"""The seam: one process's Xero and warehouse, built from the settings, and both as Dagster resources.
+"""One process's Xero and warehouse, built from the settings, and both as Dagster resources.
 
-The only place where it matters whether Xero is real or the mock: `choose_xero` picks the transport.
-Everything above is handed plain objects. The Dagster resources carry no configuration, so no secret can
-reach a run's stored config.
+`choose_backend` is the only code that depends on whether Xero is the real one or the mock: it chooses the transport.
+The code above receives plain objects. The Dagster resources have no configuration, so no secret can get into a run's
+stored config.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from xero_pipeline.clock import Clock, SystemClock
 from xero_pipeline.grants import Organisation
 from xero_pipeline.mock_xero import MockTransport, MockXero
 from xero_pipeline.rate_limits import CallLimits
-from xero_pipeline.run_liveness import hold_run_lock, worker_tag
+from xero_pipeline.run_liveness import build_worker_tags, hold_run_lock
 from xero_pipeline.settings import Grant, Settings
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.xero.client import Xero
@@ -34,10 +34,10 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class ChosenXero:
-    """Which Xero a process talks to: how requests reach it, and how the app is known there.
+class XeroBackend:
+    """The Xero that a process talks to: the app as Xero knows it, and the transport of the requests.
 
-    `transport` is `None` for the network. `mock` is the Xero in this process, where there is one.
+    `transport` is `None` for the network. `mock` is the mock Xero in this process, `None` for the real Xero.
     """
 
     app: XeroApp
@@ -45,8 +45,8 @@ class ChosenXero:
     mock: MockXero | None = None
 
 
-def choose_xero(settings: Settings, clock: Clock) -> ChosenXero:
-    """The real Xero or the mock: the one place that asks which."""
+def choose_backend(settings: Settings, clock: Clock) -> XeroBackend:
+    """Choose the real Xero or the mock by `XERO_MOCK_MODE`."""
     mock = MockXero(settings.data_folder / "mock-xero.db", clock) if settings.mock_mode else None
     secret = settings.client_secret.get_secret_value() if settings.client_secret else ""
     app = XeroApp(
@@ -54,16 +54,16 @@ def choose_xero(settings: Settings, clock: Clock) -> ChosenXero:
         client_secret=secret or "mock-secret",
         scopes=settings.scopes,
         redirect_uri=settings.redirect_uri,
-        # The mock's consent page is served by the admin page, since nothing may leave the machine.
+        # In mock mode nothing leaves the machine, so the admin page serves the consent page.
         login_url=f"{settings.server_url}/mock-xero" if mock else settings.login_url,
         identity_url=settings.identity_url,
         custom_connection=settings.grant is Grant.CLIENT_CREDENTIALS,
     )
-    return ChosenXero(app, MockTransport(mock) if mock else None, mock)
+    return XeroBackend(app, MockTransport(mock) if mock else None, mock)
 
 
 class Deployment:
-    """What one process needs of a deployment; each part is opened when it is first asked for."""
+    """The parts of a deployment that one process uses. Each part is opened when it is first used."""
 
     def __init__(self, settings: Settings, *, clock: Clock | None = None, on_wait: OnWait | None = None) -> None:
         self.settings = settings
@@ -72,12 +72,12 @@ class Deployment:
 
     @cached_property
     def warehouse(self) -> Warehouse:
-        """The warehouse, whatever the state of its schema (see `Warehouse.require_current`)."""
+        """The warehouse. Its schema is not checked here; `Warehouse.require_current` checks it."""
         return Warehouse.open(self.settings.database_url, self.settings.keys, self.clock)
 
     @cached_property
-    def chosen(self) -> ChosenXero:
-        return choose_xero(self.settings, self.clock)
+    def backend(self) -> XeroBackend:
+        return choose_backend(self.settings, self.clock)
 
     @property
     def limits(self) -> CallLimits:
@@ -91,37 +91,39 @@ class Deployment:
 
     @cached_property
     def session(self) -> XeroSession:
-        budget = self.warehouse.budget(self.limits)
-        return XeroSession(budget, self.clock, transport=self.chosen.transport, on_wait=self._on_wait)
+        budget = self.warehouse.make_call_budget(self.limits)
+        return XeroSession(budget, self.clock, transport=self.backend.transport, on_wait=self._on_wait)
 
     @cached_property
     def sign_in(self) -> SignIn:
-        return SignIn(self.session, self.chosen.app, self.clock)
+        return SignIn(self.session, self.backend.app, self.clock)
 
     @cached_property
     def access_tokens(self) -> AccessTokens:
         return AccessTokens(self.warehouse.tokens, self.sign_in, self.clock)
 
-    def apis(self, tenant_id: str, *, leaving: bool = False) -> XeroApis:
-        """Xero's APIs for one organisation, signed in as it; see `AccessTokens.get`."""
+    def build_apis(self, tenant_id: str, *, for_disconnect: bool = False) -> XeroApis:
+        """Build Xero's APIs for one organisation, with its access token. See `AccessTokens.get`."""
         return XeroApis(
             self.session,
             api_url=self.settings.api_url,
-            access_token=lambda rejected: self.access_tokens.get(tenant_id, rejected=rejected, for_disconnect=leaving),
+            access_token=lambda rejected: self.access_tokens.get(
+                tenant_id, rejected=rejected, for_disconnect=for_disconnect
+            ),
         )
 
     @cached_property
     def xero(self) -> Xero:
-        def apis(organisation: Organisation) -> XeroApis:
-            return self.apis(organisation.tenant_id)
+        def build_apis(organisation: Organisation) -> XeroApis:
+            return self.build_apis(organisation.tenant_id)
 
-        return Xero(self.warehouse.tokens.organisations, apis, self.session)
+        return Xero(self.warehouse.tokens.list_organisations, build_apis, self.session)
 
     def close(self) -> None:
-        """Close the session, the database and the mock, those that were opened."""
+        """Close the session, the database and the mock, as far as they were opened."""
         opened = self.__dict__
-        if "chosen" in opened and self.chosen.mock:
-            self.chosen.mock.close()
+        if "backend" in opened and self.backend.mock:
+            self.backend.mock.close()
         if "session" in opened:
             self.session.close()
         if "warehouse" in opened:
@@ -136,18 +138,18 @@ class Deployment:
 
 @contextmanager
 def open_deployment(settings: Settings, *, on_wait: OnWait | None = None) -> Iterator[Deployment]:
-    """A deployment whose database is reachable and migrated.
+    """Open a deployment whose database is reachable and migrated, and close it after the block.
 
     Raises:
-        WarehouseError: it is not.
+        WarehouseError: the database cannot be reached or is not migrated.
     """
     with Deployment(settings, on_wait=on_wait) as deployment:
         deployment.warehouse.require_current()
         yield deployment
 
 
-Opening = Callable[[Settings], AbstractContextManager[Deployment]]
-"""How a sensor opens the deployment: `open_deployment`, or a test's own with its own clock."""
+DeploymentOpener = Callable[[Settings], AbstractContextManager[Deployment]]
+"""How a sensor opens the deployment: `open_deployment`, or a test's own function."""
 
 
 def _log_wait(seconds: float, reason: str) -> None:
@@ -156,21 +158,21 @@ def _log_wait(seconds: float, reason: str) -> None:
 
 
 def build_resources(settings: Settings) -> dict[str, Any]:
-    """The Dagster resources: `deployment` opens everything once a run and process; the others are its parts."""
+    """Build the Dagster resources. `deployment` is opened once in each run's process; the others are parts of it."""
 
-    @dg.resource(description="This deployment's database and Xero session, opened once a run.")
+    @dg.resource(description="This deployment's database and Xero session, opened once in each run.")
     def deployment(context: dg.InitResourceContext) -> Iterator[Deployment]:
         with open_deployment(settings, on_wait=_log_wait) as opened:
             if context.run is None or context.instance is None:
                 yield opened
                 return
             with hold_run_lock(opened.warehouse.locks, context.run.run_id):
-                context.instance.add_run_tags(context.run.run_id, worker_tag())
+                context.instance.add_run_tags(context.run.run_id, build_worker_tags())
                 yield opened
 
     @dg.resource(
         description="Xero (or the mock): each organisation's client over the rate-limited session, "
-        "with encrypted tokens that refresh themselves.",
+        "with encrypted tokens that are refreshed automatically.",
         required_resource_keys={"deployment"},
     )
     def xero(context: dg.InitResourceContext) -> Xero:

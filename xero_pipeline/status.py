@@ -1,4 +1,4 @@
-"""How a deployment stands: what `xero-pipeline status` and the admin page's status card say."""
+"""The status of a deployment, which `xero-pipeline status` and the admin page's status card show."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from xero_pipeline.warehouse.logs.alert_rules import Alert
 
 @dataclass(frozen=True)
 class OrganisationStatus:
-    """One organisation's connection, sync and calls."""
+    """The connection, the last sync and the API calls of one organisation."""
 
     organisation: Organisation
     usage: Usage
     days_left: int | None
-    """Whole days until the refresh token dies unused; 0 once it is dead, `None` where there is none."""
+    """Whole days until the refresh token expires unused; 0 once it has expired, `None` where there is none."""
     token_error: str | None = None
-    """Why the stored tokens cannot be read and how to mend it, without them; `None` when all is well."""
+    """Why the stored tokens cannot be read and what to do about it; `None` when they can. It shows no token."""
 
     def as_dict(self) -> dict[str, Any]:
-        """The HTTP API's words for it."""
+        """Return it as the HTTP API's JSON object."""
         return {
             "tenantId": self.organisation.tenant_id,
             "tenantName": self.organisation.tenant_name,
             "status": self.organisation.status.value,
             "connectedAt": self.organisation.connected_at.isoformat(),
-            "lastSyncAt": _iso(self.organisation.last_sync_at),
-            "refreshTokenExpiresAt": _iso(self.organisation.refresh_token_expires_at),
+            "lastSyncAt": _format_moment(self.organisation.last_sync_at),
+            "refreshTokenExpiresAt": _format_moment(self.organisation.refresh_token_expires_at),
             "refreshTokenDaysLeft": self.days_left,
             "callsToday": self.usage.today,
             "callsPerDay": self.usage.per_day,
@@ -46,48 +46,48 @@ class OrganisationStatus:
 
 @dataclass(frozen=True)
 class DeploymentStatus:
-    """The whole deployment's. `scheduler_running` is `None` when Dagster does not answer."""
+    """The status of the whole deployment. `scheduler_running` is `None` when Dagster does not answer."""
 
     mock_mode: bool
     scheduler_running: bool | None
     organisations: list[OrganisationStatus]
     timezone: ZoneInfo
     alert_error: str | None = None
-    """Which alert could not be posted, in a line without secrets; `None` when all is well."""
+    """Which alert could not be sent, in one line without secrets; `None` when all were sent."""
     alerts: Sequence[Alert] = ()
-    """What is not well yet, the oldest first, whether or not `ALERT_URLS` names anybody who was told."""
+    """The problems that are still open, oldest first, whether or not `ALERT_URLS` is set."""
 
     @property
-    def connected(self) -> bool:
+    def is_connected(self) -> bool:
         """Whether any organisation can be synced now."""
-        return any(one.organisation.status is ConnectionStatus.CONNECTED for one in self.organisations)
+        return any(status.organisation.status is ConnectionStatus.CONNECTED for status in self.organisations)
 
     @property
     def last_sync_at(self) -> datetime | None:
-        moments = [one.organisation.last_sync_at for one in self.organisations]
+        moments = [status.organisation.last_sync_at for status in self.organisations]
         return max((moment for moment in moments if moment), default=None)
 
     def as_dict(self) -> dict[str, Any]:
-        """The HTTP API's words for it."""
-        names = [one.organisation.tenant_name for one in self.organisations]
+        """Return it as the HTTP API's JSON object."""
+        names = [status.organisation.tenant_name for status in self.organisations]
         return {
-            "connected": self.connected,
+            "connected": self.is_connected,
             "tenantName": ", ".join(names) if names else None,
-            "lastSyncAt": _iso(self.last_sync_at),
+            "lastSyncAt": _format_moment(self.last_sync_at),
             "mockMode": self.mock_mode,
             "schedulerRunning": self.scheduler_running,
             "alertError": self.alert_error,
-            "alerts": [one.as_dict() for one in self.alerts],
-            "organisations": [one.as_dict() for one in self.organisations],
+            "alerts": [alert.as_dict() for alert in self.alerts],
+            "organisations": [status.as_dict() for status in self.organisations],
         }
 
 
 def read_deployment_status(
     deployment: Deployment, *, scheduler_running: bool | None, alert_error: str | None = None
 ) -> DeploymentStatus:
-    """Look it up: the database only, no call to Xero."""
+    """Read the status from the database, without any call to Xero."""
     now = deployment.clock.now()
-    budget = deployment.warehouse.budget(deployment.limits)
+    budget = deployment.warehouse.make_call_budget(deployment.limits)
     return DeploymentStatus(
         mock_mode=deployment.settings.mock_mode,
         scheduler_running=scheduler_running,
@@ -95,36 +95,37 @@ def read_deployment_status(
             OrganisationStatus(
                 organisation,
                 budget.read_usage(organisation.tenant_id, now),
-                _days_left(organisation, now),
-                _token_error(deployment, organisation.tenant_id),
+                _count_days_left(organisation, now),
+                _find_token_error(deployment, organisation.tenant_id),
             )
-            for organisation in deployment.warehouse.tokens.organisations()
+            for organisation in deployment.warehouse.tokens.list_organisations()
         ],
         timezone=deployment.settings.calendar.timezone,
         alert_error=alert_error,
-        alerts=AlertLog(deployment.warehouse.engine).open_alerts(),
+        alerts=AlertLog(deployment.warehouse.engine).list_open(),
     )
 
 
-def _token_error(deployment: Deployment, tenant_id: str) -> str | None:
+def _find_token_error(deployment: Deployment, tenant_id: str) -> str | None:
     try:
-        deployment.warehouse.tokens.tokens(tenant_id)
+        deployment.warehouse.tokens.load_tokens(tenant_id)
     except NotDecryptable as error:
         return str(error)
     except UnknownOrganisation:
-        # Disconnected this very moment.
+        # Another process has disconnected the organisation just now.
         pass
     return None
 
 
-def _days_left(organisation: Organisation, now: datetime) -> int | None:
+def _count_days_left(organisation: Organisation, now: datetime) -> int | None:
     until = organisation.refresh_token_expires_at
     if until is None:
         return None
-    # Whatever its date says, it is no longer taken.
-    lost = organisation.status is ConnectionStatus.RECONNECT_NEEDED
-    return 0 if lost else max(0, (until - now).days)
+    if organisation.status is ConnectionStatus.RECONNECT_NEEDED:
+        # Xero no longer accepts the token, even if its date is in the future.
+        return 0
+    return max(0, (until - now).days)
 
 
-def _iso(moment: datetime | None) -> str | None:
+def _format_moment(moment: datetime | None) -> str | None:
     return moment.isoformat() if moment else None

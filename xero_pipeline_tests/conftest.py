@@ -1,4 +1,4 @@
-"""What every test may use: a clock that a test moves, and both databases, empty, for each test."""
+"""Fixtures for every test: a clock that the test moves, and an empty database of each kind."""
 
 from __future__ import annotations
 
@@ -23,48 +23,51 @@ from sqlalchemy.pool import NullPool
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.migrated import empty_postgres, make_tables
 
-# The same examples every time, so that what passes here passes in CI; HYPOTHESIS_PROFILE=explore looks for new ones.
+# The same examples in every run, so that local runs and CI agree. HYPOTHESIS_PROFILE=explore tries new ones.
 hypothesis_settings.register_profile("steady", derandomize=True, deadline=None)
 hypothesis_settings.register_profile("explore", deadline=None)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
 @event.listens_for(Engine, "connect")
-def _no_power_cuts(connection: object, _record: object) -> None:
-    """Killed processes are tested, power cuts are not: no commit waits for the disk, Dagster's neither."""
+def _commit_without_waiting_for_the_disk(connection: object, _record: object) -> None:
+    """Speed up every commit, Dagster's too. The tests kill processes, but they do not test power cuts."""
     if isinstance(connection, sqlite3.Connection):
         connection.execute("PRAGMA synchronous = OFF")
 
 
-# What takes longest begins first, so that no worker is left alone with it at the end.
-_LONGEST = ("test_year", "test_wheel")
+# The longest modules start first, so that at the end all workers are busy.
+_LONGEST_MODULES = ("test_year", "test_wheel")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    place = {name: number for number, name in enumerate(_LONGEST)}
-    items.sort(key=lambda item: place.get(item.path.stem, len(_LONGEST)))
+    order = {name: number for number, name in enumerate(_LONGEST_MODULES)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(_LONGEST_MODULES)))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _dagsters_own_migrations_are_read_once() -> Iterator[None]:
-    """Each new instance of Dagster marks its storage as being at the newest one, for which Alembic would load all
-    hundred of them again."""
-    read, known = ScriptDirectory.from_config, dict[str, ScriptDirectory]()
+def _cache_dagsters_own_migrations() -> Iterator[None]:
+    """Read Dagster's own migrations once.
+
+    Each new Dagster instance marks its storage with the newest migration. For that, Alembic loads about a hundred
+    migrations each time.
+    """
+    original, cache = ScriptDirectory.from_config, dict[str, ScriptDirectory]()
 
     def from_config(config: Config) -> ScriptDirectory:
-        place = config.get_main_option("script_location") or ""
-        if not place.startswith("dagster"):
-            return read(config)
-        if place not in known:
-            known[place] = read(config)
-        return known[place]
+        location = config.get_main_option("script_location") or ""
+        if not location.startswith("dagster"):
+            return original(config)
+        if location not in cache:
+            cache[location] = original(config)
+        return cache[location]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ScriptDirectory, "from_config", from_config)
         yield
 
 
-# What is imported never becomes garbage: looking for some in all of Dagster took a sixteenth of the time.
+# Imported modules never become garbage. To search all of Dagster for garbage took a sixteenth of the time.
 gc.disable()
 
 
@@ -77,7 +80,7 @@ def pytest_collection_finish() -> None:
 
 
 class FakeClock:
-    """A clock that stands still until a test moves it; sleeping only moves it on."""
+    """A clock that stands still until a test moves it. `sleep` moves it too, without waiting."""
 
     def __init__(self, start: datetime | None = None) -> None:
         self.moment = start or datetime(2026, 11, 24, 1, 0, tzinfo=UTC)
@@ -99,32 +102,32 @@ def clock() -> FakeClock:
     return FakeClock()
 
 
-def _server_url() -> str:
-    """The PostgreSQL server to test against, by `TEST_DATABASE_URL`."""
+def _read_server_url() -> str:
+    """The address of the PostgreSQL server for the tests, from `TEST_DATABASE_URL`."""
     return os.environ.get("TEST_DATABASE_URL", "postgresql+psycopg://postgres@127.0.0.1:5432/postgres")
 
 
 def skip_or_fail(reason: str) -> None:
-    """Without its real part a test is skipped, but never in CI."""
+    """Skip a test that lacks a server or a browser. In CI this is a failure."""
     if os.environ.get("CI"):
-        pytest.fail(f"in CI this is no reason to skip: {reason}")
+        pytest.fail(f"no test may be skipped in CI: {reason}")
     pytest.skip(reason)
 
 
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[str]:
-    """The address of a database of this worker's own, dropped at the end."""
-    server = create_engine(_server_url(), isolation_level="AUTOCOMMIT", poolclass=NullPool)
+    """The address of this worker's own database, which is dropped at the end."""
+    server = create_engine(_read_server_url(), isolation_level="AUTOCOMMIT", poolclass=NullPool)
     name = f"xero_test_{uuid.uuid4().hex[:12]}"
     try:
         with server.connect() as connection:
             connection.execute(text(f'CREATE DATABASE "{name}"'))
-            # As for SQLite, above.
+            # No commit waits for the disk, as for SQLite above.
             connection.execute(text(f'ALTER DATABASE "{name}" SET synchronous_commit = off'))
     except OperationalError:
         skip_or_fail("no PostgreSQL server at TEST_DATABASE_URL")
     try:
-        yield make_url(_server_url()).set(database=name).render_as_string(hide_password=False)
+        yield make_url(_read_server_url()).set(database=name).render_as_string(hide_password=False)
     finally:
         with server.connect() as connection:
             connection.execute(text(f'DROP DATABASE "{name}" WITH (FORCE)'))
@@ -134,8 +137,8 @@ def postgres_server() -> Iterator[str]:
 def postgres_url(postgres_server: str) -> str:
     """The address of an empty database.
 
-    Emptied, not made anew: each CREATE and DROP DATABASE waits for a checkpoint of the whole server, which
-    took more of the suite's time than any test.
+    The worker's database is emptied for each test and not created again. Each CREATE and DROP DATABASE waits for a
+    checkpoint of the whole server, which took more of the suite's time than any test.
     """
     empty_postgres(postgres_server)
     return postgres_server
@@ -143,7 +146,7 @@ def postgres_url(postgres_server: str) -> str:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """An empty database, once of each kind: every test that uses it runs on both."""
+    """The address of an empty database. A test that uses it runs on SQLite and on PostgreSQL."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'warehouse.db'}"
     url: str = request.getfixturevalue("postgres_url")
@@ -152,7 +155,7 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture
 def sqlite_warehouse(tmp_path: Path, clock: FakeClock) -> Iterator[Warehouse]:
-    """Migrated; for what only SQLite does, or what needs no second database."""
+    """A migrated warehouse on SQLite, for tests that need only one kind of database."""
     warehouse = Warehouse.open(f"sqlite:///{tmp_path / 'warehouse.db'}", [bytes(32)], clock)
     make_tables(warehouse.engine)
     yield warehouse

@@ -15,11 +15,11 @@ from typing import Any
 
 import dagster as dg
 
-from xero_pipeline.automation.jobs import range_tags, sync_config
+from xero_pipeline.automation.jobs import build_range_tags, build_run_config
 from xero_pipeline.connection import ConnectionService
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.mock_xero import DEFAULT_ORGANISATIONS, MockLimits, MockOrganisation, MockTransport, MockXero
-from xero_pipeline.resources import ChosenXero, Deployment, choose_xero
+from xero_pipeline.resources import Deployment, XeroBackend, choose_backend
 from xero_pipeline.settings import Settings, load_settings
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
@@ -43,8 +43,8 @@ class MockDeployment(Deployment):
         self._organisations = tuple(organisations)
 
     @cached_property
-    def chosen(self) -> ChosenXero:
-        known = choose_xero(self.settings, self.clock)
+    def backend(self) -> XeroBackend:
+        known = choose_backend(self.settings, self.clock)
         mock = MockXero(
             self.settings.data_folder / "mock-xero.db",
             self.clock,
@@ -52,11 +52,11 @@ class MockDeployment(Deployment):
             # The tests of the session hold the limits; here they would only be in the way.
             limits=MockLimits(per_minute=100_000, per_day=1_000_000),
         )
-        return ChosenXero(known.app, MockTransport(mock), mock)
+        return XeroBackend(known.app, MockTransport(mock), mock)
 
 
 @dataclass
-class Running:
+class RunningDeployment:
     """A deployment in use, with Dagster's storage beside it."""
 
     deployment: Deployment
@@ -69,8 +69,8 @@ class Running:
 
     @property
     def mock(self) -> MockXero:
-        assert self.deployment.chosen.mock is not None
-        return self.deployment.chosen.mock
+        assert self.deployment.backend.mock is not None
+        return self.deployment.backend.mock
 
     @property
     def latest(self) -> Week:
@@ -98,14 +98,14 @@ class Running:
         """Run `weekly_sync` over these weeks (by default the latest one), as every start of it does."""
         first = first or self.latest
         job = self.definitions.resolve_job_def("weekly_sync")
-        return (job if checks else without_checks(job)).execute_in_process(
-            run_config=sync_config(organisations),
+        return (job if checks else remove_checks(job)).execute_in_process(
+            run_config=build_run_config(organisations),
             instance=self.instance,
-            tags=range_tags(first, last or first),
+            tags=build_range_tags(first, last or first),
             raise_on_error=False,
         )
 
-    def look(self, *checks: tuple[str, str]) -> dg.ExecuteInProcessResult:
+    def run_checks(self, *checks: tuple[str, str]) -> dg.ExecuteInProcessResult:
         """Start these checks (asset, name) by themselves, as somebody does in Dagster's UI; by default all."""
         whole = self.definitions.resolve_implicit_global_asset_job_def()
         keys = {dg.AssetCheckKey(dg.AssetKey(asset), name) for asset, name in checks}
@@ -114,21 +114,21 @@ class Running:
             instance=self.instance, raise_on_error=False
         )
 
-    def materialised(self, asset: str) -> set[Week]:
+    def list_materialised_weeks(self, asset: str) -> set[Week]:
         """The weeks that Dagster holds as materialised."""
         keys = self.instance.get_materialized_partitions(dg.AssetKey(asset))
         return {Week.from_key(key) for key in keys}
 
 
 @contextmanager
-def running(
+def run_deployment(
     folder: Path,
     clock: FakeClock | None = None,
     *,
     organisations: Sequence[MockOrganisation] = (SMALL,),
     database_url: str | None = None,
     **settings: Any,
-) -> Iterator[Running]:
+) -> Iterator[RunningDeployment]:
     """Migrated and connected by the mock's consent; nothing synced yet."""
     clock = clock or FakeClock()
     read = load_settings(
@@ -140,15 +140,15 @@ def running(
     with MockDeployment(read, clock, organisations) as deployment, dg.DagsterInstance.ephemeral() as instance:
         make_tables(deployment.warehouse.engine)
         ConnectionService(deployment).connect_mock()
-        yield Running(deployment, instance, clock)
+        yield RunningDeployment(deployment, instance, clock)
 
 
-def without_checks(job: dg.JobDefinition) -> dg.JobDefinition:
+def remove_checks(job: dg.JobDefinition) -> dg.JobDefinition:
     """Its assets alone: what Dagster writes down of the checks is most of a run's work, and nothing to many tests."""
     return job.get_subset(asset_selection=set(job.asset_layer.executable_asset_keys), asset_check_selection=set())
 
 
-def failing_checks(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+def describe_failing_checks(result: dg.ExecuteInProcessResult) -> dict[str, str]:
     """What each failing check of a run says, by `asset.check`."""
     return {
         f"{evaluation.asset_key.to_user_string()}.{evaluation.check_name}": evaluation.description or ""

@@ -23,7 +23,7 @@ import pytest
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import load_settings
 from xero_pipeline.weeks import Week
-from xero_pipeline_tests.admin.real_dagster import free_port
+from xero_pipeline_tests.admin.real_dagster import find_free_port
 
 LATEST = Week.containing(datetime.now(ZoneInfo("Australia/Sydney")).date()).previous
 KEY = "c0ffee" * 10 + "beef"
@@ -31,12 +31,12 @@ XERO_PIPELINE = [sys.executable, "-c", "from xero_pipeline.cli import main; main
 STARTS_WITHIN = 90.0
 
 
-class Deployed:
+class DevDeployment:
     """A folder, its settings, and `xero-pipeline dev` running in it."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
-        self.admin, self.dagster = f"http://localhost:{free_port()}", f"http://localhost:{free_port()}"
+        self.admin, self.dagster = f"http://localhost:{find_free_port()}", f"http://localhost:{find_free_port()}"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("XERO_", "DAGSTER_"))}
         self.settings = {
             "XERO_ENCRYPTION_KEY": KEY,
@@ -49,15 +49,15 @@ class Deployed:
         }
         self.environment = kept | self.settings
 
-    def opened(self) -> Deployment:
+    def open(self) -> Deployment:
         """The same deployment in this process, for what needs no process of its own."""
         return Deployment(load_settings(**self.settings))
 
-    def rows(self, query: str) -> list[Any]:
+    def read_rows(self, query: str) -> list[Any]:
         with closing(sqlite3.connect(self.folder / "data" / "xero.db")) as connection:
             return connection.execute(query).fetchall()
 
-    def graphql(self, query: str) -> Any:
+    def query_dagster(self, query: str) -> Any:
         return httpx.post(f"{self.dagster}/graphql", json={"query": query}, timeout=60).json()["data"]
 
     def is_switched_on(self, schedule: str) -> bool:
@@ -66,12 +66,12 @@ class Deployed:
             f'repositoryName: "__repository__", scheduleName: "{schedule}"}}'
         )
         query = f"{{ scheduleOrError({selector}) {{ ... on Schedule {{ scheduleState {{ status }} }} }} }}"
-        found = self.graphql(query)
+        found = self.query_dagster(query)
         return bool(found["scheduleOrError"]["scheduleState"]["status"] == "RUNNING")
 
 
 @contextmanager
-def process(command: list[str], deployed: Deployed, log: Path, is_up: Callable[[], bool]) -> Iterator[None]:
+def run_process(command: list[str], deployed: DevDeployment, log: Path, is_up: Callable[[], bool]) -> Iterator[None]:
     """A server until left; ended by Ctrl-C, as a person does."""
     with log.open("wb") as said:
         running = subprocess.Popen(
@@ -101,7 +101,7 @@ def _wait(is_up: Callable[[], bool], running: subprocess.Popen[bytes], log: Path
     pytest.fail(f"it does not answer: {log.read_text()[-3000:]}")
 
 
-def answers(url: str) -> bool:
+def is_healthy(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=5) as answer:
             return bool(answer.status == 200)
@@ -113,10 +113,10 @@ def answers(url: str) -> bool:
 
 
 @contextmanager
-def running_dev(deployed: Deployed) -> Iterator[None]:
+def run_dev(deployed: DevDeployment) -> Iterator[None]:
     """`xero-pipeline dev` on a database that is migrated, until left."""
-    with deployed.opened() as opened:
+    with deployed.open() as opened:
         opened.warehouse.migrate()
     command = [*XERO_PIPELINE, "dev"]
-    with process(command, deployed, deployed.folder / "dev.log", lambda: answers(f"{deployed.admin}/healthz")):
+    with run_process(command, deployed, deployed.folder / "dev.log", lambda: is_healthy(f"{deployed.admin}/healthz")):
         yield

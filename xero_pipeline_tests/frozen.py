@@ -1,7 +1,7 @@
-"""Imported last by the parent of the tests' processes.
+"""Imported last by the parent of the tests' processes, to exclude the imported modules from garbage collection.
 
-What it has imported so far never becomes garbage. Looking through it nonetheless, each of its children would
-write to, and so copy, all of its memory: more work than most of them have.
+The modules never become garbage. If each child's garbage collector examined them, it would write to the shared memory
+and so copy all of it, which is more work than most children have.
 """
 
 import gc

@@ -1,10 +1,10 @@
-"""A migrated database for tests that are about something else.
+"""A migrated database for tests that do not test the migrations.
 
-Alembic takes longer for it than many a test. So it does it once for each kind of database; from then on the
-same statements are executed again. That migrating itself is right is `warehouse/database/test_migrating.py`'s matter.
+Alembic takes longer to migrate than many tests run. So it migrates once for each kind of database, and afterwards the
+recorded statements are executed again. `warehouse/database/test_migrating.py` tests the migrations.
 
-PostgreSQL takes longer than many a test for these statements, too: there, tables that a test leaves as they were
-made are put aside, emptied, for the next one.
+With PostgreSQL these statements also take longer than many tests run. If a test has not changed the definitions of
+the tables, they are emptied and put aside for the next test.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from xero_pipeline.warehouse.database.migrating import migrate
 
 _statements: dict[str, list[str]] = {}
 
-# The schema in which tables wait for the next test.
+# The PostgreSQL schema that keeps the tables for the next test.
 _ASIDE = "put_aside"
-# More rows than these are quicker dropped than deleted.
-_MANY = 2_000
-# Changes with whatever is done to the tables but to their rows: each row of the catalogue is written anew then.
-_AS_IT_STANDS = text(
+# Dropping the tables is faster than deleting more rows than this.
+_MAX_DELETED_ROWS = 2_000
+# A checksum of the tables' definitions. Every change except to rows writes a new version of some catalogue row.
+_DEFINITION_CHECKSUM = text(
     """
     WITH ours AS (SELECT oid, xmin FROM pg_class WHERE relnamespace = 'public'::regnamespace)
     SELECT md5(string_agg(entry, ' ' ORDER BY entry)) FROM (
@@ -42,27 +42,27 @@ _AS_IT_STANDS = text(
 
 
 def make_tables(engine: Engine) -> None:
-    """Make of a database what `migrate` makes of it."""
+    """Create the tables that `migrate` creates."""
     if inspect(engine).get_table_names():
         migrate(engine)
         return
-    if engine.dialect.name == "postgresql" and _take_back(engine):
+    if engine.dialect.name == "postgresql" and _restore_tables(engine):
         return
-    known = _statements.get(engine.dialect.name)
-    if known is None:
-        _statements[engine.dialect.name] = _migrate_and_note(engine)
+    statements = _statements.get(engine.dialect.name)
+    if statements is None:
+        _statements[engine.dialect.name] = _migrate_and_record(engine)
     else:
         with engine.begin() as connection:
-            for statement in known:
+            for statement in statements:
                 connection.exec_driver_sql(statement)
     if engine.dialect.name == "postgresql":
         with engine.begin() as connection:
-            made = connection.execute(_AS_IT_STANDS).scalar_one()
-            connection.execute(text(f"COMMENT ON SCHEMA public IS '{made}'"))
+            checksum = connection.execute(_DEFINITION_CHECKSUM).scalar_one()
+            connection.execute(text(f"COMMENT ON SCHEMA public IS '{checksum}'"))
 
 
 def empty_postgres(url: str) -> None:
-    """Cut whoever still holds the database, as dropping it would, and leave nothing in it."""
+    """End every other session of the database, as dropping it would require, and remove all tables."""
     engine = create_engine(url, poolclass=NullPool)
     with engine.begin() as connection:
         connection.execute(
@@ -71,7 +71,7 @@ def empty_postgres(url: str) -> None:
                 " WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         )
-        if _is_as_made(connection) and _delete_rows(connection) <= _MANY:
+        if _is_unchanged(connection) and _delete_rows(connection) <= _MAX_DELETED_ROWS:
             connection.execute(text(f"DROP SCHEMA IF EXISTS {_ASIDE} CASCADE"))
             connection.execute(text(f"ALTER SCHEMA public RENAME TO {_ASIDE}"))
         else:
@@ -79,15 +79,15 @@ def empty_postgres(url: str) -> None:
         connection.execute(text("CREATE SCHEMA public"))
 
 
-def _is_as_made(connection: Connection) -> bool:
-    said = connection.execute(text("SELECT obj_description('public'::regnamespace, 'pg_namespace')")).scalar_one()
-    if not said or connection.execute(text("SELECT to_regclass('public.alembic_version')")).scalar_one() is None:
+def _is_unchanged(connection: Connection) -> bool:
+    checksum = connection.execute(text("SELECT obj_description('public'::regnamespace, 'pg_namespace')")).scalar_one()
+    if not checksum or connection.execute(text("SELECT to_regclass('public.alembic_version')")).scalar_one() is None:
         return False
-    return bool(connection.execute(_AS_IT_STANDS).scalar_one() == said)
+    return bool(connection.execute(_DEFINITION_CHECKSUM).scalar_one() == checksum)
 
 
 def _delete_rows(connection: Connection) -> int:
-    """Leave the tables as they were made: no rows, and numbers that begin anew. Answers how many rows there were."""
+    """Delete all rows and reset the sequences. Returns the number of deleted rows."""
     connection.execute(text("SET LOCAL session_replication_role = replica"))
     tables = inspect(connection).get_table_names()
     deleted = [connection.execute(text(f'DELETE FROM public."{name}"')) for name in tables if name != "alembic_version"]
@@ -100,8 +100,8 @@ def _delete_rows(connection: Connection) -> int:
     return sum(result.rowcount for result in deleted)
 
 
-def _take_back(engine: Engine) -> bool:
-    """Put the tables that are put aside where they belong; answers whether there were any."""
+def _restore_tables(engine: Engine) -> bool:
+    """Make the put-aside tables the current ones. Returns whether there were any."""
     with engine.begin() as connection:
         if connection.execute(text(f"SELECT to_regnamespace('{_ASIDE}')")).scalar_one() is None:
             return False
@@ -110,24 +110,24 @@ def _take_back(engine: Engine) -> bool:
     return True
 
 
-def _migrate_and_note(engine: Engine) -> list[str]:
-    noted: list[str] = []
+def _migrate_and_record(engine: Engine) -> list[str]:
+    statements: list[str] = []
 
-    def note(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+    def record(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
         if statement.lstrip().upper().startswith(("CREATE", "ALTER", "DROP", "INSERT", "UPDATE", "DELETE")):
             assert not parameters, statement
-            noted.append(statement)
+            statements.append(statement)
 
-    event.listen(engine, "before_cursor_execute", note)
+    event.listen(engine, "before_cursor_execute", record)
     try:
         migrate(engine)
     finally:
-        event.remove(engine, "before_cursor_execute", note)
-    return noted
+        event.remove(engine, "before_cursor_execute", record)
+    return statements
 
 
 def cut_sessions(engine: Engine) -> int:
-    """End every other session of the test's database, and wait until they are gone; answers how many."""
+    """End every other session of the test's database, wait until they are gone, and return their number."""
     others = "pid <> pg_backend_pid() AND datname = current_database()"
     with engine.connect() as connection:
         ended = connection.execute(text(f"SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE {others}"))

@@ -15,13 +15,13 @@ from typing import Any
 
 import dagster as dg
 
-from xero_pipeline.automation.jobs import range_tags
+from xero_pipeline.automation.jobs import build_range_tags
 from xero_pipeline.connection import ConnectionService
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import load_settings
 from xero_pipeline.weeks import Week
-from xero_pipeline_tests.deployment import without_checks
+from xero_pipeline_tests.deployment import remove_checks
 from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.servers import Answer, ScriptedServer, SeenRequest
 
@@ -128,12 +128,12 @@ def sync(
     )
     job = definitions.resolve_job_def("weekly_sync")
     with dg.DagsterInstance.ephemeral() as instance:
-        return (job if checks else without_checks(job)).execute_in_process(
-            instance=instance, tags=range_tags(first, last or first), raise_on_error=False
+        return (job if checks else remove_checks(job)).execute_in_process(
+            instance=instance, tags=build_range_tags(first, last or first), raise_on_error=False
         )
 
 
 def read_sync_results(deployment: Deployment) -> Mapping[str, Any]:
     """Return the status and the error log of the newest sync-log row of each kind."""
-    entries = deployment.warehouse.log.newest(3)
+    entries = deployment.warehouse.log.list_newest(3)
     return {entry.sync_type: (entry.status, json.dumps(entry.error_log)) for entry in entries}

@@ -1,6 +1,6 @@
-"""The processes of a test: real ones, forked from a parent that has imported everything once for all tests.
+"""Real processes for tests, forked from one parent that has imported all modules.
 
-Started anew, each would spend seconds on its imports before it does the few milliseconds that a test is about.
+A newly started process would spend seconds on its imports, while the part that a test needs takes milliseconds.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 
-_PATIENCE = 60.0
-_IMPORTED = [
+_TIMEOUT = 60.0
+_PRELOADED_MODULES = [
     "xero_pipeline.definitions",
     "sqlalchemy.dialects.postgresql.psycopg",
     "psycopg",
@@ -32,54 +32,54 @@ _IMPORTED = [
 
 
 @cache
-def forking() -> ForkServerContext:
-    """What `multiprocessing.get_context` answers, with that parent behind it."""
+def get_fork_context() -> ForkServerContext:
+    """The `multiprocessing` context whose processes are forked from that parent."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(_IMPORTED)
+    context.set_forkserver_preload(_PRELOADED_MODULES)
     with pytest.MonkeyPatch.context() as patch:
-        # It must find the same modules as this process, and begin no threads: a fork does not take them along.
+        # The parent must find the same modules as this process. It must start no threads, since a fork lacks them.
         patch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
         patch.setenv("OPENBLAS_NUM_THREADS", "1")
         forkserver.ensure_running()
     return context
 
 
-class Started:
-    """A process that does one thing, and how that ended."""
+class StartedProcess:
+    """A process that executes one task and reports how it ended."""
 
     def __init__(self, task: Callable[..., None], *arguments: Any) -> None:
-        self._said, said = forking().Pipe(duplex=False)
-        # A daemon, so that one which a failed test leaves behind does not hold up the end.
-        self._process = forking().Process(target=_tell, args=(said, task, *arguments), daemon=True)
+        self._receiver, sender = get_fork_context().Pipe(duplex=False)
+        # It is a daemon, so that the tests can end although a failed one has left it behind.
+        self._process = get_fork_context().Process(target=_execute, args=(sender, task, *arguments), daemon=True)
         self._process.start()
-        said.close()
+        sender.close()
 
     def kill(self) -> None:
-        """End it with no chance to tidy up."""
+        """End it without any cleanup."""
         self._process.kill()
 
-    def outcome(self) -> str:
-        """Wait for it to end: `ok`, what went wrong in a line, or the signal that ended it."""
-        self._process.join(_PATIENCE)
+    def wait_for_outcome(self) -> str:
+        """Wait until it ends. Returns `ok`, an error in one line, or the signal that ended it."""
+        self._process.join(_TIMEOUT)
         code = self._process.exitcode
-        assert code is not None, "it does not end"
-        said = signal.Signals(-code).name if code < 0 else str(self._said.recv())
-        self._said.close()
+        assert code is not None, "the process does not end"
+        outcome = signal.Signals(-code).name if code < 0 else str(self._receiver.recv())
+        self._receiver.close()
         self._process.close()
-        return said
+        return outcome
 
 
-def _tell(said: Connection, task: Callable[..., None], *arguments: Any) -> None:
+def _execute(sender: Connection, task: Callable[..., None], *arguments: Any) -> None:
     try:
         task(*arguments)
-        said.send("ok")
-    except BaseException as error:  # noqa: BLE001 - it is told to the test
-        said.send(f"{type(error).__name__}: {error}")
+        sender.send("ok")
+    except BaseException as error:  # noqa: BLE001 - the test reports it
+        sender.send(f"{type(error).__name__}: {error}")
 
 
-def appears(file: Path) -> None:
-    """Wait until another process has made that file."""
-    until = time.monotonic() + _PATIENCE
+def wait_for_file(file: Path) -> None:
+    """Wait until another process has created that file."""
+    deadline = time.monotonic() + _TIMEOUT
     while not file.exists():
-        assert time.monotonic() < until, f"{file.name} did not appear"
+        assert time.monotonic() < deadline, f"{file.name} did not appear"
         time.sleep(0.02)

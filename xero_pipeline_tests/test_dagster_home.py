@@ -1,4 +1,4 @@
-"""A deployment's folder: made ready once, whoever comes first."""
+"""A deployment's folder is prepared once, also when several processes start at the same time."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from xero_pipeline.settings import load_settings
 PROCESSES = 4
 
 
-def open_at_once(home: str, together: Barrier, said: Queue[str]) -> None:
+def open_home(home: str, barrier: Barrier, results: Queue[str]) -> None:
     warnings.simplefilter("ignore")
     settings = load_settings(XERO_MOCK_MODE="true", XERO_ENCRYPTION_KEY="5e" * 32, DAGSTER_HOME=home)
-    together.wait(60)
+    barrier.wait(60)
     try:
         with open_instance(settings) as instance:
-            said.put(f"running: {is_running(instance, 'daily_sync')}")
-    except Exception as error:  # noqa: BLE001 - told to the test
-        said.put(repr(error))
+            results.put(f"running: {is_running(instance, 'daily_sync')}")
+    except Exception as error:  # noqa: BLE001 - the test shows it
+        results.put(repr(error))
 
 
-def test_processes_that_open_a_new_home_at_once_all_get_it(tmp_path: Path) -> None:
-    # Dagster is imported once, not by each of them.
+def test_processes_that_open_a_new_home_at_the_same_time_all_succeed(tmp_path: Path) -> None:
+    # With the preload Dagster is imported once, not by each process.
     server = multiprocessing.get_context("forkserver")
     server.set_forkserver_preload([__name__])
-    together, said = server.Barrier(PROCESSES), server.Queue()
+    barrier, results = server.Barrier(PROCESSES), server.Queue()
     children = [
-        server.Process(target=open_at_once, args=(str(tmp_path / "home"), together, said)) for _ in range(PROCESSES)
+        server.Process(target=open_home, args=(str(tmp_path / "home"), barrier, results)) for _ in range(PROCESSES)
     ]
     for child in children:
         child.start()
-    assert [said.get(timeout=120) for _ in range(PROCESSES)] == ["running: False"] * PROCESSES
+    assert [results.get(timeout=120) for _ in range(PROCESSES)] == ["running: False"] * PROCESSES
     for child in children:
         child.join()
-    said.close()
-    said.join_thread()
+    results.close()
+    results.join_thread()

@@ -1,6 +1,6 @@
-"""Everything that Dagster is told of, by name: what users, links, alerts and the admin page rely on.
+"""The names of everything that Dagster loads. Users, links, alerts and the admin page rely on them.
 
-A change here is a change of the contract, and so has to be meant.
+A change here changes the contract, so it must be intended.
 """
 
 from __future__ import annotations
@@ -69,50 +69,51 @@ def definitions() -> dg.Definitions:
     )
 
 
-def _described(definitions: dg.Definitions) -> Mapping[str, Any]:
+def _summarise(definitions: dg.Definitions) -> Mapping[str, Any]:
     repository = definitions.get_repository_def()
     graph = repository.asset_graph
     checks: dict[str, list[str]] = {}
     for key in graph.asset_check_keys:
         checks.setdefault(key.asset_key.to_user_string(), []).append(key.name)
     return {
-        "assets": {key.to_user_string(): _asset(graph.get(key)) for key in graph.get_all_asset_keys()},
+        "assets": {key.to_user_string(): _summarise_asset(graph.get(key)) for key in graph.get_all_asset_keys()},
         "checks": {asset: sorted(names) for asset, names in checks.items()},
         "jobs": sorted(name for name in repository.job_names if not name.startswith("__")),
         "schedules": {
-            one.name: f"{one.job_name} at {one.cron_schedule} {one.execution_timezone}, {one.default_status.value}"
-            for one in repository.schedule_defs
+            schedule.name: f"{schedule.job_name} at {schedule.cron_schedule} {schedule.execution_timezone}, "
+            f"{schedule.default_status.value}"
+            for schedule in repository.schedule_defs
         },
         "sensors": {
-            one.name: f"{one.job_name if one.has_jobs else 'nothing'}, {one.default_status.value}"
-            for one in repository.sensor_defs
+            sensor.name: f"{sensor.job_name if sensor.has_jobs else 'nothing'}, {sensor.default_status.value}"
+            for sensor in repository.sensor_defs
         },
         "resources": sorted(name for name in repository.get_top_level_resources() if name != "io_manager"),
     }
 
 
-def _asset(node: Any) -> str:
-    weeks = node.partitions_def
-    assert isinstance(weeks, dg.WeeklyPartitionsDefinition)
-    assert (weeks.day_offset, weeks.end_offset) == (0, 0)
-    single = node.backfill_policy == dg.BackfillPolicy.single_run()
+def _summarise_asset(node: Any) -> str:
+    partitions = node.partitions_def
+    assert isinstance(partitions, dg.WeeklyPartitionsDefinition)
+    assert (partitions.day_offset, partitions.end_offset) == (0, 0)
+    is_single_run = node.backfill_policy == dg.BackfillPolicy.single_run()
     return (
-        f"{node.group_name}, weekly from {weeks.start:%Y-%m-%d} {weeks.timezone}, {' '.join(node.owners)}, "
-        f"{'single run' if single else 'many runs'}"
+        f"{node.group_name}, weekly from {partitions.start:%Y-%m-%d} {partitions.timezone}, {' '.join(node.owners)}, "
+        f"{'single run' if is_single_run else 'many runs'}"
     )
 
 
-def test_dagster_is_told_of_exactly_this(definitions: dg.Definitions) -> None:
-    assert _described(definitions) == DEFINITIONS
+def test_the_code_location_has_exactly_these_definitions(definitions: dg.Definitions) -> None:
+    assert _summarise(definitions) == DEFINITIONS
 
 
-def test_the_job_makes_every_table_and_looks_at_every_check(definitions: dg.Definitions) -> None:
+def test_the_job_materialises_every_table_and_runs_every_check(definitions: dg.Definitions) -> None:
     layer = definitions.resolve_job_def("weekly_sync").asset_layer
     assert {key.to_user_string() for key in layer.executable_asset_keys} == set(DEFINITIONS["assets"])
     assert len(layer.asset_graph.asset_check_keys) == 21
 
 
-def test_every_asset_explains_itself_and_its_columns(definitions: dg.Definitions) -> None:
+def test_every_asset_has_a_description_and_describes_its_columns(definitions: dg.Definitions) -> None:
     graph = definitions.get_repository_def().asset_graph
     for key in graph.get_all_asset_keys():
         node = graph.get(key)
@@ -124,10 +125,10 @@ def test_every_asset_explains_itself_and_its_columns(definitions: dg.Definitions
         assert node.metadata["dagster/column_lineage"].deps_by_column
 
 
-def test_no_check_blocks_what_comes_after_it(definitions: dg.Definitions) -> None:
+def test_no_check_blocks_another_step(definitions: dg.Definitions) -> None:
     graph = definitions.get_repository_def().asset_graph
     assert not any(graph.get(key).blocking for key in graph.asset_check_keys)
 
 
-def test_dagster_can_load_it(definitions: dg.Definitions) -> None:
+def test_dagster_can_load_the_definitions(definitions: dg.Definitions) -> None:
     dg.Definitions.validate_loadable(definitions)

@@ -54,7 +54,7 @@ def test_the_australian_profit_and_loss_lands_with_its_stated_figures(tmp_path: 
     )
     with open_connected_deployment(tmp_path, xero) as (deployment, _):
         assert sync(deployment, WEEK).success
-        figures = deployment.warehouse.week_figures(TENANT, WEEK)
+        figures = deployment.warehouse.read_week_figures(TENANT, WEEK)
     assert figures.profit_and_loss is not None
     assert {name: figures.profit_and_loss[name] for name in TOTALS} == dict(
         zip(TOTALS, map(D, ("230450.05", "69348.22", "161101.83", "312.07", "92591.60", "68822.30")), strict=True)
@@ -82,7 +82,7 @@ def test_the_bank_summary_lands_with_every_column(tmp_path: Path) -> None:
         _,
     ):
         assert sync(deployment, WEEK).success
-        (account,) = deployment.warehouse.week_figures(TENANT, WEEK).cash
+        (account,) = deployment.warehouse.read_week_figures(TENANT, WEEK).cash
     assert account["bank_account_id"] == "03f9cf1e-2deb-4bf1-b0a8-b57f08672eb8"
     assert [account[name] for name in ("opening_balance", "cash_received", "cash_spent", "currency_gain")] == [
         D("0.00"),
@@ -102,7 +102,7 @@ def test_invoices_without_lines_count_with_their_totals_and_are_partial(
     xero = PlainXero(Invoices=documents_route("Invoices", load_sample("invoices")))
     with open_connected_deployment(tmp_path, xero) as (deployment, _):
         assert sync(deployment, Week(ending)).success
-        (cell,) = deployment.warehouse.week_figures(TENANT, Week(ending)).revenue
+        (cell,) = deployment.warehouse.read_week_figures(TENANT, Week(ending)).revenue
         status, log = read_sync_results(deployment)["invoices"]
     assert (cell["revenue_type"], cell["region"]) == ("unallocated", "unallocated")
     assert (cell["invoiced"], cell["net_revenue"], cell["tax"]) == (D(invoiced), D(invoiced), D(tax))
@@ -118,7 +118,7 @@ def test_an_invoice_with_lines_and_a_credit_note_land_in_their_week(tmp_path: Pa
     )
     with open_connected_deployment(tmp_path, xero) as (deployment, _):
         assert sync(deployment, Week(date(2019, 3, 9))).success
-        (cell,) = deployment.warehouse.week_figures(TENANT, Week(date(2019, 3, 9))).revenue
+        (cell,) = deployment.warehouse.read_week_figures(TENANT, Week(date(2019, 3, 9))).revenue
     assert (cell["invoiced"], cell["credited"], cell["net_revenue"]) == (D("148062.76"), D("30.00"), D("148032.76"))
     assert (cell["tax"], cell["invoice_count"], cell["credit_note_count"]) == (D("-4.50"), 1, 1)
 
@@ -135,7 +135,7 @@ def test_a_server_that_ignores_the_dates_is_an_error_and_nothing_is_written(tmp_
     with open_connected_deployment(tmp_path, PlainXero(**{route: other_week[route]})) as (deployment, _):
         assert not sync(deployment, WEEK).success
         status, log = read_sync_results(deployment)[kind]
-        figures = deployment.warehouse.week_figures(TENANT, WEEK)
+        figures = deployment.warehouse.read_week_figures(TENANT, WEEK)
     assert status == "failed"
     assert "wrong_period" in log
     assert {"profit_and_loss": figures.profit_and_loss, "bank_summary": figures.cash, "invoices": figures.revenue}[
@@ -164,8 +164,8 @@ def test_a_payload_that_is_not_understood_keeps_the_earlier_figures(tmp_path: Pa
     xero = PlainXero(ProfitAndLoss=report_route(good))
     with open_connected_deployment(tmp_path, xero) as (deployment, _):
         assert sync(deployment, WEEK).success
-        before = deployment.warehouse.week_figures(TENANT, WEEK)
+        before = deployment.warehouse.read_week_figures(TENANT, WEEK)
         xero.routes["ProfitAndLoss"] = report_route(bad)
         assert not sync(deployment, WEEK).success
         assert read_sync_results(deployment)["profit_and_loss"][0] == "failed"
-        assert deployment.warehouse.week_figures(TENANT, WEEK) == before
+        assert deployment.warehouse.read_week_figures(TENANT, WEEK) == before

@@ -1,4 +1,4 @@
-"""Settings are read once, checked, and never told."""
+"""Settings are read and checked once, and their secrets are never shown."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ from typing import Any
 
 import pytest
 
-from xero_pipeline.settings import Settings, SettingsError, child_environment, export_dotenv_path, load_settings
+from xero_pipeline.settings import Settings, SettingsError, child_environment, export_dotenv_variables, load_settings
 
 KEY = "0123456789abcdef" * 4
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(autouse=True)
-def _empty_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _clear_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         if name.startswith(("XERO_", "PIPELINE_", "SYNC_", "DAGSTER_")) or name in {"DATABASE_URL", "ALERT_URLS"}:
             monkeypatch.delenv(name)
 
 
-def settings(**given: Any) -> Settings:
-    return load_settings(**{"XERO_MOCK_MODE": "true", "XERO_ENCRYPTION_KEY": KEY} | given)
+def load_mock_settings(**values: Any) -> Settings:
+    return load_settings(**{"XERO_MOCK_MODE": "true", "XERO_ENCRYPTION_KEY": KEY} | values)
 
 
 def test_the_key_and_mock_mode_are_enough() -> None:
-    assert settings().keys == [bytes.fromhex(KEY)]
+    assert load_mock_settings().keys == [bytes.fromhex(KEY)]
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def test_the_key_and_mock_mode_are_enough() -> None:
         ("https://dagster.example.com/a", "https://xero.example.com", "https://dagster.example.com/a"),
     ],
 )
-def test_people_find_dagster_where_the_proxy_brings_it(dagster: str, server: str, page: str) -> None:
-    assert settings(DAGSTER_URL=dagster, SERVER_URL=server).dagster_page == page
+def test_the_address_of_dagster_for_people_is_the_one_behind_the_proxy(dagster: str, server: str, page: str) -> None:
+    assert load_mock_settings(DAGSTER_URL=dagster, SERVER_URL=server).dagster_page == page
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "message"),
     [
         ("XERO_ENCRYPTION_KEY", "abc", "XERO_ENCRYPTION_KEY is malformed: it must be 32 bytes as 64 hex"),
         ("XERO_ENCRYPTION_KEY", "g" * 64, "XERO_ENCRYPTION_KEY is malformed"),
@@ -94,11 +94,11 @@ def test_people_find_dagster_where_the_proxy_brings_it(dagster: str, server: str
         ("XERO_API_URL", "https://api.xero.com:xx", "XERO_API_URL must be .* a port from 1 to 65535"),
     ],
 )
-def test_a_malformed_setting_is_one_line_that_names_it_and_says_how_to_mend_it(
-    name: str, value: str, says: str
+def test_the_error_for_a_malformed_setting_is_one_line_with_its_name_and_what_to_do(
+    name: str, value: str, message: str
 ) -> None:
-    with pytest.raises(SettingsError, match=says) as caught:
-        settings(**{name: value})
+    with pytest.raises(SettingsError, match=message) as caught:
+        load_mock_settings(**{name: value})
     assert "\n" not in str(caught.value)
     if "KEY" in name and len(value) > 8:
         assert value not in str(caught.value)
@@ -116,46 +116,46 @@ def test_a_malformed_setting_is_one_line_that_names_it_and_says_how_to_mend_it(
 )
 def test_a_password_that_is_not_encoded_is_refused_and_no_part_of_it_is_shown(url: str) -> None:
     with pytest.raises(SettingsError, match=r"DATABASE_URL must .* write @ as %40") as caught:
-        settings(DATABASE_URL=url)
+        load_mock_settings(DATABASE_URL=url)
     assert not re.search(r"Sup3r|S3c|ret|w0rd|333|127", str(caught.value))
     assert caught.value.__suppress_context__
 
 
-def test_an_encoded_password_is_read_as_it_was() -> None:
-    url = settings(DATABASE_URL="postgresql+psycopg://xero:p%40s%3As%2Fword@[::1]:5432/xero").database_url
+def test_an_encoded_password_is_decoded() -> None:
+    url = load_mock_settings(DATABASE_URL="postgresql+psycopg://xero:p%40s%3As%2Fword@[::1]:5432/xero").database_url
     assert (url.password, url.host, url.port, url.database) == ("p@s:s/word", "::1", 5432, "xero")
 
 
 @pytest.mark.parametrize("day", ["2000-01-01", "2024-02-29", "2100-12-31"])
-def test_a_start_date_of_this_century_is_taken(day: str) -> None:
-    assert settings(PIPELINE_START_DATE=day).start_date.isoformat() == day
+def test_a_start_date_from_2000_to_2100_is_accepted(day: str) -> None:
+    assert load_mock_settings(PIPELINE_START_DATE=day).start_date.isoformat() == day
 
 
 @pytest.mark.parametrize(
     "line", ["0 6 29 2 *", "0 6 31 2,3 *", "0 6 31 2 1", "*/15 0-6/2 1,15 * 1-5", "0 6 30/1 2-12/2 *"]
 )
-def test_a_cron_line_that_comes_true_some_day_is_taken(line: str) -> None:
-    assert settings(SYNC_CRON=line).sync_cron == line
+def test_a_cron_line_that_has_a_tick_is_accepted(line: str) -> None:
+    assert load_mock_settings(SYNC_CRON=line).sync_cron == line
 
 
-def test_a_missing_key_is_named_with_the_command_that_makes_one() -> None:
+def test_the_error_for_a_missing_key_has_the_command_that_makes_one() -> None:
     with pytest.raises(SettingsError, match=r"XERO_ENCRYPTION_KEY is missing.*openssl rand -hex 32"):
         load_settings(XERO_MOCK_MODE="true")
 
 
-def test_everything_that_is_missing_or_malformed_is_named_at_once() -> None:
+def test_one_error_names_everything_that_is_missing_or_malformed() -> None:
     with pytest.raises(SettingsError) as caught:
         load_settings(XERO_BASIS="mixed")
-    said = str(caught.value)
+    text = str(caught.value)
     for name in ("XERO_CLIENT_ID is", "XERO_CLIENT_SECRET is", "XERO_ENCRYPTION_KEY is", "XERO_BASIS must"):
-        assert said.count(name) == 1
-    assert "\n" not in said
+        assert text.count(name) == 1
+    assert "\n" not in text
     with pytest.raises(SettingsError) as caught:
-        settings(XERO_MOCK_MODE="perhaps")
-    assert "CLIENT" not in str(caught.value), "whether an app is needed is not known yet"
+        load_mock_settings(XERO_MOCK_MODE="perhaps")
+    assert "CLIENT" not in str(caught.value), "without a valid XERO_MOCK_MODE it is not known whether an app is needed"
 
 
-def test_an_env_file_that_is_no_text_is_one_line_that_shows_nothing_of_it(tmp_path: Path) -> None:
+def test_the_error_for_an_env_file_that_is_not_text_is_one_line_without_its_content(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"XERO_CLIENT_SECRET=s\xe9cret-of-somebody\n")
     with pytest.raises(SettingsError, match=r"\.env cannot be read: it must be a text in UTF-8") as caught:
         load_settings()
@@ -163,50 +163,50 @@ def test_an_env_file_that_is_no_text_is_one_line_that_shows_nothing_of_it(tmp_pa
     assert caught.value.__suppress_context__
 
 
-def test_outside_mock_mode_the_app_is_needed() -> None:
+def test_outside_mock_mode_the_app_is_required() -> None:
     with pytest.raises(SettingsError, match=r"XERO_CLIENT_ID is missing.*_MOCK_MODE.*XERO_CLIENT_SECRET is missing"):
-        settings(XERO_MOCK_MODE="false")
+        load_mock_settings(XERO_MOCK_MODE="false")
     with pytest.raises(SettingsError, match="XERO_CLIENT_SECRET is missing"):
-        settings(XERO_MOCK_MODE="false", XERO_CLIENT_ID="app", XERO_CLIENT_SECRET="")
+        load_mock_settings(XERO_MOCK_MODE="false", XERO_CLIENT_ID="app", XERO_CLIENT_SECRET="")
 
 
-def test_plain_http_is_allowed_on_loopback_alone() -> None:
-    assert settings(XERO_API_URL="http://127.0.0.1:9/").api_url == "http://127.0.0.1:9"
+def test_plain_http_is_allowed_on_loopback_only() -> None:
+    assert load_mock_settings(XERO_API_URL="http://127.0.0.1:9/").api_url == "http://127.0.0.1:9"
 
 
 def test_the_dotenv_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / ".env").write_text(f"XERO_MOCK_MODE=true\nXERO_ENCRYPTION_KEY={KEY}\nXERO_BASIS=cash\nSYNC_CRON=\n")
     monkeypatch.setenv("PIPELINE_TIMEZONE", "Pacific/Auckland")
-    read = load_settings()
-    assert (read.basis, read.timezone_name, read.sync_cron) == ("cash", "Pacific/Auckland", "0 6 * * *")
+    loaded = load_settings()
+    assert (loaded.basis, loaded.timezone_name, loaded.sync_cron) == ("cash", "Pacific/Auckland", "0 6 * * *")
 
 
-def test_a_dotenv_value_that_would_lose_a_part_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_dotenv_value_with_an_unknown_variable_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     file = tmp_path / ".env"
     file.write_text(f"XERO_MOCK_MODE=true\nXERO_ENCRYPTION_KEY={KEY}\nADMIN_TOKEN=gh${{t7}}Qr\n")
     with pytest.raises(SettingsError, match=r"ADMIN_TOKEN in .*\.env holds a \$\{…\} that names no variable") as caught:
         load_settings()
     assert "t7" not in str(caught.value)
-    # One that is there is meant to be put in.
+    # A variable that exists is replaced by its value.
     monkeypatch.setenv("t7", "-")
     token = load_settings().admin_token
     assert token is not None
     assert token.get_secret_value() == "gh-Qr"
 
 
-def test_what_dagster_needs_of_the_dotenv_file_is_lent_to_it_and_no_secret_of_ours(
+def test_the_variables_for_dagster_in_the_dotenv_file_are_exported_and_the_settings_are_not(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    given = f"XERO_MOCK_MODE=true\nXERO_ENCRYPTION_KEY={KEY}\nDAGSTER_PG_HOST=db\nDAGSTER_PG_DB=dagster\nEMPTY=\n"
-    (tmp_path / ".env").write_text(given)
+    content = f"XERO_MOCK_MODE=true\nXERO_ENCRYPTION_KEY={KEY}\nDAGSTER_PG_HOST=db\nDAGSTER_PG_DB=dagster\nEMPTY=\n"
+    (tmp_path / ".env").write_text(content)
     monkeypatch.setenv("DAGSTER_PG_DB", "another")
-    monkeypatch.setattr(os, "environ", before := dict(os.environ))
-    export_dotenv_path()
-    assert (before["DAGSTER_PG_HOST"], before["DAGSTER_PG_DB"]) == ("db", "another")
-    assert not {"XERO_ENCRYPTION_KEY", "XERO_MOCK_MODE", "EMPTY"} & set(before)
+    monkeypatch.setattr(os, "environ", environment := dict(os.environ))
+    export_dotenv_variables()
+    assert (environment["DAGSTER_PG_HOST"], environment["DAGSTER_PG_DB"]) == ("db", "another")
+    assert not {"XERO_ENCRYPTION_KEY", "XERO_MOCK_MODE", "EMPTY"} & set(environment)
 
 
-def test_the_deployments_own_dotenv_file_is_read_wherever_the_process_started(
+def test_the_dotenv_file_of_the_deployments_folder_is_read_from_any_current_folder(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     home, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
@@ -220,7 +220,7 @@ def test_the_deployments_own_dotenv_file_is_read_wherever_the_process_started(
     assert load_settings().basis == "accrual"
 
 
-def test_a_dotenv_file_that_names_another_folder_reaches_the_processes_that_work_there(
+def test_a_dotenv_file_that_names_another_folder_also_applies_to_processes_started_there(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     here, home = tmp_path / "here", tmp_path / "home"
@@ -231,15 +231,15 @@ def test_a_dotenv_file_that_names_another_folder_reaches_the_processes_that_work
     )
     monkeypatch.chdir(here)
     monkeypatch.setenv("XERO_BASIS", "accrual")
-    read = load_settings()
-    environment = child_environment(read)
+    loaded = load_settings()
+    environment = child_environment(loaded)
     monkeypatch.setattr(os, "environ", environment)
     monkeypatch.chdir(home)
-    assert load_settings() == read
-    assert (read.basis, read.home_folder) == ("accrual", home)
+    assert load_settings() == loaded
+    assert (loaded.basis, loaded.home_folder) == ("accrual", home)
 
 
-def test_whoever_starts_in_a_folder_without_a_dotenv_file_is_told(tmp_path: Path) -> None:
+def test_the_error_mentions_a_missing_dotenv_file(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=re.escape(f"(no .env in {tmp_path}: DAGSTER_HOME names the folder")):
         load_settings()
     (tmp_path / ".env").write_text("XERO_MOCK_MODE=true\n")
@@ -248,14 +248,14 @@ def test_whoever_starts_in_a_folder_without_a_dotenv_file_is_told(tmp_path: Path
     assert "no .env" not in str(caught.value)
 
 
-def test_relative_paths_lie_in_the_deployments_folder_wherever_the_process_started(tmp_path: Path) -> None:
+def test_relative_paths_start_in_the_deployments_folder_from_any_current_folder(tmp_path: Path) -> None:
     home = tmp_path / "elsewhere"
-    read = settings(DAGSTER_HOME=str(home))
-    assert read.database_url.database == str(home / "data" / "xero.db")
-    assert read.data_folder == home / "data"
+    loaded = load_mock_settings(DAGSTER_HOME=str(home))
+    assert loaded.database_url.database == str(home / "data" / "xero.db")
+    assert loaded.data_folder == home / "data"
 
 
-def test_no_secret_is_in_the_settings_repr() -> None:
+def test_the_repr_of_the_settings_shows_no_secret() -> None:
     secrets = {
         "XERO_ENCRYPTION_KEY": KEY,
         "XERO_CLIENT_SECRET": "the-client-secret",
@@ -263,29 +263,29 @@ def test_no_secret_is_in_the_settings_repr() -> None:
         "ALERT_URLS": "mailto://user:the-mail-password@example.com",
         "DATABASE_URL": "postgresql+psycopg://user:the-db-password@localhost/x",
     }
-    shown = repr(settings(**secrets)) + str(settings(**secrets))
+    shown = repr(load_mock_settings(**secrets)) + str(load_mock_settings(**secrets))
     for secret in [KEY, "the-client-secret", "the-admin-token", "the-mail-password", "the-db-password"]:
         assert secret not in shown
 
 
-def test_an_alert_address_may_hold_commas_itself() -> None:
+def test_an_alert_address_may_contain_commas() -> None:
     urls = "mailto://u:p@example.com?to=a@example.com,b@example.com , slack://A/B/C,json://example.com/x,"
-    assert [url.get_secret_value() for url in settings(ALERT_URLS=urls).alert_urls] == [
+    assert [url.get_secret_value() for url in load_mock_settings(ALERT_URLS=urls).alert_urls] == [
         "mailto://u:p@example.com?to=a@example.com,b@example.com",
         "slack://A/B/C",
         "json://example.com/x",
     ]
-    assert settings(ALERT_URLS=" ").alert_urls == ()
+    assert load_mock_settings(ALERT_URLS=" ").alert_urls == ()
 
 
-def test_the_example_lists_every_setting_and_no_other() -> None:
+def test_the_example_file_lists_exactly_the_settings() -> None:
     listed = set(re.findall(r"^(?:# )?([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE))
-    known = {field.validation_alias.choices[0] for field in Settings.model_fields.values()}  # type: ignore[union-attr]
-    assert listed == known
+    settings = {field.validation_alias.choices[0] for field in Settings.model_fields.values()}  # type: ignore[union-attr]
+    assert listed == settings
 
 
-def test_a_process_without_a_key_stops_at_its_start_with_one_line(tmp_path: Path) -> None:
-    done = subprocess.run(
+def test_a_process_without_a_key_stops_when_it_starts_with_one_line(tmp_path: Path) -> None:
+    process = subprocess.run(
         [sys.executable, "-c", "from xero_pipeline.cli import main; main()", "migrate"],
         cwd=tmp_path,
         env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "XERO_MOCK_MODE": "true"},
@@ -293,7 +293,7 @@ def test_a_process_without_a_key_stops_at_its_start_with_one_line(tmp_path: Path
         text=True,
         check=False,
     )
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1
-    assert "XERO_ENCRYPTION_KEY is missing" in done.stderr
+    assert process.returncode == 1
+    assert process.stderr.count("\n") == 1
+    assert "XERO_ENCRYPTION_KEY is missing" in process.stderr
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xero_pipeline.assets.partitions import weekly_partitions
+from xero_pipeline.assets.partitions import build_weekly_partitions
 from xero_pipeline.weeks import MAX_WEEKS, Calendar, NoSuchWeek, Week
 
 ZONES = ["Australia/Sydney", "Europe/London", "America/New_York", "Pacific/Auckland", "Pacific/Apia", "UTC"]
@@ -32,7 +32,7 @@ def test_every_day_lies_in_exactly_one_week_from_sunday_to_saturday(day: date) -
 def test_weeks_equal_dagsters_partitions_at_any_moment_in_any_zone(start: date, zone: str, seconds: int) -> None:
     calendar = Calendar(start, ZoneInfo(zone))
     now = datetime(2026, 6, 1, tzinfo=UTC) + timedelta(seconds=seconds)
-    keys = weekly_partitions(calendar).get_partition_keys(current_time=now)
+    keys = build_weekly_partitions(calendar).get_partition_keys(current_time=now)
     try:
         assert [week.key for week in calendar.list_weeks(now)] == list(keys)
     except NoSuchWeek:

@@ -1,4 +1,4 @@
-"""A wheel installed elsewhere is enough: templates, migrations and the mock travel with it."""
+"""The wheel alone is enough to run the pipeline: it contains the templates, the migrations and the mock."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ ROOT = Path(__file__).parent.parent
 
 
 def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    kept = {"PATH": os.environ["PATH"], "HOME": str(folder)}
-    done = subprocess.run(
-        command, cwd=folder, env=kept | environment, capture_output=True, text=True, check=False, timeout=240
+    base = {"PATH": os.environ["PATH"], "HOME": str(folder)}
+    process = subprocess.run(
+        command, cwd=folder, env=base | environment, capture_output=True, text=True, check=False, timeout=240
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process
 
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel's content in a folder of its own; its dependencies come from this environment."""
+    """The unpacked wheel in a folder of its own. Its dependencies come from this environment."""
     folder = tmp_path_factory.mktemp("wheel")
-    # What is built must not depend on what lies about in the tree.
+    # The build uses a copy without untracked folders, so that the wheel does not depend on them.
     source = folder / "source"
     ignored = shutil.ignore_patterns(".git", ".venv", "data", "__pycache__", ".*_cache", "xero_pipeline_tests", "docs")
     shutil.copytree(ROOT, source, ignore=ignored)
@@ -38,12 +38,14 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "site"
 
 
-def test_it_migrates_connects_and_syncs_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+def test_the_wheel_migrates_connects_and_syncs_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from xero_pipeline.cli import main; main()"]
     environment = {"PYTHONPATH": str(installed), "XERO_MOCK_MODE": "true", "XERO_ENCRYPTION_KEY": "3d" * 32}
 
-    where = run([sys.executable, "-c", "import xero_pipeline; print(xero_pipeline.__file__)"], tmp_path, **environment)
-    assert str(installed) in where.stdout
+    import_path = run(
+        [sys.executable, "-c", "import xero_pipeline; print(xero_pipeline.__file__)"], tmp_path, **environment
+    )
+    assert str(installed) in import_path.stdout
     for step in (["migrate"], ["connect"], ["sync"]):
         printed = run([*command, *step], tmp_path, **environment).stdout
     assert "success" in printed
@@ -51,9 +53,9 @@ def test_it_migrates_connects_and_syncs_in_an_empty_folder(installed: Path, tmp_
     assert (tmp_path / "dagster.yaml").read_text() == (ROOT / "dagster.yaml").read_text()
 
 
-def test_it_brings_the_page_the_migrations_and_the_templates(installed: Path) -> None:
+def test_the_wheel_contains_the_page_the_migrations_and_the_templates(installed: Path) -> None:
     package = installed / "xero_pipeline"
-    for needed in (
+    for file in (
         "py.typed",
         "admin/templates/index.html",
         "admin/static/app.js",
@@ -64,6 +66,6 @@ def test_it_brings_the_page_the_migrations_and_the_templates(installed: Path) ->
         "deployment/workspace.yaml",
         "deployment/env.example",
     ):
-        assert (package / needed).is_file(), needed
+        assert (package / file).is_file(), file
     assert list(package.rglob("mock_xero/**/*.html"))
     assert not list(package.rglob("*.db"))

@@ -1,7 +1,7 @@
-"""The whole of it as a person meets it: `xero-pipeline dev`, a real browser, real Dagster, a Xero over HTTP.
+"""The whole system as a person uses it: `xero-pipeline dev`, a real browser, real Dagster, Xero over HTTP.
 
-Twice: in mock mode, where it is restarted while a backfill is half done, and with the settings of a real app
-against the mock as a server.
+One test runs in mock mode and restarts everything in the middle of a backfill. The other runs with the settings of a
+real app, with the mock as a server.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from playwright.sync_api import Browser, Page, expect
 
 from xero_pipeline.mock_xero import FaultKind, MockFault
 from xero_pipeline.warehouse.connections.cipher import Cipher, associated_data
-from xero_pipeline_tests.admin.chromium import complaints, is_installed, running_browser
-from xero_pipeline_tests.admin.real_dagster import free_port
+from xero_pipeline_tests.admin.chromium import collect_complaints, is_installed, run_browser
+from xero_pipeline_tests.admin.real_dagster import find_free_port
 from xero_pipeline_tests.conftest import skip_or_fail
-from xero_pipeline_tests.dev import KEY, LATEST, XERO_PIPELINE, Deployed, process, running_dev
+from xero_pipeline_tests.dev import KEY, LATEST, XERO_PIPELINE, DevDeployment, run_dev, run_process
 
-A_RUN_TAKES = 120_000
+RUN_TIMEOUT_MS = 120_000
 WEEKS = 6
 ASSETS = ("financial_weekly", "revenue_weekly", "cash_position_weekly")
 SYNC_TYPES = ("profit_and_loss", "invoices", "bank_summary")
@@ -42,24 +42,24 @@ mutation($p: LaunchBackfillParams!) {
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if not is_installed():
-        skip_or_fail("no Chromium; CHROMIUM may name one")
-    with running_browser() as running:
+        skip_or_fail("no Chromium; the variable CHROMIUM can name one")
+    with run_browser() as running:
         yield running
 
 
 @contextlib.contextmanager
-def opened_page(browser: Browser, deployed: Deployed) -> Iterator[Page]:
+def open_page(browser: Browser, deployed: DevDeployment) -> Iterator[Page]:
     context = browser.new_context(base_url=deployed.admin, viewport={"width": 1280, "height": 900})
     context.set_default_timeout(20_000)
     page = context.new_page()
-    found = complaints(page)
+    problems = collect_complaints(page)
     page.goto("/")
     yield page
     context.close()
-    assert found == []
+    assert problems == []
 
 
-def connect(page: Page, deployed: Deployed) -> None:
+def connect(page: Page, deployed: DevDeployment) -> None:
     expect(page.locator("#state")).to_contain_text("Not connected")
     page.get_by_role("link", name="Connect").first.click()
     page.get_by_role("button", name="Allow").click()
@@ -68,21 +68,21 @@ def connect(page: Page, deployed: Deployed) -> None:
     expect(page.locator("#connection")).to_contain_text("Mock Organisation")
 
 
-def sync_now(page: Page, deployed: Deployed) -> None:
+def sync_now(page: Page, deployed: DevDeployment) -> None:
     page.get_by_role("button", name="Sync now").click()
     expect(page.locator("#sync-button .spinner")).to_be_visible()
-    expect(page.locator("#run-title")).to_contain_text("is in", timeout=A_RUN_TAKES)
+    expect(page.locator("#run-title")).to_contain_text("is in", timeout=RUN_TIMEOUT_MS)
     link = page.locator("#run-link")
     run_id = str(link.get_attribute("href")).rsplit("/", 1)[-1]
-    found = deployed.graphql(f'{{ runOrError(runId: "{run_id}") {{ ... on Run {{ status jobName }} }} }}')
-    assert found["runOrError"] == {"status": "SUCCESS", "jobName": "weekly_sync"}
+    answer = deployed.query_dagster(f'{{ runOrError(runId: "{run_id}") {{ ... on Run {{ status jobName }} }} }}')
+    assert answer["runOrError"] == {"status": "SUCCESS", "jobName": "weekly_sync"}
     for table in ASSETS:
-        assert deployed.rows(f"SELECT count(*) FROM {table}")[0][0] > 0
-    logged = deployed.rows("SELECT status FROM xero_sync_logs WHERE dagster_run_id = '" + run_id + "'")
+        assert deployed.read_rows(f"SELECT count(*) FROM {table}")[0][0] > 0
+    logged = deployed.read_rows("SELECT status FROM xero_sync_logs WHERE dagster_run_id = '" + run_id + "'")
     assert logged == [("success",)] * 3
 
 
-def switch_scheduler(page: Page, deployed: Deployed) -> None:
+def switch_scheduler_on_and_off(page: Page, deployed: DevDeployment) -> None:
     switch = page.get_by_role("switch")
     expect(switch).to_have_attribute("aria-checked", "false")
     assert not deployed.is_switched_on("daily_sync")
@@ -94,26 +94,26 @@ def switch_scheduler(page: Page, deployed: Deployed) -> None:
     assert not deployed.is_switched_on("daily_sync")
 
 
-def disconnect(page: Page, deployed: Deployed) -> None:
+def disconnect(page: Page, deployed: DevDeployment) -> None:
     page.locator("#disconnect").click()
     page.get_by_role("dialog").get_by_role("button", name="Disconnect").click()
     expect(page.locator("#state")).to_contain_text("Not connected")
-    assert deployed.rows("SELECT count(*) FROM xero_tokens") == [(0,)]
-    assert deployed.rows("SELECT count(*) FROM financial_weekly")[0][0] > 0
+    assert deployed.read_rows("SELECT count(*) FROM xero_tokens") == [(0,)]
+    assert deployed.read_rows("SELECT count(*) FROM financial_weekly")[0][0] > 0
 
 
-def no_secret_lies_open(deployed: Deployed, tokens: list[str]) -> None:
+def assert_no_secret_is_readable(deployed: DevDeployment, tokens: list[str]) -> None:
     for file in deployed.folder.rglob("*"):
         if file.is_file():
-            held = file.read_bytes()
+            content = file.read_bytes()
             for secret in [KEY, *tokens]:
-                assert secret.encode() not in held, file
+                assert secret.encode() not in content, file
 
 
-def tokens_of(deployed: Deployed) -> list[str]:
+def decrypt_tokens(deployed: DevDeployment) -> list[str]:
     """The usable tokens, as only the key can read them."""
     cipher = Cipher([bytes.fromhex(KEY)])
-    rows = deployed.rows("SELECT tenant_id, access_token, refresh_token FROM xero_tokens")
+    rows = deployed.read_rows("SELECT tenant_id, access_token, refresh_token FROM xero_tokens")
     names = ("access_token", "refresh_token")
     return [
         cipher.decrypt(value, associated_data(tenant_id, name))
@@ -122,95 +122,95 @@ def tokens_of(deployed: Deployed) -> list[str]:
     ]
 
 
-def test_in_mock_mode_a_person_connects_syncs_and_restarts_it_in_a_backfill_that_goes_on_by_itself(
+def test_in_mock_mode_a_person_connects_and_syncs_and_a_backfill_continues_after_a_restart(
     browser: Browser, tmp_path: Path
 ) -> None:
-    deployed = Deployed(
+    deployed = DevDeployment(
         tmp_path,
         XERO_MOCK_MODE="true",
         PIPELINE_START_DATE=LATEST.shift(1 - WEEKS).start.isoformat(),
         MISSING_WEEKS_SECONDS="5",
     )
-    with deployed.opened() as opened:
-        mock = opened.chosen.mock
+    with deployed.open() as opened:
+        mock = opened.backend.mock
         assert mock is not None
-    with running_dev(deployed), opened_page(browser, deployed) as page:
+    with run_dev(deployed), open_page(browser, deployed) as page:
         connect(page, deployed)
         expect(page.locator("#state")).to_contain_text("Connected (Mock)")
-        tokens = tokens_of(deployed)
+        tokens = decrypt_tokens(deployed)
         assert len(tokens) == 2
-        # The backfill's run, which Dagster starts in half a minute, has to last until it is cut off in its middle.
+        # Dagster starts the run of the backfill within half a minute. It must still be running when it is stopped.
         mock.add_fault(MockFault(FaultKind.DELAY, path="Reports", seconds=1, times=None))
         start_backfill(deployed)
         sync_now(page, deployed)
-        switch_scheduler(page, deployed)
-        # What fills gaps by itself must see that somebody has these weeks in hand, before and after.
+        switch_scheduler_on_and_off(page, deployed)
+        # The sensor `missing_weeks` must leave these weeks to the backfill, before and after the restart.
         page.get_by_role("switch").click()
         expect(page.get_by_role("switch")).to_have_attribute("aria-checked", "true")
-        wait(lambda: len(landed(deployed)) > len(SYNC_TYPES), "something of the backfill has landed")
-    assert len(landed(deployed)) < WEEKS * len(SYNC_TYPES)
-    assert deployed.rows("SELECT count(*) FROM xero_sync_logs WHERE status = 'running'") == [(0,)]
+        wait_until(lambda: len(read_landed_weeks(deployed)) > len(SYNC_TYPES), "a week of the backfill has landed")
+    assert len(read_landed_weeks(deployed)) < WEEKS * len(SYNC_TYPES)
+    assert deployed.read_rows("SELECT count(*) FROM xero_sync_logs WHERE status = 'running'") == [(0,)]
     mock.clear_faults()
-    with running_dev(deployed), opened_page(browser, deployed) as page:
-        # The run that was cut off, and the one that Dagster makes of it; nobody else takes the weeks up.
-        wait(lambda: backfill_runs(deployed) == ["FAILURE", "SUCCESS"], "the run went on")
-        every_week_is_there_once(deployed)
+    with run_dev(deployed), open_page(browser, deployed) as page:
+        # The run that was stopped, and the one with which Dagster continues it. No sensor starts another run.
+        wait_until(lambda: read_backfill_statuses(deployed) == ["FAILURE", "SUCCESS"], "the backfill continued")
+        assert_every_week_landed_once(deployed)
         expect(page.get_by_role("switch")).to_have_attribute("aria-checked", "true")
         disconnect(page, deployed)
-    no_secret_lies_open(deployed, tokens)
+    assert_no_secret_is_readable(deployed, tokens)
 
 
-def start_backfill(deployed: Deployed) -> None:
-    """Of all weeks but the latest, as Dagster's UI does."""
-    asked = {
+def start_backfill(deployed: DevDeployment) -> None:
+    """Start a backfill of all weeks but the latest, as Dagster's UI does."""
+    params = {
         "partitionNames": [LATEST.shift(-n).key for n in range(1, WEEKS)],
         "assetSelection": [{"path": [asset]} for asset in ASSETS],
     }
-    question = {"query": BACKFILL, "variables": {"p": asked}}
-    answer = httpx.post(f"{deployed.dagster}/graphql", json=question, timeout=60).json()
+    request = {"query": BACKFILL, "variables": {"p": params}}
+    answer = httpx.post(f"{deployed.dagster}/graphql", json=request, timeout=60).json()
     assert answer["data"]["launchPartitionBackfill"]["__typename"] == "LaunchBackfillSuccess", answer
 
 
-def backfill_runs(deployed: Deployed) -> list[str]:
-    """How its runs stand; nothing but a person, here the one who wanted the latest week, started any other."""
-    found = deployed.graphql("{ runsOrError { ... on Runs { results { status tags { key value } } } } }")
+def read_backfill_statuses(deployed: DevDeployment) -> list[str]:
+    """The statuses of the backfill's runs. Every other run was started by a person, for the latest week."""
+    answer = deployed.query_dagster("{ runsOrError { ... on Runs { results { status tags { key value } } } } }")
     runs: list[tuple[str, dict[str, str]]] = [
-        (run["status"], {tag["key"]: tag["value"] for tag in run["tags"]}) for run in found["runsOrError"]["results"]
+        (run["status"], {tag["key"]: tag["value"] for tag in run["tags"]}) for run in answer["runsOrError"]["results"]
     ]
     assert {tags["source"] for _, tags in runs if "source" in tags} <= {"admin"}
     return sorted(status for status, tags in runs if "dagster/backfill" in tags)
 
 
-def landed(deployed: Deployed) -> set[tuple[str, str]]:
-    return set(deployed.rows("SELECT sync_type, week_ending FROM xero_sync_logs WHERE status = 'success'"))
+def read_landed_weeks(deployed: DevDeployment) -> set[tuple[str, str]]:
+    return set(deployed.read_rows("SELECT sync_type, week_ending FROM xero_sync_logs WHERE status = 'success'"))
 
 
-def every_week_is_there_once(deployed: Deployed) -> None:
-    assert landed(deployed) == {(kind, str(LATEST.shift(-n))) for kind in SYNC_TYPES for n in range(WEEKS)}
-    stats: Any = deployed.graphql("{ assetNodes { partitionStats { numMaterialized numFailed } } }")
+def assert_every_week_landed_once(deployed: DevDeployment) -> None:
+    assert read_landed_weeks(deployed) == {(kind, str(LATEST.shift(-n))) for kind in SYNC_TYPES for n in range(WEEKS)}
+    stats: Any = deployed.query_dagster("{ assetNodes { partitionStats { numMaterialized numFailed } } }")
     assert [node["partitionStats"] for node in stats["assetNodes"]] == [
         {"numMaterialized": WEEKS, "numFailed": 0}
     ] * len(ASSETS)
-    assert deployed.rows("SELECT count(*), count(DISTINCT week_ending) FROM financial_weekly") == [(WEEKS, WEEKS)]
-    assert deployed.rows("SELECT count(*) FROM restatements") == [(0,)]
-    # A restart is no news.
-    assert deployed.rows("SELECT title FROM alerts") == []
+    assert deployed.read_rows("SELECT count(*), count(DISTINCT week_ending) FROM financial_weekly") == [(WEEKS, WEEKS)]
+    assert deployed.read_rows("SELECT count(*) FROM restatements") == [(0,)]
+    # A restart does not cause an alert.
+    assert deployed.read_rows("SELECT title FROM alerts") == []
 
 
-def wait(until: Callable[[], bool], what: str) -> None:
-    last = time.monotonic() + 180
-    while not until():
-        if time.monotonic() > last:
-            pytest.fail(f"it did not come to pass that {what}")
+def wait_until(condition: Callable[[], bool], description: str) -> None:
+    deadline = time.monotonic() + 180
+    while not condition():
+        if time.monotonic() > deadline:
+            pytest.fail(f"this did not happen: {description}")
         time.sleep(0.3)
 
 
-def test_with_a_real_apps_settings_it_is_the_same_and_a_late_edit_shows_up_by_itself(
+def test_with_the_settings_of_a_real_app_it_works_and_a_late_edit_is_found_automatically(
     browser: Browser, tmp_path: Path
 ) -> None:
-    port = free_port()
+    port = find_free_port()
     xero = f"http://127.0.0.1:{port}"
-    deployed = Deployed(
+    deployed = DevDeployment(
         tmp_path,
         XERO_MOCK_MODE="false",
         XERO_CLIENT_ID="an-app",
@@ -221,14 +221,14 @@ def test_with_a_real_apps_settings_it_is_the_same_and_a_late_edit_shows_up_by_it
     )
     server = [*XERO_PIPELINE, "mock-xero", "--port", str(port), "--state", str(tmp_path / "xero-state.db")]
     with (
-        process(server, deployed, tmp_path / "xero.log", lambda: _refuses(f"{xero}/connections")),
-        running_dev(deployed),
-        opened_page(browser, deployed) as page,
+        run_process(server, deployed, tmp_path / "xero.log", lambda: _requires_sign_in(f"{xero}/connections")),
+        run_dev(deployed),
+        open_page(browser, deployed) as page,
     ):
         connect(page, deployed)
-        tokens = tokens_of(deployed)
+        tokens = decrypt_tokens(deployed)
         sync_now(page, deployed)
-        switch_scheduler(page, deployed)
+        switch_scheduler_on_and_off(page, deployed)
         page.get_by_role("switch").click()
         expect(page.get_by_role("switch")).to_have_attribute("aria-checked", "true")
         edit_in_xero(xero)
@@ -236,10 +236,10 @@ def test_with_a_real_apps_settings_it_is_the_same_and_a_late_edit_shows_up_by_it
         page.get_by_role("switch").click()
         expect(page.get_by_role("switch")).to_have_attribute("aria-checked", "false")
         disconnect(page, deployed)
-    no_secret_lies_open(deployed, tokens)
+    assert_no_secret_is_readable(deployed, tokens)
 
 
-def _refuses(url: str) -> bool:
+def _requires_sign_in(url: str) -> bool:
     try:
         return httpx.get(url, timeout=5).status_code == 401
     except httpx.HTTPError:
@@ -247,23 +247,24 @@ def _refuses(url: str) -> bool:
 
 
 def edit_in_xero(xero: str) -> None:
-    """Date an invoice of 1,234.50 back into the latest week, behind everybody's back."""
+    """Enter an invoice of 1,234.50 at Xero, dated in the latest week."""
     line = {"amount": "1234.50", "revenueType": "Residential", "region": "North"}
     body = {"type": "ACCREC", "date": (LATEST.start + timedelta(days=3)).isoformat(), "lines": [line]}
     answer = httpx.post(f"{xero}/mock/mock-tenant-001/documents", json=body)
     assert answer.status_code == 200, answer.text
 
 
-def wait_for_restatement(deployed: Deployed) -> None:
+def wait_for_restatement(deployed: DevDeployment) -> None:
     query = (
         "SELECT old_value, new_value FROM restatements WHERE table_name = 'financial_weekly' "
         "AND column_name = 'total_trading_income'"
     )
-    until = time.monotonic() + 120
-    while time.monotonic() < until:
-        if rows := deployed.rows(query):
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if rows := deployed.read_rows(query):
             old, new = (int(str(value).replace(".", "")) for value in rows[0])
             assert new - old == 123450, rows
             return
         time.sleep(1)
-    pytest.fail(f"nothing was restated: {json.dumps(deployed.rows('SELECT status, error_log FROM xero_sync_logs'))}")
+    log = deployed.read_rows("SELECT status, error_log FROM xero_sync_logs")
+    pytest.fail(f"nothing was restated: {json.dumps(log)}")

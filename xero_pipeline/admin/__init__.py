@@ -1,1 +1,1 @@
-"""The admin page and its HTTP API. `app.create_app` puts it together; nothing is opened by importing it."""
+"""The admin page and its HTTP API. `app.create_app` builds it; importing the package opens nothing."""

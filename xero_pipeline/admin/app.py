@@ -1,4 +1,4 @@
-"""The admin page and its HTTP API, put together. What each part does is its own module's matter."""
+"""Build the FastAPI application of the admin page and its HTTP API from its parts."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ from starlette.staticfiles import StaticFiles
 
 from xero_pipeline.admin import connection, figures, pages
 from xero_pipeline.admin import sync as syncing
-from xero_pipeline.admin.context import AdminContext, Pause
+from xero_pipeline.admin.context import AdminContext, Sleep
 from xero_pipeline.admin.dagster_api import DagsterApi, DagsterClient
-from xero_pipeline.admin.error_responses import handle_errors
-from xero_pipeline.admin.security import MOCK, RequestGuard, SecurityMiddleware, session_cookie
+from xero_pipeline.admin.error_responses import add_error_handlers
+from xero_pipeline.admin.security import MOCK_PATH, RequestGuard, SecurityMiddleware, make_session_cookie
 from xero_pipeline.admin.sessions import Sessions
 from xero_pipeline.clock import Clock, SystemClock
 from xero_pipeline.mock_xero.server import create_mock_app
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings
 
-_ABOUT = """\
-Connect Xero, see that it is fresh, sync by hand, switch the schedule.
+_DESCRIPTION = """\
+Connect Xero, check that the figures are fresh, sync by hand, switch the schedule on or off.
 
-Errors are `{"error": {"code", "message"}}`. Amounts are exact decimals as text, moments ISO 8601 in UTC, and a
+Errors are `{"error": {"code", "message"}}`. Amounts are exact decimals as text, times are ISO 8601 in UTC, and a
 week is named by its Saturday, `weekEnding`.
 """
 
 
-_WITHOUT: dict[str, Any] = {
-    # Their scripts would come from a CDN.
+_DISABLED_FEATURES: dict[str, Any] = {
+    # Both pages load their scripts from a CDN.
     "docs_url": None,
     "redoc_url": None,
     "redirect_slashes": False,
-    # Whatever exporter the environment names: the callback's address holds a consent's code and state.
+    # Off even if the environment names an exporter: the callback's address holds a consent's code and state.
     "telemetry": {
         "tracing": False,
         "metrics": False,
@@ -53,58 +53,59 @@ def create_app(
     clock: Clock | None = None,
     deployment: Deployment | None = None,
     dagster: DagsterClient | None = None,
-    pause: Pause = anyio.sleep,
+    sleep: Sleep = anyio.sleep,
 ) -> FastAPI:
-    """The app, for uvicorn or a test.
+    """Build the app for uvicorn or a test.
 
     Args:
-        deployment, dagster: somebody else's, which stay open; left out, the app opens and closes its own.
-        pause: how a request that waits for a run passes the time between two looks.
+        deployment, dagster: the caller's objects, which the app does not close. Without them the app opens and
+            closes its own.
+        sleep: waits between two polls of a run.
     """
     clock = clock or (deployment.clock if deployment else SystemClock())
-    own: list[Deployment | DagsterApi] = []
+    owned: list[Deployment | DagsterApi] = []
     if deployment is None:
         deployment = Deployment(settings, clock=clock)
-        own.append(deployment)
+        owned.append(deployment)
     if dagster is None:
-        dagster = DagsterApi(settings.dagster_url, page=settings.dagster_page)
-        own.append(dagster)
-    sign_ins = Sessions(settings, clock) if settings.admin_token else None
-    admin = AdminContext(settings, clock, deployment, dagster, sign_ins, pause)
-    # Opened now and not by the first requests, which come at once and would open them twice.
-    _ = (deployment.warehouse, deployment.chosen, deployment.session)
+        dagster = DagsterApi(settings.dagster_url, ui_url=settings.dagster_page)
+        owned.append(dagster)
+    sessions = Sessions(settings, clock) if settings.admin_token else None
+    context = AdminContext(settings, clock, deployment, dagster, sessions, sleep)
+    # Open them now: the first requests arrive together, and each would open its own.
+    _ = (deployment.warehouse, deployment.backend, deployment.session)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
-        for one in own:
-            one.close()
+        for resource in owned:
+            resource.close()
 
-    app = FastAPI(title="Xero Pipeline", version="1", description=_ABOUT, lifespan=lifespan, **_WITHOUT)
-    app.state.admin = admin
-    handle_errors(app, clock)
-    # each by itself: of a router within a router FastAPI works out every route once more
+    app = FastAPI(title="Xero Pipeline", version="1", description=_DESCRIPTION, lifespan=lifespan, **_DISABLED_FEATURES)
+    app.state.context = context
+    add_error_handlers(app, clock)
+    # Include each router directly: FastAPI would process the routes of a nested router twice.
     for part in (connection, syncing, figures):
         app.include_router(part.router, prefix="/api/v1/xero")
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.FOLDER / "static"), name="static")
-    if deployment.chosen.mock is not None:
-        # Where people give the mock their consent, since nothing may leave the machine.
-        app.mount(MOCK, create_mock_app(deployment.chosen.mock))
-    app.add_middleware(SecurityMiddleware, door=RequestGuard(settings, clock, sign_ins))
-    app.openapi = lambda: _document(app, settings)  # type: ignore[method-assign]
+    if deployment.backend.mock is not None:
+        # People give the mock their consent on this machine: nothing may leave it.
+        app.mount(MOCK_PATH, create_mock_app(deployment.backend.mock))
+    app.add_middleware(SecurityMiddleware, guard=RequestGuard(settings, clock, sessions))
+    app.openapi = lambda: _build_openapi(app, settings)  # type: ignore[method-assign]
     return app
 
 
-def _document(app: FastAPI, settings: Settings) -> dict[str, Any]:
-    """The OpenAPI document; with `ADMIN_TOKEN` it says how to sign in."""
+def _build_openapi(app: FastAPI, settings: Settings) -> dict[str, Any]:
+    """Build the OpenAPI document, once. With `ADMIN_TOKEN` it describes how to sign in."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         document["servers"] = [{"url": settings.server_url}]
         if settings.admin_token is not None:
             document["components"]["securitySchemes"] = {
                 "bearer": {"type": "http", "scheme": "bearer"},
-                "session": {"type": "apiKey", "in": "cookie", "name": session_cookie(settings).name},
+                "session": {"type": "apiKey", "in": "cookie", "name": make_session_cookie(settings).name},
             }
             document["security"] = [{"bearer": []}, {"session": []}]
             for path in ("/healthz", "/api/v1/xero/callback"):

@@ -1,6 +1,7 @@
-"""Why a Connect came to nothing: one sentence for each `reason` that the page is sent back with.
+"""Why connecting to Xero failed: one sentence for each `reason` that the browser is sent back with.
 
-The log has the same code and sentence, and beside it what exactly was said."""
+The log has the same code and sentence, and the exact error with them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ from xero_pipeline.xero.errors import ConsentFailed
 
 REASONS: dict[str, str] = {
     # the state
-    "state_missing": "Xero’s answer carried no state, so it cannot be told who began this sign-in. Nothing was "
+    "state_missing": "Xero’s answer carried no state, so nothing shows who began this sign-in. Nothing was "
     "changed; begin again with Connect.",
     "state_unknown": "This sign-in was not begun here: its state is unknown. Nothing was changed; begin again "
     "with Connect.",
@@ -22,17 +23,17 @@ REASONS: dict[str, str] = {
     # the consent
     "access_denied": "The consent was not given: somebody pressed Cancel at Xero. Nothing was changed.",
     "consent_refused": "Xero refused the consent. Nothing was changed; the server’s log has Xero’s own words.",
-    "scope_refused": "Xero does not allow this app a scope that it asked for. Compare XERO_SCOPES with the app at "
+    "scope_refused": "Xero does not allow this app a scope that it requested. Compare XERO_SCOPES with the app at "
     "developer.xero.com, then connect again.",
     "code_missing": "Xero’s answer carried no code. Nothing was changed; begin again with Connect.",
     "code_refused": "Xero refused the code of this sign-in: it is used, expired or not ours. Nothing was changed; "
     "begin again with Connect.",
-    "no_organisation": "The consent opened no organisation. Nothing was changed; begin again, and choose at least "
-    "one at Xero’s page.",
+    "no_organisation": "The consent includes no organisation. Nothing was changed; begin again, and choose at least "
+    "one on Xero’s page.",
     "scope_missing": "The consent lacks a scope that the pipeline needs; the server’s log names it. Nothing was "
     "changed; compare XERO_SCOPES with .env.example, then connect again.",
     "not_a_mock": "Only the mock Xero can be connected without a person.",
-    # the app, and the way to Xero
+    # the app, and the calls to Xero
     "app_refused": "Xero refuses this app. Compare XERO_CLIENT_ID and XERO_CLIENT_SECRET with the app at "
     "developer.xero.com. Nothing was changed.",
     "permission_missing": "Xero does not let this app list its organisations. Nothing was changed; the server’s "
@@ -40,16 +41,16 @@ REASONS: dict[str, str] = {
     "xero_unavailable": "Xero does not answer. Nothing was changed; try again in a few minutes.",
     "rate_limited": "Xero’s limit of calls is reached. Nothing was changed; try again in a minute.",
     "minute_limit": "Xero’s limit of calls is reached. Nothing was changed; try again in a minute.",
-    "day_limit": "Today’s calls to Xero are spent. Nothing was changed; try again tomorrow.",
+    "day_limit": "Today’s calls to Xero are used up. Nothing was changed; try again tomorrow.",
     "request_refused": "Xero refused the request. Nothing was changed; the server’s log has Xero’s own words.",
-    "payload_not_understood": "Xero’s answer is not understood. Nothing was changed; the server’s log says more.",
-    "reconnect_needed": "Xero does not take the token that it has just given. Nothing was changed; begin again with "
+    "payload_not_understood": "Xero’s answer could not be read. Nothing was changed; the server’s log says more.",
+    "reconnect_needed": "Xero refused the token that it had just issued. Nothing was changed; begin again with "
     "Connect.",
-    "organisation_disconnected": "Xero lets this app into the organisation no longer. Nothing was changed; begin again "
-    "with Connect, and choose the organisation at Xero’s page.",
+    "organisation_disconnected": "Xero no longer lets this app into the organisation. Nothing was changed; begin again "
+    "with Connect, and choose the organisation on Xero’s page.",
     "reports_forbidden": "The person who consented may not see reports in Xero. Nothing was changed; give them a role "
-    "with reports, or let somebody else connect.",
-    # this side
+    "with reports, or ask somebody else to connect.",
+    # this pipeline
     "database_unavailable": "The database does not answer, so nothing could be stored. Begin again with Connect "
     "once it does.",
     "not_migrated": "The database is not at this version’s schema. Run xero-pipeline migrate, then connect again.",
@@ -57,14 +58,14 @@ REASONS: dict[str, str] = {
     "Connect.",
 }
 
-UNKNOWN = "The connection could not be made. Nothing was changed; the server’s log says why."
+UNKNOWN_REASON = "The connection could not be made. Nothing was changed; the server’s log says why."
 
 
-def reason_of(error: PipelineError) -> str:
-    """The code of a Connect that came to nothing."""
+def get_reason(error: PipelineError) -> str:
+    """Return the `reason` code of a failed connection."""
     return str(error.reason) if isinstance(error, ConsentFailed) else error.code
 
 
-def reason_sentence(reason: str) -> str:
-    """What the page says for a code. It comes from the address bar, so it is only ever looked up."""
-    return REASONS.get(reason, UNKNOWN)
+def describe_reason(reason: str) -> str:
+    """Return the page's sentence for a code. Anybody can write the address bar, so the code itself is not shown."""
+    return REASONS.get(reason, UNKNOWN_REASON)

@@ -1,4 +1,4 @@
-"""What every route is handed: this process's deployment, its Dagster, and how a request's body is read."""
+"""What every route receives: the deployment and Dagster of this process; and how a request body is read."""
 
 from __future__ import annotations
 
@@ -21,97 +21,98 @@ from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.status import DeploymentStatus, read_deployment_status
 from xero_pipeline.warehouse.errors import UnknownOrganisation
-from xero_pipeline.warehouse.figures.overview import known_tenants
+from xero_pipeline.warehouse.figures.overview import list_known_tenants
 from xero_pipeline.weeks import NoSuchWeek, Week
 
-# Dates beyond cannot be counted with: a week before the first one, or after the last.
+# Date arithmetic fails near `date.min` and `date.max`, so years beyond these are refused first.
 _FIRST_YEAR, _LAST_YEAR = 1900, 2999
-_LONGEST_BODY = 64 * 1024
+_MAX_BODY_BYTES = 64 * 1024
 
-Pause = Callable[[float], Awaitable[None]]
-Model = TypeVar("Model", bound=BaseModel)
+Sleep = Callable[[float], Awaitable[None]]
+BodyModel = TypeVar("BodyModel", bound=BaseModel)
 
 
 @dataclass(frozen=True)
 class AdminContext:
-    """The parts that the routes work with. `sign_ins` is `None` where the page is open."""
+    """The objects that the routes use. `sessions` is `None` where the page needs no sign-in."""
 
     settings: Settings
     clock: Clock
     deployment: Deployment
     dagster: DagsterClient
-    sign_ins: Sessions | None
-    pause: Pause
+    sessions: Sessions | None
+    sleep: Sleep
 
     @property
-    def connector(self) -> ConnectionService:
+    def connection_service(self) -> ConnectionService:
         return ConnectionService(self.deployment)
 
-    def standing(self) -> DeploymentStatus:
-        """How everything stands; a Dagster that does not answer, or refuses, leaves the scheduler unknown."""
+    def read_status(self) -> DeploymentStatus:
+        """Read the status. The scheduler is unknown (`None`) when Dagster does not answer or refuses."""
         try:
-            running: bool | None = self.dagster.scheduler_running()
+            running: bool | None = self.dagster.is_scheduler_running()
         except PipelineError:
             running = None
-        broken = open_alerter(self.deployment).error
-        return read_deployment_status(self.deployment, scheduler_running=running, alert_error=broken)
+        alert_error = open_alerter(self.deployment).delivery_error
+        return read_deployment_status(self.deployment, scheduler_running=running, alert_error=alert_error)
 
-    def names(self) -> dict[str, str]:
-        """What each connected organisation is called, by tenant id."""
-        organisations = self.deployment.warehouse.tokens.organisations()
+    def read_organisation_names(self) -> dict[str, str]:
+        """Map the tenant id of each connected organisation to its name."""
+        organisations = self.deployment.warehouse.tokens.list_organisations()
         return {organisation.tenant_id: organisation.tenant_name for organisation in organisations}
 
     def require_tenant(self, tenant_id: str | None) -> None:
-        """
+        """Check that the database knows the organisation; `None` stands for all and always passes.
+
         Raises:
-            UnknownOrganisation: nothing was ever heard of it.
+            UnknownOrganisation: no connection, log or figure has that tenant id.
         """
-        if tenant_id is not None and tenant_id not in known_tenants(self.deployment.warehouse.engine):
+        if tenant_id is not None and tenant_id not in list_known_tenants(self.deployment.warehouse.engine):
             raise UnknownOrganisation("There is no organisation with that tenantId.")
 
-    def week(self, ending: date) -> Week:
-        """The week with that Saturday.
+    def require_week(self, ending: date) -> Week:
+        """Return the week that ends on that Saturday.
 
         Raises:
-            NoSuchWeek: it cannot be synced.
+            NoSuchWeek: the date is no Saturday, or the week cannot be synced.
         """
         if not _FIRST_YEAR <= ending.year <= _LAST_YEAR:
-            raise NoSuchWeek(f"{ending.isoformat()} is no day of any books.")
+            raise NoSuchWeek(f"{ending.isoformat()} is outside the years {_FIRST_YEAR} to {_LAST_YEAR}.")
         return self.settings.calendar.require_week(ending, self.clock.now())
 
-    def run_url(self, run_id: str | None) -> str | None:
-        return self.dagster.run_url(run_id) if run_id else None
+    def build_run_url(self, run_id: str | None) -> str | None:
+        return self.dagster.build_run_url(run_id) if run_id else None
 
 
-def _admin(request: Request) -> AdminContext:
-    admin: AdminContext = request.app.state.admin
-    return admin
+def _get_context(request: Request) -> AdminContext:
+    context: AdminContext = request.app.state.context
+    return context
 
 
-Context = Annotated[AdminContext, Depends(_admin)]
+AdminContextDep = Annotated[AdminContext, Depends(_get_context)]
 
 
-async def read_text(request: Request) -> bytes:
-    """The whole body.
+async def read_raw_body(request: Request) -> bytes:
+    """Read the whole body.
 
     Raises:
-        BadRequest: it is longer than anything that makes sense here.
+        BadRequest: it is longer than 64 KiB.
     """
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
-        if len(body) > _LONGEST_BODY:
+        if len(body) > _MAX_BODY_BYTES:
             raise BadRequest("The body is too long.", code="too_long", status=413)
     return bytes(body)
 
 
-async def read_body(request: Request, model: type[Model]) -> Model:
-    """The JSON body; a request without one gives the model's defaults.
+async def read_body(request: Request, model: type[BodyModel]) -> BodyModel:
+    """Read and validate the JSON body. A request without a body gives the model's defaults.
 
     Raises:
-        BadRequest: it is no JSON, or not what is expected.
+        BadRequest: the body is not JSON, or does not fit the model.
     """
-    body = await read_text(request)
+    body = await read_raw_body(request)
     if not body.strip():
         return model()
     try:
@@ -119,11 +120,11 @@ async def read_body(request: Request, model: type[Model]) -> Model:
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         if any(problem["type"] == "json_invalid" for problem in problems):
-            raise BadRequest("The body is no JSON.", code="malformed_json", status=400) from None
+            raise BadRequest("The body is not valid JSON.", code="malformed_json", status=400) from None
         raise BadRequest(describe_validation_errors(problems)) from None
 
 
-def body_of(model: type[BaseModel]) -> dict[str, object]:
-    """An optional JSON body, for the OpenAPI document: `read_body` reads it, so FastAPI does not see it."""
+def describe_json_body(model: type[BaseModel]) -> dict[str, object]:
+    """Describe an optional JSON body for the OpenAPI document: `read_body` reads it, so FastAPI does not see it."""
     schema = model.model_json_schema(by_alias=True)
     return {"requestBody": {"required": False, "content": {"application/json": {"schema": schema}}}}

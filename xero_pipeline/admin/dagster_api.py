@@ -1,7 +1,7 @@
-"""What the admin page says to Dagster, and the only module that speaks its GraphQL.
+"""The admin page's client of Dagster. No other module uses Dagster's GraphQL API.
 
-Dagster answers a refusal with HTTP 200, so every answer's `__typename` is read. Its API "is still evolving"
-(Dagster's docs): a change of it is an edit of this file.
+Dagster answers a refusal with HTTP 200, so the client checks the `__typename` of every answer. The API "is still
+evolving" (Dagster's docs): when it changes, only this file changes.
 """
 
 from __future__ import annotations
@@ -13,32 +13,32 @@ from typing import Any, Protocol
 
 import httpx
 
-from xero_pipeline.automation.jobs import range_tags, sync_config
+from xero_pipeline.automation.jobs import build_range_tags, build_run_config
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.weeks import Week
 
 REPOSITORY = {
-    "repositoryName": "__repository__",  # Dagster's own name for the one of a `Definitions`
+    "repositoryName": "__repository__",  # the name that Dagster gives the repository of a `Definitions`
     "repositoryLocationName": "xero_pipeline.definitions",
 }
 JOB = "weekly_sync"
 SCHEDULE = "daily_sync"
 SENSORS = ("missing_weeks", "late_edits", "connection_health")
 
-# Seconds to connect, and for the whole of an answer's next bytes. Launching loads the code's snapshot first.
+# Seconds to connect (2), and to wait for the next bytes (10): a launch first loads the snapshot of the code.
 _TIMEOUTS = httpx.Timeout(10.0, connect=2.0)
-_LONGEST_TEXT = 300
+_MAX_MESSAGE_LENGTH = 300
 
 
 class DagsterDown(PipelineError):
-    """Dagster does not answer, or something else answers in its place."""
+    """Dagster does not answer, or another server answers at its address."""
 
     code = "dagster_down"
     default_advice = "Start it with `make dev`, or check DAGSTER_URL."
 
 
 class DagsterRefused(PipelineError):
-    """Dagster answered, and said no."""
+    """Dagster answered with a refusal, or with something that cannot be read."""
 
     code = "dagster_refused"
     default_advice = "Dagster's own page says more, under Deployment."
@@ -57,7 +57,7 @@ class RunStatus(StrEnum):
     CANCELED = "canceled"
 
     @property
-    def over(self) -> bool:
+    def is_over(self) -> bool:
         return self in {RunStatus.SUCCESS, RunStatus.FAILED, RunStatus.CANCELED}
 
 
@@ -75,19 +75,19 @@ _STATUSES = {
 
 
 class DagsterClient(Protocol):
-    """What the admin page needs of Dagster."""
+    """The operations that the admin page needs from Dagster."""
 
     def check(self) -> None: ...
 
-    def launch(self, week: Week, organisations: Sequence[str] = ()) -> str: ...
+    def launch_run(self, week: Week, organisations: Sequence[str] = ()) -> str: ...
 
-    def under_way(self, week: Week) -> str | None: ...
+    def find_unfinished_run(self, week: Week) -> str | None: ...
 
-    def run_status(self, run_id: str) -> RunStatus: ...
+    def read_run_status(self, run_id: str) -> RunStatus: ...
 
-    def run_url(self, run_id: str) -> str: ...
+    def build_run_url(self, run_id: str) -> str: ...
 
-    def scheduler_running(self) -> bool: ...
+    def is_scheduler_running(self) -> bool: ...
 
     def start_scheduler(self) -> None: ...
 
@@ -98,7 +98,7 @@ class DagsterClient(Protocol):
 
 @dataclass(frozen=True)
 class _AutomationToggle:
-    """A schedule's or sensor's switch: which way it stands, and the id by which it is stopped."""
+    """Whether a schedule or sensor is running, and the id that stopping it needs."""
 
     id: str
     running: bool
@@ -107,114 +107,118 @@ class _AutomationToggle:
 class DagsterApi:
     """Dagster over HTTP. Safe to use from several threads.
 
-    Every method raises `DagsterDown` when Dagster does not answer, and `DagsterRefused` when it says no.
+    Every method raises `DagsterDown` when Dagster does not answer, and `DagsterRefused` when it refuses.
     """
 
-    def __init__(self, url: str, *, page: str | None = None, timeouts: httpx.Timeout = _TIMEOUTS) -> None:
+    def __init__(self, url: str, *, ui_url: str | None = None, timeouts: httpx.Timeout = _TIMEOUTS) -> None:
         """
         Args:
-            url: where Dagster's webserver is, `DAGSTER_URL`.
-            page: where people find it; left out, there as well.
+            url: the address of Dagster's webserver, `DAGSTER_URL`.
+            ui_url: the address at which people open Dagster; `url` by default.
         """
         self._url = url
-        self._page = page or url
-        # Not `trust_env`: Dagster is a neighbour, and a proxy of the environment does not lead there.
+        self._ui_url = ui_url or url
+        # Ignore the environment's proxy settings: Dagster runs beside the admin page.
         self._http = httpx.Client(timeout=timeouts, trust_env=False)
 
     def check(self) -> None:
-        """See to it that Dagster answers."""
-        self._ask("query { version }", {})
+        """Check that Dagster answers."""
+        self._post_query("query { version }", {})
 
-    def launch(self, week: Week, organisations: Sequence[str] = ()) -> str:
-        """Launch `weekly_sync` for one week of these organisations, none named: of all; answers the run's id. It
-        may be queued first."""
-        tags = range_tags(week, week) | {"source": "admin"}
+    def launch_run(self, week: Week, organisations: Sequence[str] = ()) -> str:
+        """Launch `weekly_sync` for one week and return the run's id. The run may be queued first.
+
+        Args:
+            organisations: tenant ids; empty for all connected organisations.
+        """
+        tags = build_range_tags(week, week) | {"source": "admin"}
         params = {
             "selector": {**REPOSITORY, "jobName": JOB},
-            "runConfigData": sync_config(organisations),
+            "runConfigData": build_run_config(organisations),
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
-        said = self._expect(_LAUNCH, {"params": params}, "launchRun", "LaunchRunSuccess")
-        return str(said["run"]["runId"])
+        answer = self._query_expecting(_LAUNCH, {"params": params}, "launchRun", "LaunchRunSuccess")
+        return str(answer["run"]["runId"])
 
-    def under_way(self, week: Week) -> str | None:
-        """A run of exactly that week, asked for here, that is not over yet."""
+    def find_unfinished_run(self, week: Week) -> str | None:
+        """Return the id of an unfinished run of exactly that week that the admin page launched, if there is one."""
         tags = [{"key": "week_ending", "value": str(week)}, {"key": "source", "value": "admin"}]
-        over = [name for name, status in _STATUSES.items() if status.over]
-        wanted = {"tags": tags, "statuses": [name for name in _STATUSES if name not in over], "pipelineName": JOB}
-        said = self._expect(_RUNS, {"filter": wanted}, "runsOrError", "Runs")
-        return next((str(run["runId"]) for run in said["results"]), None)
+        unfinished = [name for name, status in _STATUSES.items() if not status.is_over]
+        runs_filter = {"tags": tags, "statuses": unfinished, "pipelineName": JOB}
+        answer = self._query_expecting(_RUNS, {"filter": runs_filter}, "runsOrError", "Runs")
+        return next((str(run["runId"]) for run in answer["results"]), None)
 
-    def run_status(self, run_id: str) -> RunStatus:
-        """How a run stands.
+    def read_run_status(self, run_id: str) -> RunStatus:
+        """Read a run's status. A status that this client does not know counts as running.
 
         Raises:
-            UnknownRun: Dagster knows no such run.
+            UnknownRun: Dagster has no run with that id.
         """
-        said = self._answer(_RUN, {"id": run_id}, "runOrError")
-        if said["__typename"] == "RunNotFoundError":
-            raise UnknownRun("Dagster knows no run with that id.")
-        self._require(said, "Run")
-        return _STATUSES.get(said["status"], RunStatus.RUNNING)
+        answer = self._query(_RUN, {"id": run_id}, "runOrError")
+        if answer["__typename"] == "RunNotFoundError":
+            raise UnknownRun("Dagster has no run with that id.")
+        self._require_typename(answer, "Run")
+        return _STATUSES.get(answer["status"], RunStatus.RUNNING)
 
-    def run_url(self, run_id: str) -> str:
-        """The run's page in Dagster's UI."""
-        return f"{self._page}/runs/{run_id}"
+    def build_run_url(self, run_id: str) -> str:
+        """Return the address of the run's page in Dagster's UI."""
+        return f"{self._ui_url}/runs/{run_id}"
 
-    def scheduler_running(self) -> bool:
-        """Whether `daily_sync` is switched on."""
-        return self._schedule().running
+    def is_scheduler_running(self) -> bool:
+        """Whether the schedule `daily_sync` is running."""
+        return self._read_schedule_toggle().running
 
     def start_scheduler(self) -> None:
-        """Switch `daily_sync` on, and its sensors with it. A sensor that is not defined is left out."""
+        """Start the schedule `daily_sync` and its sensors. A sensor that Dagster does not know is skipped."""
         selector = {**REPOSITORY, "scheduleName": SCHEDULE}
-        self._expect(_START_SCHEDULE, {"selector": selector}, "startSchedule", "ScheduleStateResult")
+        self._query_expecting(_START_SCHEDULE, {"selector": selector}, "startSchedule", "ScheduleStateResult")
         for name in SENSORS:
             selector = {**REPOSITORY, "sensorName": name}
-            said = self._answer(_START_SENSOR, {"selector": selector}, "startSensor")
-            if said["__typename"] != "SensorNotFoundError":
-                self._require(said, "Sensor")
+            answer = self._query(_START_SENSOR, {"selector": selector}, "startSensor")
+            if answer["__typename"] != "SensorNotFoundError":
+                self._require_typename(answer, "Sensor")
 
     def stop_scheduler(self) -> None:
-        """Switch `daily_sync` and its sensors off."""
+        """Stop the schedule `daily_sync` and its sensors."""
         for name in SENSORS:
-            switch = self._sensor(name)
-            if switch is not None and switch.running:
-                self._expect(_STOP_SENSOR, {"id": switch.id}, "stopSensor", "StopSensorMutationResult")
-        switch = self._schedule()
-        if switch.running:
-            self._expect(_STOP_SCHEDULE, {"id": switch.id}, "stopRunningSchedule", "ScheduleStateResult")
+            toggle = self._read_sensor_toggle(name)
+            if toggle is not None and toggle.running:
+                self._query_expecting(_STOP_SENSOR, {"id": toggle.id}, "stopSensor", "StopSensorMutationResult")
+        toggle = self._read_schedule_toggle()
+        if toggle.running:
+            self._query_expecting(_STOP_SCHEDULE, {"id": toggle.id}, "stopRunningSchedule", "ScheduleStateResult")
 
     def close(self) -> None:
         self._http.close()
 
-    def _schedule(self) -> _AutomationToggle:
+    def _read_schedule_toggle(self) -> _AutomationToggle:
         selector = {**REPOSITORY, "scheduleName": SCHEDULE}
-        return _switch(self._expect(_SCHEDULE, {"selector": selector}, "scheduleOrError", "Schedule"), "scheduleState")
+        answer = self._query_expecting(_SCHEDULE, {"selector": selector}, "scheduleOrError", "Schedule")
+        return _parse_toggle(answer, "scheduleState")
 
-    def _sensor(self, name: str) -> _AutomationToggle | None:
-        said = self._answer(_SENSOR, {"selector": {**REPOSITORY, "sensorName": name}}, "sensorOrError")
-        if said["__typename"] == "SensorNotFoundError":
+    def _read_sensor_toggle(self, name: str) -> _AutomationToggle | None:
+        answer = self._query(_SENSOR, {"selector": {**REPOSITORY, "sensorName": name}}, "sensorOrError")
+        if answer["__typename"] == "SensorNotFoundError":
             return None
-        return _switch(self._require(said, "Sensor"), "sensorState")
+        return _parse_toggle(self._require_typename(answer, "Sensor"), "sensorState")
 
-    def _expect(self, query: str, variables: Mapping[str, Any], field: str, typename: str) -> dict[str, Any]:
-        return self._require(self._answer(query, variables, field), typename)
+    def _query_expecting(self, query: str, variables: Mapping[str, Any], field: str, typename: str) -> dict[str, Any]:
+        return self._require_typename(self._query(query, variables, field), typename)
 
     @staticmethod
-    def _require(said: dict[str, Any], typename: str) -> dict[str, Any]:
-        if said["__typename"] != typename:
-            words = _one_line(said.get("message") or "")
-            raise DagsterRefused(f"Dagster refused ({said['__typename']}): {words or 'no reason given'}")
-        return said
+    def _require_typename(answer: dict[str, Any], typename: str) -> dict[str, Any]:
+        if answer["__typename"] != typename:
+            reason = _get_first_line(answer.get("message") or "")
+            raise DagsterRefused(f"Dagster refused ({answer['__typename']}): {reason or 'no reason given'}")
+        return answer
 
-    def _answer(self, query: str, variables: Mapping[str, Any], field: str) -> dict[str, Any]:
-        said = self._ask(query, variables).get(field)
-        if not isinstance(said, dict) or not isinstance(said.get("__typename"), str):
-            raise DagsterRefused(f"Dagster's answer to {field} is not understood; its version may not fit.")
-        return said
+    def _query(self, query: str, variables: Mapping[str, Any], field: str) -> dict[str, Any]:
+        answer = self._post_query(query, variables).get(field)
+        if not isinstance(answer, dict) or not isinstance(answer.get("__typename"), str):
+            raise DagsterRefused(f"Dagster's answer to {field} is not understood; its version may be a different one.")
+        return answer
 
-    def _ask(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+    def _post_query(self, query: str, variables: Mapping[str, Any]) -> dict[str, Any]:
         try:
             response = self._http.post(f"{self._url}/graphql", json={"query": query, "variables": variables})
         except httpx.TimeoutException:
@@ -226,27 +230,27 @@ class DagsterApi:
         except ValueError:
             body = None
         if not isinstance(body, dict) or not {"data", "errors"} & body.keys():
-            raise DagsterDown(f"What answers at {self._url} is not Dagster (HTTP {response.status_code}).")
+            raise DagsterDown(f"The server at {self._url} is not Dagster (HTTP {response.status_code}).")
         if body.get("errors"):
-            raise DagsterRefused(f"Dagster refused: {_first_error(body['errors'])}")
+            raise DagsterRefused(f"Dagster refused: {_get_first_error(body['errors'])}")
         data = body.get("data")
         if not isinstance(data, dict):
-            raise DagsterRefused("Dagster's answer carries no data.")
+            raise DagsterRefused("Dagster's answer contains no data.")
         return data
 
 
-def _switch(said: dict[str, Any], field: str) -> _AutomationToggle:
-    return _AutomationToggle(str(said[field]["id"]), said[field]["status"] == "RUNNING")
+def _parse_toggle(answer: dict[str, Any], field: str) -> _AutomationToggle:
+    return _AutomationToggle(str(answer[field]["id"]), answer[field]["status"] == "RUNNING")
 
 
-def _first_error(errors: object) -> str:
+def _get_first_error(errors: object) -> str:
     first = errors[0] if isinstance(errors, list) and errors else None
-    return _one_line(str(first.get("message", ""))) if isinstance(first, dict) else "no reason given"
+    return _get_first_line(str(first.get("message", ""))) if isinstance(first, dict) else "no reason given"
 
 
-def _one_line(text: str) -> str:
-    """Dagster's first line; what follows are stack traces."""
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:_LONGEST_TEXT]
+def _get_first_line(text: str) -> str:
+    """Return the first line of Dagster's message: stack traces follow it."""
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")[:_MAX_MESSAGE_LENGTH]
 
 
 _LAUNCH = """

@@ -46,28 +46,28 @@ class LoginThrottle:
         self._clients: dict[str, _FailedAttempts] = {}
         self._all = _FailedAttempts()
 
-    def attempt(self, client: str | None, right: bool) -> bool:
+    def record_attempt(self, client: str | None, has_right_token: bool) -> bool:
         """Count an attempt to sign in, and return whether its token was right.
 
-        While a client has to wait, its token is not looked at, so no answer tells whether it was right.
+        While a client has to wait, every attempt raises, so no answer shows whether the token was right.
 
         Raises:
             TooManyGuesses: with the seconds to wait.
         """
-        network, now = _network(client), self._clock.now()
+        client_key, now = _group_address(client), self._clock.now()
         with self._lock:
-            own = self._attempts_of(network, now)
+            own = self._get_attempts(client_key, now)
             for attempts in (own, self._all):
                 if attempts.blocked_until is not None and attempts.blocked_until > now:
                     raise TooManyGuesses(math.ceil((attempts.blocked_until - now).total_seconds()))
-            if right:
-                self._clients.pop(network, None)
+            if has_right_token:
+                self._clients.pop(client_key, None)
                 return True
-            _count(own, now, FREE_ATTEMPTS, LONGEST_WAIT)
-            _count(self._all, now, FREE_ATTEMPTS_OF_ALL, LONGEST_WAIT_OF_ALL)
+            _count_failure(own, now, FREE_ATTEMPTS, LONGEST_WAIT)
+            _count_failure(self._all, now, FREE_ATTEMPTS_OF_ALL, LONGEST_WAIT_OF_ALL)
             return False
 
-    def _attempts_of(self, client: str, now: datetime) -> _FailedAttempts:
+    def _get_attempts(self, client: str, now: datetime) -> _FailedAttempts:
         for attempts in (self._all, self._clients.get(client)):
             if attempts is not None and attempts.last is not None and attempts.last + MEMORY < now:
                 attempts.wrong, attempts.blocked_until = 0, None
@@ -80,14 +80,14 @@ class LoginThrottle:
         return attempts
 
 
-def _count(attempts: _FailedAttempts, now: datetime, free: int, longest: timedelta) -> None:
+def _count_failure(attempts: _FailedAttempts, now: datetime, free: int, longest: timedelta) -> None:
     attempts.wrong += 1
     attempts.last = now
     if attempts.wrong >= free:
         attempts.blocked_until = now + min(longest, timedelta(seconds=2.0 ** min(attempts.wrong - free, 30)))
 
 
-def _network(client: str | None) -> str:
+def _group_address(client: str | None) -> str:
     """The address that counts as one client. An IPv6 host has 2^64 addresses, so there it is the /64 network."""
     try:
         address = ipaddress.ip_address(client or "")

@@ -1,9 +1,9 @@
-"""What a request needs to come through, and what every answer carries. Who has signed in is `sign_in.py`'s.
+"""Which requests are let through, and which headers every response carries. Sessions are in `sessions.py`.
 
-On loopback without `ADMIN_TOKEN` the page is open to this machine. Then the Host header has to be a name of
-this machine: else any page on the web could point a name of its own at 127.0.0.1 (DNS rebinding) and be read as
-ours. With `ADMIN_TOKEN` a session or a bearer token is needed. In both cases a request that changes something
-has to come from our own pages; a program that is no browser says nothing of where it comes from, and may.
+On loopback without `ADMIN_TOKEN` the page is open to this machine. Then the Host header must be a name of this
+machine: otherwise any website could point its own name at 127.0.0.1 (DNS rebinding) and read the page. With
+`ADMIN_TOKEN` a request needs a session or a bearer token. In both cases a request that changes something must come
+from our own pages; a program that is not a browser sends no origin, and is let through.
 """
 
 from __future__ import annotations
@@ -17,17 +17,21 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from xero_pipeline.admin.error_responses import error_response, pipeline_error_response, unexpected_error_response
+from xero_pipeline.admin.error_responses import (
+    build_error_response,
+    build_pipeline_error_response,
+    build_unexpected_error_response,
+)
 from xero_pipeline.admin.sessions import SESSION_LIFE, Sessions
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import Settings
 
-CALLBACK = "/api/v1/xero/callback"
-MOCK = "/mock-xero"
-_STATIC = "/static/"
-# The callback needs no sign-in but the one-time state of a consent that this browser began.
-_OPEN = {"/healthz", "/login", CALLBACK}
+CALLBACK_PATH = "/api/v1/xero/callback"
+MOCK_PATH = "/mock-xero"
+_STATIC_PATH = "/static/"
+# The callback needs no sign-in: it requires the one-time state of a consent that this browser began.
+_OPEN_PATHS = {"/healthz", "/login", CALLBACK_PATH}
 _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 
 _POLICY = "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -46,13 +50,13 @@ _HEADERS = {
 
 
 class OpenToTheNetwork(PipelineError):
-    """The page would be open to everybody who reaches this machine."""
+    """Anybody who reaches this machine could use the page."""
 
     code = "admin_token"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address is this machine's own."""
+    """Whether a host name or address is `localhost` or a loopback address."""
     if host.lower().rstrip(".") == "localhost":
         return True
     try:
@@ -62,9 +66,10 @@ def is_loopback(host: str) -> bool:
 
 
 def require_token_off_loopback(settings: Settings, host: str) -> None:
-    """
+    """Check that the page can listen on `host`.
+
     Raises:
-        OpenToTheNetwork: it would listen beyond loopback, and nobody would have to sign in.
+        OpenToTheNetwork: `host` is not loopback, and `ADMIN_TOKEN` is not set.
     """
     if settings.admin_token is None and not is_loopback(host):
         raise OpenToTheNetwork(
@@ -74,9 +79,9 @@ def require_token_off_loopback(settings: Settings, host: str) -> None:
 
 
 class Cookie:
-    """A cookie of ours: out of every script's reach, and never sent along by another site's request.
+    """A cookie that no script can read. Another site's request carries it only when a person follows a link.
 
-    On https its name binds it to this host alone (`__Host-`): no neighbouring subdomain can set it.
+    On https its name begins with `__Host-`, so that no other subdomain can set it.
     """
 
     def __init__(self, settings: Settings, name: str, *, seconds: int) -> None:
@@ -94,60 +99,60 @@ class Cookie:
         response.delete_cookie(self.name, httponly=True, samesite="lax", secure=self._secure)
 
 
-def session_cookie(settings: Settings) -> Cookie:
+def make_session_cookie(settings: Settings) -> Cookie:
     return Cookie(settings, "xero_pipeline_session", seconds=int(SESSION_LIFE.total_seconds()))
 
 
 class RequestGuard:
-    """Decides on each request; knows nothing of what lies behind."""
+    """Decides whether a request is let through. It does not depend on the routes."""
 
-    def __init__(self, settings: Settings, clock: Clock, sign_ins: Sessions | None) -> None:
+    def __init__(self, settings: Settings, clock: Clock, sessions: Sessions | None) -> None:
         self._clock = clock
-        self._sign_ins = sign_ins
-        self._cookie = session_cookie(settings)
+        self._sessions = sessions
+        self._cookie = make_session_cookie(settings)
         self._server = urlsplit(settings.server_url)
 
-    def refusal(self, request: Request) -> Response | None:
-        """What to answer a request that does not come through; `None` for one that does."""
+    def reject(self, request: Request) -> Response | None:
+        """Return the response to a refused request, or `None` for a request that is let through."""
         try:
-            if self._sign_ins is None:
-                return self._wrong_host(request) or self._wrong_origin(request)
-            return self._not_signed_in(request, self._sign_ins)
+            if self._sessions is None:
+                return self._reject_wrong_host(request) or self._reject_foreign_origin(request)
+            return self._reject_unauthenticated(request, self._sessions)
         except PipelineError as error:
-            response = pipeline_error_response(error, self._clock)
+            response = build_pipeline_error_response(error, self._clock)
             if response.status_code == 401:
                 response.headers["WWW-Authenticate"] = "Bearer"
             return response
 
-    def _wrong_host(self, request: Request) -> Response | None:
-        host = _host_of(request.headers.get("host", ""))
-        local = request.scope.get("server")
-        # Whatever it was bound to: a connection that came in from the network is none of this machine's.
-        reached = local[0] if local and local[1] is not None else "localhost"
-        if (is_loopback(host) or host == self._server.hostname) and not _is_network(reached):
+    def _reject_wrong_host(self, request: Request) -> Response | None:
+        host = _parse_host(request.headers.get("host", ""))
+        server_address = request.scope.get("server")
+        # A server bound to every address also accepts connections from the network: refuse those.
+        reached_at = server_address[0] if server_address and server_address[1] is not None else "localhost"
+        if (is_loopback(host) or host == self._server.hostname) and not _is_remote_address(reached_at):
             return None
-        return error_response(
-            403, "host_refused", f"This page is reached at {self._server.geturl()}, and by no other name."
-        )
+        return build_error_response(403, "host_refused", f"This page can only be reached at {self._server.geturl()}.")
 
-    def _not_signed_in(self, request: Request, sign_ins: Sessions) -> Response | None:
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+    def _reject_unauthenticated(self, request: Request, sessions: Sessions) -> Response | None:
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            sign_ins.require_token(given.strip(), request.client.host if request.client else None)
-            # No other site can make a browser send this header: whence it comes is of no matter.
+            sessions.require_token(token.strip(), request.client.host if request.client else None)
+            # No other site can make a browser send this header, so the origin needs no check.
             return None
         path = request.scope["path"]
-        if not (path in _OPEN or path.startswith(_STATIC) or sign_ins.is_valid(self._cookie.read(request))):
+        if not (path in _OPEN_PATHS or path.startswith(_STATIC_PATH) or sessions.is_valid(self._cookie.read(request))):
             return _ask_to_sign_in(request)
-        return self._wrong_origin(request)
+        return self._reject_foreign_origin(request)
 
-    def _wrong_origin(self, request: Request) -> Response | None:
-        if request.method in _SAFE_METHODS or self._is_own(request):
+    def _reject_foreign_origin(self, request: Request) -> Response | None:
+        if request.method in _SAFE_METHODS or self._is_own_request(request):
             return None
-        return error_response(403, "origin_refused", "This request comes from another site, and changes something.")
+        return build_error_response(
+            403, "origin_refused", "This request comes from another site, and changes something."
+        )
 
-    def _is_own(self, request: Request) -> bool:
-        """Whether a browser says that one of our own pages asks, or no browser asks."""
+    def _is_own_request(self, request: Request) -> bool:
+        """Whether the headers show one of our own pages, or no browser at all."""
         headers = request.headers
         origins = headers.getlist("origin")
         if origins:
@@ -160,60 +165,61 @@ class RequestGuard:
 
     def _is_own_origin(self, origin: str, host: str) -> bool:
         try:
-            found = urlsplit(origin)
-            theirs = (found.scheme, found.hostname, _port(found.scheme, found.port))
+            parts = urlsplit(origin)
+            origin_key = (parts.scheme, parts.hostname, _resolve_port(parts.scheme, parts.port))
         except ValueError:
             return False
         server = self._server
-        if theirs == (server.scheme, server.hostname, _port(server.scheme, server.port)):
+        if origin_key == (server.scheme, server.hostname, _resolve_port(server.scheme, server.port)):
             return True
-        return found.scheme in {"http", "https"} and bool(host) and found.netloc.lower() == host.lower()
+        return parts.scheme in {"http", "https"} and bool(host) and parts.netloc.lower() == host.lower()
 
 
 class SecurityMiddleware:
-    """The outermost layer: nothing passes the door unseen, no answer lacks the headers, no error shows a trace."""
+    """The outermost layer: guards every request, adds the security headers, and hides stack traces."""
 
-    def __init__(self, app: ASGIApp, *, door: RequestGuard) -> None:
+    def __init__(self, app: ASGIApp, *, guard: RequestGuard) -> None:
         self._app = app
-        self._door = door
+        self._guard = guard
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
             return
         if scope["type"] != "http":
-            # Nothing here speaks anything else.
+            # The app serves HTTP only, so a web socket is closed (1008: policy violation).
             await send({"type": "websocket.close", "code": 1008})
             return
         request = Request(scope)
-        headers = self._headers(scope["path"])
-        begun = False
+        headers = self._choose_headers(scope["path"])
+        response_started = False
 
-        async def sending(message: Message) -> None:
-            nonlocal begun
+        async def send_with_headers(message: Message) -> None:
+            nonlocal response_started
             if message["type"] == "http.response.start":
-                begun = True
-                own = MutableHeaders(scope=message)
+                response_started = True
+                response_headers = MutableHeaders(scope=message)
                 for name, value in headers.items():
-                    # The mock's consent page has a style and a way back of its own, and a policy that fits them.
-                    if not (name == _POLICY_HEADER and name in own and scope["path"].startswith(f"{MOCK}/")):
-                        own[name] = value
+                    # The mock's consent page has its own styles and redirect, so it sends its own policy.
+                    has_own_policy = scope["path"].startswith(f"{MOCK_PATH}/") and name in response_headers
+                    if not (name == _POLICY_HEADER and has_own_policy):
+                        response_headers[name] = value
             await send(message)
 
-        answer: ASGIApp = self._door.refusal(request) or self._app
+        response_app: ASGIApp = self._guard.reject(request) or self._app
         try:
-            await answer(scope, receive, sending)
-        except Exception as error:  # noqa: BLE001 - the last fence: a person gets an answer, the log the trace
-            response = unexpected_error_response(error, request)
-            if not begun:
-                await response(scope, receive, sending)
+            await response_app(scope, receive, send_with_headers)
+        except Exception as error:  # noqa: BLE001 - the last handler: a person gets an answer, the log the trace
+            response = build_unexpected_error_response(error, request)
+            if not response_started:
+                await response(scope, receive, send_with_headers)
 
     @staticmethod
-    def _headers(path: str) -> Mapping[str, str]:
-        if path.startswith(_STATIC):
+    def _choose_headers(path: str) -> Mapping[str, str]:
+        if path.startswith(_STATIC_PATH):
             return {**_HEADERS, "Cache-Control": "no-cache"}
         headers = {**_HEADERS, "Cache-Control": "no-store"}
-        if path == CALLBACK:
+        if path == CALLBACK_PATH:
             # The address holds the code and the state of a consent.
             headers["Referrer-Policy"] = "no-referrer"
         return headers
@@ -222,9 +228,9 @@ class SecurityMiddleware:
 def _ask_to_sign_in(request: Request) -> Response:
     if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
         query = request.scope["query_string"].decode("latin-1")
-        wanted = request.scope["path"] + (f"?{query}" if query else "")
-        return RedirectResponse("/login" if wanted == "/" else f"/login?next={quote(wanted, safe='')}", 302)
-    return error_response(
+        target = request.scope["path"] + (f"?{query}" if query else "")
+        return RedirectResponse("/login" if target == "/" else f"/login?next={quote(target, safe='')}", 302)
+    return build_error_response(
         401,
         "sign_in_needed",
         "Sign in first, or send ADMIN_TOKEN as Authorization: Bearer.",
@@ -232,27 +238,27 @@ def _ask_to_sign_in(request: Request) -> Response:
     )
 
 
-def own_path(wanted: str) -> str:
-    """Where to go after the sign-in: a path of this page's own, whatever was asked for."""
-    plain = wanted.isprintable() and "\\" not in wanted and wanted.startswith("/") and not wanted.startswith("//")
-    return wanted if plain else "/"
+def restrict_to_own_path(path: str) -> str:
+    """Return `path` if it is a path of this site, else `/`: the sign-in must not redirect to another site."""
+    is_own = path.isprintable() and "\\" not in path and path.startswith("/") and not path.startswith("//")
+    return path if is_own else "/"
 
 
-def _host_of(header: str) -> str:
-    """The host of a Host header, without its port."""
+def _parse_host(header: str) -> str:
+    """Return the host of a Host header without its port; empty when it cannot be read."""
     try:
         return urlsplit(f"//{header}").hostname or ""
     except ValueError:
         return ""
 
 
-def _is_network(host: str) -> bool:
-    """Whether it is an address, and not one of this machine's own."""
+def _is_remote_address(host: str) -> bool:
+    """Whether `host` is an IP address other than a loopback address."""
     try:
         return not ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
 
-def _port(scheme: str, port: int | None) -> int | None:
+def _resolve_port(scheme: str, port: int | None) -> int | None:
     return port or {"http": 80, "https": 443}.get(scheme)

@@ -1,7 +1,7 @@
-"""Who has signed in: the token and the signed session.
+"""Who has signed in: the token and the signed session cookie.
 
-Not here: which requests are let through (`security.py`), the sign-in page (`pages.py`), and the throttle on wrong
-tokens (`login_throttle.py`).
+`security.py` decides which requests are let through, `pages.py` has the sign-in page, and `login_throttle.py` limits
+wrong tokens.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class WrongToken(PipelineError):
 
 
 class _ClockedSigner(TimestampSigner):
-    """Signs with the time of our clock."""
+    """A signer that takes the time from the deployment's clock."""
 
     def __init__(self, key: bytes, clock: Clock) -> None:
         super().__init__(key, salt=b"session", key_derivation="hmac", digest_method=hashlib.sha256)
@@ -40,57 +40,58 @@ class _ClockedSigner(TimestampSigner):
 
 
 class Sessions:
-    """The sign-ins of one process. Made only where `ADMIN_TOKEN` is set."""
+    """The sessions of one process. It needs `ADMIN_TOKEN`."""
 
     def __init__(self, settings: Settings, clock: Clock) -> None:
         token = settings.admin_token.get_secret_value().encode() if settings.admin_token else b""
         if not token:
             raise ValueError("without ADMIN_TOKEN nobody can sign in")
         self._digest = hashlib.sha256(token).digest()
-        self._signer = _ClockedSigner(_signing_key(token, settings.keys[0]), clock)
+        self._signer = _ClockedSigner(_derive_signing_key(token, settings.keys[0]), clock)
         self._throttle = LoginThrottle(clock)
         self._clock = clock
         self._ended: dict[str, datetime] = {}
 
-    def require_token(self, given: str, client: str | None) -> None:
-        """
+    def require_token(self, token: str, client: str | None) -> None:
+        """Check a token that a client sent.
+
         Raises:
             WrongToken: it is not `ADMIN_TOKEN`.
-            TooManyGuesses: this client, or all together, have guessed too often.
+            TooManyGuesses: this client, or all clients together, sent too many wrong tokens.
         """
-        # Digests, so that neither length nor content shows in the time that this takes.
-        right = hmac.compare_digest(hashlib.sha256(given.encode()).digest(), self._digest)
-        if not self._throttle.attempt(client, right):
+        # Compare digests, so that the time taken reveals neither the length nor the content of the token.
+        is_right = hmac.compare_digest(hashlib.sha256(token.encode()).digest(), self._digest)
+        if not self._throttle.record_attempt(client, is_right):
             raise WrongToken("This token is wrong.")
 
     def begin(self) -> str:
-        """A new session's cookie."""
+        """Begin a session and return its cookie."""
         return self._signer.sign(secrets.token_urlsafe(24)).decode()
 
     def is_valid(self, cookie: str | None) -> bool:
-        """Whether it is a session that we began, that is not over and not ended."""
-        return cookie is not None and self._session(cookie) is not None
+        """Whether the cookie belongs to a session that began here, has not expired and was not ended."""
+        return cookie is not None and self._read_session_id(cookie) is not None
 
     def end(self, cookie: str | None) -> None:
-        """Sign out. The session's cookie is refused from now on, and so is a copy of it.
+        """End a session. Its cookie, and any copy of it, is refused from now on.
 
         A restart of the page forgets which sessions were ended; none is valid for longer than `SESSION_LIFE`.
         """
-        session = self._session(cookie) if cookie else None
+        ended_id = self._read_session_id(cookie) if cookie else None
         now = self._clock.now()
-        self._ended = {name: until for name, until in self._ended.items() if until > now}
-        if session is not None:
-            self._ended[session] = now + SESSION_LIFE
+        self._ended = {session_id: until for session_id, until in self._ended.items() if until > now}
+        if ended_id is not None:
+            self._ended[ended_id] = now + SESSION_LIFE
 
-    def _session(self, cookie: str) -> str | None:
+    def _read_session_id(self, cookie: str) -> str | None:
         try:
-            session = self._signer.unsign(cookie, max_age=int(SESSION_LIFE.total_seconds())).decode()
+            session_id = self._signer.unsign(cookie, max_age=int(SESSION_LIFE.total_seconds())).decode()
         except (BadSignature, UnicodeError):
             return None
-        return None if session in self._ended else session
+        return None if session_id in self._ended else session_id
 
 
-def _signing_key(token: bytes, encryption_key: bytes) -> bytes:
-    """Of both secrets: changing either ends every session."""
+def _derive_signing_key(token: bytes, encryption_key: bytes) -> bytes:
+    """Derive the key from both secrets, so that changing either one ends every session."""
     derive = HKDF(algorithm=SHA256(), length=32, salt=b"xero-pipeline", info=b"admin session")
     return derive.derive(hashlib.sha256(token).digest() + encryption_key)

@@ -1,5 +1,7 @@
-"""Looks after Dagster from outside: a daemon that has died can run no sensor that says so. Not here: what is
-wrong with it, and who is told (`automation/dagster_health.py`)."""
+"""Checks Dagster from outside: a daemon that has died can run no sensor that reports it.
+
+`automation/dagster_health.py` decides what is wrong and sends the alerts.
+"""
 
 from __future__ import annotations
 
@@ -16,15 +18,15 @@ from xero_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
 
-_EVERY_SECONDS = 60.0
+_INTERVAL_SECONDS = 60.0
 
 
 @contextmanager
-def watching_dagster(settings: Settings) -> Iterator[None]:
-    """Watch Dagster in a thread of its own for as long as the block runs."""
+def watch_dagster(settings: Settings) -> Iterator[None]:
+    """Check Dagster every minute, in a thread of its own, while the block runs."""
     stop = threading.Event()
-    # A daemon thread: a look that hangs must not keep the process.
-    thread = threading.Thread(target=_watch, args=(settings, stop), name="watchdog", daemon=True)
+    # A daemon thread: a check that hangs must not keep the process alive.
+    thread = threading.Thread(target=_check_repeatedly, args=(settings, stop), name="watchdog", daemon=True)
     thread.start()
     try:
         yield
@@ -33,18 +35,18 @@ def watching_dagster(settings: Settings) -> Iterator[None]:
         thread.join(timeout=5)
 
 
-def _watch(settings: Settings, stop: threading.Event) -> None:
+def _check_repeatedly(settings: Settings, stop: threading.Event) -> None:
     suspected: dict[str, str] = {}
-    while not stop.wait(_EVERY_SECONDS):
+    while not stop.wait(_INTERVAL_SECONDS):
         try:
-            suspected = _look(settings, suspected)
-        except Exception as error:  # noqa: BLE001 - a watchdog that dies of what it sees watches nothing
-            log.warning("looking after Dagster failed: %s", type(error).__name__)
+            suspected = _check_once(settings, suspected)
+        except Exception as error:  # noqa: BLE001 - the watchdog must go on after any error
+            log.warning("checking Dagster failed: %s", type(error).__name__)
 
 
-def _look(settings: Settings, suspected: dict[str, str]) -> dict[str, str]:
+def _check_once(settings: Settings, suspected: dict[str, str]) -> dict[str, str]:
     with open_deployment(settings) as deployment, open_instance(settings) as instance:
         alerter = open_alerter(deployment)
-        watch = DagsterMonitor(alerter, deployment.clock, timezone=settings.timezone_name, suspected=suspected)
-        check_dagster(instance, alerter, watch)
-        return dict(watch.suspected)
+        monitor = DagsterMonitor(alerter, deployment.clock, timezone=settings.timezone_name, suspected=suspected)
+        check_dagster(instance, alerter, monitor)
+        return dict(monitor.suspected)

@@ -1,1 +1,1 @@
-"""One module a table: fetch the week, shape it, replace it, report it. Their asset checks lie beside them."""
+"""One module for each table: fetch the week, extract its figures, replace it, report it. `checks.py` checks them."""

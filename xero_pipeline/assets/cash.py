@@ -1,12 +1,12 @@
-"""`cash_position_weekly`: each bank account's week, every column of Xero's bank summary."""
+"""`cash_position_weekly`: each bank account's week, with every column of Xero's bank summary."""
 
 from decimal import Decimal
 
 import dagster as dg
 
-from xero_pipeline.assets.columns import described
+from xero_pipeline.assets.columns import build_asset_metadata
 from xero_pipeline.assets.outcomes import ExtractedWeek
-from xero_pipeline.assets.weekly import weekly_asset
+from xero_pipeline.assets.weekly import build_weekly_asset
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.figures.weekly import replace_cash
 from xero_pipeline.warehouse.logs.sync_log import SyncType
@@ -16,8 +16,10 @@ from xero_pipeline.xero.client import OrganisationClient
 from xero_pipeline.xero.readers.bank_summary import AMOUNTS, read_bank_summary
 
 
-def cash_position_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
-    """The asset, for a deployment's settings."""
+def build_cash_position_weekly_asset(
+    settings: Settings, partitions: dg.WeeklyPartitionsDefinition
+) -> dg.AssetsDefinition:
+    """Build the asset for a deployment's settings."""
 
     def extract(organisation: OrganisationClient, week: Week) -> ExtractedWeek:
         summary = read_bank_summary(organisation.fetch_bank_summary(week), week=week)
@@ -29,15 +31,15 @@ def cash_position_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitio
             notes=summary.notes,
         )
 
-    return weekly_asset(
+    return build_weekly_asset(
         "cash_position_weekly",
         SyncType.BANK_SUMMARY,
         extract,
         settings=settings,
         partitions=partitions,
-        metadata=described(cash_position_weekly_table),
+        metadata=build_asset_metadata(cash_position_weekly_table),
         description="Each bank account's week in base currency: opening balance, cash received and spent, currency "
         "gain, closing balance; one row for each organisation, week and account.\n\n"
-        "A week opens with what the week before closed with. Where it does not, a transaction of an older week was "
-        "entered or changed since: sync those weeks again.",
+        "A week opens with the closing balance of the week before. Where it does not, somebody has entered or "
+        "changed a transaction of an older week since: sync those weeks again.",
     )

@@ -1,7 +1,7 @@
-"""What every column of the tables means, in one place: Dagster's column schema and lineage are made from it.
+"""What every column of the tables means. Dagster's column schema and column lineage are built from it.
 
-The types come from `warehouse/schema.py`. Lineage leads to Xero's own answers, named `xero/<endpoint>`: they
-are no assets of ours, so Dagster keeps the names and shows no node for them.
+The types come from `warehouse/schema.py`. The lineage names Xero's own answers as `xero/<endpoint>`. These are not
+assets of this pipeline, so Dagster stores the names and shows no node for them.
 """
 
 from __future__ import annotations
@@ -21,130 +21,143 @@ from xero_pipeline.warehouse.schema import (
     revenue_weekly,
 )
 
-# Whose figures they are; a label of Dagster's pages, which reaches nobody by itself.
+# Who owns the figures. Dagster's UI shows it as a label; nobody gets a message because of it.
 OWNERS = ["team:finance"]
 
 
 @dataclass(frozen=True)
-class About:
-    """A column: what it means, and which fields of Xero's answers it is made of (`endpoint.field`)."""
+class ColumnDoc:
+    """What a column means, and the fields of Xero's answers that it is computed from (`endpoint.field`)."""
 
     meaning: str
-    made_of: Sequence[str] = ()
+    sources: Sequence[str] = ()
 
 
-_ANY = {
-    "tenant_id": About("The organisation, by Xero's tenant id.", ("connections.tenantId",)),
-    "week_ending": About("The week, Sunday to Saturday, by its Saturday."),
-    "data_source": About("`xero_api`, or `xero_mock` where the figures come from the mock Xero and are not real."),
-    "currency": About(
+_COMMON_COLUMNS = {
+    "tenant_id": ColumnDoc("The organisation: Xero's tenant id.", ("connections.tenantId",)),
+    "week_ending": ColumnDoc("The week, Sunday to Saturday, named by its Saturday."),
+    "data_source": ColumnDoc("`xero_api`, or `xero_mock` where the figures come from the mock Xero and are not real."),
+    "currency": ColumnDoc(
         "The organisation's base currency; every amount of the row is in it.", ("Organisation.BaseCurrency",)
     ),
-    "updated_at": About("When this row last changed, UTC."),
+    "updated_at": ColumnDoc("When this row last changed, UTC."),
 }
-_REPORT = ("Reports/ProfitAndLoss.Rows", "Accounts.Type")
+_PROFIT_AND_LOSS = ("Reports/ProfitAndLoss.Rows", "Accounts.Type")
 
-_MEANINGS: dict[Table, Mapping[str, About]] = {
+_COLUMN_DOCS: dict[Table, Mapping[str, ColumnDoc]] = {
     financial_weekly: {
-        "basis": About("`accrual`: by the date of the documents; `cash`: by the date of the payments."),
-        "total_trading_income": About("Sales and other revenue accounts.", _REPORT),
-        "cost_of_sales": About("Direct costs; positive where they cost.", _REPORT),
-        "gross_profit": About("Trading income less cost of sales.", _REPORT),
-        "other_income": About("Income accounts that are no trading income, such as interest.", _REPORT),
-        "operating_expenses": About("Every other expense account; positive where it costs.", _REPORT),
-        "net_profit": About("Gross profit and other income less operating expenses.", _REPORT),
+        "basis": ColumnDoc("`accrual`: by the date of the documents; `cash`: by the date of the payments."),
+        "total_trading_income": ColumnDoc("Sales and other revenue accounts.", _PROFIT_AND_LOSS),
+        "cost_of_sales": ColumnDoc("Direct costs; a cost is positive.", _PROFIT_AND_LOSS),
+        "gross_profit": ColumnDoc("Trading income less cost of sales.", _PROFIT_AND_LOSS),
+        "other_income": ColumnDoc("Income accounts that are not trading income, such as interest.", _PROFIT_AND_LOSS),
+        "operating_expenses": ColumnDoc("Every other expense account; an expense is positive.", _PROFIT_AND_LOSS),
+        "net_profit": ColumnDoc("Gross profit and other income less operating expenses.", _PROFIT_AND_LOSS),
     },
     financial_weekly_lines: {
-        "account_id": About("The account, by Xero's id.", ("Reports/ProfitAndLoss.Attributes",)),
-        "account_code": About("The account's code in the chart of accounts, where it has one.", ("Accounts.Code",)),
-        "account_name": About("The account's name in the report.", ("Reports/ProfitAndLoss.Rows",)),
-        "account_type": About("Xero's type of the account, which settles the category.", ("Accounts.Type",)),
-        "category": About(
-            "Which total it counts for: `trading_income`, `cost_of_sales`, `other_income`, `operating_expenses`.",
-            _REPORT,
+        "account_id": ColumnDoc("Xero's id of the account.", ("Reports/ProfitAndLoss.Attributes",)),
+        "account_code": ColumnDoc("The account's code in the chart of accounts, where it has one.", ("Accounts.Code",)),
+        "account_name": ColumnDoc("The account's name in the report.", ("Reports/ProfitAndLoss.Rows",)),
+        "account_type": ColumnDoc("Xero's type of the account, which decides the category.", ("Accounts.Type",)),
+        "category": ColumnDoc(
+            "The total it counts for: `trading_income`, `cost_of_sales`, `other_income`, `operating_expenses`.",
+            _PROFIT_AND_LOSS,
         ),
-        "amount": About("The account's week; income positive where it earns, expenses where they cost.", _REPORT),
+        "amount": ColumnDoc(
+            "The account's amount in the week; income and expenses are both positive.", _PROFIT_AND_LOSS
+        ),
     },
     revenue_weekly: {
-        "revenue_type": About(
-            "The tracking option in lower case; `unallocated` where a line has none.", ("Invoices.LineItems.Tracking",)
+        "revenue_type": ColumnDoc(
+            "The line's tracking option in lower case; `unallocated` where a line has none.",
+            ("Invoices.LineItems.Tracking",),
         ),
-        "region": About("The same for the region.", ("Invoices.LineItems.Tracking",)),
-        "invoiced": About(
-            "Lines of sales invoices without tax, authorised or paid, by the invoice's date.",
+        "region": ColumnDoc(
+            "The line's tracking option for the region, in the same way.", ("Invoices.LineItems.Tracking",)
+        ),
+        "invoiced": ColumnDoc(
+            "Lines of authorised or paid sales invoices, without tax, by the invoice's date.",
             ("Invoices.LineItems.LineAmount", "Invoices.LineItems.TaxAmount", "Invoices.CurrencyRate"),
         ),
-        "credited": About(
-            "Lines of credit notes to customers without tax; positive.",
+        "credited": ColumnDoc(
+            "Lines of credit notes to customers, without tax; positive.",
             ("CreditNotes.LineItems.LineAmount", "CreditNotes.LineItems.TaxAmount", "CreditNotes.CurrencyRate"),
         ),
-        "net_revenue": About(
+        "net_revenue": ColumnDoc(
             "Invoiced less credited.", ("Invoices.LineItems.LineAmount", "CreditNotes.LineItems.LineAmount")
         ),
-        "tax": About(
-            "The invoices' tax less the credit notes'.",
+        "tax": ColumnDoc(
+            "The tax of the invoices less the tax of the credit notes.",
             ("Invoices.LineItems.TaxAmount", "CreditNotes.LineItems.TaxAmount"),
         ),
-        "invoice_count": About("Invoices with a line in this cell.", ("Invoices.InvoiceID",)),
-        "credit_note_count": About("Credit notes with a line in this cell.", ("CreditNotes.CreditNoteID",)),
+        "invoice_count": ColumnDoc("Invoices with a line in this cell.", ("Invoices.InvoiceID",)),
+        "credit_note_count": ColumnDoc("Credit notes with a line in this cell.", ("CreditNotes.CreditNoteID",)),
     },
     cash_position_weekly: {
-        "bank_account_id": About("The bank account, by Xero's id.", ("Reports/BankSummary.Attributes",)),
-        "bank_account_name": About("What it is called.", ("Reports/BankSummary.Rows",)),
-        "opening_balance": About("What it held as the week began.", ("Reports/BankSummary.Opening Balance",)),
-        "cash_received": About("What came in.", ("Reports/BankSummary.Cash Received",)),
-        "cash_spent": About("What went out; positive.", ("Reports/BankSummary.Cash Spent",)),
-        "currency_gain": About(
-            "What a foreign balance gained by its rate; 0.00 in one currency.", ("Reports/BankSummary.FX Gain",)
+        "bank_account_id": ColumnDoc("Xero's id of the bank account.", ("Reports/BankSummary.Attributes",)),
+        "bank_account_name": ColumnDoc("The bank account's name.", ("Reports/BankSummary.Rows",)),
+        "opening_balance": ColumnDoc("The balance when the week began.", ("Reports/BankSummary.Opening Balance",)),
+        "cash_received": ColumnDoc("Money received in the week.", ("Reports/BankSummary.Cash Received",)),
+        "cash_spent": ColumnDoc("Money spent in the week; positive.", ("Reports/BankSummary.Cash Spent",)),
+        "currency_gain": ColumnDoc(
+            "The gain of a foreign balance by its exchange rate; 0.00 in one currency.",
+            ("Reports/BankSummary.FX Gain",),
         ),
-        "closing_balance": About("What it held as the week ended.", ("Reports/BankSummary.Closing Balance",)),
+        "closing_balance": ColumnDoc("The balance when the week ended.", ("Reports/BankSummary.Closing Balance",)),
     },
 }
 
 
-def about(table: Table) -> dict[str, About]:
-    """Each column of a table, in its order."""
-    meanings = {**_ANY, **_MEANINGS[table]}
-    return {column.name: meanings[column.name] for column in table.columns}
+def describe_columns(table: Table) -> dict[str, ColumnDoc]:
+    """Return the documentation of each column of a table, in the table's order."""
+    docs = {**_COMMON_COLUMNS, **_COLUMN_DOCS[table]}
+    return {column.name: docs[column.name] for column in table.columns}
 
 
-def column_schema(table: Table, *, described: bool = True) -> dg.TableSchema:
-    """A table's columns for Dagster. An event keeps them without descriptions; its UI takes those from the asset."""
-    meanings = about(table)
+def build_column_schema(table: Table, *, with_descriptions: bool = True) -> dg.TableSchema:
+    """Build a table's columns for Dagster.
+
+    Events leave the descriptions out, because Dagster stores events for ever. Its UI takes them from the asset.
+    """
+    docs = describe_columns(table)
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
                 column.name,
-                _type_name(column),
-                description=meanings[column.name].meaning if described else None,
+                _name_type(column),
+                description=docs[column.name].meaning if with_descriptions else None,
             )
             for column in table.columns
         ]
     )
 
 
-def column_lineage(table: Table) -> dg.TableColumnLineage:
-    """Which fields of Xero's answers each column is made of."""
+def build_column_lineage(table: Table) -> dg.TableColumnLineage:
+    """Build the lineage: the fields of Xero's answers that each column is computed from."""
     return dg.TableColumnLineage(
-        {name: [_field(field) for field in column.made_of] for name, column in about(table).items() if column.made_of}
+        {
+            name: [_build_column_dep(source) for source in column.sources]
+            for name, column in describe_columns(table).items()
+            if column.sources
+        }
     )
 
 
-def described(table: Table) -> dict[str, Any]:
-    """What an asset says of its table."""
+def build_asset_metadata(table: Table) -> dict[str, Any]:
+    """Build the metadata with which an asset describes its table."""
     return {
         "dagster/table_name": table.name,
-        "dagster/column_schema": column_schema(table),
-        "dagster/column_lineage": column_lineage(table),
+        "dagster/column_schema": build_column_schema(table),
+        "dagster/column_lineage": build_column_lineage(table),
     }
 
 
-def _field(field: str) -> dg.TableColumnDep:
-    endpoint, name = field.split(".", 1)
+def _build_column_dep(source: str) -> dg.TableColumnDep:
+    endpoint, name = source.split(".", 1)
     return dg.TableColumnDep(dg.AssetKey(["xero", *endpoint.split("/")]), name)
 
 
-def _type_name(column: Column[Any]) -> str:
+def _name_type(column: Column[Any]) -> str:
     if isinstance(column.type, Money):
         return "decimal(18,2)"
     if isinstance(column.type, UtcDateTime):

@@ -1,10 +1,13 @@
-"""`financial_weekly` and its lines: the week's profit and loss. Not here: how the report is read."""
+"""`financial_weekly` and `financial_weekly_lines`: the week's profit and loss.
+
+`xero/readers/profit_and_loss.py` reads the report.
+"""
 
 import dagster as dg
 
-from xero_pipeline.assets.columns import column_schema, described
+from xero_pipeline.assets.columns import build_asset_metadata, build_column_schema
 from xero_pipeline.assets.outcomes import ExtractedWeek
-from xero_pipeline.assets.weekly import weekly_asset
+from xero_pipeline.assets.weekly import build_weekly_asset
 from xero_pipeline.settings import Basis, Settings
 from xero_pipeline.warehouse.figures.weekly import replace_profit_and_loss
 from xero_pipeline.warehouse.logs.sync_log import SyncType
@@ -15,8 +18,8 @@ from xero_pipeline.xero.client import OrganisationClient
 from xero_pipeline.xero.readers.profit_and_loss import read_profit_and_loss
 
 
-def financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
-    """The asset, for a deployment's settings."""
+def build_financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
+    """Build the asset for a deployment's settings."""
     basis = settings.basis
 
     def extract(organisation: OrganisationClient, week: Week) -> ExtractedWeek:
@@ -32,16 +35,16 @@ def financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDe
             notes=figures.notes,
         )
 
-    return weekly_asset(
+    return build_weekly_asset(
         "financial_weekly",
         SyncType.PROFIT_AND_LOSS,
         extract,
         settings=settings,
         partitions=partitions,
-        metadata={**described(financial_weekly_table), "lines": column_schema(financial_weekly_lines)},
-        description="The week's profit and loss, true to the week: income, cost of sales, gross profit, other "
-        "income, operating expenses, net profit, one row for each organisation and week; and in "
-        "`financial_weekly_lines` a line for each account.\n\n"
-        "Accounts are put under a total by their type in Xero, never by a label of the report, and the totals are "
-        "held against the report's own: a week that does not add up lands as `partial` and says by how much.",
+        metadata={**build_asset_metadata(financial_weekly_table), "lines": build_column_schema(financial_weekly_lines)},
+        description="The week's profit and loss: income, cost of sales, gross profit, other income, operating "
+        "expenses, net profit, one row for each organisation and week. `financial_weekly_lines` has a line for each "
+        "account.\n\n"
+        "An account counts for a total by its type in Xero, never by a label of the report. The totals are compared "
+        "with the report's own: a week that does not add up lands as `partial`, with the difference.",
     )

@@ -1,4 +1,4 @@
-"""What a materialised week says about itself in Dagster's UI, and what its newest week says of the table."""
+"""The metadata of materialised weeks in Dagster's UI. The newest week of a run also describes the whole table."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 import dagster as dg
 from sqlalchemy import func, select
 
-from xero_pipeline.assets.columns import column_schema
+from xero_pipeline.assets.columns import build_column_schema
 from xero_pipeline.assets.outcomes import WeekOutcome
-from xero_pipeline.assets.pictures import WEEKS_SHOWN, Chart, Curve, chart_markdown
-from xero_pipeline.warehouse.figures.queries import newest_week, revenue_by_type
+from xero_pipeline.assets.pictures import WEEKS_SHOWN, Chart, Curve, render_chart_markdown
+from xero_pipeline.warehouse.figures.queries import find_newest_week, read_revenue_by_type
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
@@ -24,9 +24,9 @@ from xero_pipeline.warehouse.schema import (
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
 
-# Dagster keeps an event's metadata for ever: a long list is cut.
-_LINES_SHOWN = 50
-_ORGANISATIONS_DRAWN = 5
+# Dagster stores an event's metadata for ever, so long lists are cut.
+_MAX_LINES = 50
+_MAX_CHARTS = 5
 
 _TABLES = {
     SyncType.PROFIT_AND_LOSS: (financial_weekly, financial_weekly_lines),
@@ -35,12 +35,12 @@ _TABLES = {
 }
 
 
-def week_metadata(week: Week, outcomes: Sequence[WeekOutcome]) -> dict[str, Any]:
-    """One week's metadata: who, how much, what it cost, what changed.
+def build_week_metadata(week: Week, outcomes: Sequence[WeekOutcome]) -> dict[str, Any]:
+    """Build one week's metadata: organisations, rows, API calls, totals, and the figures that changed.
 
-    The totals are numbers, which Dagster plots over the weeks; the exact decimals stand in `figures`.
+    The totals are floats, because Dagster plots numbers over the weeks. `figures` has the exact decimals.
     """
-    named = _told_apart({outcome.tenant_id: outcome.tenant_name for outcome in outcomes})
+    labels = _label_organisations({outcome.tenant_id: outcome.tenant_name for outcome in outcomes})
     restated = [change for outcome in outcomes for change in outcome.restated]
     metadata: dict[str, Any] = {
         "week_ending": dg.MetadataValue.text(str(week)),
@@ -49,33 +49,33 @@ def week_metadata(week: Week, outcomes: Sequence[WeekOutcome]) -> dict[str, Any]
         "api_calls": dg.MetadataValue.int(sum(outcome.calls for outcome in outcomes)),
         "figures": dg.MetadataValue.json(
             {
-                named[outcome.tenant_id]: {"currency": outcome.currency, "status": outcome.status}
+                labels[outcome.tenant_id]: {"currency": outcome.currency, "status": outcome.status}
                 | {name: str(amount) for name, amount in outcome.totals.items()}
                 for outcome in outcomes
             }
         ),
         "restated": dg.MetadataValue.int(len(restated)),
     }
-    metadata |= {name: dg.MetadataValue.float(float(amount)) for name, amount in _plotted(outcomes).items()}
+    metadata |= {name: dg.MetadataValue.float(float(amount)) for name, amount in _sum_totals(outcomes).items()}
     if restated:
-        metadata["what_changed"] = dg.MetadataValue.md(_changes_table(outcomes))
+        metadata["what_changed"] = dg.MetadataValue.md(_format_changes(outcomes))
     differences = [f"- {o.tenant_name}: {difference}" for o in outcomes for difference in o.differences]
     if differences:
-        metadata["does_not_add_up"] = dg.MetadataValue.md("\n".join(differences[:_LINES_SHOWN]))
+        metadata["does_not_add_up"] = dg.MetadataValue.md("\n".join(differences[:_MAX_LINES]))
     notes = [f"- {o.tenant_name}: {note}" for o in outcomes for note in o.notes]
     if notes:
-        metadata["notes"] = dg.MetadataValue.md("\n".join(notes[:_LINES_SHOWN]))
+        metadata["notes"] = dg.MetadataValue.md("\n".join(notes[:_MAX_LINES]))
     return metadata
 
 
-def _told_apart(names: Mapping[str, str]) -> dict[str, str]:
-    """The organisations' names by tenant id, with the id where two have the same one."""
-    often = Counter(names.values())
-    return {one: name if often[name] == 1 else f"{name} ({one})" for one, name in names.items()}
+def _label_organisations(names: Mapping[str, str]) -> dict[str, str]:
+    """The label of each organisation by tenant id: its name, with the id added where two have the same name."""
+    counts = Counter(names.values())
+    return {tenant_id: name if counts[name] == 1 else f"{name} ({tenant_id})" for tenant_id, name in names.items()}
 
 
-def _plotted(outcomes: Sequence[WeekOutcome]) -> dict[str, Decimal]:
-    """The organisations' totals together, as long as they are in one currency."""
+def _sum_totals(outcomes: Sequence[WeekOutcome]) -> dict[str, Decimal]:
+    """The sum of the organisations' totals; empty where they are in several currencies."""
     if len({outcome.currency for outcome in outcomes}) != 1:
         return {}
     totals: dict[str, Decimal] = {}
@@ -85,22 +85,23 @@ def _plotted(outcomes: Sequence[WeekOutcome]) -> dict[str, Decimal]:
     return totals
 
 
-def _changes_table(outcomes: Sequence[WeekOutcome]) -> str:
+def _format_changes(outcomes: Sequence[WeekOutcome]) -> str:
     lines = ["| organisation | table | row | figure | before | now |", "|---|---|---|---|---|---|"]
     for outcome in outcomes:
-        for change in outcome.restated[:_LINES_SHOWN]:
+        for change in outcome.restated[:_MAX_LINES]:
             cells = (change.table_name, change.row_key, change.column_name, change.old_value, change.new_value)
-            lines.append(f"| {outcome.tenant_name} | " + " | ".join("" if c is None else str(c) for c in cells) + " |")
+            row = " | ".join("" if cell is None else str(cell) for cell in cells)
+            lines.append(f"| {outcome.tenant_name} | {row} |")
     return "\n".join(lines)
 
 
-def columns_metadata(kind: SyncType) -> dict[str, Any]:
-    """Which columns a week was written with. What they mean is said once, by the asset."""
-    return {"dagster/column_schema": column_schema(_TABLES[kind][0], described=False)}
+def build_columns_metadata(kind: SyncType) -> dict[str, Any]:
+    """Build the column schema that a week was written with. The asset's own metadata says what the columns mean."""
+    return {"dagster/column_schema": build_column_schema(_TABLES[kind][0], with_descriptions=False)}
 
 
-def table_metadata(warehouse: Warehouse, kind: SyncType, organisations: Mapping[str, str]) -> dict[str, Any]:
-    """What is held by now: all rows of the asset's tables, and a picture of the last weeks.
+def build_table_metadata(warehouse: Warehouse, kind: SyncType, organisations: Mapping[str, str]) -> dict[str, Any]:
+    """Build the metadata of the whole table: the row count of the asset's tables, and a chart of the last weeks.
 
     Args:
         organisations: their names by tenant id.
@@ -108,36 +109,36 @@ def table_metadata(warehouse: Warehouse, kind: SyncType, organisations: Mapping[
     with warehouse.engine.connect() as connection:
         counts = [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in _TABLES[kind]]
     metadata: dict[str, Any] = {}
-    for tenant_id, name in list(_told_apart(organisations).items())[:_ORGANISATIONS_DRAWN]:
-        chart = _chart(warehouse, kind, tenant_id, name)
-        if chart is not None and (picture := chart_markdown(chart)):
+    for tenant_id, name in list(_label_organisations(organisations).items())[:_MAX_CHARTS]:
+        chart = _read_chart(warehouse, kind, tenant_id, name)
+        if chart is not None and (picture := render_chart_markdown(chart)):
             title = "last_weeks" if len(organisations) == 1 else f"last_weeks of {name}"
             metadata[title] = dg.MetadataValue.md(picture)
     return metadata | {"dagster/row_count": dg.MetadataValue.int(sum(counts))}
 
 
-def _chart(warehouse: Warehouse, kind: SyncType, tenant_id: str, name: str) -> Chart | None:
-    last = newest_week(warehouse.engine, tenant_id)
+def _read_chart(warehouse: Warehouse, kind: SyncType, tenant_id: str, name: str) -> Chart | None:
+    last = find_newest_week(warehouse.engine, tenant_id)
     if last is None:
         return None
     first = last.shift(1 - WEEKS_SHOWN)
-    rows = warehouse.summary(tenant_id, first, last)
+    rows = warehouse.read_summary(tenant_id, first, last)
 
-    def curve(title: str, column: str) -> Curve:
+    def build_curve(title: str, column: str) -> Curve:
         return Curve(title, {row.week: amount for row in rows if (amount := getattr(row, column)) is not None})
 
     currency = rows[-1].currency
     if kind is SyncType.PROFIT_AND_LOSS:
-        area, line = curve("trading income", "total_trading_income"), curve("net profit", "net_profit")
+        area, line = build_curve("trading income", "total_trading_income"), build_curve("net profit", "net_profit")
         return Chart(name, currency, area, line)
     if kind is SyncType.BANK_SUMMARY:
-        return Chart(name, currency, curve("closing cash", "closing_cash"))
-    by_type = revenue_by_type(warehouse.engine, tenant_id, first, last)
-    return Chart(name, currency, curve("net revenue", "net_revenue"), _largest_type(by_type))
+        return Chart(name, currency, build_curve("closing cash", "closing_cash"))
+    by_type = read_revenue_by_type(warehouse.engine, tenant_id, first, last)
+    return Chart(name, currency, build_curve("net revenue", "net_revenue"), _find_largest_type(by_type))
 
 
-def _largest_type(by_type: Mapping[Week, Mapping[str, Decimal]]) -> Curve | None:
-    """The revenue type that brings the most, where there are several."""
+def _find_largest_type(by_type: Mapping[Week, Mapping[str, Decimal]]) -> Curve | None:
+    """The revenue type with the most revenue; `None` where there are not several types."""
     sums: dict[str, Decimal] = {}
     for amounts in by_type.values():
         for name, amount in amounts.items():

@@ -1,16 +1,16 @@
-"""One organisation's week on its way through an asset: extracted from Xero, then landed or failed."""
+"""One organisation's week inside an asset: extracted from Xero, then landed or failed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
 
 from sqlalchemy import Connection
 
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
+from xero_pipeline.warehouse.figures.restatements import Restatement
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
 from xero_pipeline.xero.readers.reports import Difference
@@ -18,7 +18,11 @@ from xero_pipeline.xero.readers.reports import Difference
 
 @dataclass(frozen=True)
 class ExtractedWeek:
-    """One organisation's week as frames. `write` replaces the week in the tables, inside a transaction."""
+    """One organisation's week as it was read from Xero.
+
+    `write` replaces the week in the tables, inside a transaction. `differences` are those between the figures and
+    Xero's own totals: with any of them the week lands as `partial`.
+    """
 
     write: Callable[[Connection, Provenance], ReplaceResult]
     currency: str
@@ -28,11 +32,15 @@ class ExtractedWeek:
 
 
 Extract = Callable[[OrganisationClient, Week], ExtractedWeek]
+"""Fetches and reads one organisation's week."""
 
 
 @dataclass(frozen=True)
 class WeekOutcome:
-    """How one organisation's week went."""
+    """The result of one organisation's week: `success`, `partial`, or `failed` with an `error`.
+
+    `calls` counts the HTTP attempts that the week took.
+    """
 
     tenant_id: str
     tenant_name: str
@@ -42,11 +50,11 @@ class WeekOutcome:
     rows: int = 0
     currency: str = ""
     totals: dict[str, Decimal] = field(default_factory=dict)
-    restated: Sequence[Any] = ()
+    restated: Sequence[Restatement] = ()
     differences: Sequence[Difference] = ()
     notes: Sequence[str] = ()
     error: PipelineError | None = None
 
     @property
-    def landed(self) -> bool:
+    def has_landed(self) -> bool:
         return self.error is None

@@ -1,4 +1,4 @@
-"""The weeks as Dagster partitions: one definition, shared by every asset."""
+"""The weeks as Dagster partitions. All assets share this one definition."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import dagster as dg
 from xero_pipeline.weeks import Calendar
 
 
-def weekly_partitions(calendar: Calendar) -> dg.WeeklyPartitionsDefinition:
-    """Sunday weeks in the pipeline's zone, from the start date to the newest one that is over.
+def build_weekly_partitions(calendar: Calendar) -> dg.WeeklyPartitionsDefinition:
+    """Build the weeks from Sunday to Saturday in the pipeline's time zone, from the start date to the latest week.
 
-    The key is the week's Sunday; `day_offset` 0 is Dagster's Sunday, and `end_offset` 0 leaves the running
-    week out.
+    A partition's key is the week's Sunday. In Dagster `day_offset` 0 is Sunday, and `end_offset` 0 leaves out the
+    week that is not over yet.
     """
     return dg.WeeklyPartitionsDefinition(
         start_date=calendar.start_date.isoformat(), timezone=str(calendar.timezone), day_offset=0, end_offset=0

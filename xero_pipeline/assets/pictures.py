@@ -1,7 +1,7 @@
-"""A small picture of the last weeks, for Dagster's pages: an SVG inside markdown, with its newest figures in words.
+"""A small chart of the last weeks for Dagster's UI: an SVG image inside markdown, with the newest figures as text.
 
-Dagster's pages draw an image from a data address, and show markdown at once only below a thousand characters;
-and events are kept for ever. So the drawing is as short as it can be. The admin page has the real charts.
+Dagster's UI shows an image from a data URL. It hides markdown of more than 1000 characters behind a click, and it
+stores events for ever. So the SVG is as short as possible. The admin page has the full charts.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ _WIDTH, _HEIGHT = 352, 84
 _LEFT, _TOP, _BOTTOM, _STEP = 38, 20, 78, 12
 _AREA, _LINE, _INK = "#59c", "#c50", "#555"
 
-Values = Mapping[Week, Decimal]
+# The characters of an SVG that need no percent-encoding in a data URL between angle brackets.
+_SAFE_CHARACTERS = " ='/:;,.!()&-+*~"
 
 
 @dataclass(frozen=True)
 class Curve:
     name: str
-    values: Values
+    values: Mapping[Week, Decimal]
 
 
 @dataclass(frozen=True)
 class Chart:
-    """One organisation's weeks: an area, and a line over it where there is one."""
+    """One organisation's weeks, drawn as an area, with or without a line over it."""
 
     organisation: str
     currency: str
@@ -45,17 +46,17 @@ class Chart:
 
     @property
     def weeks(self) -> list[Week]:
-        """Every week from the first to the last that has a figure, as many as are shown."""
-        held = [week for curve in self.curves for week in curve.values]
-        if not held:
+        """Every week from the first to the last one with a figure, but no more than the last `WEEKS_SHOWN`."""
+        weeks = [week for curve in self.curves for week in curve.values]
+        if not weeks:
             return []
-        last = max(held)
-        first = max(min(held), last.shift(1 - WEEKS_SHOWN))
+        last = max(weeks)
+        first = max(min(weeks), last.shift(1 - WEEKS_SHOWN))
         return [first.shift(n) for n in range((last.ending - first.ending).days // 7 + 1)]
 
 
-def chart_markdown(chart: Chart) -> str:
-    """The newest week's figures, and the drawing; empty for a chart without any figure."""
+def render_chart_markdown(chart: Chart) -> str:
+    """Render the newest week's figures and the image as markdown; empty for a chart without any figure."""
     weeks = chart.weeks
     if not weeks:
         return ""
@@ -63,67 +64,63 @@ def chart_markdown(chart: Chart) -> str:
     name = "".join(" " if character in "[]()<>*_`\\\n" else character for character in chart.organisation)
     return (
         f"{name}, {len(weeks)} weeks to {weeks[-1]}: {', '.join(newest)} {chart.currency}\n\n"
-        f"![drawn](<data:image/svg+xml,{quote(_svg(chart), safe=_KEPT)}>)"
+        f"![chart](<data:image/svg+xml,{quote(_draw_svg(chart), safe=_SAFE_CHARACTERS)}>)"
     )
 
 
-# What may stand in an address between angle brackets as it is, and in an SVG's attribute.
-_KEPT = " ='/:;,.!()&-+*~"
-
-
-def _svg(chart: Chart) -> str:
+def _draw_svg(chart: Chart) -> str:
     weeks = chart.weeks
     amounts = [float(curve.values[week]) for curve in chart.curves for week in weeks if week in curve.values]
     lowest, highest = min([0.0, *amounts]), max([0.0, *amounts])
 
-    def y(amount: Decimal | float) -> int:
+    def scale(amount: Decimal | float) -> int:
         return round(_BOTTOM - (float(amount) - lowest) / (highest - lowest or 1.0) * (_BOTTOM - _TOP))
 
     parts = [
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{_WIDTH}' height='{_HEIGHT}' "
         f"style='font:10px sans-serif' fill='{_INK}'><path fill='#fff' d='M0 0h{_WIDTH}v{_HEIGHT}H0'/>",
-        f"<path fill='{_AREA}' d='{_area([y(chart.area.values.get(week, 0)) for week in weeks], y(0))}'/>",
-        _text(_LEFT, 12, chart.area.name, _AREA),
+        f"<path fill='{_AREA}' d='{_draw_area([scale(chart.area.values.get(week, 0)) for week in weeks], scale(0))}'/>",
+        _draw_text(_LEFT, 12, chart.area.name, _AREA),
     ]
     if chart.line:
-        points = [(n * _STEP + _STEP // 2, y(amount)) for n, amount in _known(chart.line, weeks)]
-        parts.append(f"<path fill='none' stroke='{_LINE}' stroke-width='2' d='{_polyline(points)}'/>")
-        parts.append(_text(_WIDTH // 2, 12, chart.line.name, _LINE))
-    # Close to the line of nothing there is no room for a second label.
-    labelled = [amount for amount in (lowest, highest) if abs(y(amount) - y(0)) > 9]
-    parts += [_text(2, y(amount) + 4, _short(amount)) for amount in (*labelled, 0.0)]
+        points = [
+            (number * _STEP + _STEP // 2, scale(chart.line.values[week]))
+            for number, week in enumerate(weeks)
+            if week in chart.line.values
+        ]
+        parts.append(f"<path fill='none' stroke='{_LINE}' stroke-width='2' d='{_draw_line(points)}'/>")
+        parts.append(_draw_text(_WIDTH // 2, 12, chart.line.name, _LINE))
+    # A label close to the zero line would overlap the label of zero.
+    labelled = [amount for amount in (lowest, highest) if abs(scale(amount) - scale(0)) > 9]
+    parts += [_draw_text(2, scale(amount) + 4, _abbreviate(amount)) for amount in (*labelled, 0.0)]
     return "".join([*parts, "</svg>"])
 
 
-def _known(curve: Curve, weeks: Sequence[Week]) -> list[tuple[int, Decimal]]:
-    return [(number, curve.values[week]) for number, week in enumerate(weeks) if week in curve.values]
-
-
-def _area(heights: Sequence[int], nothing: int) -> str:
-    """A step for each week, from the line of nothing and back to it."""
-    steps, at = [f"M{_LEFT} {nothing}"], nothing
+def _draw_area(heights: Sequence[int], zero: int) -> str:
+    """The path of one step for each week, from the zero line and back to it."""
+    steps, previous = [f"M{_LEFT} {zero}"], zero
     for height in heights:
-        steps.append((f"v{height - at}" if height != at else "") + f"h{_STEP}")
-        at = height
-    return "".join([*steps, f"V{nothing}"])
+        steps.append((f"v{height - previous}" if height != previous else "") + f"h{_STEP}")
+        previous = height
+    return "".join([*steps, f"V{zero}"])
 
 
-def _polyline(points: Sequence[tuple[int, int]]) -> str:
+def _draw_line(points: Sequence[tuple[int, int]]) -> str:
     if not points:
         return ""
-    drawn = f"M{_LEFT + points[0][0]} {points[0][1]}l"
-    # A line of one point would not be seen.
-    moves = [(x - w, y - z) for (w, z), (x, y) in pairwise(points)] or [(1, 0)]
-    return drawn + " ".join(f"{x}{y}" if y < 0 else f"{x} {y}" for x, y in moves)
+    start = f"M{_LEFT + points[0][0]} {points[0][1]}l"
+    # A single point would not be visible, so it becomes a line of one pixel.
+    moves = [(right - left, below - above) for (left, above), (right, below) in pairwise(points)] or [(1, 0)]
+    return start + " ".join(f"{x}{y}" if y < 0 else f"{x} {y}" for x, y in moves)
 
 
-def _short(amount: float) -> str:
+def _abbreviate(amount: float) -> str:
     for size, unit in ((1e9, "b"), (1e6, "m"), (1e3, "k")):
         if abs(amount) >= size:
             return f"{amount / size:.3g}{unit}"
     return f"{amount:.0f}"
 
 
-def _text(x: int, y: int, text: str, color: str = "") -> str:
+def _draw_text(x: int, y: int, text: str, color: str = "") -> str:
     fill = f" fill='{color}'" if color else ""
     return f"<text x='{x}' y='{y}'{fill}>{escape(text)}</text>"

@@ -1,4 +1,4 @@
-"""How far a sync has come, told to whoever watches. A run in Dagster has its log; a person has a terminal."""
+"""How a sync reports its progress. In Dagster a run has its log; on the command line a person sees a progress bar."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from xero_pipeline.weeks import Week
 
 
 class Progress(Protocol):
-    """Told of each week; must not fail."""
+    """Receives the progress of a run. Its methods must not raise."""
 
-    def begin(self, sync_type: str, weeks: int) -> None: ...
+    def begin(self, sync_type: str, weeks: int) -> None:
+        """An asset begins to sync this many weeks."""
+        ...
 
-    def week_done(self, sync_type: str, week: Week, *, landed: bool) -> None: ...
+    def finish_week(self, sync_type: str, week: Week, *, landed: bool) -> None:
+        """A week is done; `landed` is false where it failed for some organisation."""
+        ...
 
 
 class NoProgress:
-    """Nobody watches."""
+    """Shows nothing."""
 
     def begin(self, sync_type: str, weeks: int) -> None:
         del sync_type, weeks
 
-    def week_done(self, sync_type: str, week: Week, *, landed: bool) -> None:
+    def finish_week(self, sync_type: str, week: Week, *, landed: bool) -> None:
         del sync_type, week, landed

@@ -1,8 +1,7 @@
-"""How every asset walks its weeks: one week of one organisation at a time, each landing whole or not at all.
+"""How every asset syncs its weeks: one week of one organisation at a time, each in one transaction.
 
-What a week's figures are is the asset's own business: it hands in `extract`, which fetches one
-organisation's week and says how to write it. Here they are written, logged and reported; a failed week
-stops no other.
+The asset passes `extract`, which fetches one organisation's week and says how to write it. `WeekSync` writes it, logs
+it and reports it to Dagster. A week that fails does not stop the others.
 """
 
 import contextlib
@@ -13,7 +12,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from xero_pipeline.assets.metadata import columns_metadata, table_metadata, week_metadata
+from xero_pipeline.assets.metadata import build_columns_metadata, build_table_metadata, build_week_metadata
 from xero_pipeline.assets.outcomes import Extract, ExtractedWeek, WeekOutcome
 from xero_pipeline.assets.progress import Progress
 from xero_pipeline.errors import PipelineError
@@ -25,29 +24,29 @@ from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient, Xero
 from xero_pipeline.xero.errors import NotConnected, OrganisationDisconnected, ReconnectNeeded, XeroUnavailable
 
-# So many weeks in a row for which Xero was unavailable, and the rest of the run is not asked for.
-GIVES_UP_AFTER = 3
-# A tag is an index of Dagster's database, and no place for a list of fifty names.
-_TAG_LONG = 200
+# After so many weeks in a row in which Xero was unavailable, the run makes no more calls for the organisation.
+MAX_OUTAGE_WEEKS = 3
+# Dagster indexes the tags of its runs, so a tag does not list fifty names.
+_MAX_TAG_LENGTH = 200
 
 
 class Unexpected(PipelineError):
-    """A defect, or an error that nobody has put into words; the run's log has all of it."""
+    """A defect, or an error without a class of its own. The run's log has the traceback."""
 
     code = "unexpected"
 
 
 class WeeklySyncConfig(dg.Config):
-    """What a run may be told."""
+    """The configuration of a run."""
 
     organisations: list[str] = Field(
-        default_factory=list, description="The tenant ids to sync; none named: every organisation that is kept."
+        default_factory=list, description="The tenant ids to sync; none: every connected organisation."
     )
 
 
 @dataclass(frozen=True)
 class WeekSync:
-    """One asset's way through the weeks of a run."""
+    """The sync of one asset's weeks in one run."""
 
     sync_type: str
     xero: Xero
@@ -55,7 +54,7 @@ class WeekSync:
     progress: Progress
     data_source: str
     outages: dict[str, int] = field(default_factory=dict)
-    """How many weeks in a row each organisation was asked for in vain."""
+    """By tenant id: for how many weeks in a row Xero has been unavailable."""
 
     def materialize(
         self, context: dg.AssetExecutionContext, config: WeeklySyncConfig, extract: Extract
@@ -63,8 +62,8 @@ class WeekSync:
         """Sync every week of the run.
 
         Raises:
-            dagster.Failure: a week of an organisation did not land; the others landed all the same, and
-                each of their partitions is marked as materialised.
+            dagster.Failure: a week of an organisation did not land. The other weeks have landed, and each partition
+                in which every organisation landed is marked as materialised.
         """
         weeks = [Week.from_key(key) for key in context.partition_keys]
         failed: list[WeekOutcome] = []
@@ -76,28 +75,28 @@ class WeekSync:
         _tag_run(context, weeks, organisations)
         self.progress.begin(self.sync_type, len(weeks))
         for number, week in enumerate(weeks, start=1):
-            outcomes = [self._sync(context, organisation, week, extract) for organisation in organisations]
-            lost = [outcome for outcome in outcomes if not outcome.landed]
-            failed += lost
-            if not lost:
+            outcomes = [self._sync_week(context, organisation, week, extract) for organisation in organisations]
+            failed_outcomes = [outcome for outcome in outcomes if not outcome.has_landed]
+            failed += failed_outcomes
+            if not failed_outcomes:
                 if week == weeks[-1]:
                     self._report_table(context, week, organisations)
-                self._report(context, week, outcomes, alone=len(weeks) == 1)
+                self._report_week(context, week, outcomes, is_only_week=len(weeks) == 1)
             calls = sum(outcome.calls for outcome in outcomes)
             context.log.info("week %d of %d, ending %s: %d calls", number, len(weeks), week, calls)
-            self.progress.week_done(self.sync_type, week, landed=not lost)
+            self.progress.finish_week(self.sync_type, week, landed=not failed_outcomes)
         if failed:
-            raise _failure(failed, len(weeks) * len(organisations))
+            raise _build_failure(failed, len(weeks) * len(organisations))
         return dg.MaterializeResult()
 
-    def _report(
-        self, context: dg.AssetExecutionContext, week: Week, outcomes: Sequence[WeekOutcome], *, alone: bool
+    def _report_week(
+        self, context: dg.AssetExecutionContext, week: Week, outcomes: Sequence[WeekOutcome], *, is_only_week: bool
     ) -> None:
-        metadata = week_metadata(week, outcomes)
+        metadata = build_week_metadata(week, outcomes)
         context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=week.key)
-        if not alone:
-            # Dagster marks a range's partitions only when the whole run succeeds. Said now, a week that
-            # landed stays materialised whatever becomes of the ones after it.
+        if not is_only_week:
+            # Dagster marks the partitions of a range only when the whole run succeeds. With an event of its own, a
+            # week that landed stays materialised even if a later week fails.
             context.log_event(
                 dg.AssetMaterialization(asset_key=context.asset_key, partition=week.key, metadata=metadata)
             )
@@ -105,70 +104,87 @@ class WeekSync:
     def _report_table(
         self, context: dg.AssetExecutionContext, newest: Week, organisations: Sequence[OrganisationClient]
     ) -> None:
-        """Only the run's newest week tells of the whole table: Dagster shows it first, and keeps events for ever."""
+        """Describe the whole table, in the run's newest week only.
+
+        Dagster shows the newest week first, and it stores events for ever.
+        """
         kind = SyncType(self.sync_type)
         names = {organisation.tenant_id: organisation.name for organisation in organisations}
         context.add_asset_metadata(
-            table_metadata(self.warehouse, kind, names), asset_key=context.asset_key, partition_key=newest.key
+            build_table_metadata(self.warehouse, kind, names), asset_key=context.asset_key, partition_key=newest.key
         )
-        context.add_asset_metadata(columns_metadata(kind), asset_key=context.asset_key)
+        context.add_asset_metadata(build_columns_metadata(kind), asset_key=context.asset_key)
 
-    def _sync(
+    def _sync_week(
         self, context: dg.AssetExecutionContext, organisation: OrganisationClient, week: Week, extract: Extract
     ) -> WeekOutcome:
         log_id = self.warehouse.log.start(organisation.tenant_id, self.sync_type, week, context.run.run_id)
-        before = organisation.attempts
+        attempts_before = organisation.attempts
         try:
-            self._require_up(organisation)
-            outcome = self._read_and_land(organisation, week, extract, log_id, context.run.run_id, before)
+            self._require_available(organisation)
+            outcome = self._read_and_land(organisation, week, extract, log_id, context.run.run_id, attempts_before)
         except Exception as error:
-            # Whatever is wrong with one week, the others are worth a try.
+            # An error in one week does not stop the others.
             if not isinstance(error, PipelineError):
-                context.log.exception("%s, week ending %s: a defect", organisation.name, week)
-                error = _unexpected(error)
-            outcome = WeekOutcome(
-                organisation.tenant_id, organisation.name, week, "failed", organisation.attempts - before, error=error
-            )
+                context.log.exception("%s, week ending %s: unexpected error", organisation.name, week)
+                error = _build_unexpected(error)
+            calls = organisation.attempts - attempts_before
+            outcome = WeekOutcome(organisation.tenant_id, organisation.name, week, "failed", calls, error=error)
             self._write_failure(organisation, log_id, outcome.calls, error)
             context.log.error("%s, week ending %s: %s", organisation.name, week, error)
         except BaseException as error:
-            # The end of this process: the run ends with it.
-            self._write_failure(organisation, log_id, organisation.attempts - before, error)
+            # The process is ending, and the run with it.
+            self._write_failure(organisation, log_id, organisation.attempts - attempts_before, error)
             raise
-        down = isinstance(outcome.error, XeroUnavailable)
-        self.outages[outcome.tenant_id] = self.outages.get(outcome.tenant_id, 0) + 1 if down else 0
+        is_outage = isinstance(outcome.error, XeroUnavailable)
+        self.outages[outcome.tenant_id] = self.outages.get(outcome.tenant_id, 0) + 1 if is_outage else 0
         for difference in outcome.differences:
             context.log.warning("%s, week ending %s: %s", organisation.name, week, difference)
         return outcome
 
-    def _require_up(self, organisation: OrganisationClient) -> None:
-        """An outage of Xero's must not spend the day's calls: each week asked in vain costs several."""
-        if self.outages.get(organisation.tenant_id, 0) >= GIVES_UP_AFTER:
+    def _require_available(self, organisation: OrganisationClient) -> None:
+        """Raise without a call after `MAX_OUTAGE_WEEKS`, so that an outage does not use up the day's calls.
+
+        Each week takes several calls, even when all of them fail.
+        """
+        if self.outages.get(organisation.tenant_id, 0) >= MAX_OUTAGE_WEEKS:
             raise XeroUnavailable(
-                f"Xero was unavailable for the {GIVES_UP_AFTER} weeks before, so it was not asked for this one."
+                f"Xero was unavailable for the {MAX_OUTAGE_WEEKS} weeks before, so no call was made for this one."
             )
 
     def _read_and_land(
-        self, organisation: OrganisationClient, week: Week, extract: Extract, log_id: int, run_id: str, before: int
+        self,
+        organisation: OrganisationClient,
+        week: Week,
+        extract: Extract,
+        log_id: int,
+        run_id: str,
+        attempts_before: int,
     ) -> WeekOutcome:
-        """Read a week and write it; once more, where another process has meanwhile written a newer reading.
+        """Read a week and write it. Do so a second time if another process has written a newer reading meanwhile.
 
         Args:
-            before: the attempts made before this week, so that its calls are those of both readings.
+            attempts_before: the client's attempts before this week. The week's calls include both readings.
         """
         try:
-            return self._read_and_land_once(organisation, week, extract, log_id, run_id, before)
+            return self._read_and_land_once(organisation, week, extract, log_id, run_id, attempts_before)
         except Superseded:
-            self.warehouse.log.begin_again(log_id)
-            return self._read_and_land_once(organisation, week, extract, log_id, run_id, before)
+            self.warehouse.log.restart(log_id)
+            return self._read_and_land_once(organisation, week, extract, log_id, run_id, attempts_before)
 
     def _read_and_land_once(
-        self, organisation: OrganisationClient, week: Week, extract: Extract, log_id: int, run_id: str, before: int
+        self,
+        organisation: OrganisationClient,
+        week: Week,
+        extract: Extract,
+        log_id: int,
+        run_id: str,
+        attempts_before: int,
     ) -> WeekOutcome:
         extracted = extract(organisation, week)
         status = "partial" if extracted.differences else "success"
-        calls = organisation.attempts - before
-        landing = self.warehouse.land(
+        calls = organisation.attempts - attempts_before
+        result = self.warehouse.land(
             extracted.write,
             tenant_id=organisation.tenant_id,
             week=week,
@@ -178,7 +194,7 @@ class WeekSync:
             log_id=log_id,
             status=status,
             api_calls=calls,
-            error_log=_error_log(extracted),
+            error_log=_build_error_log(extracted),
         )
         return WeekOutcome(
             organisation.tenant_id,
@@ -186,20 +202,20 @@ class WeekSync:
             week,
             status,
             calls,
-            rows=landing.rows,
+            rows=result.rows,
             currency=extracted.currency,
             totals=extracted.totals,
-            restated=landing.restated,
+            restated=result.restated,
             differences=extracted.differences,
             notes=extracted.notes,
         )
 
     def _write_failure(self, organisation: OrganisationClient, log_id: int, calls: int, error: BaseException) -> None:
-        # What cannot be written now, since the database is away, is closed as interrupted later.
+        # Where the database is unavailable, the row stays `running` and is closed as interrupted later.
         with contextlib.suppress(DatabaseUnavailable):
-            self.warehouse.log.fail(log_id, api_calls=calls, error_log=_describe(error))
+            self.warehouse.log.fail(log_id, api_calls=calls, error_log=_describe_error(error))
             if isinstance(error, (OrganisationDisconnected, ReconnectNeeded)):
-                # Disconnected at Xero's side: from now on this is shown, and Xero is not asked in vain.
+                # From now on the status says that the organisation has to be reconnected, and no call is made for it.
                 self.warehouse.tokens.set_status(
                     organisation.tenant_id,
                     ConnectionStatus.RECONNECT_NEEDED,
@@ -208,64 +224,66 @@ class WeekSync:
 
 
 def choose_organisations(xero: Xero, wanted: Sequence[str]) -> list[OrganisationClient]:
-    """The organisations to sync.
+    """Choose the organisations to sync: those with the tenant ids in `wanted`, or all where it is empty.
 
     Raises:
-        NotConnected: none is kept at all.
-        UnknownOrganisation: one that was named is not kept.
+        NotConnected: no organisation is connected.
+        UnknownOrganisation: a wanted organisation is not connected.
     """
-    kept = xero.list_organisations()
-    if not kept:
+    organisations = xero.list_organisations()
+    if not organisations:
         raise NotConnected("No organisation is connected yet.")
-    unknown = set(wanted) - {organisation.tenant_id for organisation in kept}
+    unknown = set(wanted) - {organisation.tenant_id for organisation in organisations}
     if unknown:
         raise UnknownOrganisation(f"No organisation with the id {', '.join(sorted(unknown))} is connected.")
-    return [organisation for organisation in kept if not wanted or organisation.tenant_id in wanted]
+    return [organisation for organisation in organisations if not wanted or organisation.tenant_id in wanted]
 
 
 def _tag_run(
     context: dg.AssetExecutionContext, weeks: Sequence[Week], organisations: Sequence[OrganisationClient]
 ) -> None:
-    """Whoever started the run: Dagster's list of runs can be searched by its weeks and organisations."""
+    """Tag the run, however it was started, so that Dagster's list of runs can be searched by week and organisation."""
     names = ", ".join(organisation.name for organisation in organisations)
-    weeks_named = str(weeks[-1]) if len(weeks) == 1 else f"{weeks[0]} to {weeks[-1]}"
-    tags = {"week_ending": weeks_named, "organisation": names if len(names) <= _TAG_LONG else f"{names[:_TAG_LONG]}…"}
+    if len(names) > _MAX_TAG_LENGTH:
+        names = f"{names[:_MAX_TAG_LENGTH]}…"
+    week_range = str(weeks[-1]) if len(weeks) == 1 else f"{weeks[0]} to {weeks[-1]}"
+    tags = {"week_ending": week_range, "organisation": names}
     context.instance.add_run_tags(context.run.run_id, tags)
 
 
-def _error_log(extracted: ExtractedWeek) -> dict[str, Any] | None:
-    said: dict[str, Any] = {}
+def _build_error_log(extracted: ExtractedWeek) -> dict[str, Any] | None:
+    error_log: dict[str, Any] = {}
     if extracted.differences:
-        said["differences"] = [difference.as_dict() for difference in extracted.differences]
+        error_log["differences"] = [difference.as_dict() for difference in extracted.differences]
     if extracted.notes:
-        said["notes"] = list(extracted.notes)
-    return said or None
+        error_log["notes"] = list(extracted.notes)
+    return error_log or None
 
 
-def _describe(error: BaseException) -> dict[str, Any]:
+def _describe_error(error: BaseException) -> dict[str, Any]:
     if isinstance(error, (dg.DagsterExecutionInterruptedError, KeyboardInterrupt, SystemExit)):
         return dict(INTERRUPTED)
     if not isinstance(error, PipelineError):
-        error = _unexpected(error)
+        error = _build_unexpected(error)
     retry_at = getattr(error, "retry_at", None)
-    said = {"error": error.code, "message": error.what, "advice": error.advice}
-    return said | ({"retry_at": retry_at.isoformat()} if retry_at else {})
+    description = {"error": error.code, "message": error.what, "advice": error.advice}
+    return description | ({"retry_at": retry_at.isoformat()} if retry_at else {})
 
 
-def _unexpected(error: BaseException) -> Unexpected:
-    # Anybody's exception may carry anything in its text; its kind is enough here, the run's log has the rest.
+def _build_unexpected(error: BaseException) -> Unexpected:
+    # The text of an unknown exception may hold a secret or a figure, so only its class is shown.
     return Unexpected(f"{type(error).__name__}; the run's log says more.")
 
 
-def _failure(failed: Sequence[WeekOutcome], of: int) -> dg.Failure:
-    shown = [f"{outcome.tenant_name}, week ending {outcome.week}: {outcome.error}" for outcome in failed[:10]]
+def _build_failure(failed: Sequence[WeekOutcome], total: int) -> dg.Failure:
+    lines = [f"{outcome.tenant_name}, week ending {outcome.week}: {outcome.error}" for outcome in failed[:10]]
     more = f" … and {len(failed) - 10} more" if len(failed) > 10 else ""
     return dg.Failure(
-        f"{len(failed)} of {of} did not land. " + " | ".join(shown) + more,
+        f"{len(failed)} of {total} did not land. " + " | ".join(lines) + more,
         metadata={
             "failed_weeks": dg.MetadataValue.json(sorted({str(outcome.week) for outcome in failed})),
             "organisations": dg.MetadataValue.json(sorted({outcome.tenant_name for outcome in failed})),
-            "errors": dg.MetadataValue.json(sorted({o.error.code for o in failed if o.error})),
+            "errors": dg.MetadataValue.json(sorted({outcome.error.code for outcome in failed if outcome.error})),
         },
         allow_retries=False,
     )

@@ -1,6 +1,6 @@
 """What the three assets have in common: weekly partitions, one run for a range of weeks, the same resources.
 
-Each asset's own module says what a week's figures are and how Dagster's UI describes the table.
+Each asset's own module says how a week's figures are extracted and how Dagster's UI describes the table.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.xero.client import Xero
 
 
-def weekly_asset(
+def build_weekly_asset(
     name: str,
     kind: SyncType,
     extract: Extract,
@@ -28,12 +28,12 @@ def weekly_asset(
     metadata: Mapping[str, Any],
     description: str,
 ) -> dg.AssetsDefinition:
-    """Build the asset of one table: it syncs each week of its run.
+    """Build the asset of one table, which syncs each week of its run.
 
     Args:
         name: the table's name.
         extract: fetches and reads one organisation's week.
-        metadata: what holds for the table at any time.
+        metadata: the metadata of the asset itself, which does not depend on a run.
     """
 
     @dg.asset(

@@ -1,1 +1,1 @@
-"""What starts runs, and what speaks up."""
+"""The job, the schedule and the sensors that start runs, and the alerts that people get."""

@@ -1,10 +1,11 @@
-"""Speaking up: once for a cause, then no more than a count, then once that it is well again.
+"""Alerts: one message for a cause, then counts of further occurrences, then one message when it has recovered.
 
-`Alerter` decides when a message goes to which address; what has been told lies in the warehouse
-(`warehouse/logs/alert_log.py`), so that every process of the deployment speaks with one voice. The words come
-from those who notice something (`failure_alert.py`, `connection_health.py`, `dagster_health.py`).
+`Alerter` sends each address the messages that are due to it. The warehouse records what was sent
+(`warehouse/logs/alert_log.py`), so the processes of a deployment never repeat each other's messages. The texts come
+from the modules that notice something (`failure_alert.py`, `connection_health.py`, `dagster_health.py`,
+`failing_checks.py`).
 
-Only words leave the machine: whatever looks like a secret or an amount is hidden here, as the last fence.
+No secret and no amount may leave the machine: as the last safeguard, `Alerter` hides whatever looks like one.
 """
 
 from __future__ import annotations
@@ -19,36 +20,37 @@ from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.warehouse.logs.alert_log import AlertLog
 from xero_pipeline.warehouse.logs.alert_rules import AlertState, DeliveryClaim
-from xero_pipeline.warehouse.logs.sync_log import without_secrets
+from xero_pipeline.warehouse.logs.sync_log import hide_secrets
 
 if TYPE_CHECKING:
     from xero_pipeline.resources import Deployment
 
-# One message a cause in so long, and then one with the count of what was swallowed.
-QUIET = timedelta(minutes=30)
+# The least time between two messages about the same open cause. The second one counts the occurrences in between.
+QUIET_PERIOD = timedelta(minutes=30)
 
-# An amount as books write it: two decimals after a point. Addresses and versions have no such end.
+# An amount as books write it: two decimals after a point. Addresses and versions do not end like that.
 _AMOUNT = re.compile(r"(?<![\d.])[-(]?[$€£]?\d[\d,]*\.\d{2}(?![\d.])\)?")
 
 
 class AlertNotDelivered(PipelineError):
-    """A message did not arrive; it is kept and tried again with every look."""
+    """A message did not arrive. It stays due, and each tick tries again to send it."""
 
     code = "alert_not_delivered"
     default_advice = (
-        "Check it in ALERT_URLS (the command `apprise -vv -b test <address>` says more); it is tried again "
-        "until it arrives."
+        "Check the address in ALERT_URLS (the command `apprise -vv -b test <address>` shows more); the message is "
+        "sent again until it arrives."
     )
 
 
 class Alerter:
-    """Tells people of causes.
+    """Sends people messages about problems and recoveries.
 
     Args:
-        log: what has been told.
-        urls: Apprise addresses; none: nothing is sent, the log is kept all the same.
-        dagster_url: where Dagster's UI is, for links.
-        timezone: the zone in which moments are written.
+        log: the record of what was sent.
+        urls: Apprise addresses. Without any, nothing is sent, and the log is written all the same.
+        dagster_url: the address of Dagster's UI, for links.
+        timezone: the time zone of the times in messages.
+        quiet: the least time between two messages about the same open cause.
     """
 
     def __init__(
@@ -59,7 +61,7 @@ class Alerter:
         *,
         dagster_url: str = "http://localhost:3000",
         timezone: tzinfo = UTC,
-        quiet: timedelta = QUIET,
+        quiet: timedelta = QUIET_PERIOD,
     ) -> None:
         self.log = log
         self._addresses = read_addresses(urls)
@@ -67,11 +69,11 @@ class Alerter:
         self._dagster_url = dagster_url.rstrip("/")
         self._timezone = timezone
         self._quiet = quiet
-        # Who refused a message is not asked again before the next flush: a service that hangs must not eat
-        # a tick's time with each of its messages.
-        self._resting: set[str] = set()
+        # The addresses that refused a message since the last flush. They get no other message until the next flush,
+        # so that a service that hangs does not use up the tick's time with every message.
+        self._refusing: set[str] = set()
 
-    def problem(
+    def report_problem(
         self,
         cause: str,
         title: str,
@@ -82,95 +84,96 @@ class Alerter:
         occurrence: str | None = None,
         quiet: timedelta | None = None,
     ) -> None:
-        """Tell of a cause, unless it was told a while ago: then it is only counted.
+        """Send a message about a cause, or only count it if one was sent within the quiet time.
 
-        A post that fails is recorded and shows in `error` and with the next `flush`; it raises nothing here,
-        so that whoever noticed one thing goes on to notice the next.
+        Never raises when a post fails, so that the caller can go on with its other checks. The failure is recorded:
+        `delivery_error` and the next `flush` report it.
 
         Args:
             cause: the same for everything that one message can stand for.
-            details: kept with the cause, for the caller; no secrets, no figures. They replace the last ones.
-            occurrence: a name for what happened, so that noticing it twice counts it once.
-            quiet: how long after a message further ones are swallowed.
+            details: stored with the cause, for the caller; no secrets, no figures. They replace the earlier ones.
+            occurrence: the name of what happened. Reporting the same name twice counts once.
+            quiet: how long after a message further occurrences are only counted.
         """
         self.log.observe(
             cause,
             kind=kind,
-            title=_safe(title),
-            text=_safe(text),
+            title=_hide_secrets_and_amounts(title),
+            text=_hide_secrets_and_amounts(text),
             details=details or {},
             quiet=self._quiet if quiet is None else quiet,
             now=self._clock.now(),
             occurrence=occurrence,
         )
-        self._tell(cause)
+        self._post_to_all(cause)
 
-    def recovered(self, cause: str, text: str) -> None:
-        """Tell that a cause is well again. A cause that is not open is no error, and nothing is said."""
-        if self.log.recover(cause, _safe(text), self._clock.now()):
-            self._tell(cause)
+    def report_recovery(self, cause: str, text: str) -> None:
+        """Send a message that a cause has recovered. Does nothing when the cause is not open."""
+        if self.log.recover(cause, _hide_secrets_and_amounts(text), self._clock.now()):
+            self._post_to_all(cause)
 
     def withdraw(self, cause: str) -> None:
-        """Forget a cause that no longer means anything; nobody is told."""
+        """Close a cause that no longer means anything, without a message."""
         self.log.withdraw(cause, self._clock.now())
 
     def flush(self) -> None:
-        """Send whatever is due: counts whose quiet time is over, and what could not be sent before.
+        """Send everything that is due: counts whose quiet time is over, and messages that failed before.
 
         Raises:
-            AlertNotDelivered: an address did not take its message, names which. The others got theirs.
+            AlertNotDelivered: an address did not take its message; the text names it. The others got theirs.
         """
-        self._resting.clear()
-        for cause, label in self.log.pending([one.label for one in self._addresses], self._clock.now()):
+        self._refusing.clear()
+        labels = [address.label for address in self._addresses]
+        for cause, label in self.log.list_pending(labels, self._clock.now()):
             self._post(cause, label)
-        broken = self.error
-        if broken:
-            raise AlertNotDelivered(broken)
+        error = self.delivery_error
+        if error:
+            raise AlertNotDelivered(error)
 
     @property
-    def error(self) -> str | None:
-        """Which addresses did not take their last message, in one line; `None` when all is well."""
-        broken = self.log.broken(address.label for address in self._addresses)
-        return " ".join(broken.values()) or None
+    def delivery_error(self) -> str | None:
+        """The addresses that did not take their last message, in one line; `None` when all took it."""
+        errors = self.log.list_delivery_errors(address.label for address in self._addresses)
+        return " ".join(errors.values()) or None
 
-    def run_link(self, run_id: str) -> str:
-        """Where a run is shown in Dagster's UI."""
+    def build_run_url(self, run_id: str) -> str:
+        """Build the address of a run in Dagster's UI."""
         return f"{self._dagster_url}/runs/{run_id}"
 
-    def when(self, moment: datetime) -> str:
-        """A moment as a person reads it: `14:05`, or `14:05 on 25/11/2026` on another day."""
+    def format_moment(self, moment: datetime) -> str:
+        """Format a moment for people: `14:05` today, `14:05 on 25/11/2026` on another day."""
         local = moment.astimezone(self._timezone)
         today = self._clock.now().astimezone(self._timezone).date()
         return f"{local:%H:%M}" if local.date() == today else f"{local:%H:%M on %d/%m/%Y}"
 
-    def _tell(self, cause: str) -> None:
+    def _post_to_all(self, cause: str) -> None:
         for address in self._addresses:
             self._post(cause, address.label)
 
     def _post(self, cause: str, label: str) -> None:
-        """Tell one address what is due to it, if anything."""
-        if label in self._resting:
+        """Send one address the message about a cause that is due to it, if any."""
+        if label in self._refusing:
             return
         claim = self.log.claim(cause, label, self._clock.now())
         if claim is None:
             return
-        title, body, tone = self._worded(claim)
-        address = next(one for one in self._addresses if one.label == label)
-        if address.post(title, body, tone):
-            self.log.delivered(claim, self._clock.now())
+        title, body, kind = self._compose_message(claim)
+        address = next(address for address in self._addresses if address.label == label)
+        if address.post(title, body, kind):
+            self.log.mark_delivered(claim, self._clock.now())
         else:
-            self.log.refused(claim, f"An alert could not be posted to {label}.")
-            self._resting.add(label)
+            self.log.mark_failed(claim, f"An alert could not be posted to {label}.")
+            self._refusing.add(label)
 
-    def _worded(self, claim: DeliveryClaim) -> tuple[str, str, MessageKind]:
-        alert, more, since = claim.alert, claim.more, self.when(claim.since)
-        if claim.says is AlertState.PROBLEM:
-            tone = MessageKind.WARNING if alert.kind in WARNINGS else MessageKind.FAILURE
+    def _compose_message(self, claim: DeliveryClaim) -> tuple[str, str, MessageKind]:
+        alert, more, since = claim.alert, claim.more_occurrences, self.format_moment(claim.since)
+        if claim.state is AlertState.PROBLEM:
+            kind = MessageKind.WARNING if alert.kind in WARNING_KINDS else MessageKind.FAILURE
             if not more:
-                return alert.title, alert.text, tone
-            return f"{alert.title} ({more} more)", f"{alert.text}\n\n{more} more since {since}.", tone
+                return alert.title, alert.text, kind
+            return f"{alert.title} ({more} more)", f"{alert.text}\n\n{more} more since {since}.", kind
         body = alert.recovery_text or "It is well again."
-        if not claim.knew:
+        if not claim.was_notified:
             times = "once" if more == 0 else f"{more + 1} times"
             body += f"\n\nIt had happened {times} since {since}, and you were not told then."
         elif more:
@@ -178,12 +181,12 @@ class Alerter:
         return f"Recovered: {alert.title}", body, MessageKind.SUCCESS
 
 
-WARNINGS = frozenset({"partial", "token_expiry", "day_limit"})
-"""Kinds of alerts that ask for attention, not for haste."""
+WARNING_KINDS = frozenset({"partial", "token_expiry", "day_limit"})
+"""The kinds of alerts that are sent as warnings: they need attention, but not at once."""
 
 
 def open_alerter(deployment: Deployment) -> Alerter:
-    """A deployment's alerter."""
+    """Build a deployment's alerter."""
     settings = deployment.settings
     return Alerter(
         AlertLog(deployment.warehouse.engine),
@@ -194,6 +197,6 @@ def open_alerter(deployment: Deployment) -> Alerter:
     )
 
 
-def _safe(text: str) -> str:
-    hidden: str = without_secrets(text)
+def _hide_secrets_and_amounts(text: str) -> str:
+    hidden: str = hide_secrets(text)
     return _AMOUNT.sub("[amount]", hidden)

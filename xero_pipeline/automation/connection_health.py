@@ -1,7 +1,7 @@
-"""`connection_health`: a light daily look at every connection, before a sync finds out the hard way.
+"""`connection_health`: a light daily check of every connection, so that a problem shows before a sync fails.
 
-`HealthCheck` holds the rules and needs no Dagster: what Xero lists for each consent, how long the refresh
-token lives, which scopes were given. The sensor is a thin shell around it and around `dagster_health.py`.
+`ConnectionMonitor` holds the rules and needs no Dagster: which organisations Xero lists for each consent, how long the
+refresh token is valid, which scopes were granted. The sensor only calls it and `dagster_health.py`.
 """
 
 from __future__ import annotations
@@ -15,157 +15,162 @@ from math import ceil
 import dagster as dg
 
 from xero_pipeline.automation.alerts import Alerter, open_alerter
-from xero_pipeline.automation.dagster_health import HEALTH, DagsterMonitor
-from xero_pipeline.automation.failure_text import failure_text, format_list
+from xero_pipeline.automation.dagster_health import HEALTH_SENSOR, DagsterMonitor
+from xero_pipeline.automation.failure_text import format_list, get_failure_text
 from xero_pipeline.connection import ConnectionService, is_granted
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus, Organisation
-from xero_pipeline.resources import Deployment, Opening, open_deployment
+from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, LockTimeout
 from xero_pipeline.xero.errors import ConnectionLost, PermissionMissing, ScopeMissing, XeroError
 
-# How often Xero is asked about a consent, and when again after it could not be asked.
-CHECK_EVERY = timedelta(days=1)
-CHECK_AGAIN = timedelta(hours=1)
-# Days before a refresh token dies on which somebody is warned, once each.
+# How often Xero is asked about a consent, and how soon again when it could not be asked.
+CHECK_INTERVAL = timedelta(days=1)
+RECHECK_INTERVAL = timedelta(hours=1)
+# Days before the refresh token expires on which people are warned, once each.
 WARN_DAYS = (14, 3)
-# Where the sensor keeps, in Dagster's storage, what one look leaves for the next.
-_MEMORY = "xero_pipeline/connection_health"
-# They say who connected, or that a refresh token is wanted, which is there or is not.
-_NOT_MISSED = {"openid", "profile", "email", "offline_access"}
+# The key in Dagster's storage under which the sensor keeps its state between two ticks.
+_STATE_KEY = "xero_pipeline/connection_health"
+# Scopes whose absence is no problem: they name the person who connected, or ask for a refresh token, whose presence
+# shows by itself.
+_OPTIONAL_SCOPES = {"openid", "profile", "email", "offline_access"}
 
 
-class HealthCheck:
-    """One look at a deployment's connections."""
+class ConnectionMonitor:
+    """Checks a deployment's connections and alerts people."""
 
     def __init__(self, deployment: Deployment, alerter: Alerter) -> None:
         self._deployment = deployment
         self._alerter = alerter
-        self._vault = deployment.warehouse.tokens
+        self._tokens = deployment.warehouse.tokens
 
-    def look(self, due: Mapping[str, str]) -> dict[str, str]:
-        """Ask Xero where it is time to, and tell what is wrong or well again.
+    def evaluate(self, next_checks: Mapping[str, str]) -> dict[str, str]:
+        """Ask Xero about each consent whose check is due, and report problems and recoveries.
 
         Args:
-            due: when Xero is to be asked next about each consent, by its grant's id (ISO 8601); a consent
-                that is not named is asked about now.
+            next_checks: when to ask Xero next about each consent, by grant id (ISO 8601). A consent without an
+                entry is checked now.
 
         Returns:
-            the same for the next look.
+            The same for the next evaluation.
         """
         now = self._deployment.clock.now()
-        asked_next = {}
-        for grant_id, organisations in self._grants().items():
-            at = due.get(grant_id)
-            if at is None or datetime.fromisoformat(at) <= now:
-                at = (now + (CHECK_EVERY if self._ask_xero(grant_id, organisations) else CHECK_AGAIN)).isoformat()
-            asked_next[grant_id] = at
+        following_checks = {}
+        for grant_id, organisations in self._list_grants().items():
+            check_at = next_checks.get(grant_id)
+            if check_at is None or datetime.fromisoformat(check_at) <= now:
+                answered = self._check_with_xero(grant_id, organisations)
+                check_at = (now + (CHECK_INTERVAL if answered else RECHECK_INTERVAL)).isoformat()
+            following_checks[grant_id] = check_at
         notify_connections(self._deployment, self._alerter)
-        grants = self._grants()
+        grants = self._list_grants()
         for grant_id, organisations in grants.items():
-            self._tell_expiry(grant_id, organisations)
-            self._tell_scopes(grant_id, organisations)
-        return asked_next
+            self._report_expiry(grant_id, organisations)
+            self._report_scopes(grant_id, organisations)
+        return following_checks
 
-    def postponed(self, due: Mapping[str, str]) -> dict[str, str]:
-        """What `look` would return if Xero could not be asked.
+    def postpone_checks(self, next_checks: Mapping[str, str]) -> dict[str, str]:
+        """Return what `evaluate` would return if Xero could not be asked.
 
-        To be kept before the look: should it be cut off, as Dagster does with a slow tick, Xero is not asked
-        again with every tick.
+        The caller stores it before it evaluates. So if the evaluation is cut off, as Dagster does with a slow tick,
+        not every tick asks Xero again.
         """
         now = self._deployment.clock.now()
-        later = {grant_id: at for grant_id, at in due.items() if datetime.fromisoformat(at) > now}
-        return dict.fromkeys(self._grants(), (now + CHECK_AGAIN).isoformat()) | later
+        later = {grant_id: at for grant_id, at in next_checks.items() if datetime.fromisoformat(at) > now}
+        return dict.fromkeys(self._list_grants(), (now + RECHECK_INTERVAL).isoformat()) | later
 
-    def _grants(self) -> dict[str, list[Organisation]]:
-        """The connected organisations of each consent."""
+    def _list_grants(self) -> dict[str, list[Organisation]]:
+        """Return the connected organisations of each consent."""
         grants: dict[str, list[Organisation]] = defaultdict(list)
-        for organisation in self._vault.connected():
+        for organisation in self._tokens.list_connected():
             grants[organisation.grant_id].append(organisation)
         return grants
 
-    def _ask_xero(self, grant_id: str, organisations: Sequence[Organisation]) -> bool:
-        """See to it that Xero still lists these organisations; answers whether it could be asked."""
+    def _check_with_xero(self, grant_id: str, organisations: Sequence[Organisation]) -> bool:
+        """Check that Xero still lists these organisations, and return whether Xero could be asked."""
         cause = f"check:{grant_id}"
         try:
-            listed_now = ConnectionService(self._deployment).still_connected(organisations[0].tenant_id)
+            listed = ConnectionService(self._deployment).list_connections_at_xero(organisations[0].tenant_id)
         except PipelineError as error:
             if isinstance(error, ConnectionLost) or _is_forbidden(error):
                 self._mark_lost(organisations)
                 self._alerter.withdraw(cause)
                 return True
-            if _passes_by_itself(error):
+            if _is_temporary(error):
                 return False
-            words, names = failure_text(error.code), _names(organisations)
-            self._alerter.problem(
+            failure, names = get_failure_text(error.code), _format_names(organisations)
+            self._alerter.report_problem(
                 cause,
-                f"{names}: the connection cannot be checked, {words.what}",
-                f"The daily check of the connection to Xero failed: {words.what}.\nWhat to do: {words.to_do}",
-                _about(grant_id, organisations),
+                f"{names}: the connection cannot be checked, {failure.summary}",
+                f"The daily check of the connection to Xero failed: {failure.summary}.\nWhat to do: {failure.advice}",
+                _build_details(grant_id, organisations),
                 kind="check",
             )
             return False
-        there = {connection.tenant_id for connection in listed_now}
-        self._mark_lost([one for one in organisations if one.tenant_id not in there])
+        listed_ids = {connection.tenant_id for connection in listed}
+        self._mark_lost([organisation for organisation in organisations if organisation.tenant_id not in listed_ids])
         if self._alerter.log.get(cause):
-            self._alerter.recovered(cause, "Xero answers the daily check of the connection again.")
+            self._alerter.report_recovery(cause, "Xero answers the daily check of the connection again.")
         return True
 
     def _mark_lost(self, organisations: Sequence[Organisation]) -> None:
-        for one in organisations:
-            # Somebody may have connected again while Xero was asked with the old tokens.
-            self._vault.set_status(one.tenant_id, ConnectionStatus.RECONNECT_NEEDED, grant_id=one.grant_id)
+        for organisation in organisations:
+            # The grant id protects a new consent that was given while Xero was asked with the old tokens.
+            self._tokens.set_status(
+                organisation.tenant_id, ConnectionStatus.RECONNECT_NEEDED, grant_id=organisation.grant_id
+            )
 
-    def _tell_expiry(self, grant_id: str, organisations: Sequence[Organisation]) -> None:
-        dies = organisations[0].refresh_token_expires_at
-        if dies is None:
+    def _report_expiry(self, grant_id: str, organisations: Sequence[Organisation]) -> None:
+        expires_at = organisations[0].refresh_token_expires_at
+        if expires_at is None:
             return
-        left = dies - self._deployment.clock.now()
-        stage = min((days for days in WARN_DAYS if left <= timedelta(days=days)), default=None)
+        time_left = expires_at - self._deployment.clock.now()
+        stage = min((days for days in WARN_DAYS if time_left <= timedelta(days=days)), default=None)
         for days in WARN_DAYS:
             cause = f"token_expiry:{grant_id}:{days}"
             if days == stage:
-                self._warn_of_expiry(cause, grant_id, organisations, dies, max(0, ceil(left / timedelta(days=1))))
+                days_left = max(0, ceil(time_left / timedelta(days=1)))
+                self._warn_of_expiry(cause, grant_id, organisations, expires_at, days_left)
             elif self._is_open(cause) and stage is None:
-                self._alerter.recovered(cause, f"The connection of {_names(organisations)} was renewed.")
+                self._alerter.report_recovery(cause, f"The connection of {_format_names(organisations)} was renewed.")
             elif self._is_open(cause):
                 self._alerter.withdraw(cause)
 
     def _warn_of_expiry(
-        self, cause: str, grant_id: str, organisations: Sequence[Organisation], dies: datetime, days_left: int
+        self, cause: str, grant_id: str, organisations: Sequence[Organisation], expires_at: datetime, days_left: int
     ) -> None:
         if self._is_open(cause):
             return
-        names = _names(organisations)
-        self._alerter.problem(
+        names = _format_names(organisations)
+        self._alerter.report_problem(
             cause,
             f"{names}: the connection to Xero ends in {days_left} days",
-            f"Nothing has been fetched from Xero for weeks; unused, the connection of {names} ends at "
-            f"{self._alerter.when(dies)}.\nWhat to do: see why no sync runs (is daily_sync switched on?) and "
-            "start one: each sync renews the connection. After that day somebody has to connect again.",
-            _about(grant_id, organisations),
+            f"Nothing has been fetched from Xero for weeks; the unused connection of {names} ends at "
+            f"{self._alerter.format_moment(expires_at)}.\nWhat to do: see why no sync runs (is daily_sync switched "
+            "on?) and start one: each sync renews the connection. After that day somebody has to connect again.",
+            _build_details(grant_id, organisations),
             kind="token_expiry",
-            occurrence=dies.isoformat(),
+            occurrence=expires_at.isoformat(),
         )
 
-    def _tell_scopes(self, grant_id: str, organisations: Sequence[Organisation]) -> None:
+    def _report_scopes(self, grant_id: str, organisations: Sequence[Organisation]) -> None:
         settings, cause = self._deployment.settings, f"scopes:{grant_id}"
         granted = set(organisations[0].scope.split())
-        wanted = set(settings.scopes.split()) - _NOT_MISSED
-        # A server that does not say what it granted is not taken to have granted nothing.
-        missing = sorted(one for one in wanted if not is_granted(one, granted)) if granted else []
+        wanted = set(settings.scopes.split()) - _OPTIONAL_SCOPES
+        # A server may leave out which scopes it granted. That does not mean that it granted none.
+        missing = sorted(scope for scope in wanted if not is_granted(scope, granted)) if granted else []
         if not missing:
             if self._is_open(cause):
-                self._alerter.recovered(cause, f"The consent of {_names(organisations)} has every scope.")
+                self._alerter.report_recovery(cause, f"The consent of {_format_names(organisations)} has every scope.")
         elif not self._is_open(cause):
-            names = _names(organisations)
-            self._alerter.problem(
+            names = _format_names(organisations)
+            self._alerter.report_problem(
                 cause,
                 f"{names}: the consent at Xero lacks {'a scope' if len(missing) == 1 else 'scopes'}",
                 f"XERO_SCOPES asks for {format_list(missing)}, which the consent of {names} does not have.\n"
-                f"What to do: {failure_text('scope_missing').to_do}",
-                _about(grant_id, organisations),
+                f"What to do: {get_failure_text('scope_missing').advice}",
+                _build_details(grant_id, organisations),
                 kind="scopes",
             )
 
@@ -174,63 +179,68 @@ class HealthCheck:
         return alert is not None and alert.is_open
 
 
-def connection_cause(tenant_id: str) -> str:
+def build_connection_cause(tenant_id: str) -> str:
     return f"connection:{tenant_id}"
 
 
 def notify_connections(deployment: Deployment, alerter: Alerter) -> None:
-    """Tell of every organisation that has to be connected again, and of those that are; settle what was said of
-    consents that are no more."""
-    kept = {one.tenant_id: one for one in deployment.warehouse.tokens.organisations()}
-    known = {alert.cause: alert for alert in alerter.log.open_alerts("connection")}
-    for organisation in kept.values():
-        cause = connection_cause(organisation.tenant_id)
+    """Report every organisation that has to be connected again, and every one that was. Close alerts about consents
+    that no longer exist."""
+    organisations = {
+        organisation.tenant_id: organisation for organisation in deployment.warehouse.tokens.list_organisations()
+    }
+    open_alerts = {alert.cause: alert for alert in alerter.log.list_open("connection")}
+    for organisation in organisations.values():
+        cause = build_connection_cause(organisation.tenant_id)
         if organisation.status is not ConnectionStatus.CONNECTED:
-            if cause not in known:
+            if cause not in open_alerts:
                 notify_lost_connection(alerter, organisation)
-        elif cause in known:
-            alerter.recovered(cause, f"{organisation.tenant_name} is connected to Xero again.")
-    for cause, alert in known.items():
-        if alert.details.get("tenant_id") not in kept:
+        elif cause in open_alerts:
+            alerter.report_recovery(cause, f"{organisation.tenant_name} is connected to Xero again.")
+    for cause, alert in open_alerts.items():
+        if alert.details.get("tenant_id") not in organisations:
             alerter.withdraw(cause)
-    _settle_gone_consents(deployment.warehouse.tokens.connected(), alerter)
+    _close_alerts_of_ended_consents(deployment.warehouse.tokens.list_connected(), alerter)
 
 
-def _settle_gone_consents(connected: Sequence[Organisation], alerter: Alerter) -> None:
-    """A new consent took their place, or none is needed. Here, since `connection_health` itself stops with the last
-    organisation's connection."""
-    grants, tenants = {one.grant_id for one in connected}, {one.tenant_id for one in connected}
-    for alert in alerter.log.open_alerts("check", "token_expiry", "scopes"):
+def _close_alerts_of_ended_consents(connected: Sequence[Organisation], alerter: Alerter) -> None:
+    """Close alerts about consents that a new consent replaced or that nobody needs any more.
+
+    The check runs here because `connection_health` itself stops with the last organisation's connection.
+    """
+    grants = {organisation.grant_id for organisation in connected}
+    tenants = {organisation.tenant_id for organisation in connected}
+    for alert in alerter.log.list_open("check", "token_expiry", "scopes"):
         if alert.details.get("grant_id") in grants:
             continue
         if tenants.intersection(alert.details.get("tenants", [])):
-            alerter.recovered(alert.cause, "Somebody has connected again.")
+            alerter.report_recovery(alert.cause, "Somebody has connected again.")
         else:
             alerter.withdraw(alert.cause)
 
 
 def notify_lost_connection(alerter: Alerter, organisation: Organisation, run_id: str | None = None) -> None:
-    """Tell that an organisation has to be connected again.
+    """Report that an organisation has to be connected again.
 
     Args:
-        run_id: a run that failed for it. Each one counts, but for the first: it and the lost connection are
-            one and the same news, whoever notices first.
+        run_id: a run that failed because of it. Each run counts except the first: that run and the lost connection
+            are one occurrence, whichever is noticed first.
     """
-    cause, words = connection_cause(organisation.tenant_id), failure_text("reconnect_needed")
+    cause, failure = build_connection_cause(organisation.tenant_id), get_failure_text("reconnect_needed")
     name, alert = organisation.tenant_name, alerter.log.get(cause)
-    said = alert.details if alert is not None and alert.is_open else {}
-    first = said.get("first") or f"lost:{alert.recovered_at if alert else organisation.connected_at}"
-    first_run = said.get("first_run") or run_id
-    link = f"\nRun: {alerter.run_link(run_id)}" if run_id else ""
-    alerter.problem(
+    details = alert.details if alert is not None and alert.is_open else {}
+    first = details.get("first") or f"lost:{alert.recovered_at if alert else organisation.connected_at}"
+    first_run = details.get("first_run") or run_id
+    link = f"\nRun: {alerter.build_run_url(run_id)}" if run_id else ""
+    alerter.report_problem(
         cause,
-        f"{name}: {words.what}",
+        f"{name}: {failure.summary}",
         f"Xero no longer lets this app into {name}: the connection was ended, or has expired. Nothing is "
         "fetched until it is connected again; what is missing is then filled in.\n"
-        f"What to do: {words.to_do}{link}",
+        f"What to do: {failure.advice}{link}",
         {"tenant_id": organisation.tenant_id, "first": first, "first_run": first_run},
         kind="connection",
-        # By name: a run fails once, in however many ways it says so and however often it is looked at.
+        # Named by the run, so that a run counts once however many of its errors say so and however often it is read.
         occurrence=run_id if run_id and run_id != first_run else first,
     )
 
@@ -239,27 +249,27 @@ def _is_forbidden(error: PipelineError) -> bool:
     return isinstance(error, PermissionMissing) and not isinstance(error, ScopeMissing) and error.status == 403
 
 
-def _passes_by_itself(error: PipelineError) -> bool:
+def _is_temporary(error: PipelineError) -> bool:
     if isinstance(error, XeroError):
         return error.can_retry
     return isinstance(error, (LockTimeout, DatabaseUnavailable))
 
 
-def _names(organisations: Sequence[Organisation]) -> str:
+def _format_names(organisations: Sequence[Organisation]) -> str:
     return format_list(organisation.tenant_name for organisation in organisations)
 
 
-def _about(grant_id: str, organisations: Sequence[Organisation]) -> dict[str, object]:
+def _build_details(grant_id: str, organisations: Sequence[Organisation]) -> dict[str, object]:
     return {"grant_id": grant_id, "tenants": [organisation.tenant_id for organisation in organisations]}
 
 
-def connection_health_sensor(
-    settings: Settings, *, opening: Opening = open_deployment, interval_seconds: int = 60
+def build_connection_health_sensor(
+    settings: Settings, *, opener: DeploymentOpener = open_deployment, interval_seconds: int = 60
 ) -> dg.SensorDefinition:
-    """The sensor; stopped until somebody starts it."""
+    """Build the sensor. It is stopped until somebody starts it."""
 
     @dg.sensor(
-        name=HEALTH,
+        name=HEALTH_SENSOR,
         minimum_interval_seconds=interval_seconds,
         default_status=dg.DefaultSensorStatus.STOPPED,
         description="Asks Xero once a day whether each organisation is still connected, warns before a "
@@ -267,20 +277,22 @@ def connection_health_sensor(
     )
     def connection_health(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         storage = context.instance.daemon_cursor_storage
-        kept = storage.get_cursor_values({_MEMORY}).get(_MEMORY)
-        memory = json.loads(kept) if kept else {"due": {}, "suspected": {}}
-        with opening(settings) as deployment:
+        stored = storage.get_cursor_values({_STATE_KEY}).get(_STATE_KEY)
+        state = json.loads(stored) if stored else {"due": {}, "suspected": {}}
+        with opener(settings) as deployment:
             alerter = open_alerter(deployment)
-            check = HealthCheck(deployment, alerter)
-            postponed = {"due": check.postponed(memory["due"]), "suspected": memory["suspected"]}
-            storage.set_cursor_values({_MEMORY: json.dumps(postponed)})
-            due = check.look(memory["due"])
-            watch = DagsterMonitor(
-                alerter, deployment.clock, timezone=settings.timezone_name, suspected=memory["suspected"]
+            monitor = ConnectionMonitor(deployment, alerter)
+            postponed = {"due": monitor.postpone_checks(state["due"]), "suspected": state["suspected"]}
+            storage.set_cursor_values({_STATE_KEY: json.dumps(postponed)})
+            next_checks = monitor.evaluate(state["due"])
+            dagster_monitor = DagsterMonitor(
+                alerter, deployment.clock, timezone=settings.timezone_name, suspected=state["suspected"]
             )
-            watch.look(context.instance, but=[HEALTH])
-            storage.set_cursor_values({_MEMORY: json.dumps({"due": due, "suspected": watch.suspected})})
-            open_alerts = len(alerter.log.open_alerts())
-        return dg.SkipReason(f"{len(due)} consents looked at; {open_alerts} alerts are open.")
+            dagster_monitor.evaluate(context.instance, excluded=[HEALTH_SENSOR])
+            storage.set_cursor_values(
+                {_STATE_KEY: json.dumps({"due": next_checks, "suspected": dagster_monitor.suspected})}
+            )
+            open_alerts = len(alerter.log.list_open())
+        return dg.SkipReason(f"{len(next_checks)} consents checked; {open_alerts} alerts are open.")
 
     return connection_health

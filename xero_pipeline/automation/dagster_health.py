@@ -1,8 +1,8 @@
-"""Whether Dagster itself is well: its daemon, and the schedule and sensors that are switched on.
+"""Checks Dagster itself: its daemon, and the schedule and sensors that are switched on.
 
-Dagster tells nobody when a tick fails, when a sensor stops ticking, or when its daemon is dead. Failed ticks
-are told by the sensor that always runs (`tell_failed_ticks`); what has stopped is told by whoever still
-runs: the sensor `connection_health`, and a process that is no part of Dagster (`check_dagster`).
+Dagster tells nobody when a tick fails, when a sensor stops ticking, or when its daemon is dead. The sensor that always
+runs reports failed ticks (`notify_failed_ticks`). What has stopped is reported by what still runs: the sensor
+`connection_health`, and a process outside Dagster (`check_dagster`).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from xero_pipeline.automation.alerts import Alerter, AlertNotDelivered
-from xero_pipeline.automation.failure_text import code_of, failure_text, format_list
+from xero_pipeline.automation.failure_text import find_error_code, format_list, get_failure_text
 from xero_pipeline.clock import Clock
 from xero_pipeline.dagster_internals import (
     InstigatorState,
@@ -29,29 +29,31 @@ from xero_pipeline.dagster_internals import (
 
 log = logging.getLogger(__name__)
 
-ALERTING = "run_failure_alert"
-HEALTH = "connection_health"
-# What ticks here, by the names that people see in Dagster's UI. All but the schedule are sensors.
-TICKING = ("daily_sync", "missing_weeks", "late_edits", HEALTH, ALERTING)
+ALERT_SENSOR = "run_failure_alert"
+HEALTH_SENSOR = "connection_health"
+# Our schedule and sensors, by their names in Dagster's UI. All but `daily_sync` are sensors.
+AUTOMATIONS = ("daily_sync", "missing_weeks", "late_edits", HEALTH_SENSOR, ALERT_SENSOR)
 
-# Dagster's daemons say that they live every 30 s, and may be held up by a slow tick or a reload.
-DAEMON_SILENCE = timedelta(minutes=10)
-# Nothing that ticks is late before this, however short its interval.
-LATE = timedelta(minutes=15)
-# A trouble must have been seen for so long: after a start, everything looks as it was left.
-CONFIRM = timedelta(minutes=3)
+# Dagster's daemons send a heartbeat every 30 s. A slow tick or a reload may hold them up.
+MAX_HEARTBEAT_AGE = timedelta(minutes=10)
+# A tick is not late before this, however short its interval.
+TICK_GRACE = timedelta(minutes=15)
+# How long a problem must have been seen before it is reported: right after a start, everything looks stopped.
+CONFIRM_AFTER = timedelta(minutes=3)
 
 _ENDED = [TickStatus.SUCCESS, TickStatus.SKIPPED, TickStatus.FAILURE]
 
 
 @dataclass(frozen=True, slots=True)
 class HealthProblem:
+    """A problem of Dagster's, as title and text of an alert."""
+
     title: str
     text: str
 
 
-def error_names(error: SerializableErrorInfo | None) -> list[str]:
-    """The class names of an error and its causes, the outermost first."""
+def list_error_names(error: SerializableErrorInfo | None) -> list[str]:
+    """List the class names of an error and its causes, outermost first."""
     names = []
     while error is not None:
         names.append(error.cls_name or "")
@@ -60,35 +62,35 @@ def error_names(error: SerializableErrorInfo | None) -> list[str]:
 
 
 def notify_failed_ticks(instance: dg.DagsterInstance, alerter: Alerter, names: Collection[str]) -> None:
-    """Tell of every schedule and sensor whose last tick failed, and of those that are well again."""
-    known = {alert.cause: alert for alert in alerter.log.open_alerts("tick")}
-    for name, state in _states(instance, names).items():
+    """Report every schedule and sensor whose last tick failed, and every one that works again."""
+    open_alerts = {alert.cause: alert for alert in alerter.log.list_open("tick")}
+    for name, state in _read_states(instance, names).items():
         cause = f"tick:{name}"
         if not state.is_running:
-            if cause in known:
+            if cause in open_alerts:
                 alerter.withdraw(cause)
             continue
-        tick = _last_tick(instance, state)
+        tick = _read_last_tick(instance, state)
         if tick is None:
             continue
         if tick.status is not TickStatus.FAILURE:
-            if cause in known:
-                alerter.recovered(cause, f"{name} works again.")
-        elif cause not in known or known[cause].details.get("tick") != tick.tick_id:
-            _tell_tick(alerter, cause, name, tick)
+            if cause in open_alerts:
+                alerter.report_recovery(cause, f"{name} works again.")
+        elif cause not in open_alerts or open_alerts[cause].details.get("tick") != tick.tick_id:
+            _report_failed_tick(alerter, cause, name, tick)
 
 
-def _tell_tick(alerter: Alerter, cause: str, name: str, tick: InstigatorTick) -> None:
-    code = code_of(error_names(tick.error))
+def _report_failed_tick(alerter: Alerter, cause: str, name: str, tick: InstigatorTick) -> None:
+    code = find_error_code(list_error_names(tick.error))
     if code == AlertNotDelivered.code:
-        # Said where it can be seen, on the admin page: telling it by the way that is broken helps nobody.
+        # The admin page shows it. An alert about it would go the way that is broken.
         return
-    words = failure_text(code)
-    alerter.problem(
+    failure = get_failure_text(code)
+    alerter.report_problem(
         cause,
-        f"{name} does not work: {words.what}",
-        f"{name} failed when it was due: {words.what}.\nUntil it works, what it does is not done.\n"
-        f"What to do: {words.to_do} In Dagster's UI, under Automation, {name} shows each try.",
+        f"{name} does not work: {failure.summary}",
+        f"{name} failed when it was due: {failure.summary}.\nUntil it works, its work is not done.\n"
+        f"What to do: {failure.advice} In Dagster's UI, under Automation, {name} shows each try.",
         {"tick": tick.tick_id, "code": code},
         kind="tick",
         occurrence=str(tick.tick_id),
@@ -96,12 +98,12 @@ def _tell_tick(alerter: Alerter, cause: str, name: str, tick: InstigatorTick) ->
 
 
 class DagsterMonitor:
-    """Looks at Dagster from time to time, and tells when something has stopped.
+    """Checks Dagster from time to time, and reports what has stopped.
 
     Args:
-        timezone: the zone that the schedule's cron line is in.
-        suspected: since when each trouble has been seen; from `suspected` of an earlier look, where this
-            one begins in another process.
+        timezone: the time zone of the schedule's cron line.
+        suspected: since when each problem has been seen, by cause (ISO 8601): the `suspected` of an earlier monitor,
+            when this one continues in another process.
     """
 
     def __init__(
@@ -112,65 +114,66 @@ class DagsterMonitor:
         self._timezone = timezone
         self.suspected = dict(suspected or {})
 
-    def look(self, instance: dg.DagsterInstance, *, but: Collection[str] = ()) -> None:
-        """Tell what has been in trouble for a while, and what is well again.
+    def evaluate(self, instance: dg.DagsterInstance, *, excluded: Collection[str] = ()) -> None:
+        """Report problems that have lasted for `CONFIRM_AFTER`, and recoveries.
 
         Args:
-            but: names that are not looked at.
+            excluded: names of sensors and schedules that are not checked.
         """
         now = self._clock.now()
-        troubles = dict(self._troubles(instance, now, but))
-        self.suspected = {cause: self.suspected.get(cause, now.isoformat()) for cause in troubles}
-        known = {alert.cause for alert in self._alerter.log.open_alerts("dagster")}
-        for cause, trouble in troubles.items():
+        problems = dict(self._find_problems(instance, now, excluded))
+        self.suspected = {cause: self.suspected.get(cause, now.isoformat()) for cause in problems}
+        open_causes = {alert.cause for alert in self._alerter.log.list_open("dagster")}
+        for cause, problem in problems.items():
             since = self.suspected[cause]
-            if cause not in known and now - datetime.fromisoformat(since) >= CONFIRM:
-                self._alerter.problem(cause, trouble.title, trouble.text, kind="dagster", occurrence=since)
-        running = {name for name, state in _states(instance, TICKING).items() if state.is_running}
-        for cause in known - set(troubles):
+            if cause not in open_causes and now - datetime.fromisoformat(since) >= CONFIRM_AFTER:
+                self._alerter.report_problem(cause, problem.title, problem.text, kind="dagster", occurrence=since)
+        running = {name for name, state in _read_states(instance, AUTOMATIONS).items() if state.is_running}
+        for cause in open_causes - set(problems):
             name = cause.removeprefix("stopped:")
-            if cause.startswith("stopped:") and (name in but or "dagster_daemon" in troubles):
+            if cause.startswith("stopped:") and (name in excluded or "dagster_daemon" in problems):
                 continue
             if cause.startswith("stopped:") and name not in running:
                 self._alerter.withdraw(cause)
             else:
-                self._alerter.recovered(cause, "It runs again.")
+                self._alerter.report_recovery(cause, "It runs again.")
 
-    def _troubles(
-        self, instance: dg.DagsterInstance, now: datetime, but: Collection[str]
+    def _find_problems(
+        self, instance: dg.DagsterInstance, now: datetime, excluded: Collection[str]
     ) -> Iterator[tuple[str, HealthProblem]]:
-        beats = _heartbeats(instance)
-        silent = {name: at for name, at in beats.items() if at + DAEMON_SILENCE < now}
+        """Yield each problem with its cause. While the daemon is silent, it is the only problem."""
+        heartbeats = _read_heartbeats(instance)
+        silent = {name: at for name, at in heartbeats.items() if at + MAX_HEARTBEAT_AGE < now}
         if silent:
-            yield "dagster_daemon", self._silence(silent, len(silent) == len(beats))
+            yield "dagster_daemon", self._describe_silence(silent, len(silent) == len(heartbeats))
             return
-        for name, state in _states(instance, TICKING).items():
-            expected = self._expected(instance, state)
-            if name not in but and state.is_running and expected is not None and expected + LATE < now:
+        for name, state in _read_states(instance, AUTOMATIONS).items():
+            due_at = self._compute_due_time(instance, state)
+            if name not in excluded and state.is_running and due_at is not None and due_at + TICK_GRACE < now:
                 yield (
                     f"stopped:{name}",
                     HealthProblem(
                         f"{name} has stopped",
                         f"{name} is switched on, but has not run since it was due at "
-                        f"{self._alerter.when(expected)}.\nWhat to do: restart Dagster; if that does not "
+                        f"{self._alerter.format_moment(due_at)}.\nWhat to do: restart Dagster; if that does not "
                         "help, switch it off and on in Dagster's UI, under Automation.",
                     ),
                 )
 
-    def _silence(self, silent: Mapping[str, datetime], all_of_them: bool) -> HealthProblem:
+    def _describe_silence(self, silent: Mapping[str, datetime], all_of_them: bool) -> HealthProblem:
         names = format_list(sorted(name.lower().removesuffix("_daemon").replace("_", " ") for name in silent))
-        since = self._alerter.when(min(silent.values()))
+        since = self._alerter.format_moment(min(silent.values()))
         return HealthProblem(
             "Dagster's daemon has stopped" if all_of_them else "A part of Dagster's daemon has stopped",
             f"Dagster's daemon{'' if all_of_them else f' ({names})'} has given no sign of life since {since}. "
-            "What it does is not done until it runs again; what was missed is then filled in.\n"
+            "Its work is not done until it runs again; what was missed is then filled in.\n"
             "What to do: start Dagster again.",
         )
 
-    def _expected(self, instance: dg.DagsterInstance, state: InstigatorState) -> datetime | None:
-        """When it ought to have ticked after its last tick; `None` where that cannot be known."""
+    def _compute_due_time(self, instance: dg.DagsterInstance, state: InstigatorState) -> datetime | None:
+        """Return when the tick after the last one is due; `None` if that cannot be known."""
         data = state.instigator_data
-        last = _last_activity(instance, state)
+        last = _read_last_activity(instance, state)
         if last is None:
             return None
         if isinstance(data, ScheduleInstigatorData):
@@ -180,14 +183,14 @@ class DagsterMonitor:
         return datetime.fromtimestamp(last, UTC) + 2 * timedelta(seconds=interval or 30)
 
 
-def check_dagster(instance: dg.DagsterInstance, alerter: Alerter, watch: DagsterMonitor) -> None:
-    """Look at Dagster from outside, where a dead daemon can be told of: for a thread of another process.
+def check_dagster(instance: dg.DagsterInstance, alerter: Alerter, monitor: DagsterMonitor) -> None:
+    """Check Dagster from a thread of another process, which can report a dead daemon.
 
-    Also tells when the alerting sensor itself fails, and sends what is due. A broken alert is logged here;
-    the status shows it.
+    Also reports a failing alert sensor, and sends messages that are due. A message that cannot be posted is logged
+    here, and the status shows it.
     """
-    watch.look(instance)
-    notify_failed_ticks(instance, alerter, [ALERTING])
+    monitor.evaluate(instance)
+    notify_failed_ticks(instance, alerter, [ALERT_SENSOR])
     try:
         alerter.flush()
     except AlertNotDelivered as error:
@@ -196,38 +199,41 @@ def check_dagster(instance: dg.DagsterInstance, alerter: Alerter, watch: Dagster
 
 def is_running(instance: dg.DagsterInstance, name: str) -> bool:
     """Whether the schedule or sensor of that name is switched on."""
-    state = _states(instance, [name]).get(name)
+    state = _read_states(instance, [name]).get(name)
     return state is not None and state.is_running
 
 
-def _states(instance: dg.DagsterInstance, names: Collection[str]) -> dict[str, InstigatorState]:
-    """Our schedule and sensors as Dagster keeps them.
+def _read_states(instance: dg.DagsterInstance, names: Collection[str]) -> dict[str, InstigatorState]:
+    """Read Dagster's states of these schedules and sensors.
 
-    A code location that was renamed leaves its old states behind: of two, the one that was last alive counts.
+    A renamed code location leaves its old states behind. Of two states with one name, the more recently active one
+    is returned.
     """
-    found: dict[str, InstigatorState] = {}
+    states: dict[str, InstigatorState] = {}
     if instance.schedule_storage is None:
-        # An instance in memory, as a test or a notebook has: nothing ticks there.
-        return found
+        # An in-memory instance, as in a test or a notebook: nothing ticks there.
+        return states
     for state in instance.all_instigator_state():
         name = state.instigator_name
         if name in names:
-            other = found.get(name)
-            if other is None or (_last_activity(instance, state) or 0) > (_last_activity(instance, other) or 0):
-                found[name] = state
-    return found
+            other = states.get(name)
+            if other is None or (_read_last_activity(instance, state) or 0) > (
+                _read_last_activity(instance, other) or 0
+            ):
+                states[name] = state
+    return states
 
 
-def _last_tick(instance: dg.DagsterInstance, state: InstigatorState) -> InstigatorTick | None:
-    """The last tick that has ended."""
+def _read_last_tick(instance: dg.DagsterInstance, state: InstigatorState) -> InstigatorTick | None:
+    """Read the last tick that has ended."""
     ticks = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1, statuses=_ENDED)
     return ticks[0] if ticks else None
 
 
-def _last_activity(instance: dg.DagsterInstance, state: InstigatorState) -> float | None:
-    """When it last ticked or was switched on, in seconds since 1970."""
+def _read_last_activity(instance: dg.DagsterInstance, state: InstigatorState) -> float | None:
+    """Return when it last ticked or was switched on, in seconds since 1970."""
     data = state.instigator_data
-    moments: list[float | None] = [tick.timestamp for tick in filter(None, [_last_tick(instance, state)])]
+    moments: list[float | None] = [tick.timestamp for tick in filter(None, [_read_last_tick(instance, state)])]
     if isinstance(data, ScheduleInstigatorData):
         moments.append(data.start_timestamp)
     elif isinstance(data, SensorInstigatorData):
@@ -239,14 +245,14 @@ def _last_activity(instance: dg.DagsterInstance, state: InstigatorState) -> floa
     return max((moment for moment in moments if moment), default=None)
 
 
-def _heartbeats(instance: dg.DagsterInstance) -> dict[str, datetime]:
-    """When the parts of the daemon that this deployment needs last gave a sign of life.
+def _read_heartbeats(instance: dg.DagsterInstance) -> dict[str, datetime]:
+    """Read when the parts of the daemon that this deployment needs last sent a heartbeat.
 
-    One that never did was never started, which is for whoever starts things to know.
+    A part that never sent one was never started. That is no failure to report here.
     """
     needed = set(instance.get_required_daemon_types())
     return {
-        name: datetime.fromtimestamp(beat.timestamp, UTC)
-        for name, beat in instance.get_daemon_heartbeats().items()
+        name: datetime.fromtimestamp(heartbeat.timestamp, UTC)
+        for name, heartbeat in instance.get_daemon_heartbeats().items()
         if not needed or name in needed
     }

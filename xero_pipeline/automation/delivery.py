@@ -1,7 +1,7 @@
-"""Posting one message to one address of ALERT_URLS, through Apprise.
+"""Posts one message to one address of ALERT_URLS, through Apprise.
 
-The addresses carry passwords and tokens: none is ever logged, raised or kept. An address is known by its
-label instead, such as `E-Mail at smtp.example.com`. When a message is sent, and which, is `alerts.py`'s.
+Addresses carry passwords and tokens, so none is ever logged, raised or stored. An address is known by its label
+instead, such as `E-Mail at smtp.example.com`. Which message is sent, and when, is decided in `alerts.py`.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from enum import StrEnum
 from functools import cache
 from typing import Any
 
-# Apprise's own lines name addresses with what is in them. What failed is told by label, here.
+# Apprise's own log lines show addresses with their secrets. `Alerter` reports failures by label instead.
 logging.getLogger("apprise").setLevel(logging.CRITICAL + 1)
 
 
 class MessageKind(StrEnum):
-    """How a message looks, where the service shows it."""
+    """How a message looks, on services that show it. The values are Apprise's."""
 
     FAILURE = "failure"
     WARNING = "warning"
@@ -29,51 +29,51 @@ class MessageKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AlertAddress:
-    """One of ALERT_URLS."""
+    """One address of ALERT_URLS."""
 
     label: str
     url: str = field(repr=False)
 
-    def post(self, title: str, body: str, tone: MessageKind) -> bool:
-        """Send a message; answers whether the service took it. Never raises.
+    def post(self, title: str, body: str, kind: MessageKind) -> bool:
+        """Send a message and return whether the service took it. Never raises.
 
-        A fresh client each time: Apprise's pauses between two messages of one client would outlast a
-        sensor's tick, and a service that finds us too fast refuses, and is asked again later.
+        Each message gets a new client. Apprise pauses between two messages of one client, for longer than a sensor's
+        tick may take. A service that finds our pace too fast refuses, and gets the message again later.
         """
-        service = _service(self.url)
+        service = _open_service(self.url)
         if service is None:
             return False
-        library = _apprise()
+        library = _import_apprise()
         client = library.Apprise(asset=library.AppriseAsset(**_ASSET))
         client.add(service)
         try:
-            taken = client.notify(body=body, title=title, notify_type=tone.value, body_format="text")
-        except Exception:  # noqa: BLE001 - a hundred services' code; and its text may hold the address
+            accepted = client.notify(body=body, title=title, notify_type=kind.value, body_format="text")
+        except Exception:  # noqa: BLE001 - the code of a hundred services may raise anything; its text may hold the address
             return False
-        return bool(taken)
+        return bool(accepted)
 
 
-# How a message is signed.
+# The sender's name in a message.
 _ASSET = {"app_id": "xero-pipeline", "app_desc": "xero-pipeline", "app_url": ""}
 
 
 def read_addresses(urls: Sequence[str]) -> list[AlertAddress]:
-    """The addresses, each with a label of its own that gives nothing away."""
-    seen: Counter[str] = Counter()
+    """Return the addresses, each with a unique label that reveals no secret."""
+    counts: Counter[str] = Counter()
     addresses = []
     for number, url in enumerate(urls, start=1):
-        label = _label(url) or f"address {number} of ALERT_URLS, which Apprise does not understand"
-        seen[label] += 1
-        addresses.append(AlertAddress(label if seen[label] == 1 else f"{label} ({seen[label]})", url))
+        label = _build_label(url) or f"address {number} of ALERT_URLS, which Apprise does not understand"
+        counts[label] += 1
+        addresses.append(AlertAddress(label if counts[label] == 1 else f"{label} ({counts[label]})", url))
     return addresses
 
 
 @cache
-def _apprise() -> Any:
-    """Apprise, which every run and every command would wait for if it were imported before there is an address.
+def _import_apprise() -> Any:
+    """Import Apprise on first use: runs and commands without an address do not wait for the import.
 
-    It imports its services at the first one. Some of them import what Python is going to drop; that is for
-    Apprise to mend, not for our logs.
+    Apprise imports its services with the first address. Some of them import modules that a later Python removes;
+    those warnings are for Apprise to fix and stay out of our logs.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -83,19 +83,19 @@ def _apprise() -> Any:
     return apprise
 
 
-def _service(url: str) -> Any:
-    library = _apprise()
+def _open_service(url: str) -> Any:
+    library = _import_apprise()
     try:
         return library.Apprise.instantiate(url, asset=library.AppriseAsset(**_ASSET))
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - as in `AlertAddress.post`
         return None
 
 
-def _label(url: str) -> str | None:
-    service = _service(url)
+def _build_label(url: str) -> str | None:
+    service = _open_service(url)
     if service is None:
         return None
     name = str(service.service_name)
-    # Where an address begins with a token (Slack, Discord, Telegram …), Apprise has it as the host, too.
+    # For an address that begins with a token (Slack, Discord, Telegram …), Apprise gives the token as the host too.
     has_host = all("{host}" in str(template) for template in service.templates)
     return f"{name} at {service.host}" if has_host and service.host else name

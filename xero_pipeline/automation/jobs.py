@@ -1,4 +1,4 @@
-"""The job that every start goes through, and how a range of weeks is asked of it."""
+"""The job that every sync runs, and the tags and the config of a run over a range of weeks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from xero_pipeline.weeks import Week
 
 ASSETS = ("financial_weekly", "revenue_weekly", "cash_position_weekly")
 
-# Dagster's own words for a range in one run.
+# Dagster's own tags for a range of partitions in one run.
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 
 
-def weekly_sync_job() -> Any:
-    """`weekly_sync`: all three tables, for a week or for a range of weeks in one run."""
+def build_weekly_sync_job() -> Any:
+    """Build the job `weekly_sync`: all three tables, for a week or for a range of weeks in one run."""
     return dg.define_asset_job(
         "weekly_sync",
         selection=dg.AssetSelection.assets(*ASSETS),
@@ -26,14 +26,14 @@ def weekly_sync_job() -> Any:
     )
 
 
-def range_tags(first: Week, last: Week) -> dict[str, str]:
-    """The tags of a run over these weeks, both included; people read `week_ending`."""
-    name = str(last) if first == last else f"{first} to {last}"
-    return {RANGE_START: first.key, RANGE_END: last.key, "week_ending": name}
+def build_range_tags(first: Week, last: Week) -> dict[str, str]:
+    """Build the tags of a run over the weeks from `first` to `last`, both included. `week_ending` is for people."""
+    week_ending = str(last) if first == last else f"{first} to {last}"
+    return {RANGE_START: first.key, RANGE_END: last.key, "week_ending": week_ending}
 
 
-def sync_config(organisations: Sequence[str], assets: Sequence[str] = ASSETS) -> dict[str, Any]:
-    """Run config that limits a run of these assets to these organisations; none named: all."""
+def build_run_config(organisations: Sequence[str], assets: Sequence[str] = ASSETS) -> dict[str, Any]:
+    """Build the run config that limits a run of these assets to these tenant ids. No id means all organisations."""
     if not organisations:
         return {}
     return {"ops": {asset: {"config": {"organisations": list(organisations)}} for asset in assets}}

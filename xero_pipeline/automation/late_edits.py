@@ -1,13 +1,13 @@
-"""`late_edits`: finds the closed weeks that somebody has edited in Xero since they were read, and asks for them.
+"""`late_edits`: finds the closed weeks that were edited in Xero since they were read, and requests them again.
 
-Xero is asked once what changed since the cursor (`If-Modified-Since`). A document concerns the week that it
-is in and every week in whose figures it was counted before: one that moved touches two, a voided one its
-old one, and a payment the week that it is dated in. The weeks found are kept in the database, in one step
-with the cursor, until each has been read again whole; so nothing is lost when a run fails, and nothing is
-asked for twice.
+Each tick asks Xero once for what changed since the cursor (`If-Modified-Since`). A document affects the week that it
+is dated in and every week whose figures counted it before: a document that moved affects two weeks, a voided one its
+old week, and a payment the week that it is dated in. One transaction stores the affected weeks and moves the cursor.
+The weeks stay stored until each has been read again as a whole, so a failed run loses nothing and no week is
+requested twice.
 
-A payment that is dated back also moves the bank balances of every later week, of which Xero tells nothing:
-those weeks show by their own balances, and only their bank summaries are read again.
+A payment that is dated back also moves the bank balances of every later week, and Xero reports no change for those.
+They show by their own balances, and only their bank summaries are read again.
 """
 
 from __future__ import annotations
@@ -20,25 +20,29 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.automation.planning import (
-    BACKFILL_FIRST,
-    CALLS_A_WEEK,
-    Plan,
+    BACKFILL_PENDING,
+    CALLS_PER_WEEK,
     RunPlan,
-    affordable_weeks,
-    as_ranges,
-    calls_left,
-    is_backfill_to_come,
-    resting_weeks,
-    run_key,
-    weeks_under_way,
+    TickPlan,
+    build_run_key,
+    count_affordable_weeks,
+    find_weeks_in_backoff,
+    find_weeks_under_way,
+    group_into_ranges,
+    is_backfill_pending,
+    read_call_usage,
 )
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
-from xero_pipeline.resources import Deployment, Opening, open_deployment
+from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Basis, Settings
-from xero_pipeline.warehouse.figures.balances import weeks_with_old_balances
-from xero_pipeline.warehouse.figures.document_index import KeptDocument, counted_documents, last_seen_documents
-from xero_pipeline.warehouse.figures.stale_weeks import StaleWeeks, landings
+from xero_pipeline.warehouse.figures.balances import find_weeks_with_old_balances
+from xero_pipeline.warehouse.figures.document_index import (
+    StoredDocument,
+    read_counted_documents,
+    read_last_seen_documents,
+)
+from xero_pipeline.warehouse.figures.stale_weeks import StaleWeeks, read_landing_times
 from xero_pipeline.warehouse.logs.cursors import read_cursor
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.weeks import Week
@@ -48,49 +52,49 @@ from xero_pipeline.xero.readers.document_state import DocumentState, read_docume
 from xero_pipeline.xero.readers.documents import can_affect_reports
 
 CURSOR = "late_edits"
-# `If-Modified-Since` is to the second, and Xero's clock is not ours.
+# `If-Modified-Since` has a resolution of a second, and Xero's clock may differ from ours.
 OVERLAP = timedelta(minutes=2)
-SKEW = timedelta(seconds=5)
-# A tick asks for so many runs at most; the others stay kept for the next one.
-RUNS_A_TICK = 10
-# ... and for so many bank summaries, a call each: some ten minutes of Xero's time.
-BALANCES_A_TICK = 520
-# Two lists of changed documents, and as many again: more pages, or a call that is tried again.
-CALLS_A_LOOK = 4
+CLOCK_SKEW = timedelta(seconds=5)
+# How many runs one tick requests at most. The other weeks stay stored for the next tick.
+MAX_RUNS_PER_TICK = 10
+# How many bank summaries one tick requests at most, a call each: about ten minutes of Xero's time.
+MAX_BALANCE_WEEKS_PER_TICK = 520
+# Two lists of changed documents, and as many calls again for more pages or retries.
+CALLS_PER_CHECK = 4
 
 
 class LateEditsFailed(PipelineError):
-    """An organisation could not be asked; the others were."""
+    """Xero did not answer for an organisation; the others were checked."""
 
     code = "late_edits_failed"
 
 
-class LateEdits:
-    """Which closed weeks are stale."""
+class LateEditFinder:
+    """Finds the closed weeks that are stale, and how many of them may be read again now."""
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._engine = deployment.warehouse.engine
-        self._kept = StaleWeeks(self._engine)
+        self._stale_weeks = StaleWeeks(self._engine)
 
-    def plan(self, under_way: set[Week]) -> Plan:
-        """Ask Xero, keep what it found, and answer the runs to ask for.
+    def plan_runs(self, under_way: set[Week]) -> TickPlan:
+        """Ask Xero for changes, store the stale weeks, and plan the runs to request.
 
         Raises:
-            LateEditsFailed: an organisation could not be asked, and no other needs a run.
+            LateEditsFailed: Xero did not answer for an organisation, and no other one needs a run.
         """
-        wanted: dict[tuple[Week, Week], dict[str, datetime]] = defaultdict(dict)
-        failed: list[str] = []
+        tenants_by_range: dict[tuple[Week, Week], dict[str, datetime]] = defaultdict(dict)
+        failures: list[str] = []
         reasons: list[str] = []
         for organisation in self._deployment.xero.list_organisations():
             if organisation.organisation.status is not ConnectionStatus.CONNECTED:
                 continue
             try:
-                reasons.append(f"{organisation.name}: {self._look(organisation)}")
+                reasons.append(f"{organisation.name}: {self._check_organisation(organisation)}")
             except RateLimited as error:
                 reasons.append(f"{organisation.name}: {error}")
             except (OrganisationDisconnected, ReconnectNeeded) as error:
-                # Noticed here first; whoever looks after connections tells people.
+                # No alert here: `notify_connections` sends it because of this status.
                 self._deployment.warehouse.tokens.set_status(
                     organisation.tenant_id,
                     ConnectionStatus.RECONNECT_NEEDED,
@@ -98,148 +102,164 @@ class LateEdits:
                 )
                 reasons.append(f"{organisation.name}: {error}")
             except PipelineError as error:
-                failed.append(f"{organisation.name}: {error}")
-            due, put_off = self._due(organisation.tenant_id, under_way)
-            for span, read_after in due.items():
-                wanted[span][organisation.tenant_id] = read_after
-            if put_off:
-                reasons.append(
-                    f"For later, as today's other calls are kept for the daily sync: {put_off} of these weeks."
-                )
-        if failed and not wanted:
-            raise LateEditsFailed(" | ".join(failed))
-        runs = [self._run(span, tenants) for span, tenants in list(wanted.items())[:RUNS_A_TICK]]
+                failures.append(f"{organisation.name}: {error}")
+            due, postponed = self._choose_due_ranges(organisation.tenant_id, under_way)
+            for week_range, read_after in due.items():
+                tenants_by_range[week_range][organisation.tenant_id] = read_after
+            if postponed:
+                reasons.append(f"{postponed} of these weeks wait: today's other calls are kept for the daily sync.")
+        if failures and not tenants_by_range:
+            raise LateEditsFailed(" | ".join(failures))
+        runs = [
+            self._build_run(week_range, tenants)
+            for week_range, tenants in list(tenants_by_range.items())[:MAX_RUNS_PER_TICK]
+        ]
         if not runs:
-            runs = list(self._balance_runs(under_way))
-        return Plan(runs, " ".join(reasons) or "No organisation is connected.")
+            runs = list(self._plan_balance_runs(under_way))
+        return TickPlan(runs, " ".join(reasons) or "No organisation is connected.")
 
-    def _look(self, organisation: OrganisationClient) -> str:
-        """Ask one organisation what changed, and keep the weeks concerned."""
+    def _check_organisation(self, organisation: OrganisationClient) -> str:
+        """Ask Xero what changed in one organisation, store the stale weeks, and describe the result in a sentence."""
         tenant_id = organisation.tenant_id
-        read_at = landings(self._engine, tenant_id)
+        read_at = read_landing_times(self._engine, tenant_id)
         if not read_at:
             return "no week has landed yet."
-        if affordable_weeks(self._deployment, tenant_id, daily_syncs_kept=1) < 1:
+        if count_affordable_weeks(self._deployment, tenant_id, reserved_daily_syncs=1) < 1:
             return "today's calls are kept for the daily sync."
-        wanted = min(CALLS_A_LOOK, self._deployment.settings.calls_per_minute)
-        if calls_left(self._deployment, tenant_id).left_this_minute < wanted:
-            # Dagster ends a tick that takes a minute; the next one asks for all since this one.
-            return "a sync is spending this minute's calls; the next look asks."
+        calls_needed = min(CALLS_PER_CHECK, self._deployment.settings.calls_per_minute)
+        if read_call_usage(self._deployment, tenant_id).left_this_minute < calls_needed:
+            # Dagster ends a tick that takes a minute. The next tick asks for all changes since this one.
+            return "a sync is using this minute's calls; the next tick asks Xero."
         asked_at = self._deployment.clock.now()
-        # Before the first look: everything since the oldest figures were read.
+        # Without a cursor: everything since the oldest figures were read.
         since = read_cursor(self._engine, tenant_id, CURSOR) or min(read_at.values())
         documents = [
             *organisation.fetch_changed_invoices(since - OVERLAP),
             *organisation.fetch_changed_credit_notes(since - OVERLAP),
         ]
         states = [read_document_state(document) for document in documents if can_affect_reports(document)]
-        stale = self._stale(tenant_id, states, read_at)
-        seen = [KeptDocument(one.key, one.week, one.figures, one.payments, one.edited_at) for one in states]
-        self._kept.found(tenant_id, stale, seen=seen, cursor=CURSOR, asked_at=asked_at)
+        stale = self._find_stale_weeks(tenant_id, states, read_at)
+        seen = [
+            StoredDocument(state.key, state.week, state.figures, state.payments, state.edited_at) for state in states
+        ]
+        self._stale_weeks.record(tenant_id, stale, seen=seen, cursor=CURSOR, asked_at=asked_at)
         return f"{len(documents)} documents changed, {len(stale)} weeks have to be read again."
 
-    def _stale(
+    def _find_stale_weeks(
         self, tenant_id: str, states: Sequence[DocumentState], read_at: Mapping[Week, datetime]
     ) -> dict[Week, datetime]:
-        """Each stale week, and after which moment it has to be read."""
+        """Return each stale week with the moment after which it has to be read."""
         keys = [state.key for state in states]
-        counted = counted_documents(self._engine, tenant_id, keys)
-        last_seen = last_seen_documents(self._engine, tenant_id, keys)
+        counted_by_key = read_counted_documents(self._engine, tenant_id, keys)
+        last_seen_by_key = read_last_seen_documents(self._engine, tenant_id, keys)
         stale: dict[Week, datetime] = {}
         for state in states:
-            kept, seen = counted.get(state.key, []), last_seen.get(state.key)
-            touched = list(_touched(state, kept, seen, read_at))
+            counted, last_seen = counted_by_key.get(state.key, []), last_seen_by_key.get(state.key)
+            affected = list(_find_affected_weeks(state, counted, last_seen, read_at))
             if self._deployment.settings.basis is Basis.CASH:
-                touched += _touched_on_cash_basis(state, kept, seen, read_at)
-            for week, read_after in touched:
+                affected += _find_paid_weeks(state, counted, last_seen, read_at)
+            for week, read_after in affected:
                 if week in read_at:
                     stale[week] = max(read_after, stale.get(week, read_after))
         return stale
 
-    def _due(self, tenant_id: str, under_way: set[Week]) -> tuple[dict[tuple[Week, Week], datetime], int]:
-        """The ranges to ask for, each with the moment after which all of it has to be read, as far as today's calls
-        go, the newest weeks first; and how many weeks are put off."""
-        now = self._deployment.clock.now()
-        resting = resting_weeks(self._deployment.warehouse.log, tenant_id, now)
-        kept = {w: at for w, at in self._kept.open(tenant_id).items() if w not in under_way and w not in resting}
-        # What is under way has not spent its calls yet.
-        affordable = affordable_weeks(self._deployment, tenant_id, daily_syncs_kept=2) - len(under_way)
-        due = sorted(kept, reverse=True)[: max(affordable, 0)]
-        ranges = {(a, b): max(kept[week] for week in due if a <= week <= b) for a, b in as_ranges(due)}
-        return ranges, len(kept) - len(due)
+    def _choose_due_ranges(self, tenant_id: str, under_way: set[Week]) -> tuple[dict[tuple[Week, Week], datetime], int]:
+        """Return the ranges to request, the newest weeks first, as far as today's calls go.
 
-    def _balance_runs(self, under_way: set[Week]) -> Iterator[RunPlan]:
-        """Runs that only read bank summaries again, once every edited week has been."""
+        Each range comes with the moment after which all of it has to be read. The number counts the postponed weeks.
+        """
+        now = self._deployment.clock.now()
+        in_backoff = find_weeks_in_backoff(self._deployment.warehouse.log, tenant_id, now)
+        ready = {
+            week: read_after
+            for week, read_after in self._stale_weeks.list_stale(tenant_id).items()
+            if week not in under_way and week not in in_backoff
+        }
+        # Weeks under way have not used their calls yet.
+        affordable = count_affordable_weeks(self._deployment, tenant_id, reserved_daily_syncs=2) - len(under_way)
+        due = sorted(ready, reverse=True)[: max(affordable, 0)]
+        ranges = {
+            (first, last): max(ready[week] for week in due if first <= week <= last)
+            for first, last in group_into_ranges(due)
+        }
+        return ranges, len(ready) - len(due)
+
+    def _plan_balance_runs(self, under_way: set[Week]) -> Iterator[RunPlan]:
+        """Plan runs that only read bank summaries again. They come after every edited week has been read."""
         warehouse = self._deployment.warehouse
-        for organisation in warehouse.tokens.connected():
+        for organisation in warehouse.tokens.list_connected():
             tenant_id = organisation.tenant_id
-            old = weeks_with_old_balances(self._engine, tenant_id)
-            if old is None:
+            old_balances = find_weeks_with_old_balances(self._engine, tenant_id)
+            if old_balances is None:
                 continue
-            calls = CALLS_A_WEEK * affordable_weeks(self._deployment, tenant_id, daily_syncs_kept=2)
-            first, last = old[0], min(old[1], old[0].shift(min(calls, BALANCES_A_TICK) - 1))
+            calls = CALLS_PER_WEEK * count_affordable_weeks(self._deployment, tenant_id, reserved_daily_syncs=2)
+            first = old_balances[0]
+            last = min(old_balances[1], first.shift(min(calls, MAX_BALANCE_WEEKS_PER_TICK) - 1))
             now = self._deployment.clock.now()
-            if calls < 1 or under_way or first in resting_weeks(warehouse.log, tenant_id, now):
+            if calls < 1 or under_way or first in find_weeks_in_backoff(warehouse.log, tenant_id, now):
                 continue
-            tried = warehouse.log.last(tenant_id, SyncType.BANK_SUMMARY, first)
-            key = run_key("balances", first, last, [tenant_id], tried.id if tried else 0, now)
+            last_try = warehouse.log.get_last(tenant_id, SyncType.BANK_SUMMARY, first)
+            key = build_run_key("balances", first, last, [tenant_id], last_try.id if last_try else 0, now)
             yield RunPlan(first, last, (tenant_id,), key, assets=("cash_position_weekly",))
 
-    def _run(self, span: tuple[Week, Week], tenants: Mapping[str, datetime]) -> RunPlan:
+    def _build_run(self, week_range: tuple[Week, Week], tenants: Mapping[str, datetime]) -> RunPlan:
         log = self._deployment.warehouse.log
-        tries = [entry.id for tenant in tenants if (entry := log.last(tenant, SyncType.INVOICES, span[1]))]
-        # The same finding seen twice is one run; after a try that failed, it is another.
+        first, last = week_range
+        tries = [entry.id for tenant in tenants if (entry := log.get_last(tenant, SyncType.INVOICES, last))]
+        # The same stale weeks make the same key, and so one run. After a failed try the key differs.
         state = f"{max(tenants.values()).isoformat()}:{max(tries, default=0)}"
-        key = run_key("late_edits", *span, tenants, state, self._deployment.clock.now())
-        return RunPlan(span[0], span[1], tuple(sorted(tenants)), key)
+        key = build_run_key("late_edits", first, last, tenants, state, self._deployment.clock.now())
+        return RunPlan(first, last, tuple(sorted(tenants)), key)
 
 
-def _touched(
+def _find_affected_weeks(
     state: DocumentState,
-    counted: Sequence[KeptDocument],
-    seen: KeptDocument | None,
+    counted: Sequence[StoredDocument],
+    last_seen: StoredDocument | None,
     read_at: Mapping[Week, datetime],
 ) -> Iterator[tuple[Week, datetime]]:
-    """The weeks whose figures an edit moves, each with the moment after which it has to be read."""
-    since_edit = state.edited_at + SKEW
-    for held in counted:
-        if held.figures != state.figures:
-            # Where it was: that week's figures hold an older state, whenever they were read.
-            yield held.week, max(since_edit, read_at.get(held.week, since_edit))
-        elif held.edited_at == state.edited_at and read_at.get(held.week, since_edit) <= since_edit:
-            # Counted as it is now, but another report of that week may have been read just before the edit.
-            yield held.week, since_edit
-    known = seen is not None and seen.figures == state.figures
-    if not known and all(held.figures != state.figures for held in counted):
-        # Where it is, and (a bill, that no week's revenue knows) where it was last seen.
-        for week in {state.week, *([seen.week] if seen else [])}:
+    """Yield each week whose figures an edit changes, with the moment after which the week has to be read."""
+    since_edit = state.edited_at + CLOCK_SKEW
+    for document in counted:
+        if document.figures != state.figures:
+            # The week that counted an older state: its figures are stale, whenever they were read.
+            yield document.week, max(since_edit, read_at.get(document.week, since_edit))
+        elif document.edited_at == state.edited_at and read_at.get(document.week, since_edit) <= since_edit:
+            # Counted in its present state, but another report of that week may have been read just before the edit.
+            yield document.week, since_edit
+    is_known = last_seen is not None and last_seen.figures == state.figures
+    if not is_known and all(document.figures != state.figures for document in counted):
+        # The week that it is in now, and the week where it was last seen: no week's revenue counts a bill.
+        for week in {state.week, *([last_seen.week] if last_seen else [])}:
             if read_at.get(week, since_edit) <= since_edit:
                 yield week, since_edit
-    before = seen or next(iter(counted), None)
+    before = last_seen or next(iter(counted), None)
     for week in state.find_changed_payment_weeks(before.payments if before else {}):
         if read_at.get(week, since_edit) <= since_edit:
             yield week, since_edit
 
 
-def _touched_on_cash_basis(
+def _find_paid_weeks(
     state: DocumentState,
-    counted: Sequence[KeptDocument],
-    seen: KeptDocument | None,
+    counted: Sequence[StoredDocument],
+    last_seen: StoredDocument | None,
     read_at: Mapping[Week, datetime],
 ) -> Iterator[tuple[Week, datetime]]:
-    """The weeks in which an edited document was paid: on cash basis its lines stand there, whatever its date."""
-    before = [*counted, *([seen] if seen else [])]
-    if all(held.figures == state.figures for held in before):
+    """Yield the weeks in which an edited document was paid: on cash basis its lines count there, whatever its date."""
+    before = [*counted, *([last_seen] if last_seen else [])]
+    if all(document.figures == state.figures for document in before):
         return
-    since_edit = state.edited_at + SKEW
-    for day in {*state.payments, *(day for held in before for day in held.payments)}:
+    since_edit = state.edited_at + CLOCK_SKEW
+    for day in {*state.payments, *(day for document in before for day in document.payments)}:
         week = Week.containing(date.fromisoformat(day))
         if read_at.get(week, since_edit) <= since_edit:
             yield week, since_edit
 
 
-def late_edits_sensor(settings: Settings, job: Any, *, opening: Opening = open_deployment) -> dg.SensorDefinition:
-    """The sensor; stopped until somebody starts it."""
+def build_late_edits_sensor(
+    settings: Settings, job: Any, *, opener: DeploymentOpener = open_deployment
+) -> dg.SensorDefinition:
+    """Build the sensor. It is stopped until somebody starts it."""
 
     @dg.sensor(
         name="late_edits",
@@ -249,12 +269,12 @@ def late_edits_sensor(settings: Settings, job: Any, *, opening: Opening = open_d
         description="Asks Xero what was edited since it last asked, and syncs the closed weeks concerned again.",
     )
     def late_edits(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        if is_backfill_to_come(context.instance):
-            return dg.SensorResult(skip_reason=BACKFILL_FIRST)
-        with opening(settings) as deployment:
-            plan = LateEdits(deployment).plan(weeks_under_way(context.instance))
+        if is_backfill_pending(context.instance):
+            return dg.SensorResult(skip_reason=BACKFILL_PENDING)
+        with opener(settings) as deployment:
+            plan = LateEditFinder(deployment).plan_runs(find_weeks_under_way(context.instance))
         if not plan.runs:
-            return dg.SensorResult(skip_reason=plan.why_none)
-        return dg.SensorResult(run_requests=[run.request("late_edits") for run in plan.runs])
+            return dg.SensorResult(skip_reason=plan.skip_reason)
+        return dg.SensorResult(run_requests=[run.to_run_request("late_edits") for run in plan.runs])
 
     return late_edits

@@ -1,5 +1,5 @@
-"""How weeks become runs: which are under way, which rest after a failure, what today's calls allow, and which
-belong into one run. Reads Dagster and the warehouse; starts nothing."""
+"""How weeks become runs: which are under way, which wait after a failure, how many of them today's calls allow, and
+which go into one run. Reads Dagster and the warehouse; starts nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from xero_pipeline.automation.jobs import ASSETS, RANGE_END, RANGE_START, range_tags, sync_config
+from xero_pipeline.automation.jobs import ASSETS, RANGE_END, RANGE_START, build_range_tags, build_run_config
 from xero_pipeline.dagster_internals import BulkActionsFilter, BulkActionStatus
 from xero_pipeline.rate_limits import Usage
 from xero_pipeline.resources import Deployment
@@ -21,13 +21,13 @@ from xero_pipeline.weeks import Week
 _PARTITION = "dagster/partition"
 RETRY_NUMBER = "dagster/retry_number"
 _WILL_RETRY, _RETRIED_AS = "dagster/will_retry", "dagster/auto_retry_run_id"
-# Dagster runs a crashed run again within moments of its daemon's start; one of which nothing has come by then is
-# left to the sensors.
-_RETRY_COMES_WITHIN = timedelta(hours=1)
+# Dagster starts the retry of a crashed run within moments of its daemon's start. If there is no retry after this
+# time, the sensors may ask for the weeks.
+_RETRY_EXPECTED_WITHIN = timedelta(hours=1)
 
 _BACKFILL = "dagster/backfill"
-_BACKFILL_COMES_WITHIN = timedelta(minutes=10)
-BACKFILL_FIRST = "Somebody has asked for a backfill, whose run is about to start."
+_BACKFILL_EXPECTED_WITHIN = timedelta(minutes=10)
+BACKFILL_PENDING = "A backfill was requested; its run is about to start."
 
 _UNDER_WAY = [
     dg.DagsterRunStatus.QUEUED,
@@ -37,21 +37,21 @@ _UNDER_WAY = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
-# What a week of one organisation costs: profit and loss, bank summary, a page of invoices, one of credit notes.
-CALLS_A_WEEK = 4
-# ... and what each run of it adds: the organisation's details and its accounts.
-CALLS_A_RUN = 2
+# Calls for a week of one organisation: profit and loss, bank summary, a page of invoices, a page of credit notes.
+CALLS_PER_WEEK = 4
+# Calls that each run adds for an organisation: its details and its accounts.
+CALLS_PER_RUN = 2
 
-# A week that failed is tried again after this, then after twice as long, and so on, up to a day.
-FIRST_RETRY = timedelta(minutes=15)
-LAST_RETRY = timedelta(days=1)
-# So many failures of an organisation are looked at; older ones have rested long enough.
+# A failed week is tried again after this delay, then after twice as long, and so on, up to a day.
+FIRST_RETRY_DELAY = timedelta(minutes=15)
+MAX_RETRY_DELAY = timedelta(days=1)
+# How many failures of an organisation are read. Older ones have waited long enough.
 _FAILURES_READ = 5000
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One run to ask for: a range of weeks, for these organisations (none named: all), of these assets."""
+    """One run to request: a range of weeks, for these organisations (none named: all), of these assets."""
 
     first: Week
     last: Week
@@ -59,70 +59,75 @@ class RunPlan:
     key: str
     assets: tuple[str, ...] = ASSETS
 
-    def request(self, source: str) -> dg.RunRequest:
+    def to_run_request(self, source: str) -> dg.RunRequest:
         return dg.RunRequest(
             run_key=self.key,
-            tags=range_tags(self.first, self.last) | {"source": source},
-            run_config=sync_config(self.organisations, self.assets),
+            tags=build_range_tags(self.first, self.last) | {"source": source},
+            run_config=build_run_config(self.organisations, self.assets),
             asset_selection=None if self.assets == ASSETS else [dg.AssetKey(asset) for asset in self.assets],
         )
 
 
-def run_key(name: str, first: Week, last: Week, organisations: Iterable[str], state: object, now: datetime) -> str:
-    """The key of a run, of which Dagster launches one only, however that run ends.
+def build_run_key(
+    name: str, first: Week, last: Week, organisations: Iterable[str], state: object, now: datetime
+) -> str:
+    """Build the key of a run. Dagster launches one run for each key, however that run ends.
 
     Args:
         state: differs once the run has been tried.
         now: its day is part of the key. A run that is cancelled, or that cannot reach the database, leaves no
-            trace of a try; without the day its weeks would never be asked for again.
+            trace of a try. Without the day its weeks would never be requested again.
     """
     return f"{name}:{first}:{last}:{','.join(sorted(organisations))}:{state}:{now.astimezone(UTC).date()}"
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What a sensor's tick comes to: runs, or a sentence that says why there are none."""
+class TickPlan:
+    """The result of a sensor's tick: the runs to request, or a sentence that says why there are none."""
 
     runs: Sequence[RunPlan]
-    why_none: str
+    skip_reason: str
 
 
-def weeks_under_way(instance: dg.DagsterInstance) -> set[Week]:
-    """The weeks of every run that is queued or running, or that Dagster is about to run again, whoever started it."""
+def find_weeks_under_way(instance: dg.DagsterInstance) -> set[Week]:
+    """Find the weeks of all runs that are queued, running, or about to be retried by Dagster, whoever started them."""
     crashed = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.FAILURE],
         tags={_WILL_RETRY: "true"},
-        updated_after=datetime.now(UTC) - _RETRY_COMES_WITHIN,  # by the clock that Dagster stamps its runs with
+        # Dagster timestamps its runs with the system clock.
+        updated_after=datetime.now(UTC) - _RETRY_EXPECTED_WITHIN,
     )
     weeks: set[Week] = set()
     for run in instance.get_runs(filters=dg.RunsFilter(statuses=_UNDER_WAY)):
-        weeks.update(weeks_of_run(run.tags))
+        weeks.update(parse_run_weeks(run.tags))
     for run in instance.get_runs(filters=crashed):
-        if will_run_again(run) and _RETRIED_AS not in run.tags:
-            weeks.update(weeks_of_run(run.tags))
+        if has_automatic_retry(run) and _RETRIED_AS not in run.tags:
+            weeks.update(parse_run_weeks(run.tags))
     return weeks
 
 
-def will_run_again(run: dg.DagsterRun) -> bool:
-    """Whether Dagster makes another run of this failed one by itself: not of one that was executed in a process of
-    its own, as the command line does."""
+def has_automatic_retry(run: dg.DagsterRun) -> bool:
+    """Whether Dagster retries this failed run by itself.
+
+    It does not retry a run that was executed in a process of its own, as the command line does.
+    """
     return run.tags.get(_WILL_RETRY) == "true" and run.remote_job_origin is not None
 
 
-def is_backfill_to_come(instance: dg.DagsterInstance) -> bool:
-    """Whether somebody has just asked for a backfill whose run is not there yet, so that nobody can see its weeks."""
-    asked_for = instance.get_backfills(filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
-    since = (datetime.now(UTC) - _BACKFILL_COMES_WITHIN).timestamp()
+def is_backfill_pending(instance: dg.DagsterInstance) -> bool:
+    """Whether a backfill of our assets was just requested and its run does not exist yet, so its weeks are unknown."""
+    requested = instance.get_backfills(filters=BulkActionsFilter(statuses=[BulkActionStatus.REQUESTED]))
+    since = (datetime.now(UTC) - _BACKFILL_EXPECTED_WITHIN).timestamp()
     return any(
         backfill.backfill_timestamp > since
         and {key.to_user_string() for key in backfill.asset_selection or ()} & set(ASSETS)
         and not instance.get_runs(dg.RunsFilter(tags={_BACKFILL: backfill.backfill_id}), limit=1)
-        for backfill in asked_for
+        for backfill in requested
     )
 
 
-def weeks_of_run(tags: Mapping[str, str]) -> list[Week]:
-    """The weeks that a run's tags name, oldest first; none for a run that is not about weeks."""
+def parse_run_weeks(tags: Mapping[str, str]) -> list[Week]:
+    """Return the weeks that a run's tags name, oldest first. Empty for a run that is not about weeks."""
     first = tags.get(RANGE_START) or tags.get(_PARTITION)
     last = tags.get(RANGE_END) or tags.get(_PARTITION)
     if not first or not last:
@@ -134,8 +139,8 @@ def weeks_of_run(tags: Mapping[str, str]) -> list[Week]:
     return weeks
 
 
-def as_ranges(weeks: Iterable[Week]) -> list[tuple[Week, Week]]:
-    """The fewest ranges without a gap that hold exactly these weeks, the newest first."""
+def group_into_ranges(weeks: Iterable[Week]) -> list[tuple[Week, Week]]:
+    """Group weeks into the fewest ranges (first, last) without a gap, the newest range first."""
     ranges: list[tuple[Week, Week]] = []
     for week in sorted(set(weeks), reverse=True):
         if ranges and ranges[-1][0] == week.shift(1):
@@ -145,40 +150,43 @@ def as_ranges(weeks: Iterable[Week]) -> list[tuple[Week, Week]]:
     return ranges
 
 
-def calls_left(deployment: Deployment, tenant_id: str) -> Usage:
-    """What an organisation has spent of its calls, and has left."""
-    return deployment.warehouse.budget(deployment.limits).read_usage(tenant_id, deployment.clock.now())
+def read_call_usage(deployment: Deployment, tenant_id: str) -> Usage:
+    """Read how many calls an organisation has used and has left."""
+    return deployment.warehouse.make_call_budget(deployment.limits).read_usage(tenant_id, deployment.clock.now())
 
 
-def affordable_weeks(deployment: Deployment, tenant_id: str, *, daily_syncs_kept: int) -> int:
-    """How many weeks of an organisation today's calls allow, once so many daily syncs have their share."""
-    left = calls_left(deployment, tenant_id).left_today
-    daily = (1 + deployment.settings.lookback_weeks) * CALLS_A_WEEK + CALLS_A_RUN
-    return (left - daily_syncs_kept * daily - CALLS_A_RUN) // CALLS_A_WEEK
+def count_affordable_weeks(deployment: Deployment, tenant_id: str, *, reserved_daily_syncs: int) -> int:
+    """Count the weeks of an organisation that today's calls allow after reserving calls for so many daily syncs.
+
+    Zero or less when the calls do not suffice for one week.
+    """
+    left_today = read_call_usage(deployment, tenant_id).left_today
+    daily_sync = (1 + deployment.settings.lookback_weeks) * CALLS_PER_WEEK + CALLS_PER_RUN
+    return (left_today - reserved_daily_syncs * daily_sync - CALLS_PER_RUN) // CALLS_PER_WEEK
 
 
-def resting_weeks(log: SyncLog, tenant_id: str, now: datetime) -> set[Week]:
-    """An organisation's weeks that failed and are not to be tried again yet."""
-    tries: dict[tuple[str, Week], list[LogEntry]] = defaultdict(list)
-    for entry in log.newest(_FAILURES_READ, tenant_id=tenant_id, status=SyncStatus.FAILED):
-        tries[entry.sync_type, entry.week].append(entry)
-    resting = set()
-    for (kind, week), failures in tries.items():
-        if _rests_until(failures) > now:
-            last = log.last(tenant_id, kind, week)
+def find_weeks_in_backoff(log: SyncLog, tenant_id: str, now: datetime) -> set[Week]:
+    """Find an organisation's weeks that failed and may not be tried again yet."""
+    failures_by_week: dict[tuple[str, Week], list[LogEntry]] = defaultdict(list)
+    for entry in log.list_newest(_FAILURES_READ, tenant_id=tenant_id, status=SyncStatus.FAILED):
+        failures_by_week[entry.sync_type, entry.week].append(entry)
+    weeks = set()
+    for (sync_type, week), failures in failures_by_week.items():
+        if _compute_retry_time(failures) > now:
+            last = log.get_last(tenant_id, sync_type, week)
             if last is None or last.id == failures[0].id:
-                resting.add(week)
-    return resting
+                weeks.add(week)
+    return weeks
 
 
-def _rests_until(failures: Sequence[LogEntry]) -> datetime:
-    """When a week that failed, the newest failure first, is tried again."""
+def _compute_retry_time(failures: Sequence[LogEntry]) -> datetime:
+    """Return when a failed week may be tried again. `failures` starts with the newest one."""
     newest = failures[0]
-    said: Any = newest.error_log if isinstance(newest.error_log, dict) else {}
-    ended = newest.completed_at or newest.started_at
-    if said.get("error") == "interrupted":
-        return ended
-    if said.get("retry_at"):
-        return datetime.fromisoformat(said["retry_at"])
-    recent = [entry for entry in failures if ended - (entry.completed_at or ended) < 3 * LAST_RETRY]
-    return ended + min(LAST_RETRY, FIRST_RETRY * 2.0 ** min(len(recent) - 1, 10))
+    error: Any = newest.error_log if isinstance(newest.error_log, dict) else {}
+    ended_at = newest.completed_at or newest.started_at
+    if error.get("error") == "interrupted":
+        return ended_at
+    if error.get("retry_at"):
+        return datetime.fromisoformat(error["retry_at"])
+    recent = [entry for entry in failures if ended_at - (entry.completed_at or ended_at) < 3 * MAX_RETRY_DELAY]
+    return ended_at + min(MAX_RETRY_DELAY, FIRST_RETRY_DELAY * 2.0 ** min(len(recent) - 1, 10))

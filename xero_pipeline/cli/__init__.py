@@ -1,4 +1,4 @@
-"""The command line. Each command is a few lines over the same objects that Dagster and the admin page use.
+"""The command line. Each command uses the same objects as Dagster and the admin page.
 
 Exit status: 0 done, 1 failed with one clear line on stderr, 2 wrong usage.
 """

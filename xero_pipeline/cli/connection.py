@@ -1,4 +1,4 @@
-"""`connect`, `disconnect`, `status`, `rotate-key`: how this deployment stands with Xero."""
+"""`connect`, `disconnect`, `status`, `rotate-key`: the connection to Xero."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.dagster_health import is_running
-from xero_pipeline.cli.options import counted, local, print_json, print_table
+from xero_pipeline.cli.options import format_count, format_local_time, print_json, print_table
 from xero_pipeline.connection import ConnectionService
 from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.resources import open_deployment
@@ -20,14 +20,14 @@ from xero_pipeline.status import OrganisationStatus, read_deployment_status
 def connect() -> None:
     """Print the consent URL; in mock mode, or with client credentials, connect at once."""
     with open_deployment(load_settings()) as opened:
-        connector = ConnectionService(opened)
+        service = ConnectionService(opened)
         if opened.settings.grant is Grant.CLIENT_CREDENTIALS:
-            stored = connector.connect_custom()
-        elif opened.chosen.mock is not None:
-            stored = connector.connect_mock()
+            stored = service.connect_custom()
+        elif opened.backend.mock is not None:
+            stored = service.connect_mock()
         else:
             click.echo("Open this address, sign in to Xero and choose your organisations:", err=True)
-            click.echo(connector.begin(browser=None))
+            click.echo(service.begin_consent(browser=None))
             click.echo(
                 f"Xero sends the browser back to {opened.settings.redirect_uri}, "
                 "where `xero-pipeline admin` must answer.",
@@ -43,10 +43,10 @@ def connect() -> None:
 def disconnect(organisation: str | None) -> None:
     """Disconnect at Xero and delete the tokens here. Figures and logs stay."""
     with open_deployment(load_settings()) as opened:
-        gone = ConnectionService(opened).disconnect(organisation)
-        for left in gone:
-            click.echo(f"disconnected {left.tenant_name} ({left.tenant_id})")
-        if not gone:
+        disconnected = ConnectionService(opened).disconnect(organisation)
+        for former in disconnected:
+            click.echo(f"disconnected {former.tenant_name} ({former.tenant_id})")
+        if not disconnected:
             click.echo("nothing was connected")
 
 
@@ -54,53 +54,52 @@ def disconnect(organisation: str | None) -> None:
 def rotate_key() -> None:
     """Encrypt every token under the current key.
 
-    First put the new key into XERO_ENCRYPTION_KEY and the old one into XERO_ENCRYPTION_KEYS_RETIRED; afterwards
-    the old one can go.
+    First put the new key into XERO_ENCRYPTION_KEY and the old one into XERO_ENCRYPTION_KEYS_RETIRED. Afterwards
+    remove the old one.
     """
     with open_deployment(load_settings()) as opened:
         count = opened.warehouse.tokens.rotate()
     if count:
-        click.echo(f"the tokens of {counted(count, 'organisation')} are under the current key now")
+        click.echo(f"the tokens of {format_count(count, 'organisation')} are now encrypted under the current key")
     else:
-        click.echo("every token was under the current key already")
+        click.echo("every token was already encrypted under the current key")
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def status(as_json: bool) -> None:
-    """Organisations, days left on the refresh token, last sync, calls left today, the scheduler."""
+    """Show organisations, days left on the refresh token, last sync, calls left today, the scheduler."""
     with open_deployment(load_settings()) as opened:
         with open_instance(opened.settings) as instance:
             running = is_running(instance, "daily_sync")
-        broken = open_alerter(opened).error
-        standing = read_deployment_status(opened, scheduler_running=running, alert_error=broken)
+        alert_error = open_alerter(opened).delivery_error
+        deployment_status = read_deployment_status(opened, scheduler_running=running, alert_error=alert_error)
     if as_json:
-        print_json(standing.as_dict())
+        print_json(deployment_status.as_dict())
         return
-    click.echo(
-        f"Xero{' (mock)' if standing.mock_mode else ''}: {'connected' if standing.connected else 'not connected'}"
-    )
+    mode = " (mock)" if deployment_status.mock_mode else ""
+    click.echo(f"Xero{mode}: {'connected' if deployment_status.is_connected else 'not connected'}")
     click.echo(f"scheduler: {'running' if running else 'stopped'}")
-    for alert in standing.alerts:
-        click.echo(f"alert: {alert.title} (since {local(alert.opened_at, standing.timezone)})")
-    if broken:
-        click.echo(f"alerts: {broken}")
-    for one in standing.organisations:
-        if one.token_error:
-            click.echo(f"tokens: {one.token_error}")
-    if standing.organisations:
-        zone = standing.timezone
+    for alert in deployment_status.alerts:
+        click.echo(f"alert: {alert.title} (since {format_local_time(alert.opened_at, deployment_status.timezone)})")
+    if alert_error:
+        click.echo(f"alerts: {alert_error}")
+    for organisation in deployment_status.organisations:
+        if organisation.token_error:
+            click.echo(f"tokens: {organisation.token_error}")
+    if deployment_status.organisations:
+        zone = deployment_status.timezone
         titles = ("Organisation", "Id", "Status", f"Last sync ({zone})", "Refresh token", "Calls left today")
-        print_table(titles, [_standing_row(one, zone) for one in standing.organisations])
+        print_table(titles, [_build_status_row(row, zone) for row in deployment_status.organisations])
 
 
-def _standing_row(one: OrganisationStatus, zone: ZoneInfo) -> tuple[str, ...]:
-    organisation, last = one.organisation, one.organisation.last_sync_at
+def _build_status_row(status: OrganisationStatus, zone: ZoneInfo) -> tuple[str, ...]:
+    organisation, last_sync_at = status.organisation, status.organisation.last_sync_at
     return (
         organisation.tenant_name,
         organisation.tenant_id,
         organisation.status.replace("_", " "),
-        local(last, zone) if last else "never",
-        "none" if one.days_left is None else f"{one.days_left} days left",
-        f"{one.usage.left_today} of {one.usage.per_day}",
+        format_local_time(last_sync_at, zone) if last_sync_at else "never",
+        "none" if status.days_left is None else f"{status.days_left} days left",
+        f"{status.usage.left_today} of {status.usage.per_day}",
     )

@@ -1,4 +1,4 @@
-"""The socket that a server of ours listens on, opened before the server starts: a taken port is one line."""
+"""Opens the socket of a server before the server starts, so that a taken port is a one-line error."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ class PortTaken(PipelineError):
 
 
 def listen(who: str, host: str, port: int, *, advice: str | None = None) -> socket.socket:
-    """
+    """Open a listening socket.
+
     Args:
-        who: begins the sentence that says that it cannot listen.
-        port: 0 for any that is free.
+        who: the subject of the error message, as in "The admin page cannot listen on …".
+        port: 0 for any free port.
 
     Raises:
-        PortTaken: somebody else listens there, or there is no such host.
+        PortTaken: another process listens there, or the host does not exist.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
@@ -27,13 +28,13 @@ def listen(who: str, host: str, port: int, *, advice: str | None = None) -> sock
         )[0]
         listening = socket.create_server(address[:2], family=family, backlog=2048)
     except (OSError, UnicodeError) as error:
-        said = (error.strerror if isinstance(error, OSError) else None) or "it is no host's name"
-        raise PortTaken(f"{who} cannot listen on {host}, port {port}: {said}.", advice=advice) from None
+        reason = (error.strerror if isinstance(error, OSError) else None) or "it is not a valid host name"
+        raise PortTaken(f"{who} cannot listen on {host}, port {port}: {reason}.", advice=advice) from None
     listening.set_inheritable(True)
     return listening
 
 
-def name_of(listening: socket.socket) -> str:
-    """`host:port`, as it stands in an address."""
+def format_address(listening: socket.socket) -> str:
+    """Format the socket's address as `host:port`, with brackets around an IPv6 host."""
     host, port = listening.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,4 +1,4 @@
-"""The group of all commands, and the one place where an error becomes a line and an exit status."""
+"""The group of all commands. It turns every error into one line and an exit status."""
 
 from __future__ import annotations
 
@@ -36,19 +36,21 @@ _COMMANDS = {
 }
 
 
-class Commands(click.Group):
-    """A group that imports a command when it is used, and whose commands fail with one line, never with a stack
-    trace; `--verbose` tells where it happened."""
+class LazyCommandGroup(click.Group):
+    """A group that imports a command only when it is used.
+
+    A command that fails prints one line and no stack trace; `--verbose` also logs where it happened.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        place = _COMMANDS.get(cmd_name)
-        # Nothing of what is imported becomes garbage, and looking for some in all of Dagster takes half a second.
+        location = _COMMANDS.get(cmd_name)
+        # An import leaves no garbage, and a garbage collection across all of Dagster takes half a second.
         gc.disable()
         try:
-            command: click.Command | None = pkgutil.resolve_name(f"xero_pipeline.cli.{place}") if place else None
+            command: click.Command | None = pkgutil.resolve_name(f"xero_pipeline.cli.{location}") if location else None
         finally:
             gc.freeze()
             gc.enable()
@@ -58,57 +60,61 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (click.ClickException, click.exceptions.Exit, click.Abort, BrokenPipeError):
-            # Click's own ways to end: wrong usage, --help, Ctrl-C, a reader that has gone.
+            # Click handles these itself: wrong usage, --help, Ctrl-C, a closed pipe.
             raise
         except PipelineError as error:
-            said = str(error)
-        except Exception as error:  # noqa: BLE001 - it is told, in a line and in the log
-            said = _in_words(error)
-            log.info("%s", _where(error))
-        click.echo(f"error: {said}", err=True)
+            message = str(error)
+        except Exception as error:  # noqa: BLE001 - reported in one line and in the log
+            message = _describe_error(error)
+            log.info("%s", _format_stack(error))
+        click.echo(f"error: {message}", err=True)
         sys.exit(1)
 
 
-def _in_words(error: Exception) -> str:
-    """What the layers beneath had no words for; never a text that may hold a secret or a figure."""
+def _describe_error(error: Exception) -> str:
+    """Describe an error that is no `PipelineError`, without any text that may hold a secret or a figure."""
     if isinstance(error, OSError) and error.strerror:
-        where = "" if error.filename is None else f" ({error.filename})"
-        return f"{error.strerror}{where}. Check the file's folder, its permissions and the disk's space."
+        file = "" if error.filename is None else f" ({error.filename})"
+        return f"{error.strerror}{file}. Check the file's folder, its permissions and the disk's space."
     original = getattr(error, "orig", error)
     if isinstance(original, sqlite3.Error):
         return f"An SQLite file in data/ cannot be used: {original}. Check the disk's space and the files' permissions."
     if isinstance(error, SQLAlchemyError):
         return (
-            f"The database cannot be used as it is ({type(original).__name__}). "
+            f"The database cannot be used ({type(original).__name__}). "
             "Check DATABASE_URL, and the database of Dagster's storage."
         )
     frames = traceback.extract_tb(error.__traceback__)
-    ours = next((frame for frame in reversed(frames) if f"{_PACKAGE}/" in frame.filename), frames[-1])
-    place = f"{Path(ours.filename).name}, line {ours.lineno}"
+    frame = next((frame for frame in reversed(frames) if f"{_PACKAGE}/" in frame.filename), frames[-1])
+    place = f"{Path(frame.filename).name}, line {frame.lineno}"
     return (
         f"Something unexpected went wrong ({type(error).__name__} in {place}). This is a defect of the pipeline: "
-        "`xero-pipeline --verbose …` tells where it happened, for a report."
+        "run `xero-pipeline --verbose …` to see where it happened, and report it."
     )
 
 
 _PACKAGE = str(Path(__file__).parents[1])
 
 
-def _where(error: BaseException) -> str:
-    """The stack of an error and of those that led to it, with their kinds and without their texts: as the admin
-    page's log has it, since a text may hold anything."""
+def _format_stack(error: BaseException) -> str:
+    """Format the stack of an error and of the errors that caused it, with their classes but without their texts.
+
+    A text may hold a secret or a figure, so the admin page's log leaves it out too.
+    """
     chain = [error]
-    while (before := chain[-1].__cause__ or chain[-1].__context__) and before not in chain:
-        chain.append(before)
-    return "\n".join(f"{type(one).__name__}, from:\n{''.join(traceback.format_tb(one.__traceback__))}" for one in chain)
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) and cause not in chain:
+        chain.append(cause)
+    return "\n".join(
+        f"{type(link).__name__}, from:\n{''.join(traceback.format_tb(link.__traceback__))}" for link in chain
+    )
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyCommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="xero-pipeline")
 @click.option("--verbose", "-v", is_flag=True, help="Log what happens, to stderr.")
 def cli(verbose: bool) -> None:
     """Xero's weekly figures in your own database, under Dagster."""
-    # The level is the handler's: dagster.yaml lets our own logger speak into a run's log in Dagster, too.
+    # Set the level on the handler, not on the logger: dagster.yaml sends the same logger to Dagster's run logs.
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.INFO if verbose else logging.WARNING)
     logging.basicConfig(
@@ -116,13 +122,13 @@ def cli(verbose: bool) -> None:
     )
     logging.getLogger("xero_pipeline").setLevel(logging.INFO)
     if not verbose:
-        # Dagster marks parts of itself as beta; its users cannot do anything about it.
+        # Dagster warns that parts of it are beta; users of the command can do nothing about that.
         warnings.filterwarnings("ignore", category=Warning, module="dagster.*")
 
 
 def main() -> None:
     """The entry point `xero-pipeline`."""
-    # A process that ends gives everything back by itself: Python's last look for garbage in all of Dagster would
-    # take longer than most commands.
+    # Skip Python's last garbage collection: across all of Dagster it takes longer than most commands, and the
+    # system frees the memory of a process that ends.
     atexit.register(gc.freeze)
     cli()

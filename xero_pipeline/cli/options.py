@@ -1,4 +1,4 @@
-"""What several commands share: how a week is given, and how JSON and tables are printed."""
+"""What several commands share: the date option, and printing JSON and tables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rich.text import Text
 from xero_pipeline.resources import Deployment
 
 
-class Day(click.ParamType[date]):
+class DateParam(click.ParamType[date]):
     """A date as YYYY-MM-DD."""
 
     name = "date"
@@ -28,30 +28,27 @@ class Day(click.ParamType[date]):
         try:
             return date.fromisoformat(str(value))
         except ValueError:
-            self.fail(f"{value!r} is no date as YYYY-MM-DD.", param, ctx)
+            self.fail(f"{value!r} is not a date as YYYY-MM-DD.", param, ctx)
 
 
-DAY = Day()
+DATE = DateParam()
 
 
-def organisation_names(opened: Deployment) -> dict[str, str]:
-    """What to call each organisation that is kept: its name, and its id where two have the same one."""
-    kept = opened.warehouse.tokens.organisations()
-    times = Counter(one.tenant_name for one in kept)
-    return {
-        one.tenant_id: one.tenant_name if times[one.tenant_name] == 1 else f"{one.tenant_name} ({one.tenant_id})"
-        for one in kept
-    }
+def read_organisation_names(opened: Deployment) -> dict[str, str]:
+    """Map each organisation's tenant id to its name, followed by the id where two have the same name."""
+    names = {one.tenant_id: one.tenant_name for one in opened.warehouse.tokens.list_organisations()}
+    counts = Counter(names.values())
+    return {tenant_id: name if counts[name] == 1 else f"{name} ({tenant_id})" for tenant_id, name in names.items()}
 
 
-def local(moment: datetime, zone: ZoneInfo) -> str:
-    """A moment as the tables write it; their titles name the zone."""
+def format_local_time(moment: datetime, zone: ZoneInfo) -> str:
+    """Format a time for the printed tables, whose column titles name the zone."""
     return f"{moment.astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
 
-def counted(number: int, what: str) -> str:
-    """`1 week`, `2 weeks`."""
-    return f"{number} {what}{'' if number == 1 else 's'}"
+def format_count(number: int, noun: str) -> str:
+    """Format a number with its noun: `1 week`, `2 weeks`."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def print_json(value: Any) -> None:
@@ -59,7 +56,7 @@ def print_json(value: Any) -> None:
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, figures: Sequence[str] = ()) -> None:
-    """A table on the terminal; into a pipe or a file as wide as it needs to be, never cut.
+    """Print a table. In a pipe or a file it is 200 characters wide, so that it is not cut to a terminal's width.
 
     Args:
         figures: the titles of the columns that are aligned to the right.
@@ -68,11 +65,11 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, figures
     for title in titles:
         table.add_column(title, justify="right" if title in figures else "left")
     for row in rows:
-        table.add_row(*map(_as_it_is, row))
+        table.add_row(*map(_escape_control_characters, row))
     console = Console()
     (console if console.is_terminal else Console(width=200)).print(table)
 
 
-def _as_it_is(text: str) -> Text:
-    """A cell that shows what it is given: Rich would read `[x]` as markup, the terminal an ESC as a command."""
+def _escape_control_characters(text: str) -> Text:
+    """Make a cell that shows the text itself: Rich would read `[x]` as markup, and the terminal ESC as a command."""
     return Text("".join(character if character.isprintable() else " " for character in text))

@@ -1,4 +1,4 @@
-"""`logs` and `restatements`: what was synced, and what a later sync changed."""
+"""`logs` and `restatements`: the sync log, and the figures that a later sync changed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from xero_pipeline.cli.options import DAY, local, organisation_names, print_json, print_table
+from xero_pipeline.cli.options import DATE, format_local_time, print_json, print_table, read_organisation_names
 from xero_pipeline.resources import open_deployment
 from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.figures.restatements import Restatement
@@ -19,50 +19,58 @@ from xero_pipeline.warehouse.logs.sync_log import LogEntry
 @click.option("--limit", type=click.IntRange(1, 1_000_000), default=20, show_default=True, help="How many rows.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def logs(limit: int, as_json: bool) -> None:
-    """The sync log, newest first."""
+    """Show the sync log, newest first."""
     with open_deployment(load_settings()) as opened:
-        entries = opened.warehouse.log.newest(limit)
-        names, zone = organisation_names(opened), opened.settings.calendar.timezone
+        entries = opened.warehouse.log.list_newest(limit)
+        names, zone = read_organisation_names(opened), opened.settings.calendar.timezone
     if as_json:
         print_json([entry.as_dict() for entry in entries])
         return
-    titles = (f"Started ({zone})", "Organisation", "What", "Week ending", "Status", "Rows", "Calls", "Said")
-    print_table(titles, [_log_row(entry, names, zone) for entry in entries])
+    titles = (f"Started ({zone})", "Organisation", "What", "Week ending", "Status", "Rows", "Calls", "Message")
+    print_table(titles, [_build_log_row(entry, names, zone) for entry in entries])
 
 
-def _log_row(entry: LogEntry, names: Mapping[str, str], zone: ZoneInfo) -> tuple[str, ...]:
-    said = entry.error_log or {}
+def _build_log_row(entry: LogEntry, names: Mapping[str, str], zone: ZoneInfo) -> tuple[str, ...]:
+    error_log = entry.error_log or {}
+    differences = error_log.get("differences")
     return (
-        local(entry.started_at, zone),
+        format_local_time(entry.started_at, zone),
         names.get(entry.tenant_id, entry.tenant_id),
         entry.sync_type,
         str(entry.week),
         entry.status,
         str(entry.record_count),
         str(entry.api_calls),
-        said.get("message") or (f"{len(said['differences'])} differences" if said.get("differences") else ""),
+        error_log.get("message") or (f"{len(differences)} differences" if differences else ""),
     )
 
 
 @click.command()
-@click.option("--since", type=DAY, help="Only what was restated on or after this day (in PIPELINE_TIMEZONE).")
+@click.option("--since", type=DATE, help="Only what was restated on or after this day (in PIPELINE_TIMEZONE).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def restatements(since: date | None, as_json: bool) -> None:
-    """Figures of closed weeks that a later sync changed, newest first."""
+    """Show figures of closed weeks that a later sync changed, newest first."""
     with open_deployment(load_settings()) as opened:
-        names, calendar = organisation_names(opened), opened.settings.calendar
-        found = opened.warehouse.restatements(None if since is None else calendar.start_of_day(since))
+        names, calendar = read_organisation_names(opened), opened.settings.calendar
+        restated = opened.warehouse.list_restatements(None if since is None else calendar.start_of_day(since))
     if as_json:
-        print_json([{"when": one.restated_at.isoformat(), **one.as_dict()} for one in found])
+        print_json([{"when": figure.restated_at.isoformat(), **figure.as_dict()} for figure in restated])
         return
-    if not found:
+    if not restated:
         click.echo("nothing was restated")
         return
     titles = (f"When ({calendar.timezone})", "Organisation", "Week ending", "Table", "Row", "Figure", "Before", "Now")
-    print_table(titles, [_restated_row(one, names, calendar.timezone) for one in found])
+    print_table(titles, [_build_restatement_row(figure, names, calendar.timezone) for figure in restated])
 
 
-def _restated_row(one: Restatement, names: Mapping[str, str], zone: ZoneInfo) -> tuple[str, ...]:
-    when, who = local(one.restated_at, zone), names.get(one.tenant_id, one.tenant_id)
-    before, now = one.old_value or "–", one.new_value or "–"
-    return when, who, str(one.week), one.table_name, one.row_name, one.column_name, before, now
+def _build_restatement_row(restatement: Restatement, names: Mapping[str, str], zone: ZoneInfo) -> tuple[str, ...]:
+    return (
+        format_local_time(restatement.restated_at, zone),
+        names.get(restatement.tenant_id, restatement.tenant_id),
+        str(restatement.week),
+        restatement.table_name,
+        restatement.row_name,
+        restatement.column_name,
+        restatement.old_value or "–",
+        restatement.new_value or "–",
+    )

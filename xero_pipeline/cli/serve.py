@@ -1,4 +1,4 @@
-"""`migrate`, and what runs until Ctrl-C: `mock-xero`, `dev`."""
+"""`migrate`, and the commands that run until Ctrl-C: `mock-xero` and `dev`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 
 import click
 
-from xero_pipeline.cli.admin import admin_port
-from xero_pipeline.cli.listening import listen, name_of
-from xero_pipeline.cli.supervise import run_together, tool
+from xero_pipeline.cli.admin import choose_admin_port
+from xero_pipeline.cli.listening import format_address, listen
+from xero_pipeline.cli.supervise import find_tool, run_together
 from xero_pipeline.clock import SystemClock
 from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.mock_xero import MockXero
@@ -32,33 +32,34 @@ def migrate() -> None:
     type=click.Path(dir_okay=False, path_type=Path),
     default=Path("data/mock-xero-server.db"),
     show_default=True,
-    help="The file in which it remembers tokens, edits and faults.",
+    help="The file that stores its tokens, edits and faults.",
 )
 def mock_xero(host: str, port: int, state: Path) -> None:
-    """The mock Xero as an HTTP server, for anything that speaks HTTP."""
-    # Imported here: no other command serves it.
+    """Serve the mock Xero over HTTP until Ctrl-C."""
+    # Imported here because no other command needs it.
     from xero_pipeline.mock_xero.server import serve
 
     mock = MockXero(state, SystemClock())
     listening = listen("The mock Xero", host, port)
-    click.echo(f"the mock Xero is at http://{name_of(listening)}", err=True)
+    click.echo(f"the mock Xero is at http://{format_address(listening)}", err=True)
     serve(mock, listening)
 
 
 @click.command()
 def dev() -> None:
-    """Dagster's UI and daemon, and the admin page, until Ctrl-C."""
+    """Run Dagster's UI and daemon, and the admin page, until Ctrl-C."""
     settings = load_settings()
-    # Before this process goes to the deployment's folder: what `.env` is read here is found from here.
+    # Read this before `open_instance` changes to the deployment's folder: `.env` is found from the current one.
     environment = child_environment(settings)
     with Deployment(settings) as opened:
         opened.warehouse.require_current()
-    # Opened once before its servers all open it together, and where a broken dagster.yaml is one line.
+    # Open Dagster's storage once here: its servers would all create it at the same time, and a broken dagster.yaml
+    # is a one-line error here.
     open_instance(settings).dispose()
     home = settings.home_folder
     port = str(urlsplit(settings.dagster_url).port or 3000)
     commands = {
-        "Dagster": [tool("dagster"), "dev", "--workspace", str(home / "workspace.yaml"), "--port", port],
-        "the admin page": [tool("xero-pipeline"), "admin", "--port", str(admin_port(settings))],
+        "Dagster": [find_tool("dagster"), "dev", "--workspace", str(home / "workspace.yaml"), "--port", port],
+        "the admin page": [find_tool("xero-pipeline"), "admin", "--port", str(choose_admin_port(settings))],
     }
     run_together(commands, cwd=home, environment=environment)

@@ -1,4 +1,4 @@
-"""Several servers as one: started together, ended together."""
+"""Run several servers together: they start together and end together."""
 
 from __future__ import annotations
 
@@ -23,60 +23,60 @@ ORPHAN_SECONDS = 10.0
 
 
 class ServerEnded(PipelineError):
-    """One of the servers ended by itself, and took the others with it."""
+    """One of the servers ended by itself, so the others were ended too."""
 
     code = "server_ended"
 
 
-def tool(name: str) -> str:
-    """A command that was installed beside this interpreter."""
+def find_tool(name: str) -> str:
+    """Return the path of a command that is installed beside this interpreter."""
     return str(Path(sys.executable).parent / name)
 
 
 def run_together(commands: Mapping[str, Sequence[str]], *, cwd: Path, environment: Mapping[str, str]) -> None:
     """Run servers until Ctrl-C, SIGTERM, or the end of one of them; then end all and wait for them.
 
-    Each gets a session of its own, so that only we decide when it ends, and its whole family with it.
+    Each server gets its own session: Ctrl-C does not reach it directly, and its child processes end with it.
 
     Raises:
         ServerEnded: one of them ended by itself.
     """
     stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signal_number, lambda *_: stop.set())
     running: dict[str, subprocess.Popen[bytes]] = {}
     ended: list[str] = []
     try:
         for name, command in commands.items():
             running[name] = subprocess.Popen(  # noqa: S603 - our own commands
-                command, cwd=cwd, env=dict(environment), start_new_session=True, preexec_fn=_listen_to_signals
+                command, cwd=cwd, env=dict(environment), start_new_session=True, preexec_fn=_restore_signal_handlers
             )
         while not stop.wait(0.3):
             ended = [name for name, process in running.items() if process.poll() is not None]
             if ended:
                 break
     finally:
-        _end(list(running.values()))
+        _end_processes(list(running.values()))
     if ended:
-        raise ServerEnded(f"{' and '.join(ended)} ended by itself.", advice="Its last lines above say why.")
+        raise ServerEnded(f"{' and '.join(ended)} ended by itself.", advice="Its last lines above show why.")
 
 
-def _listen_to_signals() -> None:
-    # Started in the background by a shell, SIGINT would be ignored, and Dagster would copy that to SIGTERM.
+def _restore_signal_handlers() -> None:
+    # A shell starts background jobs with SIGINT ignored, and Dagster would then ignore SIGTERM as well.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _end(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+def _end_processes(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in processes:
-        _signal(process, signal.SIGINT)
+        _signal_group(process, signal.SIGINT)
     for process in processes:
         try:
             process.wait(SHUTDOWN_SECONDS)
             _wait_for_group(process, ORPHAN_SECONDS)
         except subprocess.TimeoutExpired:
-            click.echo(f"process {process.pid} does not end; ending it by force", err=True)
-        _signal(process, signal.SIGKILL)
+            click.echo(f"process {process.pid} does not end; killing it", err=True)
+        _signal_group(process, signal.SIGKILL)
         process.wait()
 
 
@@ -91,8 +91,8 @@ def _wait_for_group(process: subprocess.Popen[bytes], seconds: float) -> None:
         time.sleep(0.1)
 
 
-def _signal(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+def _signal_group(process: subprocess.Popen[bytes], signal_number: signal.Signals) -> None:
     try:
-        os.killpg(process.pid, number)
+        os.killpg(process.pid, signal_number)
     except ProcessLookupError:
         return

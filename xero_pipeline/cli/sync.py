@@ -1,4 +1,4 @@
-"""`sync`: weeks materialised in this process, through Dagster, and shown."""
+"""`sync`: materialise weeks in this process through Dagster, and print their figures."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from xero_pipeline.assets.week_sync import choose_organisations
 from xero_pipeline.automation.dead_runs import end_dead_runs
-from xero_pipeline.automation.jobs import ASSETS, range_tags, sync_config
-from xero_pipeline.cli.options import DAY, counted, print_json, print_table
+from xero_pipeline.automation.jobs import ASSETS, build_range_tags, build_run_config
+from xero_pipeline.cli.options import DATE, format_count, print_json, print_table
 from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.resources import Deployment, open_deployment
-from xero_pipeline.run_liveness import hold_run_lock, worker_tag
+from xero_pipeline.run_liveness import build_worker_tags, hold_run_lock
 from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.logs.sync_log import LogEntry
 from xero_pipeline.weeks import MAX_WEEKS, Week
@@ -46,7 +46,7 @@ class SyncFailed(PipelineError):
 
 
 class ProgressDisplay:
-    """A bar on the terminal: weeks done of how many, calls spent, time left at the limit."""
+    """A progress bar: weeks done, calls made, and the time left at the limit of calls a minute."""
 
     def __init__(self, console: Console, calls_per_minute: int) -> None:
         self._calls_per_minute = calls_per_minute
@@ -80,19 +80,19 @@ class ProgressDisplay:
         del weeks
         self._bar.update(self._task, description=sync_type.replace("_", " "))
 
-    def week_done(self, sync_type: str, week: Week, *, landed: bool) -> None:
+    def finish_week(self, sync_type: str, week: Week, *, landed: bool) -> None:
         del sync_type, week, landed
         self._done += 1
-        self._bar.update(self._task, completed=self._done, note=self._note())
+        self._bar.update(self._task, completed=self._done, note=self._format_note())
 
-    def waiting(self, seconds: float, reason: str) -> None:
+    def show_wait(self, seconds: float, reason: str) -> None:
         if seconds >= 1:
-            said = f"waiting {seconds:.0f} s, since {reason}"
-            self._bar.update(self._task, note=f"{self._note()}, {said}")
+            notice = f"waiting {seconds:.0f} s, since {reason}"
+            self._bar.update(self._task, note=f"{self._format_note()}, {notice}")
             if self._bar.disable:
-                click.echo(said, err=True)
+                click.echo(notice, err=True)
 
-    def _note(self) -> str:
+    def _format_note(self) -> str:
         calls = self._deployment.session.attempts if self._deployment else 0
         if not self._done or not calls:
             return f"{calls} calls"
@@ -101,12 +101,12 @@ class ProgressDisplay:
 
 
 @click.command()
-@click.option("--week-ending", type=DAY, help="One week, by its Saturday (YYYY-MM-DD).")
-@click.option("--weeks", type=click.IntRange(1, MAX_WEEKS), help="The latest so many weeks, as far as there are.")
-@click.option("--from", "first", type=DAY, help="The first week of a range, by its Saturday.")
-@click.option("--to", "last", type=DAY, help="The last week of a range, by its Saturday.")
+@click.option("--week-ending", type=DATE, help="One week, by its Saturday (YYYY-MM-DD).")
+@click.option("--weeks", type=click.IntRange(1, MAX_WEEKS), help="This many of the latest weeks, as far as they exist.")
+@click.option("--from", "first", type=DATE, help="The first week of a range, by its Saturday.")
+@click.option("--to", "last", type=DATE, help="The last week of a range, by its Saturday.")
 @click.option(
-    "--organisation", "organisations", multiple=True, metavar="ID", help="Only this one (tenant id); repeatable."
+    "--organisation", "organisations", multiple=True, metavar="ID", help="Only this one (tenant id); can be repeated."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def sync(
@@ -121,22 +121,23 @@ def sync(
 
     Runs, events and logs are in Dagster's UI afterwards.
     """
-    if sum(given is not None for given in (week_ending, weeks, first or last)) > 1 or (first is None) != (last is None):
+    ways = sum(option is not None for option in (week_ending, weeks, first or last))
+    if ways > 1 or (first is None) != (last is None):
         raise click.UsageError("Give --week-ending, or --weeks, or --from together with --to.")
     settings = load_settings()
     console = Console(stderr=True)
-    watch = ProgressDisplay(console, settings.calls_per_minute)
-    with open_deployment(settings, on_wait=watch.waiting) as opened:
+    display = ProgressDisplay(console, settings.calls_per_minute)
+    with open_deployment(settings, on_wait=display.show_wait) as opened:
         chosen = _choose_weeks(opened, week_ending, weeks, first, last)
-        wanted = choose_organisations(opened.xero, organisations)
-        watch.follow(opened, len(chosen))
-        with watch:
-            result = _materialize(opened, chosen, organisations, watch)
-        entries = opened.warehouse.log.of_run(result.run_id)
-        _show(opened, chosen, wanted, entries, run_id=result.run_id, as_json=as_json)
+        clients = choose_organisations(opened.xero, organisations)
+        display.follow(opened, len(chosen))
+        with display:
+            result = _materialize(opened, chosen, organisations, display)
+        entries = opened.warehouse.log.list_for_run(result.run_id)
+        _print_result(opened, chosen, clients, entries, run_id=result.run_id, as_json=as_json)
     failed = [entry for entry in entries if entry.status == "failed"]
     if failed or not result.success:
-        raise SyncFailed(_summary_of_failure(failed, wanted), advice=f"Run {result.run_id} in Dagster's UI says more.")
+        raise SyncFailed(_describe_failure(failed, clients), advice=f"Run {result.run_id} in Dagster's UI shows more.")
 
 
 def _choose_weeks(
@@ -148,34 +149,34 @@ def _choose_weeks(
     if first is not None and last is not None:
         start, end = calendar.require_week(first, now), calendar.require_week(last, now)
         if start > end:
-            raise click.UsageError("--from lies after --to.")
+            raise click.UsageError("--from is after --to.")
         return list(calendar.iterate_weeks(start, end))
     return calendar.list_latest_weeks(weeks or 1, now)
 
 
 def _materialize(
-    opened: Deployment, weeks: Sequence[Week], organisations: Sequence[str], watch: ProgressDisplay
+    opened: Deployment, weeks: Sequence[Week], organisations: Sequence[str], display: ProgressDisplay
 ) -> dg.ExecuteInProcessResult:
     definitions = build_defs(
         settings=opened.settings,
-        resource_overrides={"xero": opened.xero, "warehouse": opened.warehouse, "progress": watch},
+        resource_overrides={"xero": opened.xero, "warehouse": opened.warehouse, "progress": display},
     )
-    config = sync_config(organisations) | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    config = build_run_config(organisations) | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     run_id = str(uuid4())
     with open_instance(opened.settings) as instance, hold_run_lock(opened.warehouse.locks, run_id):
-        # Where no daemon runs, nobody else tells of a command that was killed.
+        # Without a daemon, nothing else ends the runs of a command that was killed.
         end_dead_runs(instance, opened, opened.clock.now())
         return definitions.resolve_job_def("weekly_sync").execute_in_process(
             run_config=config,
             instance=instance,
-            tags=range_tags(weeks[0], weeks[-1]) | worker_tag(),
+            tags=build_range_tags(weeks[0], weeks[-1]) | build_worker_tags(),
             run_id=run_id,
             raise_on_error=False,
         )
 
 
-def _show(
+def _print_result(
     opened: Deployment,
     weeks: Sequence[Week],
     organisations: Sequence[OrganisationClient],
@@ -186,18 +187,21 @@ def _show(
 ) -> None:
     rows = []
     for organisation in organisations:
-        figures = {row.week: row for row in opened.warehouse.summary(organisation.tenant_id, weeks[0], weeks[-1])}
+        figures = {row.week: row for row in opened.warehouse.read_summary(organisation.tenant_id, weeks[0], weeks[-1])}
         for week in weeks:
-            said = [e for e in entries if e.tenant_id == organisation.tenant_id and e.week == week]
+            week_entries = [e for e in entries if e.tenant_id == organisation.tenant_id and e.week == week]
             amounts = {name: getattr(figures.get(week), name, None) for name in COLUMNS}
-            rows.append((organisation, week, _overall(said), amounts))
+            rows.append((organisation, week, _combine_status(week_entries), amounts))
     if as_json:
         print_json(
             {
                 "runId": run_id,
                 "weeks": [
                     {"weekEnding": str(week), "tenantId": o.tenant_id, "tenantName": o.name, "status": status}
-                    | {_camel(name): None if amount is None else str(amount) for name, amount in amounts.items()}
+                    | {
+                        _to_camel_case(name): None if amount is None else str(amount)
+                        for name, amount in amounts.items()
+                    }
                     for o, week, status, amounts in rows
                 ],
                 "logs": [entry.as_dict() for entry in entries],
@@ -210,36 +214,44 @@ def _show(
 def _print_table(rows: Sequence[tuple[OrganisationClient, Week, str, dict[str, Decimal | None]]], calls: int) -> None:
     figures = list(COLUMNS.values())
     cells = [
-        (str(week), organisation.name, *("–" if one is None else f"{one:,.2f}" for one in amounts.values()), status)
+        (
+            str(week),
+            organisation.name,
+            *("–" if amount is None else f"{amount:,.2f}" for amount in amounts.values()),
+            status,
+        )
         for organisation, week, status, amounts in rows
     ]
     print_table(["Week ending", "Organisation", *figures, "Status"], cells, figures=figures)
-    weeks, organisations = len({week for _, week, *_ in rows}), len({one.tenant_id for one, *_ in rows})
-    of = f" of {organisations} organisations" if organisations > 1 else ""
-    click.echo(f"{counted(weeks, 'week')}{of}, {counted(calls, 'call')} to Xero")
+    weeks = len({week for _, week, *_ in rows})
+    organisations = len({organisation.tenant_id for organisation, *_ in rows})
+    owners = f" of {organisations} organisations" if organisations > 1 else ""
+    click.echo(f"{format_count(weeks, 'week')}{owners}, {format_count(calls, 'call')} to Xero")
 
 
-def _overall(entries: Sequence[LogEntry]) -> str:
+def _combine_status(entries: Sequence[LogEntry]) -> str:
     statuses = {entry.status for entry in entries}
     if "failed" in statuses or len(entries) < len(ASSETS):
         return "failed"
     return "partial" if "partial" in statuses else "success"
 
 
-def _summary_of_failure(failed: Sequence[LogEntry], organisations: Sequence[OrganisationClient]) -> str:
+def _describe_failure(failed: Sequence[LogEntry], organisations: Sequence[OrganisationClient]) -> str:
     if not failed:
-        return "The sync failed before any week was tried."
+        return "The sync failed before it reached the first week."
     names = {organisation.tenant_id: organisation.name for organisation in organisations}
-    said = [entry.error_log or {} for entry in failed]
-    reasons = sorted({f"{one.get('message', '')} {one.get('advice', '')}".strip() for one in said})
-    more = f" … and {counted(len(reasons) - _REASONS_SHOWN, 'other cause')}" if len(reasons) > _REASONS_SHOWN else ""
+    error_logs = [entry.error_log or {} for entry in failed]
+    reasons = sorted({f"{log.get('message', '')} {log.get('advice', '')}".strip() for log in error_logs})
+    more = (
+        f" … and {format_count(len(reasons) - _REASONS_SHOWN, 'other cause')}" if len(reasons) > _REASONS_SHOWN else ""
+    )
     weeks = sorted({str(entry.week) for entry in failed})
     span = weeks[0] if len(weeks) == 1 else f"{weeks[0]} to {weeks[-1]}"
     who = ", ".join(sorted({names.get(entry.tenant_id, entry.tenant_id) for entry in failed}))
     shown = " / ".join(reasons[:_REASONS_SHOWN])
-    return f"{counted(len(failed), 'sync')} failed ({who}, {span}): {shown}{more}"
+    return f"{format_count(len(failed), 'sync')} failed ({who}, {span}): {shown}{more}"
 
 
-def _camel(name: str) -> str:
+def _to_camel_case(name: str) -> str:
     head, *tail = name.split("_")
     return head + "".join(part.title() for part in tail)

@@ -50,7 +50,7 @@ def load_settings(**overrides: Any) -> Settings:
     """
     file = _environment_file()
     try:
-        _require_no_gap(file)
+        _require_known_variables(file)
         return Settings(_env_file=file, **overrides)
     except ValidationError as error:
         problems = "; ".join(_describe(problem) for problem in error.errors())
@@ -66,28 +66,28 @@ def load_settings(**overrides: Any) -> Settings:
 _VARIABLE = re.compile(r"\$\{([^}:]*)\}")
 
 
-def _require_no_gap(file: Path | None) -> None:
+def _require_known_variables(file: Path | None) -> None:
     """Refuse a value with a `${…}` that names no variable, as in a password: python-dotenv would drop it."""
-    held = {} if file is None else dotenv_values(file, interpolate=False)
-    for name, value in held.items():
+    values = {} if file is None else dotenv_values(file, interpolate=False)
+    for name, value in values.items():
         for variable in _VARIABLE.findall(value or ""):
-            if variable not in held and variable not in os.environ:
+            if variable not in values and variable not in os.environ:
                 raise SettingsError(
                     f"{name} in {file} holds a ${{…}} that names no variable: set {name} in the environment, where it "
                     "is taken as it is, or in an address write $ as %24"
                 )
 
 
-def export_dotenv_path() -> None:
-    """Export the variables of `.env` that are no settings of ours, to this process and those that it starts.
+def export_dotenv_variables() -> None:
+    """Export the variables of `.env` that are not settings, to this process and those that it starts.
 
     dagster.yaml names such variables, and Dagster reads them from the environment. A variable that is set already
     keeps its value.
     """
     file = _environment_file()
-    ours = {choice for field in Settings.model_fields.values() for choice in _names(field)}
+    setting_names = {choice for field in Settings.model_fields.values() for choice in _names(field)}
     for name, value in (dotenv_values(file) if file else {}).items():
-        if value and name not in ours:
+        if value and name not in setting_names:
             os.environ.setdefault(name, value)
 
 

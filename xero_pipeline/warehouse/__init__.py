@@ -1,1 +1,1 @@
-"""Everything that knows SQL. Imports no Dagster and nothing of `xero/`."""
+"""All code that knows SQL. It imports neither Dagster nor `xero/`."""

@@ -1,4 +1,4 @@
-"""Every way the warehouse can fail, with what to do about it."""
+"""The warehouse's errors. Each says what a person can do about it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from xero_pipeline.errors import PipelineError
 
 
 class WarehouseError(PipelineError):
-    """Base of all."""
+    """The base class of the warehouse's errors."""
 
     code = "warehouse_error"
 
@@ -23,11 +23,11 @@ class DatabaseUnavailable(WarehouseError):
 
 class UnknownOrganisation(WarehouseError):
     code = "unknown_organisation"
-    default_advice = "`xero-pipeline status` lists the connected ones."
+    default_advice = "`xero-pipeline status` lists the connected organisations."
 
 
 class NotDecryptable(WarehouseError):
-    """A value that the keys at hand do not open; never says which value."""
+    """No configured key decrypts a stored value. The message never contains the value."""
 
     code = "not_decryptable"
     default_advice = (
@@ -37,21 +37,21 @@ class NotDecryptable(WarehouseError):
 
 
 class LockTimeout(WarehouseError):
-    """Somebody else has held a lock for too long."""
+    """Another process did not free a lock in time."""
 
     code = "lock_timeout"
-    default_advice = "Another process of this deployment is busy or hangs; try again when it is done."
+    default_advice = "Another process of this deployment is busy or stuck; try again when it has finished."
 
 
 class Superseded(WarehouseError):
-    """Figures that another process has read and written anew meanwhile; the older ones were not written."""
+    """A sync that began later has already landed the same week, so these older figures were not written."""
 
     code = "superseded"
-    default_advice = "Nothing needs to be done: the newer figures stay."
+    default_advice = "Nothing to do: the newer figures stay."
 
 
 class WrongFrame(WarehouseError):
-    """Figures that were handed in do not have the shape that the table needs; nothing was written."""
+    """The figures to be written do not match the table's columns, keys or types. Nothing was written."""
 
     code = "wrong_frame"
-    default_advice = "This is a defect of the pipeline, not of the books."
+    default_advice = "This is a defect of the pipeline, not an error in the books."

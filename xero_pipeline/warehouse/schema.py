@@ -1,6 +1,7 @@
-"""The tables. Alembic makes them (`migrations/`); a test holds that both say the same.
+"""The tables. Alembic creates them (`migrations/`), and a test checks that both definitions agree.
 
-Not here: the slots of calls (`counts.py`), and how the tables are written and read.
+Some tables are defined next to the code that uses them: call permits (`call_budget/counts.py`), alerts
+(`logs/alert_log.py`), documents (`figures/document_index.py`) and stale weeks (`figures/stale_weeks.py`).
 """
 
 from __future__ import annotations
@@ -23,13 +24,13 @@ from sqlalchemy.dialects.postgresql import JSONB
 from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.database.types import Money, UtcDateTime
 
-# SQLite numbers rows by itself only in a column that is exactly INTEGER.
+# SQLite generates row ids only for a column whose type is exactly INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")
 _Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
-def _stamp() -> list[Column[object]]:
-    """What every row of figures carries."""
+def _provenance_columns() -> list[Column[object]]:
+    """The columns that say where a row of figures comes from."""
     return [
         Column("data_source", Text, nullable=False),
         Column("currency", Text, nullable=False),
@@ -45,7 +46,7 @@ xero_tokens = Table(
     Column("connection_id", Text, nullable=False),
     Column("grant_id", Text, nullable=False, index=True),
     Column("access_token", Text, nullable=False),
-    # A Custom Connection has no refresh token, and only a consent with `openid` has an id token.
+    # A Custom Connection has no refresh token. Only a consent with the scope `openid` has an id token.
     Column("refresh_token", Text),
     Column("id_token", Text),
     Column("token_type", Text, nullable=False),
@@ -90,7 +91,7 @@ financial_weekly = Table(
     Column("other_income", Money, nullable=False),
     Column("operating_expenses", Money, nullable=False),
     Column("net_profit", Money, nullable=False),
-    *_stamp(),
+    *_provenance_columns(),
     CheckConstraint("basis IN ('accrual', 'cash')", name="basis"),
 )
 
@@ -105,7 +106,7 @@ financial_weekly_lines = Table(
     Column("account_type", Text),
     Column("category", Text, nullable=False),
     Column("amount", Money, nullable=False),
-    *_stamp(),
+    *_provenance_columns(),
     CheckConstraint(
         "category IN ('trading_income', 'cost_of_sales', 'other_income', 'operating_expenses')",
         name="category",
@@ -125,7 +126,7 @@ revenue_weekly = Table(
     Column("tax", Money, nullable=False),
     Column("invoice_count", Integer, nullable=False),
     Column("credit_note_count", Integer, nullable=False),
-    *_stamp(),
+    *_provenance_columns(),
 )
 
 cash_position_weekly = Table(
@@ -140,7 +141,7 @@ cash_position_weekly = Table(
     Column("cash_spent", Money, nullable=False),
     Column("currency_gain", Money, nullable=False),
     Column("closing_balance", Money, nullable=False),
-    *_stamp(),
+    *_provenance_columns(),
 )
 
 restatements = Table(
@@ -150,7 +151,7 @@ restatements = Table(
     Column("tenant_id", Text, nullable=False),
     Column("week_ending", Date, nullable=False),
     Column("table_name", Text, nullable=False),
-    # The row's own part of the key (its account, its cell), and what people call it.
+    # `row_key` is the row's key within its week (an account, or a revenue type and region); people see `row_name`.
     Column("row_key", Text, nullable=False),
     Column("row_name", Text, nullable=False),
     Column("column_name", Text, nullable=False),
@@ -180,7 +181,7 @@ sync_cursors = Table(
     Column("updated_at", UtcDateTime, nullable=False),
 )
 
-# A view, so it is no part of `metadata`; the migrations hold what it says.
+# This is a view, so it is not part of `metadata`. Its definition is in the migrations.
 weekly_summary = table(
     "weekly_summary",
     column("tenant_id", Text),

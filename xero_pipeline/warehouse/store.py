@@ -1,4 +1,4 @@
-"""The warehouse as one object: what the layers above hold of it. Each part's own rules are in its module."""
+"""The warehouse as one object, which the layers above use. Each part's own rules are in its module."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from xero_pipeline.weeks import Week
 
 
 class Warehouse:
-    """A deployment's database. Opening it neither connects nor asks for its schema (`require_current`)."""
+    """A deployment's database. Opening it neither connects nor checks the schema; `require_current` checks it."""
 
     def __init__(self, engine: Engine, cipher: Cipher, clock: Clock) -> None:
         self.engine = engine
@@ -41,24 +41,25 @@ class Warehouse:
     def open(cls, url: URL | str, keys: Sequence[bytes], clock: Clock) -> Warehouse:
         """
         Args:
-            keys: the encryption key, then the retired ones: 32 bytes each.
+            keys: the encryption key, then the retired ones, each of 32 bytes.
         """
         return cls(open_engine(url), Cipher(keys), clock)
 
     def migrate(self) -> str:
-        """Bring the database to the newest schema; answers which that is. See `migrating.migrate`."""
+        """Migrate the database to the newest schema and return its revision. See `migrating.migrate`."""
         return migrating.migrate(self.engine)
 
     def require_current(self) -> None:
-        """See to it that the database can be used as it is. See `migrating.require_current`.
+        """Check that the database has the schema that this version needs. See `migrating.require_current`.
 
         Raises:
-            NotMigrated, DatabaseUnavailable: it cannot.
+            NotMigrated: its schema is older, newer or missing.
+            DatabaseUnavailable: it cannot be reached.
         """
         migrating.require_current(self.engine)
 
-    def budget(self, limits: CallLimits) -> SqlCallBudget:
-        """The slots of Xero's calls, shared by every process on this database."""
+    def make_call_budget(self, limits: CallLimits) -> SqlCallBudget:
+        """The call permits, shared by every process that uses this database."""
         return SqlCallBudget(self.engine, limits)
 
     def land(
@@ -75,52 +76,52 @@ class Warehouse:
         api_calls: int,
         error_log: ErrorLog = None,
     ) -> ReplaceResult:
-        """Replace a week and finish its row of the sync log, in one transaction: both or neither.
+        """Replace a week's figures and finish its row of the sync log, in one transaction.
 
         Args:
-            write: replaces the week, such as `replace_revenue` with its frame.
-            log_id: the row that `log.start` began.
+            write: replaces the week, for example `replace_revenue` with its data frame.
+            log_id: the row that `log.start` wrote.
             status: `success` or `partial`.
 
         Raises:
-            Superseded: a reading that began later has landed already, and must not be undone by this one.
+            Superseded: a sync that began later has already landed this week. Its figures are newer and stay.
         """
-        stamp = Provenance(tenant_id, week, currency, data_source, run_id, self.clock.now())
+        provenance = Provenance(tenant_id, week, currency, data_source, run_id, self.clock.now())
         with self.engine.begin() as connection:
-            landing = write(connection, stamp)
-            # Only now, since `write` has waited for whoever writes the same week.
+            result = write(connection, provenance)
+            # Check after `write`, which has waited for any other process that writes the same week.
             if self.log.is_superseded(connection, log_id):
-                raise Superseded(f"The week ending {week} has been read anew meanwhile.")
+                raise Superseded(f"Another sync has read the week ending {week} again in the meantime.")
             self.log.finish(
                 connection,
                 log_id,
                 status=status,
-                record_count=landing.rows,
+                record_count=result.rows,
                 api_calls=api_calls,
                 error_log=error_log,
             )
-            self.tokens.touch_synced(tenant_id, stamp.now, connection=connection)
-        return landing
+            self.tokens.touch_synced(tenant_id, provenance.now, connection=connection)
+        return result
 
-    def week_figures(self, tenant_id: str, week: Week) -> WeekFigures:
-        """Everything that is held of one organisation's week."""
-        return figures.week_figures(self.engine, tenant_id, week)
+    def read_week_figures(self, tenant_id: str, week: Week) -> WeekFigures:
+        """All stored figures of one organisation's week."""
+        return figures.read_week_figures(self.engine, tenant_id, week)
 
-    def summary(self, tenant_id: str, first: Week, last: Week) -> list[WeekSummary]:
-        """The weeks from `first` to `last` of which anything is held, oldest first."""
-        return figures.summary(self.engine, tenant_id, first, last)
+    def read_summary(self, tenant_id: str, first: Week, last: Week) -> list[WeekSummary]:
+        """The weeks from `first` to `last` that have figures, oldest first."""
+        return figures.read_summary(self.engine, tenant_id, first, last)
 
-    def restatements(
+    def list_restatements(
         self,
         since: datetime | None = None,
         tenant_id: str | None = None,
         limit: int | None = None,
         week: Week | None = None,
     ) -> list[Restatement]:
-        """Figures that a later sync changed, the newest first. See `restatements.list_restatements`."""
+        """The figures that a later sync changed, newest first. See `restatements.list_restatements`."""
         return restatements.list_restatements(self.engine, since, tenant_id, limit, week)
 
     def close(self) -> None:
-        """Give every connection back."""
+        """Close every connection."""
         self.locks.close()
         self.engine.dispose()

@@ -154,7 +154,7 @@ class RequestRefused(XeroError):
 
 class PayloadNotUnderstood(XeroError):
     code = "payload_not_understood"
-    default_advice = "Nothing was written; what was held before stays."
+    default_advice = "Nothing was written. The earlier figures are unchanged."
 
 
 class WrongPeriod(PayloadNotUnderstood):

@@ -1,7 +1,7 @@
 """Canned answers of the HTTP API: every state that the page can show, as a `Scene`.
 
-Made up, but adding up: subtotals are sums, and each week opens with what the one before closed with. Not here:
-the server that gives these answers (`stub.py`).
+The figures are invented but consistent: subtotals are sums, and each week opens with the closing balances of the week
+before. `stub.py` is the server that sends these answers.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Json = Any
 
 @dataclass(frozen=True)
 class Scene:
-    """One state of a deployment, as the page is told it. An answer of `None` fails with HTTP 500."""
+    """One state of a deployment, as the HTTP API answers it."""
 
     standing: Json
     summary: Json = field(default_factory=lambda: summary())
@@ -31,7 +31,7 @@ class Scene:
     logs: Json = field(default_factory=lambda: logs())
     restatements: Json = field(default_factory=lambda: restatements())
     run: tuple[Json, ...] = ()
-    """What each question for the run is answered, the last one for ever after."""
+    """The answers to the polls of the run, one after another; the last one is repeated."""
     start: Json = field(
         default_factory=lambda: {"runId": RUN, "status": "queued", "logs": [], "url": f"{DAGSTER}/runs/{RUN}"}
     )
@@ -39,7 +39,7 @@ class Scene:
     signed_in: bool = False
     mock_mode: bool = True
     delay: float = 0.0
-    """Seconds before each figure is answered, so that what is shown meanwhile can be seen."""
+    """Seconds that each request for figures takes, to show the loading state."""
     errors: dict[str, tuple[int, str]] = field(default_factory=dict)
     """The calls that fail, by their path: the status and the message."""
 
@@ -50,30 +50,30 @@ class Scene:
 RUN = "5f0c7a52-6f0e-4c5e-9a1e-0c6a3f6b7d10"
 
 
-def _amount(number: float) -> int:
+def _to_cents(number: float) -> int:
     return round(number * 100)
 
 
-def _text(cents: int) -> str:
+def _to_text(cents: int) -> str:
     sign = "-" if cents < 0 else ""
     return f"{sign}{abs(cents) // 100}.{abs(cents) % 100:02d}"
 
 
-def _noise(number: int) -> float:
+def _compute_noise(number: int) -> float:
     return (math.sin(number * 12.9898) * 43758.5453) % 1.0
 
 
-def _weeks(count: int) -> list[date]:
+def _list_weeks(count: int) -> list[date]:
     return [LATEST - timedelta(weeks=back) for back in range(count - 1, -1, -1)]
 
 
-def _books(ending: date) -> dict[str, int]:
+def _build_books(ending: date) -> dict[str, int]:
     """A week's figures in cents."""
     n = (ending - FIRST).days // 7
-    income = _amount(246_000 + 34_000 * math.sin(n / 8) + 24_000 * (_noise(n) - 0.5))
-    cost = income * 31 // 100 + _amount(2500 * _noise(n + 9))
-    costs = _amount(122_000 + 9_000 * math.cos(n / 5) + 6_000 * _noise(n + 3))
-    other = _amount(180 + 90 * _noise(n + 5))
+    income = _to_cents(246_000 + 34_000 * math.sin(n / 8) + 24_000 * (_compute_noise(n) - 0.5))
+    cost = income * 31 // 100 + _to_cents(2500 * _compute_noise(n + 9))
+    costs = _to_cents(122_000 + 9_000 * math.cos(n / 5) + 6_000 * _compute_noise(n + 3))
+    other = _to_cents(180 + 90 * _compute_noise(n + 5))
     return {
         "income": income,
         "cost": cost,
@@ -84,11 +84,11 @@ def _books(ending: date) -> dict[str, int]:
     }
 
 
-def _by_type(ending: date) -> dict[str, int]:
-    books = _books(ending)
+def _split_revenue(ending: date) -> dict[str, int]:
+    books = _build_books(ending)
     n = (ending - FIRST).days // 7
-    residential = books["income"] * (46 + int(4 * _noise(n + 1))) // 100
-    commercial = books["income"] * (32 + int(4 * _noise(n + 2))) // 100
+    residential = books["income"] * (46 + int(4 * _compute_noise(n + 1))) // 100
+    commercial = books["income"] * (32 + int(4 * _compute_noise(n + 2))) // 100
     return {
         "residential": residential,
         "commercial": commercial,
@@ -96,14 +96,15 @@ def _by_type(ending: date) -> dict[str, int]:
     }
 
 
-def _cash(ending: date) -> dict[str, dict[str, int]]:
+def _build_balances(ending: date) -> dict[str, dict[str, int]]:
     n = (ending - FIRST).days // 7
     accounts: dict[str, dict[str, int]] = {}
     for index, (name, base) in enumerate((("Business Cheque Account", 412_000), ("Tax Savings", 168_500))):
         balance = [
-            _amount(base + 60_000 * math.sin((n + k) / 6 + index) + 8_000 * _noise(n + k + index)) for k in (0, 1)
+            _to_cents(base + 60_000 * math.sin((n + k) / 6 + index) + 8_000 * _compute_noise(n + k + index))
+            for k in (0, 1)
         ]
-        spent = _amount(150_000 / (1 + 4 * index) + 9_000 * _noise(n + 20 + index))
+        spent = _to_cents(150_000 / (1 + 4 * index) + 9_000 * _compute_noise(n + 20 + index))
         accounts[name] = {
             "opening": balance[0],
             "received": balance[1] - balance[0] + spent,
@@ -116,7 +117,7 @@ def _cash(ending: date) -> dict[str, dict[str, int]]:
 def summary(count: int = 26, *, without: frozenset[date] = frozenset()) -> Json:
     """`GET /summary`."""
     weeks = []
-    for ending in _weeks(count):
+    for ending in _list_weeks(count):
         if ending in without:
             weeks.append(
                 {"weekEnding": ending.isoformat()}
@@ -124,16 +125,16 @@ def summary(count: int = 26, *, without: frozenset[date] = frozenset()) -> Json:
                 | {"revenueByType": None, "organisations": 0}
             )
             continue
-        books = _books(ending)
+        books = _build_books(ending)
         weeks.append(
             {
                 "weekEnding": ending.isoformat(),
-                "totalTradingIncome": _text(books["income"]),
-                "grossProfit": _text(books["gross"]),
-                "netProfit": _text(books["net"]),
-                "netRevenue": _text(books["income"]),
-                "closingCash": _text(sum(account["closing"] for account in _cash(ending).values())),
-                "revenueByType": {name: _text(amount) for name, amount in _by_type(ending).items()},
+                "totalTradingIncome": _to_text(books["income"]),
+                "grossProfit": _to_text(books["gross"]),
+                "netProfit": _to_text(books["net"]),
+                "netRevenue": _to_text(books["income"]),
+                "closingCash": _to_text(sum(account["closing"] for account in _build_balances(ending).values())),
+                "revenueByType": {name: _to_text(amount) for name, amount in _split_revenue(ending).items()},
                 "organisations": 1,
             }
         )
@@ -154,8 +155,10 @@ _EXPENSES = (
 )
 
 
-def _split(total: int, shares: tuple[tuple[str, str, int], ...], category: str, kind: str) -> list[dict[str, Any]]:
-    """Lines that sum up to the total; the last takes what is left."""
+def _split_into_lines(
+    total: int, shares: tuple[tuple[str, str, int], ...], category: str, kind: str
+) -> list[dict[str, Any]]:
+    """Build lines that add up to the total: the last line takes the remainder."""
     lines, left = [], total
     for index, (code, name, share) in enumerate(shares):
         amount = left if index == len(shares) - 1 else total * share // 100
@@ -167,7 +170,7 @@ def _split(total: int, shares: tuple[tuple[str, str, int], ...], category: str, 
                 "accountName": name,
                 "accountType": kind,
                 "category": category,
-                "amount": _text(amount),
+                "amount": _to_text(amount),
             }
         )
     return lines
@@ -178,18 +181,20 @@ def week(
 ) -> Json:
     """`GET /weeks/{weekEnding}` of one organisation."""
     ending = date.fromisoformat(ending_text)
-    books, types = _books(ending), _by_type(ending)
-    lines = _split(
+    books, types = _build_books(ending), _split_revenue(ending)
+    lines = _split_into_lines(
         books["income"],
         _SALES,
         "trading_income",
         "REVENUE",
     )
-    lines += _split(
+    lines += _split_into_lines(
         books["cost"], (("310", "Materials", 64), ("320", "Subcontractors", 36)), "cost_of_sales", "DIRECTCOSTS"
     )
-    lines += _split(books["other"], (("270", "Interest Income", 100),), "other_income", "OTHERINCOME")
-    lines += _split(books["opex"], (*_EXPENSES, ("497", "Bank Revaluations", 3)), "operating_expenses", "EXPENSE")
+    lines += _split_into_lines(books["other"], (("270", "Interest Income", 100),), "other_income", "OTHERINCOME")
+    lines += _split_into_lines(
+        books["opex"], (*_EXPENSES, ("497", "Bank Revaluations", 3)), "operating_expenses", "EXPENSE"
+    )
     return {
         "weekEnding": ending_text,
         "organisations": [
@@ -201,26 +206,26 @@ def week(
                 "updatedAt": "2026-11-23T20:00:11+00:00",
                 "profitAndLoss": {
                     "basis": "accrual",
-                    "totalTradingIncome": _text(books["income"]),
-                    "costOfSales": _text(books["cost"]),
-                    "grossProfit": _text(books["gross"]),
-                    "otherIncome": _text(books["other"]),
-                    "operatingExpenses": _text(books["opex"]),
-                    "netProfit": _text(books["net"]),
+                    "totalTradingIncome": _to_text(books["income"]),
+                    "costOfSales": _to_text(books["cost"]),
+                    "grossProfit": _to_text(books["gross"]),
+                    "otherIncome": _to_text(books["other"]),
+                    "operatingExpenses": _to_text(books["opex"]),
+                    "netProfit": _to_text(books["net"]),
                 },
                 "lines": lines,
-                "revenue": _revenue(types),
+                "revenue": _build_revenue_cells(types),
                 "cash": [
                     {
                         "bankAccountId": f"bank-{index}",
                         "bankAccountName": account,
-                        "openingBalance": _text(held["opening"]),
-                        "cashReceived": _text(held["received"]),
-                        "cashSpent": _text(held["spent"]),
+                        "openingBalance": _to_text(balances["opening"]),
+                        "cashReceived": _to_text(balances["received"]),
+                        "cashSpent": _to_text(balances["spent"]),
                         "currencyGain": "0.00",
-                        "closingBalance": _text(held["closing"]),
+                        "closingBalance": _to_text(balances["closing"]),
                     }
-                    for index, (account, held) in enumerate(_cash(ending).items())
+                    for index, (account, balances) in enumerate(_build_balances(ending).items())
                 ],
                 "restatements": restatements() if restated and ending == RESTATED else [],
             }
@@ -228,7 +233,7 @@ def week(
     }
 
 
-def _revenue(types: dict[str, int]) -> list[Json]:
+def _build_revenue_cells(types: dict[str, int]) -> list[Json]:
     cells = []
     for index, (name, net) in enumerate(types.items()):
         left = net
@@ -240,10 +245,10 @@ def _revenue(types: dict[str, int]) -> list[Json]:
                 {
                     "revenueType": name,
                     "region": region,
-                    "invoiced": _text(amount + credited),
-                    "credited": _text(credited),
-                    "netRevenue": _text(amount),
-                    "tax": _text(amount // 10),
+                    "invoiced": _to_text(amount + credited),
+                    "credited": _to_text(credited),
+                    "netRevenue": _to_text(amount),
+                    "tax": _to_text(amount // 10),
                     "invoiceCount": 3 + share % 7,
                     "creditNoteCount": 1 if credited else 0,
                 }
@@ -301,23 +306,30 @@ RESTATED = LATEST - timedelta(weeks=2)
 
 
 def restatements() -> Json:
-    """`GET /restatements`, newest first: an invoice of commercial sales came in after the week had landed."""
-    books = _books(RESTATED)
-    commercial = _split(books["income"], _SALES, "trading_income", "REVENUE")[1]["amount"]
+    """`GET /restatements`, newest first: an invoice for commercial sales was added after the week had landed."""
+    books = _build_books(RESTATED)
+    commercial = _split_into_lines(books["income"], _SALES, "trading_income", "REVENUE")[1]["amount"]
     north = next(
         cell
-        for cell in _revenue(_by_type(RESTATED))
+        for cell in _build_revenue_cells(_split_revenue(RESTATED))
         if (cell["revenueType"], cell["region"]) == ("commercial", "north")
     )
     revenue, cell = "revenue_weekly", "commercial / north"
     count = north["invoiceCount"]
-    found: list[tuple[str, str, str, str, str | None, str]] = [
-        ("financial_weekly_lines", "account-210", "Commercial Sales", "amount", _less(commercial), commercial),
+    changes: list[tuple[str, str, str, str, str | None, str]] = [
+        (
+            "financial_weekly_lines",
+            "account-210",
+            "Commercial Sales",
+            "amount",
+            _subtract_invoice(commercial),
+            commercial,
+        ),
         *(
-            ("financial_weekly", "week", "week", column, _less(_text(books[key])), _text(books[key]))
+            ("financial_weekly", "week", "week", column, _subtract_invoice(_to_text(books[key])), _to_text(books[key]))
             for column, key in (("total_trading_income", "income"), ("gross_profit", "gross"), ("net_profit", "net"))
         ),
-        (revenue, cell, cell, "net_revenue", _less(north["netRevenue"]), north["netRevenue"]),
+        (revenue, cell, cell, "net_revenue", _subtract_invoice(north["netRevenue"]), north["netRevenue"]),
         (revenue, cell, cell, "invoice_count", str(count - 1), str(count)),
         ("financial_weekly_lines", "account-497", "Bank Revaluations", "amount", None, "112.90"),
     ]
@@ -336,13 +348,13 @@ def restatements() -> Json:
             "dagsterRunId": RUN,
             "runUrl": f"{DAGSTER}/runs/{RUN}",
         }
-        for table, key, name, column, old, new in found
+        for table, key, name, column, old, new in changes
     ]
 
 
-def _less(amount: str) -> str:
-    """What it was before an invoice of 1,240.00 came in."""
-    return _text(int(amount.replace(".", "")) - 124_000)
+def _subtract_invoice(amount: str) -> str:
+    """Return the amount before an invoice of 1,240.00 was added."""
+    return _to_text(int(amount.replace(".", "")) - 124_000)
 
 
 def organisation(**more: Any) -> Json:
@@ -386,7 +398,7 @@ def standing(
     }
 
 
-def _second(**more: Any) -> Json:
+def _second_organisation(**more: Any) -> Json:
     return (
         organisation(
             tenantId=SECOND,
@@ -399,31 +411,31 @@ def _second(**more: Any) -> Json:
     )
 
 
-def _two_weeks(ending: str) -> Json:
+def _week_of_two_organisations(ending: str) -> Json:
     first, second = week(ending), week(ending, tenant_id=SECOND, name="Harbourside Joinery Pty Ltd", restated=False)
     return {"weekEnding": ending, "organisations": first["organisations"] + second["organisations"]}
 
 
 def no_week(ending: str) -> Json:
-    """`GET /weeks/…` where nothing is held."""
+    """`GET /weeks/…` of a week without figures."""
     return {"weekEnding": ending, "organisations": []}
 
 
-def _run(status: str, *states: str, **more: Any) -> Json:
+def _build_run(status: str, *states: str, **more: Any) -> Json:
     rows = [entry(100 + n, kind, LATEST, state) for n, (kind, state) in enumerate(zip(KINDS, states, strict=False))]
     return {"runId": RUN, "status": status, "logs": rows, "url": f"{DAGSTER}/runs/{RUN}"} | more
 
 
 RUN_STEPS = (
-    _run("queued"),
-    _run("running", "running"),
-    _run("running", "success", "running"),
-    _run("success", "success", "success", "success"),
+    _build_run("queued"),
+    _build_run("running", "running"),
+    _build_run("running", "success", "running"),
+    _build_run("success", "success", "success", "success"),
 )
-RUN_STUCK = (_run("running", "success", "running"),)
-RUN_PARTIAL = (_run("success", "success", "partial", "success"),)
+RUN_STUCK = (_build_run("running", "success", "running"),)
+RUN_PARTIAL = (_build_run("success", "success", "partial", "success"),)
 RUN_PARTIAL[0]["logs"][1]["errorLog"] = PARTIAL_LOG
-RUN_FAILED = (_run("failed", "success", "failed", "success"),)
+RUN_FAILED = (_build_run("failed", "success", "failed", "success"),)
 RUN_FAILED[0]["logs"][1]["errorLog"] = FAILED_LOG
 
 CONNECTED = Scene(standing(organisation()), run=RUN_STEPS)
@@ -455,12 +467,14 @@ SCENES: dict[str, Scene] = {
     ),
     "two-organisations": CONNECTED.but(
         standing=standing(
-            organisation(), _second(refreshTokenDaysLeft=9, refreshTokenExpiresAt="2026-12-03T20:00:05+00:00")
+            organisation(),
+            _second_organisation(refreshTokenDaysLeft=9, refreshTokenExpiresAt="2026-12-03T20:00:05+00:00"),
         ),
-        weeks=_two_weeks,
+        weeks=_week_of_two_organisations,
     ),
     "one-of-two-lost": CONNECTED.but(
-        standing=standing(organisation(), _second(status="reconnect_needed")), weeks=_two_weeks
+        standing=standing(organisation(), _second_organisation(status="reconnect_needed")),
+        weeks=_week_of_two_organisations,
     ),
     "dagster-down": CONNECTED.but(standing=standing(organisation(), scheduler=None)),
     "loading": CONNECTED.but(delay=3600.0),

@@ -1,7 +1,7 @@
-"""The browser of the browser tests: which Chromium, how it is started, and what it must not complain about.
+"""The browser of the browser tests: finds and starts Chromium, and collects script errors and violations.
 
-Not here: what a page should show. A browser is a module's, not a session's: Playwright keeps an event loop running
-in its thread, in which no other module's test could run one of its own.
+Each test module starts its own browser and not one for the whole session: Playwright keeps an event loop running in
+its thread, in which the tests of other modules could not run one of their own.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import Any
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-# The one without a window's machinery costs a quarter less of the processor, where it is there.
+# The headless shell is preferred: it needs a quarter less processor time.
 _NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome")
 CHROMIUM = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), "/usr/bin/chromium")
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
-# A rule's impact is that of all it finds, so the lesser rules need not run.
+# All findings of a rule have its impact, so rules of minor or moderate impact need not run.
 RUN_AXE = """(parts) => {
   const lesser = axe._audit.rules.filter(({ impact }) => ["minor", "moderate"].includes(impact));
   const rules = Object.fromEntries(lesser.map(({ id }) => [id, { enabled: false }]));
   return axe.run({ include: parts.map((part) => [part]) }, { resultTypes: ["violations"], rules });
 }"""
 
-# No sandbox: the tests also run as root. The rest keeps it from calling home.
+# No sandbox, because the tests also run as root. The other switches stop its background requests.
 ARGUMENTS = (
     "--no-sandbox",
     "--disable-gpu",
@@ -45,8 +45,8 @@ def is_installed() -> bool:
 
 
 @contextlib.contextmanager
-def running_browser() -> Iterator[Browser]:
-    """A headless Chromium, until left."""
+def run_browser() -> Iterator[Browser]:
+    """Run a headless Chromium while the block runs."""
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
         try:
@@ -55,29 +55,31 @@ def running_browser() -> Iterator[Browser]:
             browser.close()
 
 
-def complaints(page: Page) -> list[str]:
-    """A list that fills with what the page's scripts throw and what its policy refuses, as it happens."""
-    found: list[str] = []
-    page.on("pageerror", lambda error: found.append(f"thrown: {error}"))
+def collect_complaints(page: Page) -> list[str]:
+    """Return a list to which the page adds its script errors and policy violations as they happen."""
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(f"thrown: {error}"))
     page.on(
         "console",
-        # that an answer was an error is the scene's doing, not the page's
-        lambda said: (
-            found.append(said.text) if said.type == "error" and "Failed to load resource" not in said.text else None
+        # failed requests are part of the scene and no fault of the page
+        lambda entry: (
+            complaints.append(entry.text)
+            if entry.type == "error" and "Failed to load resource" not in entry.text
+            else None
         ),
     )
-    return found
+    return complaints
 
 
-def serious_violations(page: Page, *parts: str) -> list[str]:
-    """What axe finds that is serious or critical in those parts of the page, or in all of it; one line each."""
-    # evaluated, not added as a script: the page's policy allows no other script
+def list_serious_violations(page: Page, *parts: str) -> list[str]:
+    """List axe's serious and critical violations in those parts of the page, or in the whole page, one line each."""
+    # evaluated, because the page's policy forbids adding another script
     if not page.evaluate("() => 'axe' in window"):
         page.evaluate(AXE.read_text(encoding="utf-8"))
-    found: dict[str, Any] = page.evaluate(RUN_AXE, list(parts) or ["html"])
+    results: dict[str, Any] = page.evaluate(RUN_AXE, list(parts) or ["html"])
     return [
         f"{violation['id']}: {violation['help']}: {node['html'][:200]} {node['failureSummary']}"
-        for violation in found["violations"]
+        for violation in results["violations"]
         if violation["impact"] in {"serious", "critical"}
         for node in violation["nodes"]
     ]

@@ -1,4 +1,4 @@
-"""A migrated database to begin with, and the page in its plainest form."""
+"""Fixtures: a migrated database to copy, and the served page."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 
 from xero_pipeline.clock import SystemClock
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline_tests.admin.deployed import Page, deployed
+from xero_pipeline_tests.admin.deployed import Page, serve_page
 
 
 @pytest.fixture(scope="session")
 def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An SQLite database at the newest schema, to be copied."""
+    """An SQLite database at the newest schema, for tests to copy."""
     file = tmp_path_factory.mktemp("migrated") / "xero.db"
     warehouse = Warehouse.open(f"sqlite:///{file}", [b"\0" * 32], SystemClock())
     warehouse.migrate()
@@ -24,6 +24,6 @@ def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def page(tmp_path: Path, migrated: Path) -> Iterator[Page]:
-    """The page of a real app on loopback, open, nothing connected, a stand-in for Dagster."""
-    with deployed(tmp_path, template=migrated) as served:
+    """The page on loopback without a sign-in: nothing is connected, and Dagster is a fake."""
+    with serve_page(tmp_path, template=migrated) as served:
         yield served

@@ -1,5 +1,6 @@
-"""The admin page as it is deployed: the real app behind a real HTTP server, over a real database, talking to
-whatever stands in Xero's place. Only Dagster may be a stand-in, where a test is not about it.
+"""The admin page as deployed: the real app, a real HTTP server and a real database, with a server in Xero's place.
+
+Only Dagster can be a fake, in tests that are not about it.
 """
 
 from __future__ import annotations
@@ -22,22 +23,22 @@ from xero_pipeline.grants import Connection, Tokens
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings, load_settings
 from xero_pipeline.weeks import Week
-from xero_pipeline_tests.admin.serving import serving
+from xero_pipeline_tests.admin.serving import serve_app
 from xero_pipeline_tests.conftest import FakeClock
 
 API = "/api/v1/xero"
 KEY = "5f" * 32
 
 
-class StandInDagster:
-    """Remembers what it was told. A run that is launched goes through `course`, one step a look."""
+class FakeDagster:
+    """A fake that records its calls. A launched run takes the next of `statuses` each time it is read."""
 
     def __init__(self) -> None:
         self.down = False
         self.running = False
-        self.course = [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCESS]
+        self.statuses = [RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.SUCCESS]
         self.launched: list[Week] = []
-        self.only: list[list[str]] = []
+        self.launched_for: list[list[str]] = []
         self._runs: dict[str, Iterator[RunStatus]] = {}
         self._status: dict[str, RunStatus] = {}
         self._numbers = itertools.count(1)
@@ -46,31 +47,33 @@ class StandInDagster:
         if self.down:
             raise DagsterDown("Dagster at http://localhost:3000 does not answer.")
 
-    def launch(self, week: Week, organisations: Sequence[str] = ()) -> str:
+    def launch_run(self, week: Week, organisations: Sequence[str] = ()) -> str:
         self.check()
         run_id = f"run-{next(self._numbers)}"
         self.launched.append(week)
-        self.only.append(list(organisations))
-        self._runs[run_id] = iter(self.course)
+        self.launched_for.append(list(organisations))
+        self._runs[run_id] = iter(self.statuses)
         self._status[run_id] = RunStatus.QUEUED
         return run_id
 
-    def under_way(self, week: Week) -> str | None:
+    def find_unfinished_run(self, week: Week) -> str | None:
         self.check()
-        going = [run_id for run_id, status in self._status.items() if not status.over]
-        return next((one for one in going if self.launched[int(one.removeprefix("run-")) - 1] == week), None)
+        unfinished = [run_id for run_id, status in self._status.items() if not status.is_over]
+        return next(
+            (run_id for run_id in unfinished if self.launched[int(run_id.removeprefix("run-")) - 1] == week), None
+        )
 
-    def run_status(self, run_id: str) -> RunStatus:
+    def read_run_status(self, run_id: str) -> RunStatus:
         self.check()
         if run_id not in self._runs:
-            raise UnknownRun("Dagster knows no run with that id.")
+            raise UnknownRun("Dagster has no run with that id.")
         self._status[run_id] = next(self._runs[run_id], self._status[run_id])
         return self._status[run_id]
 
-    def run_url(self, run_id: str) -> str:
+    def build_run_url(self, run_id: str) -> str:
         return f"http://localhost:3000/runs/{run_id}"
 
-    def scheduler_running(self) -> bool:
+    def is_scheduler_running(self) -> bool:
         self.check()
         return self.running
 
@@ -88,7 +91,7 @@ class StandInDagster:
 
 @dataclass
 class Page:
-    """A served page, and what a test may look at behind it."""
+    """A served page, with the objects behind it."""
 
     url: str
     settings: Settings
@@ -96,7 +99,7 @@ class Page:
     dagster: Any
     clock: Any
     client: httpx.Client
-    paused: list[float] = field(default_factory=list)
+    slept: list[float] = field(default_factory=list)
 
     def get(self, path: str, **more: Any) -> httpx.Response:
         return self.client.get(path, **more)
@@ -108,22 +111,22 @@ class Page:
         return self.client.get(API + path, **more)
 
     def browser(self, **headers: str) -> httpx.Client:
-        """Another browser, with cookies of its own."""
-        return a_browser(self.url, **headers)
+        """Open another browser with its own cookies."""
+        return open_client(self.url, **headers)
 
     def connect(self, *tenants: tuple[str, str], grant: str = "") -> None:
-        """Keep a consent for these organisations (tenant id and name), as if somebody had given it."""
+        """Store a consent for these organisations (tenant id and name), as if a person had given it."""
         connections = [Connection(f"connection-{tenant}", tenant, name) for tenant, name in tenants]
-        self.deployment.warehouse.tokens.save_consent(some_tokens(self.clock, grant), connections, now=self.clock.now())
+        self.deployment.warehouse.tokens.save_consent(make_tokens(self.clock, grant), connections, now=self.clock.now())
 
 
-def a_browser(url: str, **headers: str) -> httpx.Client:
-    """A client with cookies of its own. No certificates: reading them would take longer than most tests."""
-    # Patient: a run that is asked for waits for Dagster, which a busy machine may keep for long.
+def open_client(url: str, **headers: str) -> httpx.Client:
+    """Open a client with its own cookies. It loads no certificates, which would take longer than most tests."""
+    # The timeout is long: a sync waits for Dagster, which can take long on a busy machine.
     return httpx.Client(base_url=url, headers=headers, timeout=60, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
 
-def some_tokens(clock: Any, mark: str = "") -> Tokens:
+def make_tokens(clock: Any, mark: str = "") -> Tokens:
     return Tokens(
         access_token=f"access-{mark}",
         refresh_token=f"refresh-{mark}",
@@ -135,9 +138,9 @@ def some_tokens(clock: Any, mark: str = "") -> Tokens:
     )
 
 
-def real_app(home: Path, **overrides: Any) -> Settings:
-    """The settings of a real Xero app, whose deployment lives in that folder."""
-    given = {
+def load_app_settings(home: Path, **overrides: Any) -> Settings:
+    """Load the settings of a real Xero app whose deployment is in that folder."""
+    defaults = {
         "XERO_MOCK_MODE": "false",
         "XERO_CLIENT_ID": "client-id",
         "XERO_CLIENT_SECRET": "client-secret-of-the-app",
@@ -145,16 +148,16 @@ def real_app(home: Path, **overrides: Any) -> Settings:
         "DAGSTER_HOME": str(home),
         "DATABASE_URL": "sqlite:///data/xero.db",
     }
-    return load_settings(**given | overrides)
+    return load_settings(**defaults | overrides)
 
 
-def at_xero(url: str) -> dict[str, str]:
-    """The settings that lead to another server than Xero's."""
+def point_settings_at(url: str) -> dict[str, str]:
+    """Return the settings that replace Xero's servers with the one at `url`."""
     return {"XERO_API_URL": url, "XERO_IDENTITY_URL": url, "XERO_LOGIN_URL": url}
 
 
 @contextmanager
-def deployed(
+def serve_page(
     home: Path,
     *,
     template: Path | None = None,
@@ -166,19 +169,19 @@ def deployed(
     """Serve the page.
 
     Args:
-        template: a migrated SQLite database to begin with; without one the deployment's own is migrated.
-        overrides: settings by their own name.
+        template: a migrated SQLite database to copy; without one the deployment's own database is migrated.
+        overrides: settings by name.
     """
-    clock, dagster, paused = clock or FakeClock(), dagster or StandInDagster(), list[float]()
+    clock, dagster, slept = clock or FakeClock(), dagster or FakeDagster(), list[float]()
     with ExitStack() as stack:
         made: dict[str, Any] = {}
 
-        async def pause(seconds: float) -> None:
-            paused.append(seconds)
+        async def sleep(seconds: float) -> None:
+            slept.append(seconds)
             clock.advance(seconds=seconds)
 
         def make(url: str) -> Any:
-            settings = real_app(home, **{"SERVER_URL": url} | overrides)
+            settings = load_app_settings(home, **{"SERVER_URL": url} | overrides)
             if template is not None:
                 settings.data_folder.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(template, str(settings.database_url.database))
@@ -186,8 +189,8 @@ def deployed(
             if template is None and migrate:
                 deployment.warehouse.migrate()
             made.update(settings=settings, deployment=deployment)
-            return create_app(settings, clock=clock, deployment=deployment, dagster=dagster, pause=pause)
+            return create_app(settings, clock=clock, deployment=deployment, dagster=dagster, sleep=sleep)
 
-        url = stack.enter_context(serving(make))
-        client = stack.enter_context(a_browser(url))
-        yield Page(url, made["settings"], made["deployment"], dagster, clock, client, paused)
+        url = stack.enter_context(serve_app(make))
+        client = stack.enter_context(open_client(url))
+        yield Page(url, made["settings"], made["deployment"], dagster, clock, client, slept)

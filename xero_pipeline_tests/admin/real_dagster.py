@@ -1,6 +1,6 @@
-"""A real Dagster: its webserver and our code location, in a folder of its own, launching runs at once.
+"""A real Dagster webserver with our code location, in its own folder. It launches runs at once.
 
-No daemon: runs do not queue, and no schedule or sensor ticks.
+There is no daemon: runs are not queued, and no schedule or sensor ticks.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ run_coordinator: {module: dagster.core.run_coordinator, class: DefaultRunCoordin
 """
 
 
-def tool(name: str) -> str:
+def find_tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def free_port() -> int:
-    """A port that nobody takes before the server that it is for has started.
+def find_free_port() -> int:
+    """Find a port that stays free until the server that needs it has started.
 
-    Below the range from which the system gives ports to clients, and each test worker has its own part.
+    The ports lie below the range from which the system gives ports to clients, and each test worker has its own part.
     """
     worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     first = 20_000 + 1_000 * (worker % 12)
@@ -47,8 +47,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def running_dagster(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
-    """Dagster's webserver until left; gives its address.
+def run_dagster(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
+    """Run Dagster's webserver while the block runs, and yield its address.
 
     Args:
         home: its `DAGSTER_HOME`.
@@ -56,15 +56,21 @@ def running_dagster(home: Path, environment: Mapping[str, str]) -> Iterator[str]
     """
     home.mkdir(parents=True, exist_ok=True)
     (home / "dagster.yaml").write_text(_DAGSTER_YAML)
-    port = free_port()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XERO_", "DAGSTER_"))}
-    command = [tool("dagster-webserver"), "-w", str(ROOT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
-    with (home / "webserver.log").open("wb") as said:
+    port = find_free_port()
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("XERO_", "DAGSTER_"))}
+    command = [find_tool("dagster-webserver"), "-w", str(ROOT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
+    with (home / "webserver.log").open("wb") as output:
         process = subprocess.Popen(
             command,
             cwd=home,
-            env={**kept, **environment, "DAGSTER_HOME": str(home), "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"},
-            stdout=said,
+            env={
+                **inherited,
+                **environment,
+                "DAGSTER_HOME": str(home),
+                "PYTHONPATH": str(ROOT),
+                "PYTHONWARNINGS": "ignore",
+            },
+            stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
@@ -76,15 +82,15 @@ def running_dagster(home: Path, environment: Mapping[str, str]) -> Iterator[str]
         os.killpg(process.pid, signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):
             process.wait(20)
-        # Its code server, should it have left one behind.
+        # Kill a code server that it may have left behind.
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    until = time.monotonic() + _STARTS_WITHIN
-    while time.monotonic() < until and process.poll() is None:
+    deadline = time.monotonic() + _STARTS_WITHIN
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             if httpx.get(f"{url}/server_info", timeout=1).status_code == 200:
                 return

@@ -15,15 +15,12 @@ App = Callable[..., Any]
 
 
 @contextmanager
-def serving(make: Callable[[str], App]) -> Iterator[str]:
-    """Serve what `make` answers for the server's own address; gives that address.
-
-    The address is `http://localhost:<port>`, as a person would have it.
-    """
+def serve_app(make: Callable[[str], App]) -> Iterator[str]:
+    """Serve the app that `make` builds for the server's address, and yield that address, `http://localhost:<port>`."""
     listening = socket.create_server(("127.0.0.1", 0))
     url = f"http://localhost:{listening.getsockname()[1]}"
     config = uvicorn.Config(make(url), log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=1)
-    server = _Announced(config)
+    server = _PromptServer(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()
     try:
@@ -36,19 +33,19 @@ def serving(make: Callable[[str], App]) -> Iterator[str]:
         listening.close()
 
 
-class _Announced(uvicorn.Server):
-    """Says when it serves, and ends when it is told to: uvicorn looks ten times a second, and then waits a tenth
-    more for what is under way."""
+class _PromptServer(uvicorn.Server):
+    """A server that signals when it serves and stops at once: uvicorn itself polls ten times a second, and waits a
+    tenth of a second more for open requests."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.ready = threading.Event()
 
     async def main_loop(self) -> None:
-        self._loop, self._told = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         await self.on_tick(0)
         self.ready.set()
-        await self._told.wait()
+        await self._stopping.wait()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         for server in self.servers:
@@ -56,10 +53,10 @@ class _Announced(uvicorn.Server):
         for connection in list(self.server_state.connections):
             connection.shutdown()
         if self.server_state.tasks:
-            # Who has the last byte of an answer is ahead of the server, which has yet to close its file.
+            # A client can have the last byte of a response before the server has closed its file.
             await asyncio.wait(self.server_state.tasks, timeout=1)
         await self.lifespan.shutdown()
 
     def stop(self) -> None:
         if self.ready.is_set():
-            self._loop.call_soon_threadsafe(self._told.set)
+            self._loop.call_soon_threadsafe(self._stopping.set)

@@ -1,4 +1,4 @@
-"""A stand-in for the admin page's server: the real templates and static files, and a `Scene`'s canned answers.
+"""A stub of the admin page's server: the real templates and static files, with the canned answers of a `Scene`.
 
 `python -m xero_pipeline_tests.admin.stub` shows it at http://127.0.0.1:3009; `/?scene=dagster-down` changes the scene.
 """
@@ -26,17 +26,17 @@ import xero_pipeline
 from xero_pipeline_tests.admin.canned import CONNECTED, DAGSTER, EMPTY, FIRST, LATEST, SCENES, Scene, standing
 
 ADMIN = Path(xero_pipeline.__file__).parent / "admin"
-# as strict as the server's own (`admin/security.py`)
+# the policy that the server itself sends (`admin/security.py`)
 POLICY = "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'"
 API = "/api/v1/xero"
 
 
 @dataclass
 class Stub:
-    """The server's state: which scene it plays, and what it was asked."""
+    """The server's state: the scene that it plays, and the calls that it received."""
 
     scene: Scene = CONNECTED
-    asked: list[tuple[str, str, Any]] = field(default_factory=list)
+    calls: list[tuple[str, str, Any]] = field(default_factory=list)
     """Method, path with query, and JSON body of every call of the API."""
     polls: int = 0
     login_error: str | None = None
@@ -44,25 +44,25 @@ class Stub:
     url: str = ""
 
     def play(self, scene: Scene) -> None:
-        self.scene, self.asked, self.polls = scene, [], 0
+        self.scene, self.calls, self.polls = scene, [], 0
         self.login_error = self.retry_after = None
 
-    def app(self) -> Starlette:
+    def build_app(self) -> Starlette:
         routes = [
-            Route("/", self._page),
-            Route("/login", self._login, methods=["GET", "POST"]),
-            Route(API + "/connect", self._connect),
-            Route(API + "/{call}", self._call, methods=["GET", "POST"]),
-            Route(API + "/{call}/{rest}", self._call, methods=["GET", "POST"]),
-            Route("/static/{path:path}", _static),
+            Route("/", self._serve_page),
+            Route("/login", self._serve_login, methods=["GET", "POST"]),
+            Route(API + "/connect", self._handle_connect),
+            Route(API + "/{call}", self._handle_call, methods=["GET", "POST"]),
+            Route(API + "/{call}/{rest}", self._handle_call, methods=["GET", "POST"]),
+            Route("/static/{path:path}", _serve_static),
         ]
         return Starlette(routes=routes)
 
-    async def _page(self, request: Request) -> Response:
+    async def _serve_page(self, request: Request) -> Response:
         if "scene" in request.query_params:
             self.play(SCENES[request.query_params["scene"]])
         scene = self.scene
-        return _html(
+        return _render(
             "index.html",
             standing=scene.standing,
             notice=scene.notice,
@@ -74,25 +74,25 @@ class Stub:
             mock_mode=scene.mock_mode,
         )
 
-    async def _login(self, request: Request) -> Response:
-        return _html("login.html", error=self.login_error, retry_after=self.retry_after)
+    async def _serve_login(self, request: Request) -> Response:
+        return _render("login.html", error=self.login_error, retry_after=self.retry_after)
 
-    async def _connect(self, request: Request) -> Response:
+    async def _handle_connect(self, request: Request) -> Response:
         return RedirectResponse("/?xero=connected", status_code=302)
 
-    async def _call(self, request: Request) -> Response:
+    async def _handle_call(self, request: Request) -> Response:
         call, rest = request.path_params["call"], request.path_params.get("rest")
         body = await request.json() if request.method == "POST" else None
         query = f"?{request.url.query}" if request.url.query else ""
-        self.asked.append((request.method, request.url.path.removeprefix(API) + query, body))
+        self.calls.append((request.method, request.url.path.removeprefix(API) + query, body))
         if call in self.scene.errors:
             status, message = self.scene.errors[call]
             return JSONResponse({"error": {"code": "error", "message": message}}, status)
         if call in ("summary", "weeks", "sync-logs", "restatements") and self.scene.delay:
             await asyncio.sleep(self.scene.delay)
-        return JSONResponse(self._answer(call, rest, body), 202 if call == "sync" else 200)
+        return JSONResponse(self._build_answer(call, rest, body), 202 if call == "sync" else 200)
 
-    def _answer(self, call: str, rest: str | None, body: Any) -> Any:
+    def _build_answer(self, call: str, rest: str | None, body: Any) -> Any:
         scene = self.scene
         match call, rest:
             case "standing", None:
@@ -110,17 +110,18 @@ class Stub:
             case "runs", _:
                 self.polls += 1
                 return scene.run[min(self.polls, len(scene.run)) - 1]
-            case "scheduler", ("start" | "stop") as way:
-                self.scene = scene.but(standing=scene.standing | {"schedulerRunning": way == "start"})
-                return {"running": way == "start"}
+            case "scheduler", ("start" | "stop") as action:
+                self.scene = scene.but(standing=scene.standing | {"schedulerRunning": action == "start"})
+                return {"running": action == "start"}
             case "disconnect", None:
-                kept = [
-                    one
-                    for one in scene.standing["organisations"]
-                    if (body or {}).get("tenantId") not in (None, one["tenantId"])
+                remaining = [
+                    organisation
+                    for organisation in scene.standing["organisations"]
+                    if (body or {}).get("tenantId") not in (None, organisation["tenantId"])
                 ]
                 self.scene = scene.but(
-                    standing=standing(*kept, scheduler=bool(kept) and scene.standing["schedulerRunning"]), **EMPTY
+                    standing=standing(*remaining, scheduler=bool(remaining) and scene.standing["schedulerRunning"]),
+                    **EMPTY,
                 )
                 return {"success": True, "warning": None}
         raise LookupError(f"the stub has no answer to {call}")
@@ -131,13 +132,13 @@ _TEMPLATES = Environment(
 )
 
 
-def _html(name: str, **context: Any) -> HTMLResponse:
+def _render(name: str, **context: Any) -> HTMLResponse:
     headers = {"Content-Security-Policy": POLICY, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
     return HTMLResponse(_TEMPLATES.get_template(name).render(**context), headers=headers)
 
 
-async def _static(request: Request) -> Response:
-    """The page's own file. A browser keeps it, so that it is fetched and compiled once for all tests."""
+async def _serve_static(request: Request) -> Response:
+    """Serve a static file. The browser caches it, so that all tests together fetch and compile it once."""
     file = ADMIN / "static" / request.path_params["path"]
     headers = {"Cache-Control": "max-age=600", "X-Content-Type-Options": "nosniff"}
     kind, _ = mimetypes.guess_type(file)
@@ -145,8 +146,8 @@ async def _static(request: Request) -> Response:
 
 
 @contextlib.contextmanager
-def running_stub() -> Iterator[Stub]:
-    """A stub on a free port of loopback, in a thread, until left."""
+def run_stub() -> Iterator[Stub]:
+    """Run a stub on a free loopback port, in a thread, while the block runs."""
     stub = Stub()
     listening = socket.create_server(("127.0.0.1", 0))
     stub.url = f"http://127.0.0.1:{listening.getsockname()[1]}"
@@ -157,9 +158,9 @@ def running_stub() -> Iterator[Stub]:
         started.set()
         yield
 
-    app = stub.app()
+    app = stub.build_app()
     app.router.lifespan_context = lifespan
-    # an answer that waits for an hour must not hold up the end
+    # a response that waits for an hour must not delay the shutdown
     config = uvicorn.Config(app, log_level="critical", ws="none", timeout_graceful_shutdown=0)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
@@ -175,4 +176,4 @@ def running_stub() -> Iterator[Stub]:
 
 
 if __name__ == "__main__":
-    uvicorn.run(Stub().app(), host="127.0.0.1", port=3009, log_level="warning", ws="none")
+    uvicorn.run(Stub().build_app(), host="127.0.0.1", port=3009, log_level="warning", ws="none")

@@ -1,4 +1,4 @@
-"""The HTTP API: paths, field names and figures as the contract has them, and bad input told so."""
+"""The HTTP API: its paths, field names and figures are those of the contract, and bad input is refused."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import DayLimitReached
-from xero_pipeline_tests.admin.deployed import API, Page, a_browser, at_xero, deployed
+from xero_pipeline_tests.admin.deployed import API, Page, open_client, point_settings_at, serve_page
 from xero_pipeline_tests.plain_xero import PlainXero
 from xero_pipeline_tests.servers import Answer, ScriptedServer
 from xero_pipeline_tests.warehouse.figures.figures_given import (
@@ -36,10 +36,10 @@ LATEST = Week(date(2026, 11, 21))
 ALPHA, BETA = ("t-1", "Alpha"), ("t-2", "Beta")
 
 
-def land(
+def land_figures(
     page: Page, write: Write, kind: str, *, tenant: str = "t-1", week: Week = LATEST, currency: str = "AUD"
 ) -> None:
-    """One sync of one organisation's week, as a run of Dagster does it."""
+    """Land one organisation's week, as a run in Dagster does."""
     warehouse = page.deployment.warehouse
     log_id = warehouse.log.start(tenant, kind, week, "a-run")
     warehouse.land(
@@ -56,23 +56,23 @@ def land(
 
 
 def land_week(page: Page, income: str, **where: Any) -> None:
-    land(page, profit(income, line("a-1", income)), "profit_and_loss", **where)
-    land(page, revenue(cell("residential", "north", income)), "invoices", **where)
-    land(page, cash(account("b-1", income)), "bank_summary", **where)
+    land_figures(page, profit(income, line("a-1", income)), "profit_and_loss", **where)
+    land_figures(page, revenue(cell("residential", "north", income)), "invoices", **where)
+    land_figures(page, cash(account("b-1", income)), "bank_summary", **where)
 
 
-def refused(answer: httpx.Response) -> tuple[int, str]:
-    said = answer.json()
-    assert list(said) == ["error"]
-    assert sorted(said["error"]) == ["code", "message"]
-    assert said["error"]["message"]
-    return answer.status_code, said["error"]["code"]
+def read_error(answer: httpx.Response) -> tuple[int, str]:
+    body = answer.json()
+    assert list(body) == ["error"]
+    assert sorted(body["error"]) == ["code", "message"]
+    assert body["error"]["message"]
+    return answer.status_code, body["error"]["code"]
 
 
 # ---- status -----------------------------------------------------------------------------------------------
 
 
-def test_the_status_of_nothing(page: Page) -> None:
+def test_the_status_without_any_organisation(page: Page) -> None:
     assert page.api("/status").json() == {
         "connected": False,
         "tenantName": None,
@@ -87,11 +87,11 @@ def test_the_status_of_a_connected_organisation(page: Page) -> None:
     page.connect(ALPHA)
     page.clock.advance(days=10)
     page.deployment.warehouse.tokens.touch_synced("t-1", page.clock.now())
-    said = page.api("/status").json()
-    assert said["connected"] is True
-    assert said["tenantName"] == "Alpha"
-    assert said["lastSyncAt"] == "2026-12-04T01:00:00Z"
-    assert said["organisations"] == [
+    body = page.api("/status").json()
+    assert body["connected"] is True
+    assert body["tenantName"] == "Alpha"
+    assert body["lastSyncAt"] == "2026-12-04T01:00:00Z"
+    assert body["organisations"] == [
         {
             "tenantId": "t-1",
             "tenantName": "Alpha",
@@ -103,48 +103,48 @@ def test_the_status_of_a_connected_organisation(page: Page) -> None:
             "callsPerDay": 4800,
         }
     ]
-    shown = page.api("/standing").json()
-    assert (shown["alertError"], shown["alerts"]) == (None, [])
-    more = {"refreshTokenDaysLeft": 50, "callsLeftToday": 4800, "tokenError": None}
-    assert shown["organisations"] == [said["organisations"][0] | more]
-    assert said.keys() == shown.keys() - {"alertError", "alerts"}
+    details = page.api("/standing").json()
+    assert (details["alertError"], details["alerts"]) == (None, [])
+    extra = {"refreshTokenDaysLeft": 50, "callsLeftToday": 4800, "tokenError": None}
+    assert details["organisations"] == [body["organisations"][0] | extra]
+    assert body.keys() == details.keys() - {"alertError", "alerts"}
 
 
-def test_what_is_not_well_is_said_without_any_address_to_tell(page: Page) -> None:
+def test_open_alerts_are_listed_even_without_alert_urls(page: Page) -> None:
     page.connect(ALPHA)
     alerter = open_alerter(page.deployment)
     for cause in ("one", "two"):
-        alerter.problem(cause, f"{cause} is wrong", "What to do: mend it.", kind="run_failure", occurrence=cause)
-    alerter.recovered("one", "It is well again.")
+        alerter.report_problem(cause, f"{cause} is wrong", "What to do: mend it.", kind="run_failure", occurrence=cause)
+    alerter.report_recovery("one", "It is well again.")
     (alert,) = page.api("/standing").json()["alerts"]
     assert alert.pop("openedAt")
     assert alert == {"kind": "run_failure", "title": "two is wrong", "text": "What to do: mend it."}
 
 
-def test_tokens_that_the_keys_at_hand_do_not_open_are_said(page: Page) -> None:
+def test_tokens_that_the_keys_cannot_decrypt_are_reported(page: Page) -> None:
     page.connect(ALPHA)
     with page.deployment.warehouse.engine.begin() as connection:
         connection.execute(text("UPDATE xero_tokens SET access_token = refresh_token"))
     assert page.api("/status").status_code == 200
-    [shown] = page.api("/standing").json()["organisations"]
-    assert shown["tokenError"].startswith("The tokens of Alpha cannot be read.")
+    [organisation] = page.api("/standing").json()["organisations"]
+    assert organisation["tokenError"].startswith("The tokens of Alpha cannot be read.")
 
 
-def test_a_lost_connection_is_said(page: Page) -> None:
+def test_a_lost_connection_is_reported(page: Page) -> None:
     page.connect(ALPHA)
     page.deployment.warehouse.tokens.set_status("t-1", ConnectionStatus.RECONNECT_NEEDED)
     assert page.api("/standing").json()["organisations"][0]["refreshTokenDaysLeft"] == 0
-    said = page.api("/status").json()
-    assert said["connected"] is False
-    assert said["organisations"][0]["status"] == "reconnect_needed"
+    body = page.api("/status").json()
+    assert body["connected"] is False
+    assert body["organisations"][0]["status"] == "reconnect_needed"
 
 
-def test_without_dagster_the_scheduler_is_unknown_and_the_rest_is_there(page: Page) -> None:
+def test_without_dagster_the_scheduler_is_unknown_and_the_rest_is_answered(page: Page) -> None:
     page.connect(ALPHA)
     page.dagster.down = True
-    said = page.api("/status").json()
-    assert said["schedulerRunning"] is None
-    assert said["connected"] is True
+    body = page.api("/status").json()
+    assert body["schedulerRunning"] is None
+    assert body["connected"] is True
     assert page.get("/").status_code == 200
 
 
@@ -162,33 +162,33 @@ def test_a_sync_waits_for_its_run(page: Page) -> None:
         "url": "http://localhost:3000/runs/run-1",
     }
     assert page.dagster.launched == [LATEST]
-    assert page.paused == [1.0, 1.0]
+    assert page.slept == [1.0, 1.0]
 
 
-def test_a_sync_that_nobody_waits_for_is_accepted(page: Page) -> None:
+def test_a_sync_without_waiting_answers_202_at_once(page: Page) -> None:
     page.connect(ALPHA)
     for body in (None, {"wait": False}):
         answer = page.post(f"{API}/sync", params={} if body else {"wait": "false"}, json=body)
         assert (answer.status_code, answer.json()["status"]) == (202, "queued" if body is None else "running")
-    assert page.paused == []
+    assert page.slept == []
 
 
-def test_a_run_that_takes_too_long_is_waited_for_no_longer(page: Page) -> None:
+def test_a_sync_waits_ten_minutes_at_most(page: Page) -> None:
     page.connect(ALPHA)
-    page.dagster.course = [RunStatus.RUNNING]
+    page.dagster.statuses = [RunStatus.RUNNING]
     answer = page.post(f"{API}/sync", timeout=30)
     assert (answer.status_code, answer.json()["status"]) == (202, "running")
-    assert sum(page.paused) == 600
+    assert sum(page.slept) == 600
 
 
-def test_a_run_that_fails_is_an_answer_and_no_error(page: Page) -> None:
+def test_a_failed_run_is_an_answer_and_not_an_error(page: Page) -> None:
     page.connect(ALPHA)
-    page.dagster.course = [RunStatus.FAILED]
+    page.dagster.statuses = [RunStatus.FAILED]
     answer = page.post(f"{API}/sync")
     assert (answer.status_code, answer.json()["status"]) == (200, "failed")
 
 
-def test_the_week_is_named_in_the_query_or_the_body(page: Page) -> None:
+def test_the_query_or_the_body_names_the_week(page: Page) -> None:
     page.connect(ALPHA)
     page.post(f"{API}/sync", params={"weekEnding": "2026-11-14"})
     page.post(f"{API}/sync", json={"weekEnding": "2026-11-07"})
@@ -196,9 +196,9 @@ def test_the_week_is_named_in_the_query_or_the_body(page: Page) -> None:
     assert [str(week) for week in page.dagster.launched] == ["2026-11-14", "2026-11-07", "2026-11-07"]
 
 
-def test_a_run_of_that_week_that_is_not_over_is_joined(page: Page) -> None:
+def test_a_sync_joins_an_unfinished_run_of_the_same_week(page: Page) -> None:
     page.connect(ALPHA)
-    page.dagster.course = [RunStatus.RUNNING]
+    page.dagster.statuses = [RunStatus.RUNNING]
     ids = [page.post(f"{API}/sync", params={"wait": "false"}).json()["runId"] for _ in range(2)]
     ids.append(page.post(f"{API}/sync", params={"wait": "false", "weekEnding": "2026-11-14"}).json()["runId"])
     assert ids == ["run-1", "run-1", "run-2"]
@@ -232,11 +232,11 @@ def test_a_week_that_cannot_be_synced_launches_nothing(
     page: Page, query: dict[str, str], body: bytes | None, status: int, code: str
 ) -> None:
     page.connect(ALPHA)
-    assert refused(page.post(f"{API}/sync", params=query, content=body)) == (status, code)
+    assert read_error(page.post(f"{API}/sync", params=query, content=body)) == (status, code)
     assert page.dagster.launched == []
 
 
-def test_a_refused_value_is_named_once_with_what_it_must_be(page: Page) -> None:
+def test_a_refused_value_is_named_once_with_what_is_expected(page: Page) -> None:
     page.connect(ALPHA)
     message = page.post(f"{API}/sync", json={"weekEnding": 5}).json()["error"]["message"]
     assert message == "weekEnding: must be a date as YYYY-MM-DD"
@@ -244,39 +244,39 @@ def test_a_refused_value_is_named_once_with_what_it_must_be(page: Page) -> None:
     assert message == "tenantId: Input should be a valid string"
 
 
-def test_a_sync_without_a_connection_says_what_to_do(page: Page) -> None:
-    assert refused(page.post(f"{API}/sync")) == (409, "not_connected")
+def test_a_sync_without_a_connection_is_refused(page: Page) -> None:
+    assert read_error(page.post(f"{API}/sync")) == (409, "not_connected")
     page.connect(ALPHA)
     page.deployment.warehouse.tokens.set_status("t-1", ConnectionStatus.RECONNECT_NEEDED)
-    assert refused(page.post(f"{API}/sync")) == (409, "reconnect_needed")
+    assert read_error(page.post(f"{API}/sync")) == (409, "reconnect_needed")
     page.connect(BETA)
     assert page.post(f"{API}/sync").status_code == 200, "the other one can be synced"
-    assert page.dagster.only == [["t-2"]], "and the run does not fail for the one that is lost"
+    assert page.dagster.launched_for == [["t-2"]], "and the run leaves out the lost one"
 
 
-def test_what_needs_dagster_says_when_it_is_down(page: Page) -> None:
+def test_requests_that_need_dagster_report_when_it_is_down(page: Page) -> None:
     page.connect(ALPHA)
     page.dagster.down = True
     for path in ("/sync", "/scheduler/start", "/scheduler/stop"):
-        assert refused(page.post(API + path)) == (503, "dagster_down")
-    assert refused(page.api("/runs/run-1")) == (503, "dagster_down")
+        assert read_error(page.post(API + path)) == (503, "dagster_down")
+    assert read_error(page.api("/runs/run-1")) == (503, "dagster_down")
 
 
-def test_a_run_is_watched(page: Page) -> None:
+def test_a_run_is_read_with_its_log_rows(page: Page) -> None:
     page.connect(ALPHA)
     run_id = page.post(f"{API}/sync", params={"wait": "false"}).json()["runId"]
     page.deployment.warehouse.log.start("t-1", "invoices", LATEST, run_id)
-    said = page.api(f"/runs/{run_id}").json()
-    assert said["status"] == "running"
-    assert [(log["syncType"], log["status"], log["tenantName"]) for log in said["logs"]] == [
+    body = page.api(f"/runs/{run_id}").json()
+    assert body["status"] == "running"
+    assert [(log["syncType"], log["status"], log["tenantName"]) for log in body["logs"]] == [
         ("invoices", "running", "Alpha")
     ]
-    assert refused(page.api("/runs/run-99")) == (404, "unknown_run")
-    assert refused(page.api("/runs/" + "x" * 65)) == (422, "invalid_request")
-    assert refused(page.api("/runs/%00")) == (422, "invalid_request")
+    assert read_error(page.api("/runs/run-99")) == (404, "unknown_run")
+    assert read_error(page.api("/runs/" + "x" * 65)) == (422, "invalid_request")
+    assert read_error(page.api("/runs/%00")) == (422, "invalid_request")
 
 
-def test_the_scheduler_is_switched(page: Page) -> None:
+def test_the_scheduler_is_started_and_stopped(page: Page) -> None:
     assert page.post(f"{API}/scheduler/start").json() == {"running": True}
     assert page.api("/status").json()["schedulerRunning"] is True
     assert page.post(f"{API}/scheduler/stop").json() == {"running": False}
@@ -286,7 +286,7 @@ def test_the_scheduler_is_switched(page: Page) -> None:
 # ---- the log ----------------------------------------------------------------------------------------------
 
 
-def test_the_sync_log_comes_newest_first_in_the_contracts_words(page: Page) -> None:
+def test_the_sync_log_is_newest_first_with_the_contracts_fields(page: Page) -> None:
     page.connect(ALPHA)
     log = page.deployment.warehouse.log
     first = log.start("t-1", "invoices", LATEST, "run-7")
@@ -317,20 +317,20 @@ def test_the_sync_log_comes_newest_first_in_the_contracts_words(page: Page) -> N
 @pytest.mark.parametrize("limit", ["0", "-1", "501", "1.5", "ten", "9" * 5000, "\0", ""])
 def test_a_limit_out_of_range_is_refused(page: Page, limit: str) -> None:
     for path in ("/sync-logs", "/restatements"):
-        assert refused(page.api(path, params={"limit": limit})) == (422, "invalid_request")
+        assert read_error(page.api(path, params={"limit": limit})) == (422, "invalid_request")
 
 
 @pytest.mark.parametrize("tenant", ["nobody", "\0", "t-1\0", "'; DROP TABLE xero_tokens; --", "é" * 200])
 def test_an_unknown_organisation_is_refused(page: Page, tenant: str) -> None:
     for path in ("/sync-logs", "/restatements", "/summary", "/weeks/2026-11-21"):
-        assert refused(page.api(path, params={"tenantId": tenant})) == (404, "unknown_organisation")
-    assert refused(page.post(f"{API}/disconnect", json={"tenantId": tenant})) == (404, "unknown_organisation")
+        assert read_error(page.api(path, params={"tenantId": tenant})) == (404, "unknown_organisation")
+    assert read_error(page.post(f"{API}/disconnect", json={"tenantId": tenant})) == (404, "unknown_organisation")
 
 
 # ---- figures ----------------------------------------------------------------------------------------------
 
 
-def test_no_figures(page: Page) -> None:
+def test_without_figures_the_answers_are_empty(page: Page) -> None:
     assert page.api("/summary").json() == {"currency": None, "currencies": [], "weeks": []}
     assert page.api("/weeks/2026-11-21").json() == {"weekEnding": "2026-11-21", "organisations": []}
     assert page.api("/restatements").json() == []
@@ -364,9 +364,9 @@ def test_the_summary_sums_exactly_over_the_organisations_of_one_currency(page: P
     assert page.api("/summary", params={"currency": "USD"}).json()["weeks"] == []
 
 
-def test_what_is_not_known_is_null_and_a_gap_is_shown(page: Page) -> None:
-    land(page, profit("1.00", line("a-1", "1.00")), "profit_and_loss", week=LATEST.shift(-2))
-    land(page, revenue(), "invoices")
+def test_unknown_figures_are_null_and_a_missing_week_is_listed(page: Page) -> None:
+    land_figures(page, profit("1.00", line("a-1", "1.00")), "profit_and_loss", week=LATEST.shift(-2))
+    land_figures(page, revenue(), "invoices")
     weeks = page.api("/summary").json()["weeks"]
     assert [week["weekEnding"] for week in weeks] == ["2026-11-07", "2026-11-14", "2026-11-21"]
     assert (weeks[0]["totalTradingIncome"], weeks[0]["closingCash"], weeks[0]["revenueByType"]) == ("1.00", None, None)
@@ -374,23 +374,23 @@ def test_what_is_not_known_is_null_and_a_gap_is_shown(page: Page) -> None:
     assert weeks[1]["totalTradingIncome"] is None
 
 
-def test_only_so_many_weeks(page: Page) -> None:
+def test_the_summary_is_limited_to_the_requested_number_of_weeks(page: Page) -> None:
     for back in range(4):
         land_week(page, "1.00", week=LATEST.shift(-back))
     weeks = page.api("/summary", params={"weeks": 2}).json()["weeks"]
     assert [week["weekEnding"] for week in weeks] == ["2026-11-14", "2026-11-21"]
     for out_of_range in ("0", "521", "x"):
-        assert refused(page.api("/summary", params={"weeks": out_of_range})) == (422, "invalid_request")
+        assert read_error(page.api("/summary", params={"weeks": out_of_range})) == (422, "invalid_request")
 
 
-def test_everything_of_a_week(page: Page) -> None:
+def test_a_week_is_answered_with_all_its_figures(page: Page) -> None:
     page.connect(ALPHA)
     land_week(page, "12.50")
     land_week(page, "1.00", tenant="t-2")
-    said = page.api("/weeks/2026-11-21").json()
-    assert said["weekEnding"] == "2026-11-21"
-    assert [one["tenantId"] for one in said["organisations"]] == ["t-1", "t-2"]
-    alpha = said["organisations"][0]
+    body = page.api("/weeks/2026-11-21").json()
+    assert body["weekEnding"] == "2026-11-21"
+    assert [organisation["tenantId"] for organisation in body["organisations"]] == ["t-1", "t-2"]
+    alpha = body["organisations"][0]
     assert alpha == {
         "tenantId": "t-1",
         "tenantName": "Alpha",
@@ -441,18 +441,18 @@ def test_everything_of_a_week(page: Page) -> None:
         ],
         "restatements": [],
     }
-    one = page.api("/weeks/2026-11-21", params={"tenantId": "t-2"}).json()["organisations"]
-    assert [found["tenantId"] for found in one] == ["t-2"]
+    organisations = page.api("/weeks/2026-11-21", params={"tenantId": "t-2"}).json()["organisations"]
+    assert [organisation["tenantId"] for organisation in organisations] == ["t-2"]
 
 
-def test_a_restated_figure_is_listed_with_its_week_and_alone(page: Page) -> None:
+def test_a_restated_figure_is_listed_in_its_week_and_among_the_restatements(page: Page) -> None:
     page.connect(ALPHA)
     for week in (LATEST, LATEST.previous):
-        land(page, cash(account("b-1", "1.00")), "bank_summary", week=week)
+        land_figures(page, cash(account("b-1", "1.00")), "bank_summary", week=week)
         page.clock.advance(hours=1)
-        land(page, cash(account("b-1", "2.00")), "bank_summary", week=week)
+        land_figures(page, cash(account("b-1", "2.00")), "bank_summary", week=week)
     listed = page.api("/restatements").json()
-    closing = [one for one in listed if one["column"] == "closing_balance" and one["weekEnding"] == "2026-11-21"]
+    closing = [row for row in listed if row["column"] == "closing_balance" and row["weekEnding"] == "2026-11-21"]
     assert closing == [
         {
             "tenantId": "t-1",
@@ -470,13 +470,13 @@ def test_a_restated_figure_is_listed_with_its_week_and_alone(page: Page) -> None
         }
     ]
     assert len(page.api("/restatements", params={"limit": 1}).json()) == 1
-    (of_week,) = page.api("/weeks/2026-11-21").json()["organisations"]
-    assert {one["weekEnding"] for one in of_week["restatements"]} == {"2026-11-21"}
-    assert closing[0] in of_week["restatements"]
+    (organisation,) = page.api("/weeks/2026-11-21").json()["organisations"]
+    assert {row["weekEnding"] for row in organisation["restatements"]} == {"2026-11-21"}
+    assert closing[0] in organisation["restatements"]
 
 
 @pytest.mark.parametrize(
-    ("ending", "said"),
+    ("ending", "error"),
     [
         ("2026-11-20", (404, "no_such_week")),
         ("2026-11-28", (404, "no_such_week")),
@@ -486,108 +486,112 @@ def test_a_restated_figure_is_listed_with_its_week_and_alone(page: Page) -> None
         ("x", (422, "invalid_request")),
     ],
 )
-def test_figures_of_a_week_that_is_none(page: Page, ending: str, said: tuple[int, str]) -> None:
-    assert refused(page.api(f"/weeks/{ending}")) == said
+def test_the_figures_of_a_date_that_is_no_week_are_refused(page: Page, ending: str, error: tuple[int, str]) -> None:
+    assert read_error(page.api(f"/weeks/{ending}")) == error
 
 
-def test_before_the_first_week_is_over_there_is_nothing(tmp_path: Path, migrated: Path) -> None:
-    with deployed(tmp_path, template=migrated, PIPELINE_START_DATE="2026-11-22") as page:
+def test_before_the_first_week_has_ended_there_are_no_figures_and_no_sync(tmp_path: Path, migrated: Path) -> None:
+    with serve_page(tmp_path, template=migrated, PIPELINE_START_DATE="2026-11-22") as page:
         assert page.api("/summary").json()["weeks"] == []
         assert page.get("/").status_code == 200
         page.connect(ALPHA)
-        assert refused(page.post(f"{API}/sync")) == (422, "no_such_week")
+        assert read_error(page.post(f"{API}/sync")) == (422, "no_such_week")
 
 
 # ---- disconnect -------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def before_xero(tmp_path: Path, template: Path, **routes: Any) -> Iterator[tuple[Page, ScriptedServer]]:
+def serve_with_xero(tmp_path: Path, template: Path, **routes: Any) -> Iterator[tuple[Page, ScriptedServer]]:
     plain = PlainXero(**routes)
-    with ScriptedServer(plain) as xero, deployed(tmp_path, template=template, **at_xero(xero.url)) as page:
+    with ScriptedServer(plain) as xero, serve_page(tmp_path, template=template, **point_settings_at(xero.url)) as page:
         page.connect(ALPHA, BETA)
         yield page, xero
 
 
-def test_one_organisation_is_disconnected_by_its_connections_id(tmp_path: Path, migrated: Path) -> None:
-    with before_xero(tmp_path, migrated, **{"connection-t-1": Answer(204)}) as (page, xero):
+def test_one_organisation_is_disconnected_by_the_id_of_its_connection(tmp_path: Path, migrated: Path) -> None:
+    with serve_with_xero(tmp_path, migrated, **{"connection-t-1": Answer(204)}) as (page, xero):
         page.dagster.running = True
         answer = page.post(f"{API}/disconnect", json={"tenantId": "t-1"})
         assert (answer.status_code, answer.json()) == (200, {"success": True})
-        assert [(one.method, one.path) for one in xero.requests] == [("DELETE", "/connections/connection-t-1")]
-        assert [one.tenant_id for one in page.deployment.warehouse.tokens.organisations()] == ["t-2"]
+        assert [(request.method, request.path) for request in xero.requests] == [
+            ("DELETE", "/connections/connection-t-1")
+        ]
+        assert [left.tenant_id for left in page.deployment.warehouse.tokens.list_organisations()] == ["t-2"]
         assert page.dagster.running is True, "another one is still there"
 
 
 def test_all_are_disconnected_by_revoking_and_the_scheduler_stops(tmp_path: Path, migrated: Path) -> None:
-    with before_xero(tmp_path, migrated, revocation=Answer(200)) as (page, xero):
+    with serve_with_xero(tmp_path, migrated, revocation=Answer(200)) as (page, xero):
         page.dagster.running = True
-        land(page, cash(account("b-1", "1.00")), "bank_summary")
+        land_figures(page, cash(account("b-1", "1.00")), "bank_summary")
         assert page.post(f"{API}/disconnect").json() == {"success": True}
         (revoked,) = xero.requests
         assert (revoked.path, revoked.form) == ("/connect/revocation", {"token": "refresh-"})
-        assert page.deployment.warehouse.tokens.organisations() == []
+        assert page.deployment.warehouse.tokens.list_organisations() == []
         assert page.dagster.running is False
         assert len(page.api("/sync-logs").json()) == 1, "the log stays"
         assert page.api("/summary").json()["weeks"][0]["closingCash"] == "1.00", "the figures stay"
 
 
 @pytest.mark.parametrize("gone", [Answer(404, body="The resource cannot be found"), Answer(204)])
-def test_what_is_gone_at_xero_already_is_as_good(tmp_path: Path, migrated: Path, gone: Answer) -> None:
-    with before_xero(tmp_path, migrated, **{"connection-t-1": gone}) as (page, _):
+def test_a_connection_that_is_already_gone_at_xero_counts_as_disconnected(
+    tmp_path: Path, migrated: Path, gone: Answer
+) -> None:
+    with serve_with_xero(tmp_path, migrated, **{"connection-t-1": gone}) as (page, _):
         assert page.post(f"{API}/disconnect", json={"tenantId": "t-1"}).json() == {"success": True}
-        assert len(page.deployment.warehouse.tokens.organisations()) == 1
+        assert len(page.deployment.warehouse.tokens.list_organisations()) == 1
 
 
-def test_a_dead_grant_is_disconnected_all_the_same(tmp_path: Path, migrated: Path) -> None:
+def test_an_invalid_grant_is_disconnected_even_so(tmp_path: Path, migrated: Path) -> None:
     refusal = Answer(400, json={"error": "invalid_grant"})
-    with before_xero(tmp_path, migrated, revocation=refusal) as (page, _):
+    with serve_with_xero(tmp_path, migrated, revocation=refusal) as (page, _):
         assert page.post(f"{API}/disconnect").json() == {"success": True}
-        assert page.deployment.warehouse.tokens.organisations() == []
+        assert page.deployment.warehouse.tokens.list_organisations() == []
 
 
-def test_what_xero_does_not_hear_of_stays_connected(tmp_path: Path, migrated: Path) -> None:
+def test_organisations_stay_connected_while_xero_does_not_answer(tmp_path: Path, migrated: Path) -> None:
     broken = {"revocation": Answer(503), "connection-t-1": Answer(503)}
-    with before_xero(tmp_path, migrated, **broken) as (page, _):
-        assert refused(page.post(f"{API}/disconnect")) == (503, "xero_unavailable")
-        assert refused(page.post(f"{API}/disconnect", json={"tenantId": "t-1"})) == (503, "xero_unavailable")
-        assert len(page.deployment.warehouse.tokens.organisations()) == 2
+    with serve_with_xero(tmp_path, migrated, **broken) as (page, _):
+        assert read_error(page.post(f"{API}/disconnect")) == (503, "xero_unavailable")
+        assert read_error(page.post(f"{API}/disconnect", json={"tenantId": "t-1"})) == (503, "xero_unavailable")
+        assert len(page.deployment.warehouse.tokens.list_organisations()) == 2
 
 
 def test_wrong_credentials_disconnect_nothing(tmp_path: Path, migrated: Path) -> None:
     refusal = Answer(401, json={"error": "invalid_client"})
-    with before_xero(tmp_path, migrated, revocation=refusal) as (page, _):
-        assert refused(page.post(f"{API}/disconnect")) == (502, "app_refused")
-        assert len(page.deployment.warehouse.tokens.organisations()) == 2
+    with serve_with_xero(tmp_path, migrated, revocation=refusal) as (page, _):
+        assert read_error(page.post(f"{API}/disconnect")) == (502, "app_refused")
+        assert len(page.deployment.warehouse.tokens.list_organisations()) == 2
 
 
-def test_the_last_disconnect_succeeds_without_dagster_and_says_so(tmp_path: Path, migrated: Path) -> None:
-    with before_xero(tmp_path, migrated, revocation=Answer(200)) as (page, _):
+def test_the_last_disconnect_succeeds_without_dagster_and_warns(tmp_path: Path, migrated: Path) -> None:
+    with serve_with_xero(tmp_path, migrated, revocation=Answer(200)) as (page, _):
         page.dagster.down = True
-        said = page.post(f"{API}/disconnect").json()
-        assert said["success"] is True
-        assert "scheduler could not be stopped" in said["warning"]
+        body = page.post(f"{API}/disconnect").json()
+        assert body["success"] is True
+        assert "scheduler could not be stopped" in body["warning"]
 
 
 @pytest.mark.parametrize(
     "body",
     [b'{"tenantId": null}', b'{"tenant_id": "t-1"}', b'{"tenantId": ""}', b'{"tenantId": ["t-1"]}', b'"t-1"', b"null"],
 )
-def test_a_body_that_was_meant_otherwise_disconnects_nothing(page: Page, body: bytes) -> None:
+def test_a_malformed_body_disconnects_nothing(page: Page, body: bytes) -> None:
     page.connect(ALPHA, BETA)
-    assert refused(page.post(f"{API}/disconnect", content=body)) == (422, "invalid_request")
-    assert refused(page.post(f"{API}/disconnect", content=b"tenantId=t-1")) == (400, "malformed_json")
-    assert len(page.deployment.warehouse.tokens.organisations()) == 2
+    assert read_error(page.post(f"{API}/disconnect", content=body)) == (422, "invalid_request")
+    assert read_error(page.post(f"{API}/disconnect", content=b"tenantId=t-1")) == (400, "malformed_json")
+    assert len(page.deployment.warehouse.tokens.list_organisations()) == 2
 
 
-def test_disconnecting_nothing_is_done_already(page: Page) -> None:
+def test_disconnecting_without_a_connection_succeeds(page: Page) -> None:
     assert page.post(f"{API}/disconnect").json() == {"success": True}
 
 
 # ---- health and the rest ----------------------------------------------------------------------------------
 
 
-def test_health_says_which_does_not_answer(page: Page) -> None:
+def test_health_names_the_part_that_does_not_answer(page: Page) -> None:
     assert page.get("/healthz").json() == {"database": "ok", "dagster": "ok"}
     page.dagster.down = True
     answer = page.get("/healthz")
@@ -596,57 +600,57 @@ def test_health_says_which_does_not_answer(page: Page) -> None:
     assert answer.json()["error"]["code"] == "dagster_down"
 
 
-def test_a_database_that_is_gone_is_said_everywhere(tmp_path: Path, migrated: Path) -> None:
-    with deployed(tmp_path, template=migrated) as page:
+def test_a_missing_database_is_reported_everywhere(tmp_path: Path, migrated: Path) -> None:
+    with serve_page(tmp_path, template=migrated) as page:
         file = Path(str(page.settings.database_url.database))
         for leftover in file.parent.glob("xero.db*"):
             if leftover.is_file():
                 leftover.unlink()
         answer = page.get("/healthz")
         assert (answer.status_code, answer.json()["database"]) == (503, "not_migrated")
-        assert refused(page.api("/status")) == (503, "database_unavailable")
+        assert read_error(page.api("/status")) == (503, "database_unavailable")
         assert page.get("/").status_code == 200
 
 
-def test_a_postgres_that_does_not_answer_is_a_503_with_words(tmp_path: Path, migrated: Path) -> None:
+def test_a_postgres_that_does_not_answer_is_a_503_with_a_message(tmp_path: Path, migrated: Path) -> None:
     address = "postgresql+psycopg://nobody:a-password@127.0.0.1:1/none"
-    with deployed(tmp_path, template=None, migrate=False, DATABASE_URL=address) as page:
+    with serve_page(tmp_path, template=None, migrate=False, DATABASE_URL=address) as page:
         answer = page.get("/healthz")
         assert (answer.status_code, answer.json()["database"]) == (503, "database_unavailable")
         for path in ("/status", "/sync-logs", "/summary", "/weeks/2026-11-21", "/restatements"):
-            assert refused(page.api(path)) == (503, "database_unavailable")
+            assert read_error(page.api(path)) == (503, "database_unavailable")
             assert "a-password" not in page.api(path).text
-        assert refused(page.post(f"{API}/sync")) == (503, "database_unavailable")
+        assert read_error(page.post(f"{API}/sync")) == (503, "database_unavailable")
         assert page.get("/").status_code == 200
         back = page.api("/callback", params={"state": "x", "code": "y"}).headers["location"]
         assert back == "/?xero=error&reason=database_unavailable"
 
 
-def test_a_spent_day_says_when_to_go_on(page: Page, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reached_day_limit_says_when_to_try_again(page: Page, caplog: pytest.LogCaptureFixture) -> None:
     page.connect(ALPHA)
 
-    def spent(_week: Week, _organisations: Sequence[str]) -> str:
+    def refuse(_week: Week, _organisations: Sequence[str]) -> str:
         raise DayLimitReached("Today's calls are spent.", retry_at=page.clock.now().replace(hour=3))
 
-    page.dagster.launch = spent
+    page.dagster.launch_run = refuse
     with caplog.at_level(logging.INFO):
         answer = page.post(f"{API}/sync")
-    assert refused(answer) == (429, "day_limit")
+    assert read_error(answer) == (429, "day_limit")
     assert answer.headers["retry-after"] == "7200"
     assert "day" in caplog.text
 
 
-def test_what_is_not_there_and_what_is_not_allowed(page: Page) -> None:
+def test_unknown_addresses_and_methods_are_refused(page: Page) -> None:
     for path in ("/nothing", f"{API}/nothing", f"{API}/status/", "/static/nothing.js", "/static/../app.py", "/docs"):
-        assert refused(page.get(path)) == (404, "not_found")
-    assert refused(page.post(f"{API}/status")) == (405, "method_not_allowed")
-    assert refused(page.client.request("DELETE", f"{API}/sync")) == (405, "method_not_allowed")
+        assert read_error(page.get(path)) == (404, "not_found")
+    assert read_error(page.post(f"{API}/status")) == (405, "method_not_allowed")
+    assert read_error(page.client.request("DELETE", f"{API}/sync")) == (405, "method_not_allowed")
 
 
-def test_another_name_of_this_machine_leads_to_server_urls(page: Page) -> None:
-    """A consent that begins at 127.0.0.1 could not end at localhost: the cookie would stay behind."""
+def test_another_name_of_this_machine_redirects_to_server_url(page: Page) -> None:
+    """A consent that begins at 127.0.0.1 could not finish at localhost, which does not receive the cookie."""
     other = page.url.replace("localhost", "127.0.0.1")
-    with a_browser(other) as client:
+    with open_client(other) as client:
         answer = client.get("/?xero=connected")
         assert (answer.status_code, answer.headers["location"]) == (307, f"{page.url}/?xero=connected")
         assert client.get(f"{API}/status").status_code == 200
@@ -654,7 +658,7 @@ def test_another_name_of_this_machine_leads_to_server_urls(page: Page) -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:99999", "127.0.0.1:x", "[::1"])
-def test_a_host_whose_port_is_none_is_no_defect(page: Page, host: str) -> None:
+def test_a_host_header_with_an_invalid_port_is_no_defect(page: Page, host: str) -> None:
     assert page.get("/", headers={"Host": host}).status_code in (200, 403)
 
 

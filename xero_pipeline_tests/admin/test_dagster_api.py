@@ -1,4 +1,4 @@
-"""Dagster by its GraphQL: a real webserver with our code location, and servers that answer what it would not."""
+"""The client of Dagster's GraphQL, against a real webserver and against servers that answer what Dagster would not."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from xero_pipeline.admin.dagster_api import (
     UnknownRun,
 )
 from xero_pipeline.weeks import Week
-from xero_pipeline_tests.admin.deployed import API, KEY, Page, at_xero, deployed
-from xero_pipeline_tests.admin.real_dagster import free_port, running_dagster
+from xero_pipeline_tests.admin.deployed import API, KEY, Page, point_settings_at, serve_page
+from xero_pipeline_tests.admin.real_dagster import find_free_port, run_dagster
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.plain_xero import PlainXero
 from xero_pipeline_tests.servers import Answer, ScriptedServer
@@ -31,7 +31,7 @@ A_MINUTE = 60.0
 
 @dataclass
 class Running:
-    """A Dagster, and the admin page before it."""
+    """A Dagster webserver and the admin page that uses it."""
 
     url: str
     page: Page
@@ -47,7 +47,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     home = tmp_path_factory.mktemp("dagster")
     with ScriptedServer(PlainXero()) as xero:
         settings = {
-            **at_xero(xero.url),
+            **point_settings_at(xero.url),
             "XERO_GRANT": "client_credentials",
             "XERO_CLIENT_ID": "client-id",
             "XERO_CLIENT_SECRET": "client-secret-of-the-app",
@@ -55,39 +55,39 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
             "DATABASE_URL": f"sqlite:///{home / 'data' / 'xero.db'}",
             "PIPELINE_TIMEZONE": "UTC",
         }
-        with running_dagster(home, settings) as url:
+        with run_dagster(home, settings) as url:
             api = DagsterApi(url)
-            with deployed(home, dagster=api, clock=FakeClock(), DAGSTER_URL=url, **settings) as page:
+            with serve_page(home, dagster=api, clock=FakeClock(), DAGSTER_URL=url, **settings) as page:
                 yield Running(url, page)
             api.close()
 
 
-def watch(page: Page, run_id: str) -> dict[str, object]:
-    """Ask for a run until it is over, as the page does."""
-    until = time.monotonic() + A_MINUTE
-    while time.monotonic() < until:
-        said: dict[str, object] = page.api(f"/runs/{run_id}").json()
-        if said["status"] not in ("queued", "running"):
-            return said
+def wait_for_run(page: Page, run_id: str) -> dict[str, object]:
+    """Poll a run until it has ended, as the page does."""
+    deadline = time.monotonic() + A_MINUTE
+    while time.monotonic() < deadline:
+        run: dict[str, object] = page.api(f"/runs/{run_id}").json()
+        if run["status"] not in ("queued", "running"):
+            return run
         time.sleep(0.5)
     raise AssertionError("the run did not end")
 
 
-def test_the_page_is_well_when_database_and_dagster_answer(running: Running) -> None:
+def test_the_page_is_healthy_when_database_and_dagster_answer(running: Running) -> None:
     answer = running.page.get("/healthz")
     assert (answer.status_code, answer.json()) == (200, {"database": "ok", "dagster": "ok"})
 
 
-def test_a_week_that_is_asked_for_is_run_by_dagster_and_lands(running: Running) -> None:
+def test_a_requested_week_is_run_by_dagster_and_lands(running: Running) -> None:
     page = running.page
     assert page.api("/connect").headers["location"] == "/?xero=connected"
     begun = page.post(f"{API}/sync", params={"weekEnding": "2026-11-21", "wait": "false"})
     assert begun.status_code == 202
     run_id = begun.json()["runId"]
-    # Asked for again while it is not over, it is the same run.
+    # A second request while the run has not ended returns the same run.
     again = page.post(f"{API}/sync", params={"weekEnding": "2026-11-21", "wait": "false"})
     assert again.json()["runId"] == run_id
-    ended = watch(page, run_id)
+    ended = wait_for_run(page, run_id)
     assert ended["status"] == "success"
     logs = ended["logs"]
     assert isinstance(logs, list)
@@ -96,7 +96,7 @@ def test_a_week_that_is_asked_for_is_run_by_dagster_and_lands(running: Running) 
     )
     assert {log["weekEnding"] for log in logs} == {"2026-11-21"}
     assert {log["runUrl"] for log in logs} == {f"{running.url}/runs/{run_id}"}
-    assert running.api.under_way(Week.from_key("2026-11-15")) is None
+    assert running.api.find_unfinished_run(Week.from_key("2026-11-15")) is None
     tags = httpx.post(
         f"{running.url}/graphql",
         json={"query": f'{{runOrError(runId:"{run_id}"){{...on Run{{jobName tags{{key value}}}}}}}}'},
@@ -107,17 +107,17 @@ def test_a_week_that_is_asked_for_is_run_by_dagster_and_lands(running: Running) 
     assert {"key": "source", "value": "admin"} in tags["tags"]
 
 
-def test_the_scheduler_is_switched_on_and_off_with_all_its_sensors(running: Running) -> None:
+def test_the_scheduler_is_started_and_stopped_with_all_its_sensors(running: Running) -> None:
     page = running.page
     assert page.api("/status").json()["schedulerRunning"] is False
     for _twice in range(2):
         assert page.post(f"{API}/scheduler/start").json() == {"running": True}
     assert page.api("/status").json()["schedulerRunning"] is True
-    assert switched_on(running.url) == {"daily_sync", *SENSORS}
+    assert list_switched_on(running.url) == {"daily_sync", *SENSORS}
     for _twice in range(2):
         assert page.post(f"{API}/scheduler/stop").json() == {"running": False}
     assert page.api("/status").json()["schedulerRunning"] is False
-    assert switched_on(running.url) == set()
+    assert list_switched_on(running.url) == set()
 
 
 def test_the_last_disconnect_stops_the_scheduler(running: Running) -> None:
@@ -125,52 +125,52 @@ def test_the_last_disconnect_stops_the_scheduler(running: Running) -> None:
     page.api("/connect")
     page.post(f"{API}/scheduler/start")
     assert page.post(f"{API}/disconnect").json() == {"success": True}
-    assert switched_on(running.url) == set()
+    assert list_switched_on(running.url) == set()
     assert page.api("/status").json()["connected"] is False
 
 
-def switched_on(url: str) -> set[str]:
-    """What Dagster itself says is switched on, of what the page switches."""
+def list_switched_on(url: str) -> set[str]:
+    """Read from Dagster which of the schedule and the sensors are running."""
     fields = "schedules{name scheduleState{status}} sensors{name sensorState{status}}"
     query = f"{{repositoriesOrError{{...on RepositoryConnection{{nodes{{{fields}}}}}}}}}"
     answer = httpx.post(f"{url}/graphql", json={"query": query}, timeout=60).json()
     (node,) = answer["data"]["repositoriesOrError"]["nodes"]
-    states = [(one["name"], one["scheduleState"]["status"]) for one in node["schedules"]]
-    states += [(one["name"], one["sensorState"]["status"]) for one in node["sensors"]]
+    states = [(schedule["name"], schedule["scheduleState"]["status"]) for schedule in node["schedules"]]
+    states += [(sensor["name"], sensor["sensorState"]["status"]) for sensor in node["sensors"]]
     return {name for name, status in states if status == "RUNNING" and name in {"daily_sync", *SENSORS}}
 
 
-def test_a_run_that_dagster_does_not_know(running: Running) -> None:
+def test_a_run_that_dagster_does_not_know_is_an_error(running: Running) -> None:
     with pytest.raises(UnknownRun):
-        running.api.run_status("00000000-0000-0000-0000-000000000000")
+        running.api.read_run_status("00000000-0000-0000-0000-000000000000")
 
 
-def test_a_sensor_that_is_not_defined_is_left_out(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sensor_that_is_not_defined_is_skipped(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xero_pipeline.admin.dagster_api.SENSORS", ("no_such_sensor", "missing_weeks"))
     running.api.start_scheduler()
-    assert switched_on(running.url) == {"daily_sync", "missing_weeks"}
+    assert list_switched_on(running.url) == {"daily_sync", "missing_weeks"}
     running.api.stop_scheduler()
-    assert switched_on(running.url) == set()
+    assert list_switched_on(running.url) == set()
 
 
 def test_a_schedule_that_is_not_defined_is_an_error(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xero_pipeline.admin.dagster_api.SCHEDULE", "no_such_schedule")
-    for ask in (running.api.scheduler_running, running.api.start_scheduler, running.api.stop_scheduler):
+    for operation in (running.api.is_scheduler_running, running.api.start_scheduler, running.api.stop_scheduler):
         with pytest.raises(DagsterRefused, match="ScheduleNotFoundError"):
-            ask()
+            operation()
 
 
 def test_a_job_that_is_not_defined_is_an_error(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("xero_pipeline.admin.dagster_api.JOB", "no_such_job")
     with pytest.raises(DagsterRefused, match="no_such_job"):
-        running.api.launch(Week.from_key("2026-11-15"))
+        running.api.launch_run(Week.from_key("2026-11-15"))
 
 
-# ---- answers that a well Dagster does not give --------------------------------------------------------------
+# ---- answers that a healthy Dagster does not give --------------------------------------------------------------
 
 
 @contextmanager
-def asking(answer: Answer) -> Iterator[DagsterApi]:
+def connect_to_server(answer: Answer) -> Iterator[DagsterApi]:
     with ScriptedServer(answer) as server:
         api = DagsterApi(server.url)
         try:
@@ -180,7 +180,7 @@ def asking(answer: Answer) -> Iterator[DagsterApi]:
 
 
 @pytest.mark.parametrize(
-    ("answer", "error", "words"),
+    ("answer", "error", "message"),
     [
         (Answer(drop=True), DagsterDown, "does not answer"),
         (Answer(502, body="Bad gateway"), DagsterDown, "not Dagster"),
@@ -202,15 +202,15 @@ def asking(answer: Answer) -> Iterator[DagsterApi]:
         ),
     ],
 )
-def test_a_refusal_within_a_200_is_one(answer: Answer, error: type[Exception], words: str) -> None:
-    with asking(answer) as api:
-        with pytest.raises(error, match=words) as caught:
-            api.launch(Week.from_key("2026-11-15"))
-        assert "\n" not in str(caught.value)
+def test_a_refusal_with_status_200_is_an_error(answer: Answer, error: type[Exception], message: str) -> None:
+    with connect_to_server(answer) as api:
+        with pytest.raises(error, match=message) as raised:
+            api.launch_run(Week.from_key("2026-11-15"))
+        assert "\n" not in str(raised.value)
 
 
-def test_a_dagster_that_is_not_there() -> None:
-    api = DagsterApi(f"http://127.0.0.1:{free_port()}")
+def test_a_dagster_that_does_not_listen_is_down() -> None:
+    api = DagsterApi(f"http://127.0.0.1:{find_free_port()}")
     with pytest.raises(DagsterDown, match="DAGSTER_URL"):
         api.check()
     api.close()
@@ -225,7 +225,7 @@ def test_a_dagster_that_takes_too_long_is_down() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "status"),
+    ("dagster_status", "status"),
     [
         ("QUEUED", RunStatus.QUEUED),
         ("STARTING", RunStatus.QUEUED),
@@ -237,7 +237,7 @@ def test_a_dagster_that_takes_too_long_is_down() -> None:
         ("A_NEW_ONE", RunStatus.RUNNING),
     ],
 )
-def test_each_status_of_dagster_has_a_word(said: str, status: RunStatus) -> None:
-    answer = Answer(200, json={"data": {"runOrError": {"__typename": "Run", "status": said}}})
-    with asking(answer) as api:
-        assert api.run_status("a-run") is status
+def test_each_status_of_dagster_is_translated(dagster_status: str, status: RunStatus) -> None:
+    answer = Answer(200, json={"data": {"runOrError": {"__typename": "Run", "status": dagster_status}}})
+    with connect_to_server(answer) as api:
+        assert api.read_run_status("a-run") is status

@@ -1,4 +1,4 @@
-"""The OpenAPI document is part of the product: every answer is in it, and no input makes the server fail."""
+"""The OpenAPI document describes every response, and no input makes the server fail."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from schemathesis import checks
 from schemathesis.specs.openapi import checks as openapi_checks
 
-from xero_pipeline_tests.admin.deployed import API, Page, at_xero, deployed
+from xero_pipeline_tests.admin.deployed import API, Page, point_settings_at, serve_page
 from xero_pipeline_tests.admin.test_api import ALPHA, BETA, land_week
 from xero_pipeline_tests.plain_xero import PlainXero
 from xero_pipeline_tests.servers import Answer, ScriptedServer
@@ -51,12 +51,12 @@ OPERATIONS = [
 
 @pytest.fixture(scope="module")
 def fuzzed(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator[Page]:
-    """The page with a sign-in, figures, a log and a restatement; its connections are made anew when gone."""
+    """The page with a sign-in, figures, a log and a restatement. Each fuzzed request restores the connections."""
     plain = PlainXero(revocation=Answer(200), **{"connection-t-1": Answer(204), "connection-t-2": Answer(204)})
     home = tmp_path_factory.mktemp("fuzzed")
     with (
         ScriptedServer(plain) as xero,
-        deployed(home, template=migrated, ADMIN_TOKEN=TOKEN, **at_xero(xero.url)) as page,
+        serve_page(home, template=migrated, ADMIN_TOKEN=TOKEN, **point_settings_at(xero.url)) as page,
     ):
         for amount in ("10.00", "12.00"):
             land_week(page, amount)
@@ -66,13 +66,13 @@ def fuzzed(tmp_path_factory: pytest.TempPathFactory, migrated: Path) -> Iterator
 
 @pytest.fixture(scope="module")
 def document(fuzzed: Page) -> dict[str, Any]:
-    found: dict[str, Any] = fuzzed.get("/openapi.json").json()
-    return found
+    openapi: dict[str, Any] = fuzzed.get("/openapi.json").json()
+    return openapi
 
 
 def test_the_document_names_every_path_of_the_contract_and_no_other(document: dict[str, Any]) -> None:
-    found = [f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods]
-    assert sorted(found) == sorted(OPERATIONS)
+    operations = [f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods]
+    assert sorted(operations) == sorted(OPERATIONS)
 
 
 def test_every_name_in_the_document_is_camel_case(document: dict[str, Any]) -> None:
@@ -81,17 +81,17 @@ def test_every_name_in_the_document_is_camel_case(document: dict[str, Any]) -> N
             assert "_" not in field, f"{name}.{field}"
 
 
-def test_every_error_has_the_contracts_shape(document: dict[str, Any]) -> None:
+def test_every_error_has_the_format_of_the_contract(document: dict[str, Any]) -> None:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             for status, answer in operation["responses"].items():
                 if int(status) >= 400 and path != "/healthz":
                     schema = answer["content"]["application/json"]["schema"]
-                    assert schema == {"$ref": "#/components/schemas/ErrorAnswer"}, f"{method} {path} {status}"
+                    assert schema == {"$ref": "#/components/schemas/ErrorResponse"}, f"{method} {path} {status}"
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_no_input_brings_an_answer_outside_the_document(fuzzed: Page, document: dict[str, Any], operation: str) -> None:
+def test_every_response_to_any_input_is_in_the_document(fuzzed: Page, document: dict[str, Any], operation: str) -> None:
     method, path = operation.split(" ")
     schema = schemathesis.openapi.from_dict(document)
     schema.location = f"{fuzzed.url}/openapi.json"
@@ -115,6 +115,6 @@ def test_no_input_brings_an_answer_outside_the_document(fuzzed: Page, document: 
     fuzz()
 
 
-def test_the_document_is_json_of_a_sane_size(document: dict[str, Any]) -> None:
+def test_the_document_is_small(document: dict[str, Any]) -> None:
     assert len(json.dumps(document)) < 200_000
     assert API in next(iter(document["paths"]))

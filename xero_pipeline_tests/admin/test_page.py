@@ -1,4 +1,4 @@
-"""The admin page in a real browser, against a stub's canned answers: every state, and every control."""
+"""The admin page in a real browser, against the stub server: every state and every control."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from xero_pipeline_tests.admin.canned import (
     summary,
     week,
 )
-from xero_pipeline_tests.admin.chromium import complaints, is_installed, running_browser, serious_violations
-from xero_pipeline_tests.admin.stub import Stub, running_stub
+from xero_pipeline_tests.admin.chromium import collect_complaints, is_installed, list_serious_violations, run_browser
+from xero_pipeline_tests.admin.stub import Stub, run_stub
 from xero_pipeline_tests.conftest import skip_or_fail
 
-PATIENCE = 10_000
+TIMEOUT_MS = 10_000
 WIDE: ViewportSize = {"width": 1280, "height": 900}
 
 
 @pytest.fixture(scope="module")
 def stub() -> Iterator[Stub]:
-    with running_stub() as running:
+    with run_stub() as running:
         yield running
 
 
@@ -49,27 +49,27 @@ def stub() -> Iterator[Stub]:
 def browser() -> Iterator[Browser]:
     if not is_installed():
         skip_or_fail("no Chromium; CHROMIUM may name one")
-    with running_browser() as running:
+    with run_browser() as running:
         yield running
 
 
 @pytest.fixture(scope="module")
 def tab(browser: Browser, stub: Stub) -> Iterator[Page]:
-    """The tab that every test is given: opening one, and the page in it for the first time, is most of the work."""
+    """The tab that all tests share: opening a tab and loading the page for the first time takes most of the time."""
     context = browser.new_context(base_url=stub.url, viewport=WIDE, reduced_motion="reduce")
-    context.set_default_timeout(PATIENCE)
+    context.set_default_timeout(TIMEOUT_MS)
     yield context.new_page()
     context.close()
 
 
 @pytest.fixture(scope="module")
-def found(tab: Page) -> list[str]:
-    return complaints(tab)
+def complaints(tab: Page) -> list[str]:
+    return collect_complaints(tab)
 
 
 @pytest.fixture
-def page(tab: Page, stub: Stub, found: list[str]) -> Iterator[Page]:
-    """The tab as good as new, at the stub, connected, at a fixed time; a page that complains fails its test."""
+def page(tab: Page, stub: Stub, complaints: list[str]) -> Iterator[Page]:
+    """The shared tab, reset: connected, at a fixed time. A script error or a policy violation fails the test."""
     stub.play(CONNECTED)
     tab.set_viewport_size(WIDE)
     tab.emulate_media(color_scheme="light", reduced_motion="reduce")
@@ -77,29 +77,29 @@ def page(tab: Page, stub: Stub, found: list[str]) -> Iterator[Page]:
     tab.clock.install(time=NOW)
     tab.clock.resume()
     yield tab
-    # a picture runs no script: nothing asks the next test's stub, or remembers anything once it is forgotten
+    # leave the page for an image, which runs no script: nothing calls the next test's stub or writes to storage
     tab.goto("/static/icons/mark.svg")
     tab.evaluate("() => { sessionStorage.clear(); localStorage.clear(); }")
     tab.context.clear_cookies()
-    complained = found.copy()
-    found.clear()
-    assert complained == []
+    page_complaints = complaints.copy()
+    complaints.clear()
+    assert page_complaints == []
 
 
 def fact(page: Page, name: str) -> Locator:
-    """What the status card says under that name."""
+    """The value of the status card's fact with that name."""
     return page.locator("#facts .fact").filter(has=page.locator("dt", has_text=name)).locator("dd")
 
 
-def calls(stub: Stub, method: str) -> list[tuple[str, Any]]:
-    return [(path, body) for used, path, body in stub.asked if used == method]
+def list_calls(stub: Stub, method: str) -> list[tuple[str, Any]]:
+    return [(path, body) for used, path, body in stub.calls if used == method]
 
 
 # ---- every state ----------------------------------------------------------------------------------------
 
 
-# Below the status card these look like "connected" or "not-connected", which are looked at whole. axe takes as long
-# for what it is not asked about, so here nothing stands there.
+# Below the status card these scenes look like "connected" or "not-connected", whose whole page is checked. axe takes
+# time for the rest of the page even when it checks only a part, so these scenes have no figures.
 ONLY_THE_TOP = {
     "alerts", "callback-connected", "callback-error", "connected-real", "dagster-down", "one-of-two-lost",
     "reconnect-needed", "status-failing", "sync-failed", "sync-partial", "sync-running", "tokens-unreadable",
@@ -109,7 +109,9 @@ TOP = ("header", "main > :not(.section)")
 
 
 @pytest.mark.parametrize("scene", sorted(SCENES.keys() - {"short-log", "gap"}))
-def test_no_state_has_a_serious_barrier_light_and_wide_or_dark_and_narrow(page: Page, stub: Stub, scene: str) -> None:
+def test_no_state_has_a_serious_accessibility_violation_light_and_wide_or_dark_and_narrow(
+    page: Page, stub: Stub, scene: str
+) -> None:
     parts = TOP if scene in ONLY_THE_TOP else ()
     stub.play(SCENES[scene].but(**EMPTY) if parts else SCENES[scene])
     page.goto("/")
@@ -120,22 +122,22 @@ def test_no_state_has_a_serious_barrier_light_and_wide_or_dark_and_narrow(page: 
         expect(page.locator("#run-parts li").first).to_be_visible()
     for hidden in page.locator("#alerts summary, .problem summary, #charts > :last-child summary").all():
         hidden.click()
-    assert serious_violations(page, *parts) == []
+    assert list_serious_violations(page, *parts) == []
     page.set_viewport_size({"width": 360, "height": 740})
     page.emulate_media(color_scheme="dark")
-    # charts follow the window's size a moment later; a function, since the page's policy allows no `eval`
+    # charts resize a moment after the window; wait with a function, because the page's policy forbids `eval`
     page.wait_for_function("() => document.documentElement.scrollWidth <= 360")
-    assert serious_violations(page, *parts) == []
+    assert list_serious_violations(page, *parts) == []
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_dialog_that_asks_before_disconnecting_has_no_barrier(page: Page, stub: Stub, scheme: Any) -> None:
+def test_the_disconnect_dialog_has_no_serious_accessibility_violation(page: Page, stub: Stub, scheme: Any) -> None:
     stub.play(SCENES["two-organisations"].but(**EMPTY))
     page.emulate_media(color_scheme=scheme)
     page.goto("/")
     page.get_by_role("button", name="Disconnect…").click()
     expect(page.get_by_role("dialog")).to_be_visible()
-    assert serious_violations(page) == []
+    assert list_serious_violations(page) == []
 
 
 def test_the_page_has_its_landmarks_and_its_headings_in_order(page: Page) -> None:
@@ -151,11 +153,11 @@ def test_the_page_has_its_landmarks_and_its_headings_in_order(page: Page) -> Non
 # ---- the status card ------------------------------------------------------------------------------------
 
 
-def test_connected_says_to_whom_since_when_and_what_is_left(page: Page) -> None:
+def test_the_connected_card_shows_the_organisation_its_last_sync_and_what_is_left(page: Page) -> None:
     page.goto("/")
     expect(page.locator("#state")).to_have_text("Connected (Mock)")
     expect(page.locator("#organisation-name")).to_have_text("Mock Organisation")
-    # 20:00 UTC is 07:00 of the next day in Sydney
+    # 20:00 UTC is 07:00 on the next day in Sydney
     expect(fact(page, "Last sync")).to_contain_text("24/11/2026 07:00")
     expect(fact(page, "Last sync")).to_contain_text("5 hours ago")
     expect(fact(page, "Calls left today")).to_contain_text("4,688")
@@ -174,14 +176,14 @@ def test_connected_says_to_whom_since_when_and_what_is_left(page: Page) -> None:
         ("tokens-unreadable", "warn", "Tokens cannot be read"),
     ],
 )
-def test_the_state_is_said_in_a_word_and_a_colour(page: Page, stub: Stub, scene: str, state: str, text: str) -> None:
+def test_the_state_is_shown_as_a_word_and_a_colour(page: Page, stub: Stub, scene: str, state: str, text: str) -> None:
     stub.play(SCENES[scene])
     page.goto("/")
     expect(page.locator("#state-text")).to_have_text(text)
     expect(page.locator("#state")).to_have_attribute("data-state", state)
 
 
-def test_a_reconnection_that_is_needed_is_offered_and_syncing_waits_for_it(page: Page, stub: Stub) -> None:
+def test_a_lost_connection_offers_to_reconnect_and_disables_syncing(page: Page, stub: Stub) -> None:
     stub.play(SCENES["reconnect-needed"])
     page.goto("/")
     expect(page.get_by_role("link", name="Reconnect to Xero")).to_have_attribute("href", "/api/v1/xero/connect")
@@ -189,7 +191,7 @@ def test_a_reconnection_that_is_needed_is_offered_and_syncing_waits_for_it(page:
     expect(page.get_by_role("button", name="Sync now")).to_be_disabled()
 
 
-def test_tokens_that_cannot_be_read_are_told_with_what_to_do(page: Page, stub: Stub) -> None:
+def test_unreadable_tokens_are_reported_with_what_to_do(page: Page, stub: Stub) -> None:
     stub.play(SCENES["tokens-unreadable"])
     page.goto("/")
     expect(page.locator("#state-advice")).to_have_text(
@@ -198,26 +200,26 @@ def test_tokens_that_cannot_be_read_are_told_with_what_to_do(page: Page, stub: S
     expect(page.get_by_role("link", name="Connect again")).to_be_visible()
 
 
-def test_what_is_not_well_stands_above_all_and_opens_to_what_to_do(page: Page, stub: Stub) -> None:
+def test_open_alerts_are_listed_at_the_top_and_open_to_what_to_do(page: Page, stub: Stub) -> None:
     page.goto("/")
     expect(page.locator("#organisation-name")).to_be_visible()
     expect(page.locator("#alerts")).to_be_hidden()
     stub.play(CONNECTED.but(standing=standing(organisation(), alerts=[ALERT, ALERT | {"kind": "connection"}])))
     page.reload()
-    # what the card says itself is not said twice
-    told = page.get_by_role("list", name="What is not well").get_by_role("listitem")
-    expect(told).to_have_count(1)
-    expect(told.locator("summary")).to_have_text(f"{ALERT['title']}since 23/11/2026 06:00")
-    expect(told.locator("p")).to_be_hidden()
-    told.locator("summary").click()
-    expect(told.locator("p")).to_be_visible()
-    expect(told.locator("p")).to_have_text(ALERT["text"])
+    # the card itself shows the lost connection, so its alert is not listed
+    alerts = page.get_by_role("list", name="Open alerts").get_by_role("listitem")
+    expect(alerts).to_have_count(1)
+    expect(alerts.locator("summary")).to_have_text(f"{ALERT['title']}since 23/11/2026 06:00")
+    expect(alerts.locator("p")).to_be_hidden()
+    alerts.locator("summary").click()
+    expect(alerts.locator("p")).to_be_visible()
+    expect(alerts.locator("p")).to_have_text(ALERT["text"])
     page.clock.fast_forward("03:00")
     expect(page.locator("#facts")).to_contain_text("5 hours ago")
-    expect(told.locator("p")).to_be_visible()
+    expect(alerts.locator("p")).to_be_visible()
 
 
-def test_several_organisations_stand_in_a_list_each_with_its_own_state(page: Page, stub: Stub) -> None:
+def test_several_organisations_are_listed_each_with_its_own_state(page: Page, stub: Stub) -> None:
     stub.play(SCENES["one-of-two-lost"])
     page.goto("/")
     listed = page.get_by_role("list", name="Organisations").get_by_role("listitem")
@@ -229,7 +231,7 @@ def test_several_organisations_stand_in_a_list_each_with_its_own_state(page: Pag
     expect(page.get_by_role("button", name="Sync now")).to_be_enabled()
 
 
-def test_few_days_and_few_calls_are_marked(page: Page, stub: Stub) -> None:
+def test_few_remaining_days_and_calls_are_marked(page: Page, stub: Stub) -> None:
     one = organisation(refreshTokenDaysLeft=2, callsToday=4700, callsLeftToday=100)
     stub.play(CONNECTED.but(standing=standing(one)))
     page.goto("/")
@@ -237,14 +239,14 @@ def test_few_days_and_few_calls_are_marked(page: Page, stub: Stub) -> None:
     expect(fact(page, "Calls left today").locator(".tone-warn")).to_be_visible()
 
 
-def test_a_custom_connection_has_no_refresh_token_that_could_die(page: Page, stub: Stub) -> None:
+def test_a_custom_connection_has_no_refresh_token_that_expires(page: Page, stub: Stub) -> None:
     one = organisation(refreshTokenExpiresAt=None, refreshTokenDaysLeft=None)
     stub.play(CONNECTED.but(standing=standing(one)))
     page.goto("/")
     expect(fact(page, "Sign-in")).to_contain_text("No expiry")
 
 
-def test_never_synced_says_what_to_do(page: Page, stub: Stub) -> None:
+def test_a_connection_that_was_never_synced_shows_what_to_do(page: Page, stub: Stub) -> None:
     stub.play(SCENES["never-synced"])
     page.goto("/")
     expect(fact(page, "Last sync")).to_contain_text("Never")
@@ -253,7 +255,7 @@ def test_never_synced_says_what_to_do(page: Page, stub: Stub) -> None:
     expect(page.get_by_role("button", name="Sync now")).to_be_focused()
 
 
-def test_a_status_that_cannot_be_read_is_said_and_asked_for_again(page: Page, stub: Stub) -> None:
+def test_a_status_that_cannot_be_read_shows_the_error_and_can_be_requested_again(page: Page, stub: Stub) -> None:
     stub.play(SCENES["status-failing"])
     page.goto("/")
     card = page.locator("#connection")
@@ -265,7 +267,7 @@ def test_a_status_that_cannot_be_read_is_said_and_asked_for_again(page: Page, st
     expect(card.get_by_role("button", name="Sync now")).to_be_enabled()
 
 
-def test_a_lost_status_keeps_what_was_known(page: Page, stub: Stub) -> None:
+def test_a_failed_refresh_keeps_the_last_known_status(page: Page, stub: Stub) -> None:
     page.goto("/")
     expect(page.locator("#state")).to_have_text("Connected (Mock)")
     stub.scene = stub.scene.but(errors={"standing": (503, "Out of order.")})
@@ -280,7 +282,7 @@ def test_a_lost_status_keeps_what_was_known(page: Page, stub: Stub) -> None:
 @pytest.mark.parametrize(
     ("scene", "query"), [("callback-connected", "?xero=connected"), ("callback-error", "?xero=error&reason=denied")]
 )
-def test_the_way_back_from_the_consent_is_told_once_and_leaves_the_address(
+def test_the_result_of_the_consent_is_shown_once_and_leaves_the_address_bar(
     page: Page, stub: Stub, scene: str, query: str
 ) -> None:
     stub.play(SCENES[scene])
@@ -293,7 +295,7 @@ def test_the_way_back_from_the_consent_is_told_once_and_leaves_the_address(
     expect(notice).to_have_count(0)
 
 
-def test_disconnecting_asks_first_and_a_no_changes_nothing(page: Page, stub: Stub) -> None:
+def test_disconnecting_asks_first_and_cancelling_changes_nothing(page: Page, stub: Stub) -> None:
     page.goto("/")
     opener = page.get_by_role("button", name="Disconnect…")
     opener.click()
@@ -305,17 +307,17 @@ def test_disconnecting_asks_first_and_a_no_changes_nothing(page: Page, stub: Stu
     opener.click()
     dialog.get_by_role("button", name="Keep the connection").click()
     expect(dialog).to_be_hidden()
-    assert calls(stub, "POST") == []
+    assert list_calls(stub, "POST") == []
 
 
-def test_disconnecting_the_only_organisation_ends_at_not_connected(page: Page, stub: Stub) -> None:
+def test_disconnecting_the_only_organisation_shows_not_connected(page: Page, stub: Stub) -> None:
     page.goto("/")
     page.get_by_role("button", name="Disconnect…").click()
     page.get_by_role("dialog").get_by_role("button", name="Disconnect", exact=True).click()
     expect(page.locator("#state")).to_have_text("Not connected")
     expect(page.get_by_role("link", name="Connect to Xero")).to_be_focused()
     expect(page.get_by_role("button", name="Disconnect…")).to_be_hidden()
-    assert calls(stub, "POST") == [("/disconnect", {})]
+    assert list_calls(stub, "POST") == [("/disconnect", {})]
 
 
 @pytest.mark.parametrize(
@@ -333,7 +335,7 @@ def test_of_several_organisations_one_or_all_can_be_disconnected(
     dialog.get_by_role("button", name="Disconnect", exact=True).click()
     expect(dialog).to_be_hidden()
     expect(page.locator("#state")).to_have_text(left)
-    assert calls(stub, "POST") == [("/disconnect", body)]
+    assert list_calls(stub, "POST") == [("/disconnect", body)]
 
 
 def test_a_disconnect_that_fails_says_so_in_the_dialog(page: Page, stub: Stub) -> None:
@@ -356,7 +358,7 @@ def test_a_sync_shows_its_progress_and_ends_with_its_result_and_its_run(page: Pa
     expect(page.locator("#run-title")).to_contain_text("1 of 3 read")
     expect(page.locator("#sync-button .spinner")).to_be_visible()
     expect(page.get_by_role("progressbar")).to_have_js_property("value", 1)
-    assert calls(stub, "POST") == [("/sync?wait=false&weekEnding=2026-11-21", {})]
+    assert list_calls(stub, "POST") == [("/sync?wait=false&weekEnding=2026-11-21", {})]
     stub.scene = stub.scene.but(run=RUN_STEPS[-1:])
     expect(page.locator("#run-title")).to_have_text("Week ending 21/11/2026 is in")
     expect(page.locator("#announcer")).to_contain_text("is in")
@@ -386,7 +388,7 @@ def test_an_older_week_can_be_chosen_and_is_then_shown(page: Page, stub: Stub) -
     page.get_by_role("button", name="Sync now").click()
     expect(page.locator("#run-title")).to_have_text("Week ending 03/10/2026 is in")
     expect(page.locator("#week-select")).to_have_value("2026-10-03")
-    assert calls(stub, "POST") == [("/sync?wait=false&weekEnding=2026-10-03", {})]
+    assert list_calls(stub, "POST") == [("/sync?wait=false&weekEnding=2026-10-03", {})]
 
 
 @pytest.mark.parametrize(
@@ -396,7 +398,7 @@ def test_an_older_week_can_be_chosen_and_is_then_shown(page: Page, stub: Stub) -
         ("sync-partial", "warn", "does not add up", "2 figures do not add up"),
     ],
 )
-def test_a_sync_that_went_wrong_says_what_and_why(
+def test_a_failed_or_partial_sync_shows_what_went_wrong_and_why(
     page: Page, stub: Stub, scene: str, tone: str, title: str, problem: str
 ) -> None:
     stub.play(SCENES[scene])
@@ -409,7 +411,7 @@ def test_a_sync_that_went_wrong_says_what_and_why(
     expect(page.get_by_role("button", name="Sync now")).to_be_enabled()
 
 
-def test_a_sync_that_cannot_start_says_why(page: Page, stub: Stub) -> None:
+def test_a_sync_that_cannot_start_shows_why(page: Page, stub: Stub) -> None:
     stub.play(CONNECTED.but(errors={"sync": (502, "Dagster refused: no such job.")}))
     page.goto("/")
     page.get_by_role("button", name="Sync now").click()
@@ -417,14 +419,14 @@ def test_a_sync_that_cannot_start_says_why(page: Page, stub: Stub) -> None:
     expect(page.get_by_role("button", name="Sync now")).to_be_enabled()
 
 
-def test_a_run_that_was_cancelled_is_called_so(page: Page, stub: Stub) -> None:
+def test_a_cancelled_run_is_shown_as_cancelled(page: Page, stub: Stub) -> None:
     stub.play(CONNECTED.but(run=({**RUN_FAILED[0], "status": "canceled"},)))
     page.goto("/")
     page.get_by_role("button", name="Sync now").click()
     expect(page.locator("#run-title")).to_contain_text("cancelled")
 
 
-def test_answers_lost_on_the_way_are_asked_for_again(page: Page, stub: Stub) -> None:
+def test_failed_polls_of_a_run_are_repeated(page: Page, stub: Stub) -> None:
     stub.play(CONNECTED.but(run=RUN_STUCK, errors={"runs": (503, "Dagster does not answer.")}))
     page.goto("/")
     page.get_by_role("button", name="Sync now").click()
@@ -435,7 +437,7 @@ def test_answers_lost_on_the_way_are_asked_for_again(page: Page, stub: Stub) -> 
     expect(page.locator("#run-title")).to_have_text("Week ending 21/11/2026 is in")
 
 
-def test_a_run_is_watched_on_after_the_page_was_loaded_anew(page: Page, stub: Stub) -> None:
+def test_a_run_is_still_polled_after_the_page_is_reloaded(page: Page, stub: Stub) -> None:
     stub.play(CONNECTED.but(run=RUN_STUCK))
     page.goto("/")
     page.get_by_role("button", name="Sync now").click()
@@ -464,21 +466,21 @@ def test_the_scheduler_is_switched_off_and_on_by_keyboard(page: Page, stub: Stub
     expect(switch).to_be_focused()
     page.keyboard.press("Enter")
     expect(switch).to_be_checked()
-    assert [path for path, _ in calls(stub, "POST")] == ["/scheduler/stop", "/scheduler/start"]
+    assert [path for path, _ in list_calls(stub, "POST")] == ["/scheduler/stop", "/scheduler/start"]
 
 
-def test_without_dagster_switch_and_sync_are_off_and_say_why(page: Page, stub: Stub) -> None:
+def test_without_dagster_the_switch_and_the_sync_are_disabled_and_show_why(page: Page, stub: Stub) -> None:
     stub.play(SCENES["dagster-down"])
     page.goto("/")
     expect(page.get_by_role("switch")).to_be_disabled()
     expect(page.locator("#scheduler-state")).to_contain_text("Dagster does not answer")
     expect(page.get_by_role("button", name="Sync now")).to_be_disabled()
     expect(page.locator("#sync-disabled")).to_contain_text("Dagster does not answer")
-    # what is held is shown all the same
+    # the stored figures are shown even so
     expect(page.locator("#trends canvas")).to_have_count(3)
 
 
-def test_a_switch_that_fails_falls_back_and_says_why(page: Page, stub: Stub) -> None:
+def test_a_switch_that_fails_returns_to_its_state_and_shows_why(page: Page, stub: Stub) -> None:
     stub.play(CONNECTED.but(errors={"scheduler": (503, "Dagster went away.")}))
     page.goto("/")
     page.get_by_role("switch").click()
@@ -489,7 +491,7 @@ def test_a_switch_that_fails_falls_back_and_says_why(page: Page, stub: Stub) -> 
 # ---- figures --------------------------------------------------------------------------------------------
 
 
-def test_each_chart_has_its_words_and_its_figures_as_a_table(page: Page) -> None:
+def test_each_chart_has_a_description_and_a_table_of_its_figures(page: Page) -> None:
     page.goto("/")
     expect(page.locator("#trends canvas")).to_have_count(3)
     for canvas in page.locator("#trends canvas").all():
@@ -502,7 +504,7 @@ def test_each_chart_has_its_words_and_its_figures_as_a_table(page: Page) -> None
     expect(shown).to_contain_text(f"{latest['totalTradingIncome'][:3]},{latest['totalTradingIncome'][3:]}")
 
 
-def test_a_week_that_is_missing_is_a_gap_and_not_a_nothing(page: Page, stub: Stub) -> None:
+def test_a_missing_week_is_a_gap_and_not_zero(page: Page, stub: Stub) -> None:
     stub.play(SCENES["gap"])
     page.goto("/")
     page.get_by_text("Show as table").first.click()
@@ -512,10 +514,10 @@ def test_a_week_that_is_missing_is_a_gap_and_not_a_nothing(page: Page, stub: Stu
 
 
 def test_amounts_are_shown_to_the_cent_whatever_their_size(page: Page, stub: Stub) -> None:
-    def huge(ending: str) -> Any:
-        said = week(ending)
-        said["organisations"][0]["profitAndLoss"]["netProfit"] = "-90071992547409931.07"
-        said["organisations"][0]["cash"] = [
+    def build_huge_week(ending: str) -> Any:
+        answer = week(ending)
+        answer["organisations"][0]["profitAndLoss"]["netProfit"] = "-90071992547409931.07"
+        answer["organisations"][0]["cash"] = [
             {
                 "bankAccountId": str(number),
                 "bankAccountName": f"Account {number}",
@@ -527,9 +529,9 @@ def test_amounts_are_shown_to_the_cent_whatever_their_size(page: Page, stub: Stu
             }
             for number, amount in enumerate(("90071992547409931.01", "0.20"))
         ]
-        return said
+        return answer
 
-    stub.play(CONNECTED.but(weeks=huge))
+    stub.play(CONNECTED.but(weeks=build_huge_week))
     page.goto("/")
     expect(page.locator("#week").get_by_role("row", name="Net profit").locator("td")).to_have_text(
         "−90,071,992,547,409,931.07"
@@ -539,7 +541,7 @@ def test_amounts_are_shown_to_the_cent_whatever_their_size(page: Page, stub: Stu
     expect(total.locator("td").first).to_have_text("0.20")
 
 
-def test_a_week_is_chosen_by_its_name_or_step_by_step(page: Page) -> None:
+def test_a_week_is_chosen_from_the_list_or_step_by_step(page: Page) -> None:
     page.goto("/")
     expect(page.locator("#week-lede")).to_contain_text("Sunday 15/11/2026 to Saturday 21/11/2026")
     expect(page.get_by_role("button", name="Week after")).to_be_disabled()
@@ -550,24 +552,24 @@ def test_a_week_is_chosen_by_its_name_or_step_by_step(page: Page) -> None:
     expect(page.get_by_role("button", name="Week before")).to_be_disabled()
 
 
-def test_revenue_can_be_seen_by_each_of_its_figures(page: Page) -> None:
+def test_each_figure_of_revenue_can_be_chosen(page: Page) -> None:
     page.goto("/")
     page.get_by_label("Which figure of revenue").select_option("invoiceCount")
     table = page.get_by_role("table", name="Invoices by revenue type and region")
     expect(table).to_be_visible()
-    # an invoice may stand in several cells, so counts have no total
+    # an invoice can be counted in several cells, so counts have no total
     expect(table.get_by_role("columnheader", name="Total")).to_have_count(0)
 
 
-def test_accounts_stand_in_the_order_of_their_codes(page: Page, stub: Stub) -> None:
-    def shuffled(ending: str) -> Any:
-        said = week(ending)
-        lines = said["organisations"][0]["lines"]
+def test_accounts_are_sorted_by_their_codes(page: Page, stub: Stub) -> None:
+    def build_shuffled_week(ending: str) -> Any:
+        answer = week(ending)
+        lines = answer["organisations"][0]["lines"]
         lines.reverse()
         next(line for line in lines if line["accountCode"] == "469")["accountCode"] = None
-        return said
+        return answer
 
-    stub.play(CONNECTED.but(weeks=shuffled))
+    stub.play(CONNECTED.but(weeks=build_shuffled_week))
     page.goto("/")
     codes = page.locator("#week .account").locator(".code")
     expect(codes).to_have_text(
@@ -576,7 +578,7 @@ def test_accounts_stand_in_the_order_of_their_codes(page: Page, stub: Stub) -> N
     expect(page.locator("#week .account").last).to_have_text("Rent")
 
 
-def test_figures_that_changed_after_the_fact_are_marked_where_they_stand(page: Page) -> None:
+def test_restated_figures_are_marked_in_the_tables_of_the_week(page: Page) -> None:
     page.goto("/")
     page.locator("#week-select").select_option("2026-11-07")
     sales = page.locator("#week").get_by_role("row", name="Commercial Sales")
@@ -596,27 +598,27 @@ def test_of_two_organisations_the_week_shows_the_chosen_one(page: Page, stub: St
     expect(page.get_by_label("Organisation", exact=True)).to_have_value(SECOND)
 
 
-def test_currencies_are_never_added_up_but_chosen(page: Page, stub: Stub) -> None:
+def test_amounts_of_different_currencies_are_not_added_up_but_chosen(page: Page, stub: Stub) -> None:
     stub.play(CONNECTED.but(summary=summary() | {"currencies": ["AUD", "NZD"]}))
     page.goto("/")
     page.get_by_label("Currency").select_option("NZD")
     expect(page.locator("[aria-busy=true]")).to_have_count(0)
-    assert "/summary?weeks=26&currency=NZD" in [path for path, _ in calls(stub, "GET")]
+    assert "/summary?weeks=26&currency=NZD" in [path for path, _ in list_calls(stub, "GET")]
 
 
 @pytest.mark.parametrize("name", ["trends", "week", "log", "restatements"])
-def test_a_section_that_fails_says_why_and_can_be_asked_again(page: Page, stub: Stub, name: str) -> None:
+def test_a_section_that_fails_shows_why_and_can_be_loaded_again(page: Page, stub: Stub, name: str) -> None:
     stub.play(SCENES["failing"])
     page.goto("/")
-    place = page.locator(f"#{name}")
-    expect(place).to_contain_text("The database does not answer")
+    section = page.locator(f"#{name}")
+    expect(section).to_contain_text("The database does not answer")
     stub.scene = CONNECTED
-    place.get_by_role("button", name="Try again").click()
+    section.get_by_role("button", name="Try again").click()
     expect(page.locator(f"#{name}-body")).to_be_visible()
-    expect(place).not_to_contain_text("The database does not answer")
+    expect(section).not_to_contain_text("The database does not answer")
 
 
-def test_what_is_loading_shows_where_it_will_stand(page: Page, stub: Stub) -> None:
+def test_a_section_that_loads_shows_placeholders(page: Page, stub: Stub) -> None:
     stub.play(SCENES["loading"])
     page.goto("/")
     expect(page.locator("#state")).to_be_visible()
@@ -628,7 +630,7 @@ def test_what_is_loading_shows_where_it_will_stand(page: Page, stub: Stub) -> No
 # ---- the log --------------------------------------------------------------------------------------------
 
 
-def test_an_error_of_the_log_can_be_read_with_what_to_do(page: Page) -> None:
+def test_an_error_in_the_log_can_be_opened_and_shows_what_to_do(page: Page) -> None:
     page.goto("/")
     failed = page.locator(".problem-bad")
     failed.locator("summary").click()
@@ -640,7 +642,7 @@ def test_an_error_of_the_log_can_be_read_with_what_to_do(page: Page) -> None:
     expect(partial.get_by_role("row").nth(1)).to_contain_text("131,204.18")
 
 
-def test_a_remark_on_a_sync_that_went_well_stands_there_in_words(page: Page, stub: Stub) -> None:
+def test_a_note_on_a_successful_sync_is_shown_without_opening_it(page: Page, stub: Stub) -> None:
     rows = logs(3, troubled=False)
     rows[0]["errorLog"] = {"notes": ["Placed under operating expenses by where they stand."]}
     stub.play(CONNECTED.but(logs=rows))
@@ -655,11 +657,11 @@ def test_the_log_links_each_run_in_dagster(page: Page) -> None:
     expect(link).to_have_attribute("href", f"http://localhost:3000/runs/{RUN}")
 
 
-def test_more_of_the_log_is_read_when_asked_for(page: Page, stub: Stub) -> None:
+def test_show_more_reads_more_of_the_log(page: Page, stub: Stub) -> None:
     page.goto("/")
     page.get_by_role("button", name="Show more").click()
     expect(page.locator("[aria-busy=true]")).to_have_count(0)
-    assert [path for path, _ in calls(stub, "GET") if path.startswith("/sync-logs")] == [
+    assert [path for path, _ in list_calls(stub, "GET") if path.startswith("/sync-logs")] == [
         "/sync-logs?limit=20",
         "/sync-logs?limit=60",
     ]
@@ -668,7 +670,7 @@ def test_more_of_the_log_is_read_when_asked_for(page: Page, stub: Stub) -> None:
 # ---- trust ----------------------------------------------------------------------------------------------
 
 
-def test_what_comes_from_the_api_is_text_and_never_markup(page: Page, stub: Stub) -> None:
+def test_text_from_the_api_is_never_read_as_markup(page: Page, stub: Stub) -> None:
     evil = "<img src=x onerror=\"document.title='broken'\"><b>Evil</b>"
     rows = logs(3)
     rows[0] |= {"status": "failed", "errorLog": {"message": evil, "advice": evil, "differences": [{evil: evil}]}}
@@ -693,7 +695,7 @@ def test_what_comes_from_the_api_is_text_and_never_markup(page: Page, stub: Stub
     assert page.title() == "Xero Pipeline"
 
 
-def test_an_ended_sign_in_leads_to_the_sign_in_page(page: Page, stub: Stub) -> None:
+def test_an_expired_session_leads_to_the_sign_in_page(page: Page, stub: Stub) -> None:
     page.goto("/")
     expect(page.locator("#state")).to_be_visible()
     stub.scene = stub.scene.but(errors={"weeks": (401, "Sign in first.")})
@@ -701,7 +703,7 @@ def test_an_ended_sign_in_leads_to_the_sign_in_page(page: Page, stub: Stub) -> N
     page.wait_for_url("**/login")
 
 
-def test_signing_out_is_offered_only_to_who_signed_in(page: Page, stub: Stub) -> None:
+def test_signing_out_is_offered_only_after_a_sign_in(page: Page, stub: Stub) -> None:
     page.goto("/")
     expect(page.get_by_role("button", name="Sign out")).to_have_count(0)
     stub.play(SCENES["connected-real"])
@@ -710,34 +712,34 @@ def test_signing_out_is_offered_only_to_who_signed_in(page: Page, stub: Stub) ->
     expect(page.locator("#mock-badge")).to_have_count(0)
 
 
-def test_nothing_is_fetched_from_anywhere_else(browser: Browser, stub: Stub) -> None:
+def test_the_page_requests_nothing_from_other_servers(browser: Browser, stub: Stub) -> None:
     stub.play(CONNECTED)
-    # of its own, so that nothing is kept from an earlier visit
+    # a context of its own, so that nothing is cached from an earlier visit
     with browser.new_context(base_url=stub.url) as context:
         page = context.new_page()
-        found, asked = complaints(page), list[str]()
-        page.on("request", lambda request: asked.append(request.url))
+        complaints, requested = collect_complaints(page), list[str]()
+        page.on("request", lambda request: requested.append(request.url))
         page.goto("/")
         expect(page.locator("#trends canvas")).to_have_count(3)
-    assert [url for url in asked if not url.startswith(stub.url)] == []
-    assert found == []
+    assert [url for url in requested if not url.startswith(stub.url)] == []
+    assert complaints == []
 
 
 # ---- the sign-in page -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_sign_in_page_has_no_barrier(page: Page, stub: Stub, scheme: Any) -> None:
+def test_the_sign_in_page_has_no_serious_accessibility_violation(page: Page, stub: Stub, scheme: Any) -> None:
     stub.login_error = "This token is wrong."
     page.emulate_media(color_scheme=scheme, reduced_motion="no-preference")
     page.set_viewport_size({"width": 360, "height": 700})
     page.goto("/login")
     expect(page.get_by_label("Access token")).to_be_focused()
     expect(page.get_by_role("alert")).to_contain_text("This token is wrong.")
-    assert serious_violations(page) == []
+    assert list_serious_violations(page) == []
 
 
-def test_after_too_many_guesses_the_button_waits_and_says_how_long(page: Page, stub: Stub) -> None:
+def test_after_too_many_wrong_tokens_the_button_is_disabled_and_counts_down(page: Page, stub: Stub) -> None:
     stub.login_error, stub.retry_after = "Too many wrong tokens.", 30
     page.goto("/login")
     expect(page.get_by_role("button", name="Sign in")).to_be_disabled()

@@ -1,4 +1,4 @@
-"""Who comes through the door, and what every answer carries."""
+"""Which requests are let through, and which headers every response carries."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from xero_pipeline.admin.security import (
     OpenToTheNetwork,
     RequestGuard,
     is_loopback,
-    own_path,
     require_token_off_loopback,
+    restrict_to_own_path,
 )
-from xero_pipeline_tests.admin.deployed import API, KEY, Page, deployed, real_app
+from xero_pipeline_tests.admin.deployed import API, KEY, Page, load_app_settings, serve_page
 from xero_pipeline_tests.conftest import FakeClock
 
 TOKEN = "the-admin-token-7c1f"
@@ -31,13 +31,13 @@ HTML = {"Accept": "text/html,application/xhtml+xml"}
 @pytest.fixture
 def closed(tmp_path: Path, migrated: Path) -> Iterator[Page]:
     """The page with ADMIN_TOKEN set."""
-    with deployed(tmp_path, template=migrated, ADMIN_TOKEN=TOKEN) as page:
+    with serve_page(tmp_path, template=migrated, ADMIN_TOKEN=TOKEN) as page:
         yield page
 
 
-def code(answer: httpx.Response) -> str:
-    said: str = answer.json()["error"]["code"]
-    return said
+def read_error_code(answer: httpx.Response) -> str:
+    error_code: str = answer.json()["error"]["code"]
+    return error_code
 
 
 # ---- where it listens -------------------------------------------------------------------------------------
@@ -47,16 +47,16 @@ def code(answer: httpx.Response) -> str:
     "host",
     ["0.0.0.0", "::", "", "192.168.1.5", "example.com", "fe80::1", "localhost.evil.com"],  # noqa: S104
 )
-def test_it_refuses_to_listen_beyond_loopback_without_a_token(tmp_path: Path, host: str) -> None:
+def test_the_page_does_not_listen_beyond_loopback_without_a_token(tmp_path: Path, host: str) -> None:
     with pytest.raises(OpenToTheNetwork, match="ADMIN_TOKEN"):
-        require_token_off_loopback(real_app(tmp_path), host)
-    require_token_off_loopback(real_app(tmp_path, ADMIN_TOKEN=TOKEN), host)
+        require_token_off_loopback(load_app_settings(tmp_path), host)
+    require_token_off_loopback(load_app_settings(tmp_path, ADMIN_TOKEN=TOKEN), host)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LocalHost", "::1", "[::1]", "127.8.8.8"])
 def test_loopback_needs_no_token(tmp_path: Path, host: str) -> None:
     assert is_loopback(host)
-    require_token_off_loopback(real_app(tmp_path), host)
+    require_token_off_loopback(load_app_settings(tmp_path), host)
 
 
 # ---- the Host header --------------------------------------------------------------------------------------
@@ -65,28 +65,28 @@ def test_loopback_needs_no_token(tmp_path: Path, host: str) -> None:
 @pytest.mark.parametrize(
     "host", ["evil.example", "evil.example:3001", "127.0.0.1.evil.example", "10.0.0.1", "[::2]", "["]
 )
-def test_a_name_that_somebody_else_pointed_here_is_refused(page: Page, host: str) -> None:
+def test_a_host_name_that_is_not_ours_is_refused(page: Page, host: str) -> None:
     for path in ("/", f"{API}/status", "/healthz", "/openapi.json", "/static/app.css"):
         answer = page.get(path, headers={"Host": host})
-        assert (answer.status_code, code(answer)) == (403, "host_refused")
+        assert (answer.status_code, read_error_code(answer)) == (403, "host_refused")
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:9", "[::1]:3001", "LOCALHOST"])
-def test_this_machines_own_names_are_fine(page: Page, host: str) -> None:
+def test_the_names_of_this_machine_are_accepted(page: Page, host: str) -> None:
     assert page.api("/status", headers={"Host": host}).status_code == 200
 
 
-def test_the_name_of_server_url_is_fine(tmp_path: Path, migrated: Path) -> None:
-    with deployed(tmp_path, template=migrated, SERVER_URL="https://xero.example.com") as page:
+def test_the_host_of_server_url_is_accepted(tmp_path: Path, migrated: Path) -> None:
+    with serve_page(tmp_path, template=migrated, SERVER_URL="https://xero.example.com") as page:
         assert page.api("/status", headers={"Host": "xero.example.com"}).status_code == 200
         assert page.api("/status", headers={"Host": "other.example.com"}).status_code == 403
 
 
 def test_a_connection_from_the_network_is_refused_whatever_host_it_claims(tmp_path: Path, migrated: Path) -> None:
-    """The app under a server that somebody bound to every address by hand."""
-    door = RequestGuard(real_app(tmp_path), FakeClock(), None)
+    """The guard also protects an app whose server was bound to every address by hand."""
+    guard = RequestGuard(load_app_settings(tmp_path), FakeClock(), None)
 
-    def arriving(local: str) -> Request:
+    def make_request(local: str) -> Request:
         return Request(
             {
                 "type": "http",
@@ -99,8 +99,8 @@ def test_a_connection_from_the_network_is_refused_whatever_host_it_claims(tmp_pa
             }
         )
 
-    assert door.refusal(arriving("127.0.0.1")) is None
-    refused = door.refusal(arriving("192.168.1.5"))
+    assert guard.reject(make_request("127.0.0.1")) is None
+    refused = guard.reject(make_request("192.168.1.5"))
     assert refused is not None
     assert refused.status_code == 403
 
@@ -129,14 +129,14 @@ def test_another_site_changes_nothing(page: Page, headers: dict[str, str]) -> No
     page.connect(("t-1", "Alpha"))
     for path in CHANGING:
         answer = page.post(API + path, headers=headers)
-        assert (answer.status_code, code(answer)) == (403, "origin_refused")
+        assert (answer.status_code, read_error_code(answer)) == (403, "origin_refused")
     assert page.dagster.launched == []
     assert page.dagster.running is False
-    assert len(page.deployment.warehouse.tokens.organisations()) == 1
+    assert len(page.deployment.warehouse.tokens.list_organisations()) == 1
     assert page.api("/status", headers=headers).status_code == 200, "reading changes nothing"
 
 
-def test_our_own_pages_and_programs_may(page: Page) -> None:
+def test_our_own_pages_and_programs_can_change_something(page: Page) -> None:
     for headers in (
         {},
         {"Origin": page.url},
@@ -152,41 +152,41 @@ def test_our_own_pages_and_programs_may(page: Page) -> None:
         assert page.post(f"{API}/scheduler/start", headers=headers).status_code == 200, headers
 
 
-def test_behind_a_proxy_the_origin_is_server_urls(tmp_path: Path, migrated: Path) -> None:
-    with deployed(tmp_path, template=migrated, SERVER_URL="https://xero.example.com", ADMIN_TOKEN=TOKEN) as page:
+def test_behind_a_proxy_the_origin_is_that_of_server_url(tmp_path: Path, migrated: Path) -> None:
+    with serve_page(tmp_path, template=migrated, SERVER_URL="https://xero.example.com", ADMIN_TOKEN=TOKEN) as page:
         answer = page.post("/login", data={"token": TOKEN}, headers={"Origin": "https://evil.example"})
-        assert code(answer) == "origin_refused"
+        assert read_error_code(answer) == "origin_refused"
         answer = page.post("/login", data={"token": TOKEN}, headers={"Origin": "http://xero.example.com"})
-        assert code(answer) == "origin_refused", "the same name without its encryption is another origin"
+        assert read_error_code(answer) == "origin_refused", "the same name without its encryption is another origin"
         answer = page.post("/login", data={"token": TOKEN}, headers={"Origin": "https://xero.example.com"})
         session = answer.headers["set-cookie"].split(";")[0]
         ours = {"Origin": "https://xero.example.com", "Cookie": session}
         assert page.post(f"{API}/scheduler/start", headers=ours).status_code == 200
 
 
-def test_nothing_that_changes_is_reached_by_get(page: Page) -> None:
+def test_a_get_request_cannot_change_anything(page: Page) -> None:
     for path in CHANGING:
         answer = page.api(path)
-        assert (answer.status_code, code(answer)) == (405, "method_not_allowed")
+        assert (answer.status_code, read_error_code(answer)) == (405, "method_not_allowed")
         assert answer.headers["allow"] == "POST"
 
 
 # ---- signing in -------------------------------------------------------------------------------------------
 
 
-def test_without_a_session_a_person_is_sent_to_the_sign_in_and_a_program_is_told(closed: Page) -> None:
+def test_without_a_session_a_browser_is_redirected_to_the_sign_in_and_a_program_gets_401(closed: Page) -> None:
     answer = closed.get("/", headers=HTML)
     assert (answer.status_code, answer.headers["location"]) == (302, "/login")
     answer = closed.api("/connect", headers=HTML)
     assert answer.headers["location"] == "/login?next=%2Fapi%2Fv1%2Fxero%2Fconnect"
     for path in ("/", f"{API}/status", f"{API}/nothing", "/openapi.json", "/mock-xero/identity/connect/authorize"):
         answer = closed.get(path)
-        assert (answer.status_code, code(answer)) == (401, "sign_in_needed")
+        assert (answer.status_code, read_error_code(answer)) == (401, "sign_in_needed")
         assert answer.headers["www-authenticate"] == "Bearer"
     assert closed.post(f"{API}/sync", headers=HTML).status_code == 401
 
 
-def test_the_open_addresses_stay_open(closed: Page) -> None:
+def test_some_addresses_need_no_sign_in(closed: Page) -> None:
     assert closed.get("/healthz").status_code == 200
     assert closed.get("/login").status_code == 200
     assert closed.get("/static/app.css").status_code == 200
@@ -196,11 +196,11 @@ def test_the_open_addresses_stay_open(closed: Page) -> None:
 def test_the_token_opens_a_session(closed: Page) -> None:
     answer = closed.post("/login", data={"token": TOKEN, "next": "/?xero=connected"}, headers={"Origin": closed.url})
     assert (answer.status_code, answer.headers["location"]) == (303, "/?xero=connected")
-    said = answer.headers["set-cookie"]
-    assert "HttpOnly" in said
-    assert "SameSite=lax" in said
-    assert "Max-Age=43200" in said
-    assert TOKEN not in said
+    set_cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in set_cookie
+    assert "SameSite=lax" in set_cookie
+    assert "Max-Age=43200" in set_cookie
+    assert TOKEN not in set_cookie
     shown = closed.get("/", headers=HTML)
     assert shown.status_code == 200
     assert "/logout" in shown.text
@@ -211,16 +211,16 @@ def test_the_token_opens_a_session(closed: Page) -> None:
 
 def test_on_https_the_cookies_are_bound_to_the_host_and_secure(tmp_path: Path, migrated: Path) -> None:
     settings = {"SERVER_URL": "https://xero.example.com", "ADMIN_TOKEN": TOKEN}
-    with deployed(tmp_path, template=migrated, **settings) as page:
+    with serve_page(tmp_path, template=migrated, **settings) as page:
         answer = page.post("/login", data={"token": TOKEN}, headers={"Origin": "https://xero.example.com"})
-        said = answer.headers["set-cookie"]
-        assert said.startswith("__Host-xero_pipeline_session=")
-        assert "Secure" in said
-        assert "Path=/" in said
-        assert "Domain" not in said
+        set_cookie = answer.headers["set-cookie"]
+        assert set_cookie.startswith("__Host-xero_pipeline_session=")
+        assert "Secure" in set_cookie
+        assert "Path=/" in set_cookie
+        assert "Domain" not in set_cookie
 
 
-def test_a_wrong_token_is_told_so(closed: Page) -> None:
+def test_a_wrong_token_is_refused_with_a_message(closed: Page) -> None:
     answer = closed.post("/login", data={"token": "guess"})
     assert answer.status_code == 401
     assert "wrong" in answer.text
@@ -238,7 +238,7 @@ def test_a_session_ends_after_twelve_hours(closed: Page) -> None:
     assert closed.api("/status").status_code == 401
 
 
-def test_signing_out_ends_the_session_also_for_who_copied_it(closed: Page) -> None:
+def test_signing_out_ends_the_session_also_for_a_copied_cookie(closed: Page) -> None:
     closed.post("/login", data={"token": TOKEN})
     copied = closed.client.cookies["xero_pipeline_session"]
     answer = closed.post("/logout")
@@ -249,34 +249,36 @@ def test_signing_out_ends_the_session_also_for_who_copied_it(closed: Page) -> No
 
 
 @pytest.mark.parametrize("other", [{"ADMIN_TOKEN": "another-token"}, {"XERO_ENCRYPTION_KEY": "6e" * 32}])
-def test_a_session_belongs_to_the_token_and_the_key(tmp_path: Path, migrated: Path, other: dict[str, str]) -> None:
-    given = {"ADMIN_TOKEN": TOKEN, "XERO_ENCRYPTION_KEY": KEY}
-    with deployed(tmp_path / "a", template=migrated, **given) as page:
+def test_a_session_is_valid_only_with_the_same_token_and_key(
+    tmp_path: Path, migrated: Path, other: dict[str, str]
+) -> None:
+    settings = {"ADMIN_TOKEN": TOKEN, "XERO_ENCRYPTION_KEY": KEY}
+    with serve_page(tmp_path / "a", template=migrated, **settings) as page:
         page.post("/login", data={"token": TOKEN})
         session = page.client.cookies["xero_pipeline_session"]
         tampered = session[:-2] + ("aa" if session[-2:] != "aa" else "bb")
-    with deployed(tmp_path / "b", template=migrated, **given) as same:
+    with serve_page(tmp_path / "b", template=migrated, **settings) as same:
         assert same.api("/status", headers={"Cookie": f"xero_pipeline_session={session}"}).status_code == 200
         assert same.api("/status", headers={"Cookie": f"xero_pipeline_session={tampered}"}).status_code == 401
-    with deployed(tmp_path / "c", template=migrated, **given | other) as changed:
+    with serve_page(tmp_path / "c", template=migrated, **settings | other) as changed:
         assert changed.api("/status", headers={"Cookie": f"xero_pipeline_session={session}"}).status_code == 401
 
 
-def test_a_bearer_token_comes_through_and_needs_no_origin(closed: Page) -> None:
+def test_a_bearer_token_is_accepted_from_any_origin(closed: Page) -> None:
     bearer = {"Authorization": f"Bearer {TOKEN}"}
     assert closed.api("/status", headers=bearer).status_code == 200
     assert closed.post(f"{API}/scheduler/start", headers=bearer | {"Origin": "https://evil.example"}).status_code == 200
     wrong = closed.api("/status", headers={"Authorization": "Bearer guess"})
-    assert (wrong.status_code, code(wrong)) == (401, "wrong_token")
+    assert (wrong.status_code, read_error_code(wrong)) == (401, "wrong_token")
     assert closed.api("/status", headers={"Authorization": "Basic " + TOKEN}).status_code == 401
 
 
-def test_a_bearer_token_of_an_open_page_excuses_nothing(page: Page) -> None:
+def test_on_an_open_page_a_bearer_token_does_not_replace_the_origin_check(page: Page) -> None:
     headers = {"Authorization": "Bearer whatever", "Origin": "https://evil.example"}
     assert page.post(f"{API}/scheduler/start", headers=headers).status_code == 403
 
 
-def test_where_nobody_has_to_sign_in_the_sign_in_leads_on(page: Page) -> None:
+def test_an_open_page_redirects_from_the_sign_in(page: Page) -> None:
     assert page.get("/login").headers["location"] == "/"
     assert page.post("/login", data={"token": "x"}).headers["location"] == "/"
     assert "/logout" not in page.get("/").text
@@ -295,23 +297,23 @@ def test_where_nobody_has_to_sign_in_the_sign_in_leads_on(page: Page) -> None:
         "evil",
     ],
 )
-def test_the_sign_in_leads_to_no_other_site(closed: Page, wanted: str) -> None:
+def test_the_sign_in_does_not_redirect_to_another_site(closed: Page, wanted: str) -> None:
     assert closed.post("/login", data={"token": TOKEN, "next": wanted}).headers["location"] == "/"
 
 
 @given(st.text())
-def test_wherever_the_sign_in_leads_it_is_a_path_of_this_page(wanted: str) -> None:
-    led = own_path(wanted)
-    assert led.startswith("/")
-    assert not led.startswith(("//", "/\\"))
-    assert "\n" not in led
-    assert "\r" not in led
+def test_the_sign_in_always_redirects_to_a_path_of_this_page(wanted: str) -> None:
+    path = restrict_to_own_path(wanted)
+    assert path.startswith("/")
+    assert not path.startswith(("//", "/\\"))
+    assert "\n" not in path
+    assert "\r" not in path
 
 
-# ---- the brake on guessing --------------------------------------------------------------------------------
+# ---- the throttle on wrong tokens --------------------------------------------------------------------------------
 
 
-def test_guessing_is_slowed_down_more_and_more(closed: Page) -> None:
+def test_each_further_wrong_token_doubles_the_wait(closed: Page) -> None:
     for _ in range(FREE_ATTEMPTS):
         assert closed.post("/login", data={"token": "guess"}).status_code == 401
     waits = []
@@ -324,54 +326,54 @@ def test_guessing_is_slowed_down_more_and_more(closed: Page) -> None:
     assert waits == [1, 2, 4, 8, 16, 32]
 
 
-def test_while_the_brake_is_on_the_right_token_does_not_tell(closed: Page) -> None:
+def test_while_a_client_has_to_wait_the_right_token_is_refused_too(closed: Page) -> None:
     bearer = {"Authorization": f"Bearer {TOKEN}"}
     for _ in range(FREE_ATTEMPTS):
         closed.api("/status", headers={"Authorization": "Bearer guess"})
     refused = closed.api("/status", headers=bearer)
-    assert (refused.status_code, code(refused)) == (429, "too_many_guesses")
+    assert (refused.status_code, read_error_code(refused)) == (429, "too_many_guesses")
     assert int(refused.headers["retry-after"]) == 1
     closed.clock.advance(seconds=1)
     assert closed.api("/status", headers=bearer).status_code == 200
 
 
-def test_whoever_is_signed_in_does_not_feel_the_brake(closed: Page) -> None:
+def test_the_throttle_does_not_affect_a_session(closed: Page) -> None:
     closed.post("/login", data={"token": TOKEN})
     for _ in range(FREE_ATTEMPTS + 3):
         closed.api("/status", headers={"Authorization": "Bearer guess"})
     assert closed.api("/status").status_code == 200
 
 
-def test_many_clients_together_are_slowed_down_too() -> None:
-    brake = LoginThrottle(FakeClock())
+def test_many_clients_together_have_to_wait_too() -> None:
+    throttle = LoginThrottle(FakeClock())
     for number in range(FREE_ATTEMPTS_OF_ALL):
-        assert brake.attempt(f"client-{number}", right=False) is False
+        assert throttle.record_attempt(f"client-{number}", has_right_token=False) is False
     with pytest.raises(TooManyGuesses):
-        brake.attempt("somebody-new", right=False)
+        throttle.record_attempt("somebody-new", has_right_token=False)
 
 
 def test_the_longest_wait_has_an_end_and_an_hour_forgives() -> None:
     clock = FakeClock()
-    brake = LoginThrottle(clock)
+    throttle = LoginThrottle(clock)
     longest = 0
     for _ in range(40):
         try:
-            brake.attempt("client", right=False)
+            throttle.record_attempt("client", has_right_token=False)
         except TooManyGuesses as error:
             longest = max(longest, error.retry_after)
             clock.advance(seconds=error.retry_after)
     assert longest == 15 * 60
     clock.advance(hours=2)
     for _ in range(FREE_ATTEMPTS):
-        assert brake.attempt("client", right=False) is False
+        assert throttle.record_attempt("client", has_right_token=False) is False
 
 
 def test_a_right_token_forgives_its_client() -> None:
-    brake = LoginThrottle(FakeClock())
+    throttle = LoginThrottle(FakeClock())
     for _ in range(10):
         for _ in range(FREE_ATTEMPTS - 1):
-            brake.attempt("client", right=False)
-        assert brake.attempt("client", right=True) is True
+            throttle.record_attempt("client", has_right_token=False)
+        assert throttle.record_attempt("client", has_right_token=True) is True
 
 
 # ---- what every answer carries ----------------------------------------------------------------------------
@@ -409,7 +411,7 @@ def test_an_unexpected_error_shows_no_trace(page: Page, caplog: pytest.LogCaptur
 
     page.dagster.start_scheduler = broken
     answer = page.post(f"{API}/scheduler/start")
-    assert (answer.status_code, code(answer)) == (500, "unexpected")
+    assert (answer.status_code, read_error_code(answer)) == (500, "unexpected")
     assert "Traceback" not in answer.text
     assert secret not in answer.text
     assert answer.headers["x-content-type-options"] == "nosniff"
@@ -418,22 +420,22 @@ def test_an_unexpected_error_shows_no_trace(page: Page, caplog: pytest.LogCaptur
     assert secret not in caplog.text
 
 
-def test_a_web_socket_is_turned_away(page: Page) -> None:
-    host = page.url.removeprefix("http://localhost:")
-    with socket.create_connection(("127.0.0.1", int(host)), timeout=5) as line:
-        line.sendall(
+def test_a_web_socket_is_refused(page: Page) -> None:
+    port = page.url.removeprefix("http://localhost:")
+    with socket.create_connection(("127.0.0.1", int(port)), timeout=5) as connection:
+        connection.sendall(
             b"GET / HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
             b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
         )
-        assert b" 101 " not in line.recv(200)
+        assert b" 101 " not in connection.recv(200)
 
 
-def test_a_body_beyond_all_measure_is_refused(page: Page) -> None:
+def test_a_body_that_is_too_long_is_refused(page: Page) -> None:
     for path in (f"{API}/sync", f"{API}/disconnect"):
         answer = page.post(path, content=b" " * 100_000)
-        assert (answer.status_code, code(answer)) == (413, "too_long")
+        assert (answer.status_code, read_error_code(answer)) == (413, "too_long")
 
 
-def test_the_settings_of_the_sign_in_at_xero_stay_here(page: Page) -> None:
+def test_the_client_secret_is_never_sent(page: Page) -> None:
     for path in ("/", "/openapi.json", f"{API}/status", f"{API}/connect"):
         assert "client-secret-of-the-app" not in page.get(path).text

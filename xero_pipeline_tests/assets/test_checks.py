@@ -1,4 +1,4 @@
-"""The asset checks as Dagster runs them: which weeks they are about, what they say, what they do not stop."""
+"""The asset checks as Dagster runs them: which weeks they cover, what they report, and that they block nothing."""
 
 from __future__ import annotations
 
@@ -11,115 +11,131 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
-from xero_pipeline.assets.checks import CHECKED, AssetCheckRule
+from xero_pipeline.assets.checks import CHECK_GROUPS, AssetCheckRule
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.weeks import Week
-from xero_pipeline_tests.deployment import SECOND, SMALL, TENANT, Running, failing_checks, running
+from xero_pipeline_tests.deployment import (
+    SECOND,
+    SMALL,
+    TENANT,
+    RunningDeployment,
+    describe_failing_checks,
+    run_deployment,
+)
 from xero_pipeline_tests.plain_xero import PlainXero, open_connected_deployment, report_route, sync
-from xero_pipeline_tests.warehouse.checks.books_given import mended
+from xero_pipeline_tests.warehouse.checks.books_given import restore_afterwards
 
-RULES = [(checked.asset, rule) for checked in CHECKED for rule in checked.rules]
+RULES = [(group.asset, rule) for group in CHECK_GROUPS for rule in group.rules]
 
 
 @pytest.fixture(scope="module")
-def synced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """Three weeks of two organisations, as they should be."""
-    with running(tmp_path_factory.mktemp("synced"), organisations=(SMALL, SECOND)) as at:
-        assert at.sync(at.latest.shift(-2), at.latest, checks=True).success
-        yield at
+def synced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDeployment]:
+    """Three weeks of two organisations, without any violation."""
+    with run_deployment(tmp_path_factory.mktemp("synced"), organisations=(SMALL, SECOND)) as deployed:
+        assert deployed.sync(deployed.latest.shift(-2), deployed.latest, checks=True).success
+        yield deployed
 
 
 @pytest.fixture
-def at(synced: Running) -> Iterator[Running]:
-    """The same for a test to break: it is mended afterwards."""
-    with mended(synced.warehouse.engine):
+def deployed(synced: RunningDeployment) -> Iterator[RunningDeployment]:
+    """The same deployment for a test to break. The tables are restored afterwards."""
+    with restore_afterwards(synced.warehouse.engine):
         yield synced
 
 
-def change(at: Running, what: str) -> None:
-    with at.warehouse.engine.begin() as connection:
-        connection.execute(text(what))
+def execute(deployed: RunningDeployment, statement: str) -> None:
+    with deployed.warehouse.engine.begin() as connection:
+        connection.execute(text(statement))
 
 
-def results(run: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
-    found = run.get_asset_check_evaluations()
-    return {f"{one.asset_key.to_user_string()}.{one.check_name}": one for one in found}
+def read_evaluations(run: dg.ExecuteInProcessResult) -> dict[str, dg.AssetCheckEvaluation]:
+    return {
+        f"{evaluation.asset_key.to_user_string()}.{evaluation.check_name}": evaluation
+        for evaluation in run.get_asset_check_evaluations()
+    }
 
 
-def test_every_run_looks_at_every_check_of_what_it_made(tmp_path: Path) -> None:
-    with running(tmp_path) as at:
-        week = results(at.sync(checks=True))
-        weeks = results(at.sync(at.latest.shift(-1), at.latest, checks=True))
-    every = {f"{asset}.{rule.name}" for asset, rule in RULES}
-    assert set(week) == set(weeks) == every
-    assert {name for name, one in week.items() if not one.passed} == set()
+def test_every_run_evaluates_every_check_of_the_tables_it_materialised(tmp_path: Path) -> None:
+    with run_deployment(tmp_path) as deployed:
+        week = read_evaluations(deployed.sync(checks=True))
+        weeks = read_evaluations(deployed.sync(deployed.latest.shift(-1), deployed.latest, checks=True))
+    all_checks = {f"{asset}.{rule.name}" for asset, rule in RULES}
+    assert set(week) == set(weeks) == all_checks
+    assert {name for name, evaluation in week.items() if not evaluation.passed} == set()
 
 
-def test_a_failing_check_neither_fails_the_run_nor_stops_another_table(at: Running) -> None:
-    change(at, f"UPDATE cash_position_weekly SET closing_balance = '1.00' WHERE week_ending = '{at.latest.shift(-2)}'")
-    run = at.sync(checks=True)
+def test_a_failing_check_neither_fails_the_run_nor_stops_another_table(deployed: RunningDeployment) -> None:
+    execute(
+        deployed,
+        f"UPDATE cash_position_weekly SET closing_balance = '1.00' WHERE week_ending = '{deployed.latest.shift(-2)}'",
+    )
+    run = deployed.sync(checks=True)
     assert run.success
-    assert set(failing_checks(run)) == {"cash_position_weekly.closing_follows_from_opening"}
-    assert not any(one.blocking for one in run.get_asset_check_evaluations())
+    assert set(describe_failing_checks(run)) == {"cash_position_weekly.closing_follows_from_opening"}
+    assert not any(evaluation.blocking for evaluation in run.get_asset_check_evaluations())
 
 
-def test_an_older_week_that_is_wrong_is_not_forgotten_by_the_next_run(at: Running) -> None:
-    older = at.latest.shift(-2)
-    change(at, f"UPDATE financial_weekly SET net_profit = '1.00' WHERE week_ending = '{older}'")
-    said = failing_checks(at.sync(checks=True))
-    assert f"week ending {older}" in said["financial_weekly.gross_and_net_add_up"]
+def test_the_next_run_still_reports_an_older_week_that_is_wrong(deployed: RunningDeployment) -> None:
+    older = deployed.latest.shift(-2)
+    execute(deployed, f"UPDATE financial_weekly SET net_profit = '1.00' WHERE week_ending = '{older}'")
+    failures = describe_failing_checks(deployed.sync(checks=True))
+    assert f"week ending {older}" in failures["financial_weekly.gross_and_net_add_up"]
 
 
-def test_a_check_that_somebody_starts_looks_at_every_week_alone(at: Running) -> None:
-    older = at.latest.shift(-2)
-    change(
-        at,
+def test_a_check_that_somebody_starts_runs_alone_and_covers_every_week(deployed: RunningDeployment) -> None:
+    older = deployed.latest.shift(-2)
+    execute(
+        deployed,
         f"UPDATE revenue_weekly SET net_revenue = '1.00' WHERE week_ending = '{older}' AND tenant_id = '{TENANT}'",
     )
-    run = at.look(("revenue_weekly", "net_is_invoiced_less_credited"))
+    run = deployed.run_checks(("revenue_weekly", "net_is_invoiced_less_credited"))
     assert run.success
-    assert set(results(run)) == {"revenue_weekly.net_is_invoiced_less_credited"}
+    assert set(read_evaluations(run)) == {"revenue_weekly.net_is_invoiced_less_credited"}
     assert (
-        f"Mock Organisation, week ending {older}" in failing_checks(run)["revenue_weekly.net_is_invoiced_less_credited"]
+        f"Mock Organisation, week ending {older}"
+        in describe_failing_checks(run)["revenue_weekly.net_is_invoiced_less_credited"]
     )
 
 
-def test_a_warning_is_about_the_weeks_of_the_run(at: Running) -> None:
-    older = at.latest.shift(-2)
-    change(
-        at,
+def test_a_warning_covers_only_the_weeks_of_the_run(deployed: RunningDeployment) -> None:
+    older = deployed.latest.shift(-2)
+    execute(
+        deployed,
         "UPDATE revenue_weekly SET invoiced = '9.00', credited = '0.00', net_revenue = '9.00' "
         f"WHERE week_ending = '{older}'",
     )
     check = ("revenue_weekly", "revenue_matches_income")
-    assert str(older) in failing_checks(at.look(check))["revenue_weekly.revenue_matches_income"]
-    assert results(at.sync(checks=True))["revenue_weekly.revenue_matches_income"].passed
+    assert str(older) in describe_failing_checks(deployed.run_checks(check))["revenue_weekly.revenue_matches_income"]
+    assert read_evaluations(deployed.sync(checks=True))["revenue_weekly.revenue_matches_income"].passed
 
 
-def test_a_finding_names_organisation_week_row_and_amounts_also_as_a_table(at: Running) -> None:
-    change(
-        at,
+def test_a_violation_names_organisation_week_row_and_amounts_as_text_and_as_a_table(
+    deployed: RunningDeployment,
+) -> None:
+    execute(
+        deployed,
         f"UPDATE cash_position_weekly SET closing_balance = '1.00' WHERE tenant_id = '{SECOND.tenant_id}' AND "
-        f"week_ending = '{at.latest}' AND bank_account_name = 'Business Transaction Account'",
+        f"week_ending = '{deployed.latest}' AND bank_account_name = 'Business Transaction Account'",
     )
-    one = results(at.look())["cash_position_weekly.closing_follows_from_opening"]
-    assert one.severity is dg.AssetCheckSeverity.ERROR
-    assert (one.description or "").startswith(
-        f"- Second Organisation, week ending {at.latest}: Business Transaction Account: closing_balance is 1.00, but "
+    evaluation = read_evaluations(deployed.run_checks())["cash_position_weekly.closing_follows_from_opening"]
+    assert evaluation.severity is dg.AssetCheckSeverity.ERROR
+    assert (evaluation.description or "").startswith(
+        f"- Second Organisation, week ending {deployed.latest}: Business Transaction Account: "
+        "closing_balance is 1.00, but "
     )
-    (record,) = one.metadata["what_was_found"].records
+    (record,) = evaluation.metadata["what_was_found"].records
     assert record.data["organisation"] == "Second Organisation"
-    assert record.data["week_ending"] == str(at.latest)
+    assert record.data["week_ending"] == str(deployed.latest)
     assert record.data["row"] == "Business Transaction Account"
     assert "closing_balance 1.00" in record.data["figures"]
-    assert one.metadata["findings"].value == 1
+    assert evaluation.metadata["findings"].value == 1
 
 
-def test_many_findings_are_counted_and_cut(tmp_path: Path) -> None:
-    with running(tmp_path) as at:
-        at.sync(checks=True)
-        week = at.latest
-        with at.warehouse.engine.begin() as connection:
+def test_a_long_list_of_violations_is_counted_in_full_and_shown_in_part(tmp_path: Path) -> None:
+    with run_deployment(tmp_path) as deployed:
+        deployed.sync(checks=True)
+        week = deployed.latest
+        with deployed.warehouse.engine.begin() as connection:
             for number in range(60):
                 connection.execute(
                     text(
@@ -129,64 +145,72 @@ def test_many_findings_are_counted_and_cut(tmp_path: Path) -> None:
                     ),
                     {"name": f"type {number}", "week": str(week)},
                 )
-        one = results(at.look(("revenue_weekly", "net_is_invoiced_less_credited")))
-    found = one["revenue_weekly.net_is_invoiced_less_credited"]
-    assert found.metadata["findings"].value == 60
-    assert len(found.metadata["what_was_found"].records) == 50
-    assert (found.description or "").endswith("… and 50 more.")
+        evaluations = read_evaluations(deployed.run_checks(("revenue_weekly", "net_is_invoiced_less_credited")))
+    evaluation = evaluations["revenue_weekly.net_is_invoiced_less_credited"]
+    assert evaluation.metadata["findings"].value == 60
+    assert len(evaluation.metadata["what_was_found"].records) == 50
+    assert (evaluation.description or "").endswith("… and 50 more.")
 
 
 def test_a_partial_week_fails_the_check_with_xeros_differences(tmp_path: Path) -> None:
     sample = Path(__file__).parent.parent / "samples" / "profit_and_loss_au.json"
     report = json.loads(sample.read_text())
-    off = copy.deepcopy(report)
-    off["Reports"][0]["Rows"][-1]["Rows"][0]["Cells"][1]["Value"] = "68822.31"
+    altered = copy.deepcopy(report)
+    altered["Reports"][0]["Rows"][-1]["Rows"][0]["Cells"][1]["Value"] = "68822.31"
     accounts = json.loads((sample.parent / "accounts.json").read_text())
-    xero = PlainXero(ProfitAndLoss=report_route(off), Accounts=accounts)
+    xero = PlainXero(ProfitAndLoss=report_route(altered), Accounts=accounts)
     with open_connected_deployment(tmp_path, xero) as (deployment, _):
         run = sync(deployment, deployment.settings.calendar.find_latest_week(deployment.clock.now()), checks=True)
-        said = failing_checks(run)
+        failures = describe_failing_checks(run)
     assert run.success
-    assert said["financial_weekly.adds_up_in_xero"].endswith(
+    assert failures["financial_weekly.adds_up_in_xero"].endswith(
         "Net Profit: Xero states 68822.31, its parts add up to 68822.30, a difference of 0.01."
     )
-    assert "- Demo, week ending " in said["financial_weekly.adds_up_in_xero"]
-    # No invoice answers for that income.
-    assert set(said) == {"financial_weekly.adds_up_in_xero", "revenue_weekly.revenue_matches_income"}
+    assert "- Demo, week ending " in failures["financial_weekly.adds_up_in_xero"]
+    # No invoice explains that income.
+    assert set(failures) == {"financial_weekly.adds_up_in_xero", "revenue_weekly.revenue_matches_income"}
 
 
 def test_an_organisation_that_is_not_connected_need_not_be_fresh(tmp_path: Path) -> None:
-    with running(tmp_path) as at:
-        at.sync(checks=True)
-        at.clock.advance(days=9)
+    with run_deployment(tmp_path) as deployed:
+        deployed.sync(checks=True)
+        deployed.clock.advance(days=9)
         stale = {"financial_weekly.fresh", "revenue_weekly.fresh", "cash_position_weekly.fresh"}
-        assert set(failing_checks(at.look())) == stale
-        at.warehouse.tokens.set_status(TENANT, ConnectionStatus.RECONNECT_NEEDED)
-        assert failing_checks(at.look()) == {}
+        assert set(describe_failing_checks(deployed.run_checks())) == stale
+        deployed.warehouse.tokens.set_status(TENANT, ConnectionStatus.RECONNECT_NEEDED)
+        assert describe_failing_checks(deployed.run_checks()) == {}
 
 
-def test_a_check_is_not_fooled_by_an_organisation_that_has_gone(at: Running) -> None:
-    """Its figures stay, under its id once nobody knows its name any more."""
-    change(at, f"INSERT INTO financial_weekly SELECT 'gone', week_ending, basis, total_trading_income, cost_of_sales, "
-        "'1.00', other_income, operating_expenses, net_profit, data_source, currency, updated_at FROM "
-        f"financial_weekly WHERE tenant_id = '{TENANT}' AND week_ending = '{at.latest}'")  # fmt: skip
-    said = failing_checks(at.look(("financial_weekly", "gross_and_net_add_up")))
-    assert f"- gone, week ending {at.latest}: gross_profit is 1.00" in said["financial_weekly.gross_and_net_add_up"]
+def test_a_check_covers_the_figures_of_an_organisation_that_is_not_connected_any_more(
+    deployed: RunningDeployment,
+) -> None:
+    """Its figures stay. The result names the tenant id, because the name is not stored any more."""
+    execute(
+        deployed,
+        "INSERT INTO financial_weekly SELECT 'gone', week_ending, basis, total_trading_income, cost_of_sales, '1.00', "
+        "other_income, operating_expenses, net_profit, data_source, currency, updated_at FROM financial_weekly "
+        f"WHERE tenant_id = '{TENANT}' AND week_ending = '{deployed.latest}'",
+    )
+    failures = describe_failing_checks(deployed.run_checks(("financial_weekly", "gross_and_net_add_up")))
+    assert (
+        f"- gone, week ending {deployed.latest}: gross_profit is 1.00"
+        in failures["financial_weekly.gross_and_net_add_up"]
+    )
 
 
 @pytest.mark.parametrize(("asset", "rule"), RULES, ids=lambda value: getattr(value, "name", value))
-def test_a_check_says_what_failing_means_and_what_to_do(asset: str, rule: AssetCheckRule) -> None:
-    first, *rest = rule.description.split(". ")
-    warns = rule.severity is dg.AssetCheckSeverity.WARN
-    assert first.startswith("Warns when" if warns else "Fails when")
-    assert any(word in " ".join(rest) for word in ("Sync", "sync", "Look", "Open", "See"))
+def test_the_description_of_a_check_says_what_a_failure_means_and_what_to_do(asset: str, rule: AssetCheckRule) -> None:
+    meaning, *advice = rule.description.split(". ")
+    is_warning = rule.severity is dg.AssetCheckSeverity.WARN
+    assert meaning.startswith("Warns when" if is_warning else "Fails when")
+    assert any(word in " ".join(advice) for word in ("Sync", "sync", "Look", "Open", "See"))
 
 
-def test_an_empty_warehouse_fails_nothing_but_freshness(tmp_path: Path) -> None:
-    with running(tmp_path) as at:
-        assert failing_checks(at.look()) == {}
-        at.clock.advance(days=9)
-        said = failing_checks(at.look())
-    assert all(name.endswith(".fresh") for name in said)
-    assert "no week is held at all" in said["revenue_weekly.fresh"]
-    assert f"week ending {Week.containing(at.clock.now().date()).previous}" in said["revenue_weekly.fresh"]
+def test_an_empty_warehouse_fails_only_the_freshness_checks(tmp_path: Path) -> None:
+    with run_deployment(tmp_path) as deployed:
+        assert describe_failing_checks(deployed.run_checks()) == {}
+        deployed.clock.advance(days=9)
+        failures = describe_failing_checks(deployed.run_checks())
+    assert all(name.endswith(".fresh") for name in failures)
+    assert "no week is stored at all" in failures["revenue_weekly.fresh"]
+    assert f"week ending {Week.containing(deployed.clock.now().date()).previous}" in failures["revenue_weekly.fresh"]

@@ -1,6 +1,6 @@
-"""Whatever is broken in the tables by hand, the one check that it is about fails, and no other.
+"""For each manual change of the tables, exactly the check that covers it fails, on both databases.
 
-On both databases. Each break is what a person with a database tool might do, in that tool's own SQL.
+Each break is SQL that a person could run with a database tool.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from xero_pipeline.assets.checks import CHECKED, evaluate
+from xero_pipeline.assets.checks import CHECK_GROUPS, evaluate_checks
 from xero_pipeline.settings import Settings, load_settings
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.conftest import FakeClock
@@ -21,20 +21,20 @@ from xero_pipeline_tests.warehouse.checks.books_given import (
     LATEST,
     MIDDLE,
     NAME,
-    by_hand,
     connect,
+    execute_by_hand,
     land_books,
-    mended,
+    restore_afterwards,
 )
 from xero_pipeline_tests.warehouse.figures.figures_given import KEY
 
 Failures = dict[str, str]
-"""What each failing check says, by `table.check`."""
+"""The description of each failing check, by `table.check`."""
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgres"])
 def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
-    """Migrated, connected, with thirteen weeks in which everything holds together; one for all tests here."""
+    """A connected warehouse with thirteen weeks without any violation. All tests of this module share it."""
     with ExitStack() as stack:
         if request.param == "sqlite":
             url = f"sqlite:///{tmp_path_factory.mktemp('held') / 'warehouse.db'}"
@@ -51,8 +51,8 @@ def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 @pytest.fixture
 def warehouse(whole: Warehouse) -> Iterator[Warehouse]:
-    """The same for a test to break: it is mended afterwards."""
-    with mended(whole.engine):
+    """The same warehouse for a test to break. The tables are restored afterwards."""
+    with restore_afterwards(whole.engine):
         yield whole
 
 
@@ -61,9 +61,11 @@ def settings(tmp_path: Path) -> Settings:
     return load_settings(XERO_MOCK_MODE="true", XERO_ENCRYPTION_KEY="5e" * 32, DAGSTER_HOME=str(tmp_path))
 
 
-def failing(warehouse: Warehouse, settings: Settings) -> Failures:
-    results = [result for checked in CHECKED for result in evaluate(checked, checked.rules, settings, warehouse, None)]
-    assert len(results) == sum(len(checked.rules) for checked in CHECKED)
+def find_failures(warehouse: Warehouse, settings: Settings) -> Failures:
+    results = [
+        result for group in CHECK_GROUPS for result in evaluate_checks(group, group.rules, settings, warehouse, None)
+    ]
+    assert len(results) == sum(len(group.rules) for group in CHECK_GROUPS)
     return {
         f"{result.asset_key.to_user_string()}.{result.check_name}": result.description or ""
         for result in results
@@ -71,23 +73,23 @@ def failing(warehouse: Warehouse, settings: Settings) -> Failures:
     }
 
 
-def test_books_that_hold_together_fail_no_check(warehouse: Warehouse, settings: Settings) -> None:
-    assert failing(warehouse, settings) == {}
+def test_books_that_add_up_fail_no_check(warehouse: Warehouse, settings: Settings) -> None:
+    assert find_failures(warehouse, settings) == {}
 
 
-_FORGET = "DELETE FROM {table} WHERE week_ending = {week}"
-_FORGET_LOG = "DELETE FROM xero_sync_logs WHERE week_ending = {week} AND sync_type = '{kind}'"
+_DELETE_ROWS = "DELETE FROM {table} WHERE week_ending = {week}"
+_DELETE_LOG = "DELETE FROM xero_sync_logs WHERE week_ending = {week} AND sync_type = '{kind}'"
 
 
-def _forget(week: str, kind: str, *tables: str) -> tuple[str, ...]:
+def _delete(week: str, kind: str, *tables: str) -> tuple[str, ...]:
     return (
-        *(_FORGET.format(table=table, week=week) for table in tables),
-        _FORGET_LOG.format(week=week, kind=kind),
+        *(_DELETE_ROWS.format(table=table, week=week) for table in tables),
+        _DELETE_LOG.format(week=week, kind=kind),
     )
 
 
-def _set(table: str, what: str, row: str = "1 = 1", *, week: str = ":week") -> tuple[str, ...]:
-    return (f"UPDATE {table} SET {what} WHERE {row} AND week_ending = {week}",)
+def _update(table: str, assignment: str, row: str = "1 = 1", *, week: str = ":week") -> tuple[str, ...]:
+    return (f"UPDATE {table} SET {assignment} WHERE {row} AND week_ending = {week}",)
 
 
 def _partial(kind: str) -> tuple[str, ...]:
@@ -103,21 +105,21 @@ _TOTALS = "financial_weekly"
 _CELLS = "revenue_weekly"
 _CASH = "cash_position_weekly"
 
-_STAMPED = "data_source, currency, updated_at"
+_PROVENANCE_COLUMNS = "data_source, currency, updated_at"
 
-# What is broken, by which statements, which check tells of it, and which words a bookkeeper needs in it.
+# By a description of the break: the check that fails, the statements, and the words that its description must have.
 BREAKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
     "a line is a cent more": (
         "financial_weekly.lines_add_up",
-        _set(_LINES, "amount = '3000.01'", "account_id = 'rent-1'"),
+        _update(_LINES, "amount = '3000.01'", "account_id = 'rent-1'"),
         ("operating_expenses", "a difference of -0.01"),
     ),
-    "a line is a fortune": (
+    "a line is a huge amount": (
         "financial_weekly.lines_add_up",
-        _set(_LINES, "amount = '9000000.00'", "account_id = 'sales-1'"),
+        _update(_LINES, "amount = '9000000.00'", "account_id = 'sales-1'"),
         ("total_trading_income", "a difference of -"),
     ),
-    "a line is gone": (
+    "a line is missing": (
         "financial_weekly.lines_add_up",
         ("DELETE FROM financial_weekly_lines WHERE account_id = 'rent-1' AND week_ending = :week",),
         ("operating_expenses", "a difference of 3000.00"),
@@ -130,24 +132,24 @@ BREAKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ),
         ("operating_expenses", "cost_of_sales", "3000.00"),
     ),
-    "the income is another": (
+    "the income is changed": (
         "financial_weekly.lines_add_up",
-        _set(_TOTALS, "total_trading_income = '5.00'"),
+        _update(_TOTALS, "total_trading_income = '5.00'"),
         ("total_trading_income is 5.00",),
     ),
-    "the expenses are others": (
+    "the expenses are changed": (
         "financial_weekly.lines_add_up",
-        _set(_TOTALS, "operating_expenses = '5.00'"),
+        _update(_TOTALS, "operating_expenses = '5.00'"),
         ("operating_expenses is 5.00",),
     ),
-    "the gross profit is another": (
+    "the gross profit is changed": (
         "financial_weekly.gross_and_net_add_up",
-        _set(_TOTALS, "gross_profit = '5.00'"),
+        _update(_TOTALS, "gross_profit = '5.00'"),
         ("gross_profit is 5.00", "total_trading_income - cost_of_sales"),
     ),
-    "the net profit is a fortune": (
+    "the net profit is a huge amount": (
         "financial_weekly.gross_and_net_add_up",
-        _set(_TOTALS, "net_profit = '7777777.77'"),
+        _update(_TOTALS, "net_profit = '7777777.77'"),
         ("net_profit is 7777777.77", "gross_profit + other_income - operating_expenses"),
     ),
     "Xero's report does not add up": (
@@ -155,31 +157,31 @@ BREAKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         _partial("profit_and_loss"),
         ("Net Profit", "68822.31", "68822.30", "0.01"),
     ),
-    "a line is there twice": (
+    "a line is stored twice": (
         "financial_weekly.no_duplicates",
         (
             f"INSERT INTO financial_weekly_lines SELECT tenant_id, week_ending, 'RENT-1', account_code, account_name, "
-            f"account_type, category, amount, {_STAMPED} FROM financial_weekly_lines "
+            f"account_type, category, amount, {_PROVENANCE_COLUMNS} FROM financial_weekly_lines "
             "WHERE account_id = 'rent-1' AND week_ending = :week",
         ),
         ("'RENT-1' and 'rent-1'", "2 times"),
     ),
-    "a week of profit and loss is gone": (
+    "a week of profit and loss is missing": (
         "financial_weekly.no_gaps",
-        _forget(":week", "profit_and_loss", _TOTALS, _LINES),
-        ("profit and loss", "no profit and loss of this week ever landed"),
+        _delete(":week", "profit_and_loss", _TOTALS, _LINES),
+        ("profit and loss", "no profit and loss of this week has landed"),
     ),
-    "the totals of a week are gone": (
+    "the totals of a week are missing": (
         "financial_weekly.no_gaps",
         ("DELETE FROM financial_weekly WHERE week_ending = :week",),
-        ("0 are held",),
+        ("only 0 are left",),
     ),
-    "the latest profit and loss is gone": (
+    "the latest profit and loss is missing": (
         "financial_weekly.fresh",
-        _forget(":latest", "profit_and_loss", _TOTALS, _LINES),
+        _delete(":latest", "profit_and_loss", _TOTALS, _LINES),
         (str(LATEST), "should have landed"),
     ),
-    "the expenses are a hundred times what they were, in all that is held": (
+    "the expenses are a hundred times larger in every table": (
         "financial_weekly.within_history",
         (
             "UPDATE financial_weekly_lines SET amount = '2500000.00' WHERE account_id = 'wages-1' "
@@ -190,22 +192,22 @@ BREAKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ),
         (str(LATEST), "operating_expenses is 2503000.00", "12 weeks before"),
     ),
-    "a cell's net revenue is another": (
+    "a cell's net revenue is changed": (
         "revenue_weekly.net_is_invoiced_less_credited",
-        _set(_CELLS, "net_revenue = '5.00'", "revenue_type = 'residential'"),
+        _update(_CELLS, "net_revenue = '5.00'", "revenue_type = 'residential'"),
         ("residential / north", "net_revenue is 5.00"),
     ),
-    "what was invoiced is a fortune": (
+    "the invoiced amount is huge": (
         "revenue_weekly.net_is_invoiced_less_credited",
-        _set(_CELLS, "invoiced = '9000000.00'", "revenue_type = 'commercial'"),
+        _update(_CELLS, "invoiced = '9000000.00'", "revenue_type = 'commercial'"),
         ("commercial / south", "9000000.00 invoiced"),
     ),
-    "what was credited is another": (
+    "the credited amount is changed": (
         "revenue_weekly.net_is_invoiced_less_credited",
-        _set(_CELLS, "credited = '0.01'", "revenue_type = 'commercial'"),
+        _update(_CELLS, "credited = '0.01'", "revenue_type = 'commercial'"),
         ("commercial / south", "0.01 credited"),
     ),
-    "a cell is more than the books, in all its columns": (
+    "a cell has more revenue than the profit and loss, in every column": (
         "revenue_weekly.revenue_matches_income",
         (
             "UPDATE revenue_weekly SET invoiced = '70000.00', credited = '0.00', net_revenue = '70000.00' "
@@ -214,41 +216,41 @@ BREAKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ("revenue is", "a difference of"),
     ),
     "invoices do not add up in Xero": ("revenue_weekly.adds_up_in_xero", _partial("invoices"), ("Net Profit",)),
-    "a cell is there twice": (
+    "a cell is stored twice": (
         "revenue_weekly.no_duplicates",
         (
             f"INSERT INTO revenue_weekly SELECT tenant_id, week_ending, ' Residential', region, invoiced, credited, "
-            f"net_revenue, tax, invoice_count, credit_note_count, {_STAMPED} FROM revenue_weekly "
+            f"net_revenue, tax, invoice_count, credit_note_count, {_PROVENANCE_COLUMNS} FROM revenue_weekly "
             "WHERE revenue_type = 'residential' AND week_ending = :week",
         ),
         ("residential / north", "2 times"),
     ),
-    "a week of revenue is gone": (
+    "a week of revenue is missing": (
         "revenue_weekly.no_gaps",
-        _forget(":week", "invoices", _CELLS),
-        ("no revenue of this week ever landed",),
+        _delete(":week", "invoices", _CELLS),
+        ("no revenue of this week has landed",),
     ),
-    "the rows of a week of revenue are gone": (
+    "the rows of a week of revenue are missing": (
         "revenue_weekly.no_gaps",
         ("DELETE FROM revenue_weekly WHERE week_ending = :week",),
-        ("2 rows of revenue landed, and 0 are held",),
+        ("2 rows of revenue landed, but only 0 are left",),
     ),
-    "a cell is gone": (
+    "a cell is missing": (
         "revenue_weekly.no_gaps",
         ("DELETE FROM revenue_weekly WHERE revenue_type = 'residential' AND week_ending = :week",),
-        ("2 rows of revenue landed, and 1 are held",),
+        ("2 rows of revenue landed, but only 1 are left",),
     ),
-    "the first week of revenue is gone": (
+    "the first week of revenue is missing": (
         "revenue_weekly.no_gaps",
-        _forget(":first", "invoices", _CELLS),
-        ("no revenue of this week ever landed",),
+        _delete(":first", "invoices", _CELLS),
+        ("no revenue of this week has landed",),
     ),
-    "the latest revenue is gone": (
+    "the latest revenue is missing": (
         "revenue_weekly.fresh",
-        _forget(":latest", "invoices", _CELLS),
+        _delete(":latest", "invoices", _CELLS),
         ("revenue", "should have landed"),
     ),
-    "half of a type's revenue is another's": (
+    "revenue of one type is booked as another": (
         "revenue_weekly.within_history",
         (
             "UPDATE revenue_weekly SET invoiced = '1000.00', credited = '0.00', net_revenue = '1000.00' "
@@ -260,39 +262,39 @@ BREAKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ),
         ("residential: net_revenue is 1000.00", "weeks before"),
     ),
-    "a closing balance is another": (
+    "a closing balance is changed": (
         "cash_position_weekly.closing_follows_from_opening",
-        _set(_CASH, "closing_balance = '5.00'", "bank_account_id = 'bank-2'"),
+        _update(_CASH, "closing_balance = '5.00'", "bank_account_id = 'bank-2'"),
         ("Dollars", "closing_balance is 5.00"),
     ),
-    "the last closing balance is another": (
+    "the last closing balance is changed": (
         "cash_position_weekly.closing_follows_from_opening",
-        _set(_CASH, "closing_balance = '5.00'", "bank_account_id = 'bank-2'", week=":latest"),
+        _update(_CASH, "closing_balance = '5.00'", "bank_account_id = 'bank-2'", week=":latest"),
         ("Dollars", "closing_balance is 5.00"),
     ),
-    "the first opening balance is another": (
+    "the first opening balance is changed": (
         "cash_position_weekly.closing_follows_from_opening",
-        _set(_CASH, "opening_balance = '5.00'", "bank_account_id = 'bank-1'", week=":first"),
+        _update(_CASH, "opening_balance = '5.00'", "bank_account_id = 'bank-1'", week=":first"),
         ("Cheque", "opening 5.00"),
     ),
-    "what was received is a fortune": (
+    "the received amount is huge": (
         "cash_position_weekly.closing_follows_from_opening",
-        _set(_CASH, "cash_received = '9000000.00'", "bank_account_id = 'bank-1'"),
+        _update(_CASH, "cash_received = '9000000.00'", "bank_account_id = 'bank-1'"),
         ("Cheque", "received 9000000.00"),
     ),
     "a currency gain is a cent more": (
         "cash_position_weekly.closing_follows_from_opening",
-        _set(_CASH, "currency_gain = '-1.24'", "bank_account_id = 'bank-2'"),
+        _update(_CASH, "currency_gain = '-1.24'", "bank_account_id = 'bank-2'"),
         ("Dollars", "currency gain -1.24", "a difference of -0.01"),
     ),
-    "an opening balance is another": (
+    "an opening balance is changed": (
         "cash_position_weekly.opening_is_the_closing_before",
-        _set(_CASH, "opening_balance = '5.00'", "bank_account_id = 'bank-1'"),
+        _update(_CASH, "opening_balance = '5.00'", "bank_account_id = 'bank-1'"),
         ("Cheque", "opening_balance is 5.00", f"week ending {MIDDLE.previous}"),
     ),
-    "the last opening balance is another": (
+    "the last opening balance is changed": (
         "cash_position_weekly.opening_is_the_closing_before",
-        _set(_CASH, "opening_balance = '5.00'", "bank_account_id = 'bank-1'", week=":latest"),
+        _update(_CASH, "opening_balance = '5.00'", "bank_account_id = 'bank-1'", week=":latest"),
         ("Cheque", "opening_balance is 5.00"),
     ),
     "the bank summary does not add up in Xero": (
@@ -300,31 +302,31 @@ BREAKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         _partial("bank_summary"),
         ("Net Profit",),
     ),
-    "an account is there twice": (
+    "an account is stored twice": (
         "cash_position_weekly.no_duplicates",
         (
             f"INSERT INTO cash_position_weekly SELECT tenant_id, week_ending, 'BANK-1', bank_account_name, "
-            f"opening_balance, cash_received, cash_spent, currency_gain, closing_balance, {_STAMPED} "
+            f"opening_balance, cash_received, cash_spent, currency_gain, closing_balance, {_PROVENANCE_COLUMNS} "
             "FROM cash_position_weekly WHERE bank_account_id = 'bank-1' AND week_ending = :week",
         ),
         ("'BANK-1' and 'bank-1'", "2 times"),
     ),
-    "a week of cash is gone": (
+    "a week of cash is missing": (
         "cash_position_weekly.no_gaps",
-        _forget(":week", "bank_summary", _CASH),
-        ("no cash position of this week ever landed",),
+        _delete(":week", "bank_summary", _CASH),
+        ("no cash position of this week has landed",),
     ),
-    "an account of a week is gone": (
+    "an account of a week is missing": (
         "cash_position_weekly.no_gaps",
         ("DELETE FROM cash_position_weekly WHERE bank_account_id = 'bank-1' AND week_ending = :week",),
-        ("2 rows of cash position landed, and 1 are held",),
+        ("2 rows of cash position landed, but only 1 are left",),
     ),
-    "the latest cash is gone": (
+    "the latest cash is missing": (
         "cash_position_weekly.fresh",
-        _forget(":latest", "bank_summary", _CASH),
+        _delete(":latest", "bank_summary", _CASH),
         ("cash position", "should have landed"),
     ),
-    "an account received and spent a fortune": (
+    "an account received and spent a huge amount": (
         "cash_position_weekly.within_history",
         (
             "UPDATE cash_position_weekly "
@@ -336,31 +338,31 @@ BREAKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
 }
 
 
-@pytest.mark.parametrize("broken", BREAKS)
-def test_the_check_that_a_break_is_about_fails_and_only_it(
-    broken: str, warehouse: Warehouse, settings: Settings
+@pytest.mark.parametrize("description", BREAKS)
+def test_a_break_fails_exactly_the_check_that_covers_it(
+    description: str, warehouse: Warehouse, settings: Settings
 ) -> None:
-    check, statements, words = BREAKS[broken]
-    by_hand(warehouse.engine, *statements)
+    check, statements, words = BREAKS[description]
+    execute_by_hand(warehouse.engine, *statements)
 
-    told = failing(warehouse, settings)
+    failures = find_failures(warehouse, settings)
 
-    assert set(told) == {check}
-    said = told[check]
-    assert f"{NAME}, week ending " in said
+    assert set(failures) == {check}
+    failure = failures[check]
+    assert f"{NAME}, week ending " in failure
     week = LATEST if ":latest" in statements[-1] else None if ":first" in statements[-1] else MIDDLE
-    assert week is None or f"week ending {week}" in said
+    assert week is None or f"week ending {week}" in failure
     for word in words:
-        assert word in said
+        assert word in failure
 
 
-def test_every_check_is_broken_by_some_test_here() -> None:
-    every = {f"{checked.asset}.{rule.name}" for checked in CHECKED for rule in checked.rules}
-    assert every == {check for check, _, _ in BREAKS.values()}
+def test_every_check_is_covered_by_a_break() -> None:
+    all_checks = {f"{group.asset}.{rule.name}" for group in CHECK_GROUPS for rule in group.rules}
+    assert all_checks == {check for check, _, _ in BREAKS.values()}
 
 
-def test_what_can_be_true_warns_and_what_cannot_is_an_error() -> None:
+def test_only_checks_whose_violations_can_be_correct_are_warnings() -> None:
     warnings = {
-        rule.name for checked in CHECKED for rule in checked.rules if rule.severity is dg.AssetCheckSeverity.WARN
+        rule.name for group in CHECK_GROUPS for rule in group.rules if rule.severity is dg.AssetCheckSeverity.WARN
     }
     assert warnings == {"revenue_matches_income", "within_history"}

@@ -1,4 +1,4 @@
-"""Weeks materialised by a real Dagster run over the mock Xero: what lands, what is said, what stays on failure."""
+"""Weeks materialised by a real Dagster run with the mock Xero: figures, metadata, sync log, failures."""
 
 from __future__ import annotations
 
@@ -14,18 +14,25 @@ import pytest
 from sqlalchemy import text
 
 from xero_pipeline.automation.jobs import ASSETS
-from xero_pipeline.automation.planning import resting_weeks
+from xero_pipeline.automation.planning import find_weeks_in_backoff
 from xero_pipeline.mock_xero import FaultKind, MockFault, MockOrganisation
 from xero_pipeline.warehouse.errors import DatabaseUnavailable
 from xero_pipeline.warehouse.logs.sync_log import SyncLog
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
-from xero_pipeline_tests.deployment import SECOND, SMALL, TENANT, Running, failing_checks, running
+from xero_pipeline_tests.deployment import (
+    SECOND,
+    SMALL,
+    TENANT,
+    RunningDeployment,
+    describe_failing_checks,
+    run_deployment,
+)
 
 
-def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[Week, Mapping[str, Any]]:
-    """The last event of each week: what Dagster shows of it."""
+def read_metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[Week, Mapping[str, Any]]:
+    """The metadata of the last event of each week, which is what Dagster shows."""
     return {
         Week.from_key(str(event.partition)): {
             name: value.value for name, value in event.step_materialization_data.materialization.metadata.items()
@@ -35,55 +42,69 @@ def metadata(result: dg.ExecuteInProcessResult, asset: str) -> dict[Week, Mappin
     }
 
 
-def lines(at: Running, week: Week, tenant_id: str = TENANT) -> dict[str, Decimal]:
-    return {row["account_id"]: row["amount"] for row in at.warehouse.week_figures(tenant_id, week).lines}
+def read_lines(deployed: RunningDeployment, week: Week, tenant_id: str = TENANT) -> dict[str, Decimal]:
+    return {row["account_id"]: row["amount"] for row in deployed.warehouse.read_week_figures(tenant_id, week).lines}
+
+
+def find_invoice(deployed: RunningDeployment) -> Any:
+    """A sales invoice of the latest week."""
+    documents = deployed.mock.books(TENANT).documents(deployed.latest)
+    return next(document for document in documents if document.kind.value == "ACCREC")
 
 
 def test_a_week_lands_with_the_figures_of_the_books(tmp_path: Path, database_url: str) -> None:
-    with running(tmp_path, database_url=database_url) as at:
-        result = at.sync()
+    with run_deployment(tmp_path, database_url=database_url) as deployed:
+        result = deployed.sync()
 
         assert result.success
-        held, books = at.warehouse.week_figures(TENANT, at.latest), at.mock.books(TENANT)
-        truth = books.profit_and_loss(at.latest)
-        assert lines(at, at.latest) == truth.lines
-        assert held.profit_and_loss is not None
+        figures, books = deployed.warehouse.read_week_figures(TENANT, deployed.latest), deployed.mock.books(TENANT)
+        expected = books.profit_and_loss(deployed.latest)
+        assert read_lines(deployed, deployed.latest) == expected.lines
+        assert figures.profit_and_loss is not None
         for name in ("total_trading_income", "cost_of_sales", "gross_profit", "operating_expenses", "net_profit"):
-            assert held.profit_and_loss[name] == getattr(truth, name)
-        assert {(row["revenue_type"], row["region"]): row["net_revenue"] for row in held.revenue} == {
-            place: cell.net_revenue for place, cell in books.revenue(at.latest).items()
+            assert figures.profit_and_loss[name] == getattr(expected, name)
+        assert {(row["revenue_type"], row["region"]): row["net_revenue"] for row in figures.revenue} == {
+            key: cell.net_revenue for key, cell in books.revenue(deployed.latest).items()
         }
-        assert {row["bank_account_id"]: row["closing_balance"] for row in held.cash} == {
-            bank_id: movement.closing_balance for bank_id, movement in books.bank(at.latest).items()
+        assert {row["bank_account_id"]: row["closing_balance"] for row in figures.cash} == {
+            bank_id: movement.closing_balance for bank_id, movement in books.bank(deployed.latest).items()
         }
-        assert {at.latest} == at.materialised("financial_weekly") == at.materialised("cash_position_weekly")
+        assert (
+            {deployed.latest}
+            == deployed.list_materialised_weeks("financial_weekly")
+            == deployed.list_materialised_weeks("cash_position_weekly")
+        )
 
 
-def test_a_week_leaves_a_row_of_the_sync_log_for_each_kind_of_its_run(tmp_path: Path) -> None:
-    with running(tmp_path) as at:
-        run_id = at.sync().run_id
-        entries = at.warehouse.log.newest(10)
+def test_a_run_writes_one_row_of_the_sync_log_for_each_kind_and_week(tmp_path: Path) -> None:
+    with run_deployment(tmp_path) as deployed:
+        run_id = deployed.sync().run_id
+        entries = deployed.warehouse.log.list_newest(10)
     assert sorted(entry.sync_type for entry in entries) == ["bank_summary", "invoices", "profit_and_loss"]
-    assert {(entry.status, entry.dagster_run_id, entry.week) for entry in entries} == {("success", run_id, at.latest)}
+    assert {(entry.status, entry.dagster_run_id, entry.week) for entry in entries} == {
+        ("success", run_id, deployed.latest)
+    }
     assert all(entry.record_count and entry.api_calls for entry in entries)
 
 
-def test_a_materialised_week_says_who_how_much_and_what_it_cost(tmp_path: Path) -> None:
-    with running(tmp_path, organisations=(SMALL, SECOND)) as at:
-        result = at.sync()
-        said = metadata(result, "financial_weekly")[at.latest]
-        truth = [at.mock.books(tenant).profit_and_loss(at.latest) for tenant in (TENANT, SECOND.tenant_id)]
-    assert said["week_ending"] == str(at.latest)
-    assert said["organisations"] == "Mock Organisation, Second Organisation"
-    assert said["dagster/partition_row_count"] == sum(1 + len(one.lines) for one in truth)
-    assert said["api_calls"] > 0
-    assert said["restated"] == 0
-    assert said["net_profit"] == pytest.approx(float(sum(one.net_profit for one in truth)))
-    assert said["figures"]["Second Organisation"] == {
+def test_the_metadata_of_a_week_has_organisations_rows_calls_and_figures(tmp_path: Path) -> None:
+    with run_deployment(tmp_path, organisations=(SMALL, SECOND)) as deployed:
+        result = deployed.sync()
+        metadata = read_metadata(result, "financial_weekly")[deployed.latest]
+        expected = [
+            deployed.mock.books(tenant).profit_and_loss(deployed.latest) for tenant in (TENANT, SECOND.tenant_id)
+        ]
+    assert metadata["week_ending"] == str(deployed.latest)
+    assert metadata["organisations"] == "Mock Organisation, Second Organisation"
+    assert metadata["dagster/partition_row_count"] == sum(1 + len(books.lines) for books in expected)
+    assert metadata["api_calls"] > 0
+    assert metadata["restated"] == 0
+    assert metadata["net_profit"] == pytest.approx(float(sum(books.net_profit for books in expected)))
+    assert metadata["figures"]["Second Organisation"] == {
         "currency": "AUD",
         "status": "success",
         **{
-            name: str(getattr(truth[1], name))
+            name: str(getattr(expected[1], name))
             for name in (
                 "total_trading_income",
                 "cost_of_sales",
@@ -96,60 +117,68 @@ def test_a_materialised_week_says_who_how_much_and_what_it_cost(tmp_path: Path) 
     }
 
 
-def test_a_range_is_one_run_with_a_result_a_week(tmp_path: Path) -> None:
-    with running(tmp_path) as at:
-        weeks = [at.latest.shift(-n) for n in (2, 1, 0)]
-        result = at.sync(weeks[0], weeks[-1], checks=True)
+def test_a_range_of_weeks_is_one_run_with_one_result_for_each_week(tmp_path: Path) -> None:
+    with run_deployment(tmp_path) as deployed:
+        weeks = [deployed.latest.shift(-n) for n in (2, 1, 0)]
+        result = deployed.sync(weeks[0], weeks[-1], checks=True)
 
         assert result.success
         for asset in ASSETS:
-            said = metadata(result, asset)
-            assert at.materialised(asset) == set(weeks) == set(said)
-            assert {week: one["week_ending"] for week, one in said.items()} == {week: str(week) for week in weeks}
-        income = {week: one["total_trading_income"] for week, one in metadata(result, "financial_weekly").items()}
-        books = at.mock.books(TENANT)
-        assert income == {week: float(books.profit_and_loss(week).total_trading_income) for week in weeks}
-        assert len({entry.dagster_run_id for entry in at.warehouse.log.newest(20)}) == 1
-        assert failing_checks(result) == {}
-
-
-def test_every_week_keeps_its_columns_and_the_newest_tells_of_the_whole_table(tmp_path: Path) -> None:
-    with running(tmp_path) as at:
-        older = at.latest.shift(-1)
-        result = at.sync(older, at.latest)
-        rows = sum(1 + len(at.mock.books(TENANT).profit_and_loss(week).lines) for week in (older, at.latest))
-        for asset in ASSETS:
-            said = metadata(result, asset)
-            assert {"tenant_id", "week_ending", "currency"} <= {
-                column.name for column in said[older]["dagster/column_schema"].columns
+            metadata = read_metadata(result, asset)
+            assert deployed.list_materialised_weeks(asset) == set(weeks) == set(metadata)
+            assert {week: entry["week_ending"] for week, entry in metadata.items()} == {
+                week: str(week) for week in weeks
             }
-            assert said[at.latest]["last_weeks"].startswith(f"Mock Organisation, 2 weeks to {at.latest}: ")
-            assert set(said[older]).isdisjoint({"last_weeks", "dagster/row_count"})
-        assert metadata(result, "financial_weekly")[at.latest]["dagster/row_count"] == rows
+        income = {
+            week: entry["total_trading_income"] for week, entry in read_metadata(result, "financial_weekly").items()
+        }
+        books = deployed.mock.books(TENANT)
+        assert income == {week: float(books.profit_and_loss(week).total_trading_income) for week in weeks}
+        assert len({entry.dagster_run_id for entry in deployed.warehouse.log.list_newest(20)}) == 1
+        assert describe_failing_checks(result) == {}
 
 
-def test_each_organisation_has_its_own_picture(tmp_path: Path) -> None:
-    with running(tmp_path, organisations=(SMALL, SECOND)) as at:
-        said = metadata(at.sync(), "revenue_weekly")[at.latest]
-    assert {name for name in said if name.startswith("last_weeks")} == {
+def test_every_week_has_its_columns_and_the_newest_week_also_describes_the_table(tmp_path: Path) -> None:
+    with run_deployment(tmp_path) as deployed:
+        older = deployed.latest.shift(-1)
+        result = deployed.sync(older, deployed.latest)
+        rows = sum(
+            1 + len(deployed.mock.books(TENANT).profit_and_loss(week).lines) for week in (older, deployed.latest)
+        )
+        for asset in ASSETS:
+            metadata = read_metadata(result, asset)
+            assert {"tenant_id", "week_ending", "currency"} <= {
+                column.name for column in metadata[older]["dagster/column_schema"].columns
+            }
+            assert metadata[deployed.latest]["last_weeks"].startswith(
+                f"Mock Organisation, 2 weeks to {deployed.latest}: "
+            )
+            assert set(metadata[older]).isdisjoint({"last_weeks", "dagster/row_count"})
+        assert read_metadata(result, "financial_weekly")[deployed.latest]["dagster/row_count"] == rows
+
+
+def test_each_organisation_has_its_own_chart(tmp_path: Path) -> None:
+    with run_deployment(tmp_path, organisations=(SMALL, SECOND)) as deployed:
+        metadata = read_metadata(deployed.sync(), "revenue_weekly")[deployed.latest]
+    assert {name for name in metadata if name.startswith("last_weeks")} == {
         "last_weeks of Mock Organisation",
         "last_weeks of Second Organisation",
     }
 
 
-def test_two_organisations_of_one_name_are_told_apart(tmp_path: Path) -> None:
+def test_two_organisations_with_the_same_name_are_labelled_with_their_ids(tmp_path: Path) -> None:
     twin = MockOrganisation(tenant_id="mock-tenant-002", name=SMALL.name, documents=6)
-    with running(tmp_path, organisations=(SMALL, twin)) as at:
-        said = metadata(at.sync(), "revenue_weekly")[at.latest]
+    with run_deployment(tmp_path, organisations=(SMALL, twin)) as deployed:
+        metadata = read_metadata(deployed.sync(), "revenue_weekly")[deployed.latest]
     names = {f"{SMALL.name} ({tenant})" for tenant in (TENANT, twin.tenant_id)}
-    assert set(said["figures"]) == names
-    assert {name for name in said if name.startswith("last_weeks")} == {f"last_weeks of {name}" for name in names}
+    assert set(metadata["figures"]) == names
+    assert {name for name in metadata if name.startswith("last_weeks")} == {f"last_weeks of {name}" for name in names}
 
 
-def test_what_dagster_keeps_of_a_week_is_small(tmp_path: Path) -> None:
-    """Events are kept for ever, and a daily sync writes five weeks of three tables again."""
-    with running(tmp_path) as at:
-        result = at.sync(at.latest.shift(-1), at.latest)
+def test_the_event_of_a_week_is_small(tmp_path: Path) -> None:
+    """Dagster stores events for ever, and each daily sync writes five weeks of three tables."""
+    with run_deployment(tmp_path) as deployed:
+        result = deployed.sync(deployed.latest.shift(-1), deployed.latest)
     sizes = [
         len(dg.serialize_value(event.step_materialization_data.materialization))
         for event in result.all_events
@@ -159,53 +188,57 @@ def test_what_dagster_keeps_of_a_week_is_small(tmp_path: Path) -> None:
     assert max(sizes) < 8_000
 
 
-def test_a_run_is_tagged_with_its_weeks_and_organisations_whoever_started_it(tmp_path: Path) -> None:
-    with running(tmp_path, organisations=(SMALL, SECOND)) as at:
-        job = at.definitions.resolve_implicit_global_asset_job_def()
+def test_every_run_is_tagged_with_its_weeks_and_organisations(tmp_path: Path) -> None:
+    with run_deployment(tmp_path, organisations=(SMALL, SECOND)) as deployed:
+        job = deployed.definitions.resolve_implicit_global_asset_job_def()
         started = job.get_subset(asset_selection={dg.AssetKey("cash_position_weekly")}).execute_in_process(
-            instance=at.instance, partition_key=at.latest.key
+            instance=deployed.instance, partition_key=deployed.latest.key
         )
-        run = at.instance.get_run_by_id(started.run_id)
-        ranged = at.instance.get_run_by_id(at.sync(at.latest.shift(-1), at.latest).run_id)
+        run = deployed.instance.get_run_by_id(started.run_id)
+        range_run = deployed.instance.get_run_by_id(deployed.sync(deployed.latest.shift(-1), deployed.latest).run_id)
     assert run is not None
     assert (run.tags["week_ending"], run.tags["organisation"]) == (
-        str(at.latest),
+        str(deployed.latest),
         "Mock Organisation, Second Organisation",
     )
-    assert ranged is not None
-    assert ranged.tags["week_ending"] == f"{at.latest.shift(-1)} to {at.latest}"
+    assert range_run is not None
+    assert range_run.tags["week_ending"] == f"{deployed.latest.shift(-1)} to {deployed.latest}"
 
 
 def test_syncing_again_changes_no_figure_and_restates_nothing(tmp_path: Path) -> None:
-    with running(tmp_path) as at:
-        at.sync()
-        before = at.warehouse.week_figures(TENANT, at.latest)
-        at.clock.advance(minutes=1)
-        result = at.sync()
-        assert at.warehouse.week_figures(TENANT, at.latest) == before
-        assert [metadata(result, asset)[at.latest]["restated"] for asset in ASSETS] == [0, 0, 0]
+    with run_deployment(tmp_path) as deployed:
+        deployed.sync()
+        before = deployed.warehouse.read_week_figures(TENANT, deployed.latest)
+        deployed.clock.advance(minutes=1)
+        result = deployed.sync()
+        assert deployed.warehouse.read_week_figures(TENANT, deployed.latest) == before
+        assert [read_metadata(result, asset)[deployed.latest]["restated"] for asset in ASSETS] == [0, 0, 0]
 
 
-def test_a_week_that_was_edited_in_xero_says_what_changed(tmp_path: Path) -> None:
-    with running(tmp_path) as at:
-        at.sync()
-        edited = next(one for one in at.mock.books(TENANT).documents(at.latest) if one.kind.value == "ACCREC")
-        at.clock.advance(hours=1)
-        at.mock.edit_invoice(TENANT, edited.id, change=Decimal("100.00"))
-        result = at.sync()
-        said = metadata(result, "revenue_weekly")[at.latest]
-        kept = at.warehouse.restatements(week=at.latest)
-    assert said["restated"] > 0
-    assert "| invoiced |" in said["what_changed"]
-    assert {one.dagster_run_id for one in kept} == {result.run_id}
-    assert {one.table_name for one in kept} >= {"revenue_weekly", "financial_weekly", "financial_weekly_lines"}
+def test_the_metadata_of_a_week_that_was_edited_in_xero_shows_what_changed(tmp_path: Path) -> None:
+    with run_deployment(tmp_path) as deployed:
+        deployed.sync()
+        edited = find_invoice(deployed)
+        deployed.clock.advance(hours=1)
+        deployed.mock.edit_invoice(TENANT, edited.id, change=Decimal("100.00"))
+        result = deployed.sync()
+        metadata = read_metadata(result, "revenue_weekly")[deployed.latest]
+        restatements = deployed.warehouse.list_restatements(week=deployed.latest)
+    assert metadata["restated"] > 0
+    assert "| invoiced |" in metadata["what_changed"]
+    assert {restatement.dagster_run_id for restatement in restatements} == {result.run_id}
+    assert {restatement.table_name for restatement in restatements} >= {
+        "revenue_weekly",
+        "financial_weekly",
+        "financial_weekly_lines",
+    }
 
 
-def test_one_organisation_failing_stops_no_other_and_no_other_week(tmp_path: Path) -> None:
-    with running(tmp_path, organisations=(SMALL, SECOND)) as at:
-        weeks = [at.latest.shift(-n) for n in (2, 1, 0)]
-        # The second organisation's profit and loss of the middle week.
-        at.mock.add_fault(
+def test_a_failing_week_of_one_organisation_stops_no_other_organisation_or_week(tmp_path: Path) -> None:
+    with run_deployment(tmp_path, organisations=(SMALL, SECOND)) as deployed:
+        weeks = [deployed.latest.shift(-n) for n in (2, 1, 0)]
+        # This fails the second organisation's profit and loss of the middle week.
+        deployed.mock.add_fault(
             MockFault(
                 FaultKind.STATUS,
                 path="ProfitAndLoss",
@@ -216,91 +249,93 @@ def test_one_organisation_failing_stops_no_other_and_no_other_week(tmp_path: Pat
                 body="{}",
             )
         )
-        result = at.sync(weeks[0], weeks[-1], checks=True)
+        result = deployed.sync(weeks[0], weeks[-1], checks=True)
 
         assert not result.success
-        assert at.materialised("financial_weekly") == {weeks[0], weeks[2]}
+        assert deployed.list_materialised_weeks("financial_weekly") == {weeks[0], weeks[2]}
         for week in weeks:
-            assert lines(at, week) == at.mock.books(TENANT).profit_and_loss(week).lines
-        assert at.warehouse.week_figures(SECOND.tenant_id, weeks[1]).profit_and_loss is None
-        failed = at.warehouse.log.newest(50, status="failed")
+            assert read_lines(deployed, week) == deployed.mock.books(TENANT).profit_and_loss(week).lines
+        assert deployed.warehouse.read_week_figures(SECOND.tenant_id, weeks[1]).profit_and_loss is None
+        failed = deployed.warehouse.log.list_newest(50, status="failed")
         assert [(entry.tenant_id, entry.sync_type, entry.week) for entry in failed] == [
             (SECOND.tenant_id, "profit_and_loss", weeks[1])
         ]
-        # What has nothing to do with it landed, and was looked at.
-        assert at.materialised("cash_position_weekly") == set(weeks)
-        assert failing_checks(result) == {}
+        # The other tables landed, and their checks ran.
+        assert deployed.list_materialised_weeks("cash_position_weekly") == set(weeks)
+        assert describe_failing_checks(result) == {}
 
 
-def test_a_failing_week_names_itself_and_its_organisation_in_the_run(tmp_path: Path) -> None:
-    with running(tmp_path, organisations=(SMALL, SECOND)) as at:
-        at.mock.add_fault(MockFault(FaultKind.NO_REPORTS, path="ProfitAndLoss", tenant_id=SECOND.tenant_id, times=None))
-        result = at.sync()
+def test_the_failure_of_a_run_names_the_week_and_the_organisation(tmp_path: Path) -> None:
+    with run_deployment(tmp_path, organisations=(SMALL, SECOND)) as deployed:
+        deployed.mock.add_fault(
+            MockFault(FaultKind.NO_REPORTS, path="ProfitAndLoss", tenant_id=SECOND.tenant_id, times=None)
+        )
+        result = deployed.sync()
         (failure,) = result.filter_events(lambda event: event.is_step_failure)
-    said = failure.step_failure_data.user_failure_data
-    assert said is not None
-    assert said.description is not None
-    assert f"Second Organisation, week ending {at.latest}" in said.description
-    assert said.metadata["failed_weeks"].value == [str(at.latest)]
-    assert said.metadata["organisations"].value == ["Second Organisation"]
+    failure_data = failure.step_failure_data.user_failure_data
+    assert failure_data is not None
+    assert failure_data.description is not None
+    assert f"Second Organisation, week ending {deployed.latest}" in failure_data.description
+    assert failure_data.metadata["failed_weeks"].value == [str(deployed.latest)]
+    assert failure_data.metadata["organisations"].value == ["Second Organisation"]
 
 
-def test_an_organisation_alone_is_synced_where_a_run_names_it(tmp_path: Path) -> None:
-    with running(tmp_path, organisations=(SMALL, SECOND)) as at:
-        assert at.sync(organisations=[SECOND.tenant_id]).success
-        assert at.warehouse.week_figures(TENANT, at.latest).profit_and_loss is None
-        assert at.warehouse.week_figures(SECOND.tenant_id, at.latest).profit_and_loss is not None
+def test_a_run_that_names_an_organisation_syncs_only_that_one(tmp_path: Path) -> None:
+    with run_deployment(tmp_path, organisations=(SMALL, SECOND)) as deployed:
+        assert deployed.sync(organisations=[SECOND.tenant_id]).success
+        assert deployed.warehouse.read_week_figures(TENANT, deployed.latest).profit_and_loss is None
+        assert deployed.warehouse.read_week_figures(SECOND.tenant_id, deployed.latest).profit_and_loss is not None
 
 
 def test_a_week_before_the_books_began_lands_empty(tmp_path: Path) -> None:
     empty = Week(date(2014, 12, 6))
-    with running(tmp_path, PIPELINE_START_DATE="2014-11-30") as at:
-        result = at.sync(empty, checks=True)
+    with run_deployment(tmp_path, PIPELINE_START_DATE="2014-11-30") as deployed:
+        result = deployed.sync(empty, checks=True)
         assert result.success
-        held = at.warehouse.week_figures(TENANT, empty)
-        assert held.profit_and_loss is not None
-        assert held.profit_and_loss["net_profit"] == Decimal("0.00")
-        assert (held.lines, held.revenue) == ([], [])
-        assert {row["closing_balance"] for row in held.cash} <= {Decimal("0.00")}
-        assert metadata(result, "revenue_weekly")[empty]["dagster/partition_row_count"] == 0
-        assert {entry.status for entry in at.warehouse.log.newest(3)} == {"success"}
-        assert not {key for key in failing_checks(result) if not key.endswith(".fresh")}
+        figures = deployed.warehouse.read_week_figures(TENANT, empty)
+        assert figures.profit_and_loss is not None
+        assert figures.profit_and_loss["net_profit"] == Decimal("0.00")
+        assert (figures.lines, figures.revenue) == ([], [])
+        assert {row["closing_balance"] for row in figures.cash} <= {Decimal("0.00")}
+        assert read_metadata(result, "revenue_weekly")[empty]["dagster/partition_row_count"] == 0
+        assert {entry.status for entry in deployed.warehouse.log.list_newest(3)} == {"success"}
+        assert not {key for key in describe_failing_checks(result) if not key.endswith(".fresh")}
 
 
-def test_a_week_that_fails_while_it_is_written_leaves_what_was_held(tmp_path: Path) -> None:
-    """The database refuses the last of the lines; the totals before it must not stay either."""
-    with running(tmp_path) as at:
-        at.sync()
-        before = at.warehouse.week_figures(TENANT, at.latest)
-        edited = next(one for one in at.mock.books(TENANT).documents(at.latest) if one.kind.value == "ACCREC")
-        at.mock.edit_invoice(TENANT, edited.id, change=Decimal("100.00"))
+def test_a_week_that_fails_while_it_is_written_leaves_the_figures_as_they_were(tmp_path: Path) -> None:
+    """The database refuses the lines. The totals, which were written before them, must be rolled back too."""
+    with run_deployment(tmp_path) as deployed:
+        deployed.sync()
+        before = deployed.warehouse.read_week_figures(TENANT, deployed.latest)
+        edited = find_invoice(deployed)
+        deployed.mock.edit_invoice(TENANT, edited.id, change=Decimal("100.00"))
         refuse = "BEFORE {} ON {} BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
-        with at.warehouse.engine.begin() as connection:
+        with deployed.warehouse.engine.begin() as connection:
             connection.execute(text("CREATE TRIGGER t1 " + refuse.format("UPDATE", "financial_weekly_lines")))
             connection.execute(text("CREATE TRIGGER t2 " + refuse.format("UPDATE", "revenue_weekly")))
 
-        assert not at.sync().success
+        assert not deployed.sync().success
 
-        assert at.warehouse.week_figures(TENANT, at.latest) == before
-        assert at.warehouse.restatements() == []
-        newest = {entry.sync_type: entry.status for entry in reversed(at.warehouse.log.newest(6))}
+        assert deployed.warehouse.read_week_figures(TENANT, deployed.latest) == before
+        assert deployed.warehouse.list_restatements() == []
+        newest = {entry.sync_type: entry.status for entry in reversed(deployed.warehouse.log.list_newest(6))}
         assert newest == {"profit_and_loss": "failed", "invoices": "failed", "bank_summary": "success"}
 
 
-def test_a_week_that_fails_in_a_way_that_nobody_foresaw_stops_no_other(tmp_path: Path) -> None:
-    with running(tmp_path) as at:
-        weeks = [at.latest.shift(-n) for n in (2, 1, 0)]
-        with at.warehouse.engine.begin() as connection:
+def test_an_unexpected_error_in_a_week_stops_no_other_week(tmp_path: Path) -> None:
+    with run_deployment(tmp_path) as deployed:
+        weeks = [deployed.latest.shift(-n) for n in (2, 1, 0)]
+        with deployed.warehouse.engine.begin() as connection:
             connection.execute(
                 text(
                     "CREATE TRIGGER t1 BEFORE INSERT ON financial_weekly_lines "
                     f"WHEN NEW.week_ending = '{weeks[1]}' BEGIN SELECT RAISE(ABORT, 'the disk is full'); END"
                 )
             )
-        result = at.sync(weeks[0], weeks[-1])
+        result = deployed.sync(weeks[0], weeks[-1])
         assert not result.success
-        assert at.materialised("financial_weekly") == {weeks[0], weeks[2]}
-        entries = {entry.week: entry for entry in at.warehouse.log.newest(20, sync_type="profit_and_loss")}
+        assert deployed.list_materialised_weeks("financial_weekly") == {weeks[0], weeks[2]}
+        entries = {entry.week: entry for entry in deployed.warehouse.log.list_newest(20, sync_type="profit_and_loss")}
         assert {week: entry.status for week, entry in entries.items()} == {
             weeks[0]: "success",
             weeks[1]: "failed",
@@ -308,7 +343,7 @@ def test_a_week_that_fails_in_a_way_that_nobody_foresaw_stops_no_other(tmp_path:
         }
         error = entries[weeks[1]].error_log
         assert error["error"] == "unexpected"
-        # What an exception of somebody else's says is for the run's log alone.
+        # The text of an unexpected exception is only in the run's log.
         assert "disk" not in str(error)
         (failure,) = result.filter_events(lambda event: event.is_step_failure)
     assert failure.step_failure_data.user_failure_data is not None
@@ -316,98 +351,104 @@ def test_a_week_that_fails_in_a_way_that_nobody_foresaw_stops_no_other(tmp_path:
 
 
 @pytest.mark.parametrize("stop", [dg.DagsterExecutionInterruptedError, KeyboardInterrupt, SystemExit])
-def test_a_sync_that_is_told_to_end_says_so_and_does_not_rest(
+def test_an_interrupted_sync_is_logged_as_interrupted_and_does_not_cause_backoff(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: type[BaseException]
 ) -> None:
-    def end(*_: object, **__: object) -> None:
+    def interrupt(*_: object, **__: object) -> None:
         raise stop
 
-    with running(tmp_path) as at:
-        monkeypatch.setattr(OrganisationClient, "fetch_profit_and_loss", end)
+    with run_deployment(tmp_path) as deployed:
+        monkeypatch.setattr(OrganisationClient, "fetch_profit_and_loss", interrupt)
         with contextlib.suppress(stop):
-            at.sync()
-        [entry] = at.warehouse.log.newest(10, sync_type="profit_and_loss")
+            deployed.sync()
+        [entry] = deployed.warehouse.log.list_newest(10, sync_type="profit_and_loss")
         assert (entry.status, entry.error_log["error"]) == ("failed", "interrupted")
-        assert resting_weeks(at.warehouse.log, TENANT, at.clock.now()) == set()
+        assert find_weeks_in_backoff(deployed.warehouse.log, TENANT, deployed.clock.now()) == set()
 
 
-def test_a_credit_note_list_that_fails_leaves_the_revenue_as_it_was(tmp_path: Path) -> None:
-    with running(tmp_path) as at:
-        at.sync()
-        before = at.warehouse.week_figures(TENANT, at.latest).revenue
-        edited = next(one for one in at.mock.books(TENANT).documents(at.latest) if one.kind.value == "ACCREC")
-        at.mock.edit_invoice(TENANT, edited.id, change=Decimal("100.00"))
-        at.mock.add_fault(MockFault(FaultKind.IGNORE_DATES, path="CreditNotes", times=None))
-        result = at.sync()
+def test_a_failing_list_of_credit_notes_leaves_the_revenue_as_it_was(tmp_path: Path) -> None:
+    with run_deployment(tmp_path) as deployed:
+        deployed.sync()
+        before = deployed.warehouse.read_week_figures(TENANT, deployed.latest).revenue
+        edited = find_invoice(deployed)
+        deployed.mock.edit_invoice(TENANT, edited.id, change=Decimal("100.00"))
+        deployed.mock.add_fault(MockFault(FaultKind.IGNORE_DATES, path="CreditNotes", times=None))
+        result = deployed.sync()
         assert not result.success
-        assert at.warehouse.week_figures(TENANT, at.latest).revenue == before
-        # The other tables landed, with the edit in them.
-        assert at.warehouse.log.newest(1, sync_type="profit_and_loss")[0].status == "success"
+        assert deployed.warehouse.read_week_figures(TENANT, deployed.latest).revenue == before
+        # The other tables landed with the edit.
+        assert deployed.warehouse.log.list_newest(1, sync_type="profit_and_loss")[0].status == "success"
 
 
-def test_a_slow_sync_does_not_undo_what_a_later_one_has_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with running(tmp_path) as at:
-        at.sync()
-        edited = next(one for one in at.mock.books(TENANT).documents(at.latest) if one.kind.value == "ACCREC")
-        read = OrganisationClient.fetch_invoices
+def test_a_slow_sync_does_not_overwrite_the_figures_of_a_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_deployment(tmp_path) as deployed:
+        deployed.sync()
+        edited = find_invoice(deployed)
+        fetch_invoices = OrganisationClient.fetch_invoices
         readings = 0
 
-        def slow(client: OrganisationClient, week: Week) -> Any:
+        def fetch_slowly(client: OrganisationClient, week: Week) -> Any:
             nonlocal readings
             readings += 1
-            found = read(client, week)
+            invoices = fetch_invoices(client, week)
             if readings == 1:
-                # While this one is on its way, somebody edits an invoice, and another process syncs the week.
-                at.clock.advance(minutes=1)
-                at.mock.edit_invoice(TENANT, edited.id, change=Decimal("100.00"))
-                assert at.sync().success
-                at.clock.advance(minutes=1)
-            return found
+                # Before this reading lands, somebody edits an invoice and another sync lands the week.
+                deployed.clock.advance(minutes=1)
+                deployed.mock.edit_invoice(TENANT, edited.id, change=Decimal("100.00"))
+                assert deployed.sync().success
+                deployed.clock.advance(minutes=1)
+            return invoices
 
-        monkeypatch.setattr(OrganisationClient, "fetch_invoices", slow)
-        assert at.sync().success
-        held = {
-            (c["revenue_type"], c["region"]): c["invoiced"]
-            for c in at.warehouse.week_figures(TENANT, at.latest).revenue
+        monkeypatch.setattr(OrganisationClient, "fetch_invoices", fetch_slowly)
+        assert deployed.sync().success
+        invoiced = {
+            (cell["revenue_type"], cell["region"]): cell["invoiced"]
+            for cell in deployed.warehouse.read_week_figures(TENANT, deployed.latest).revenue
         }
-        assert held == {key: cell.invoiced for key, cell in at.mock.books(TENANT).revenue(at.latest).items()}
-        # The slow one, the one in between, and the slow one again.
+        assert invoiced == {
+            key: cell.invoiced for key, cell in deployed.mock.books(TENANT).revenue(deployed.latest).items()
+        }
+        # The slow sync, the one in between, and the slow sync again.
         assert readings == 3
-        entries = at.warehouse.log.newest(3, sync_type="invoices")
+        entries = deployed.warehouse.log.list_newest(3, sync_type="invoices")
         assert {entry.status for entry in entries} == {"success"}
-        slow_one, in_between, first = sorted(entries, key=lambda entry: entry.api_calls, reverse=True)
-        # Both its readings, and what this very process spent in between.
-        spent = sum(entry.api_calls for entry in at.warehouse.log.of_run(str(in_between.dagster_run_id)))
-        assert slow_one.api_calls == 2 * first.api_calls + spent
+        slow, in_between, first = sorted(entries, key=lambda entry: entry.api_calls, reverse=True)
+        # The slow sync counts both its readings, and the calls that this process made in between.
+        spent = sum(entry.api_calls for entry in deployed.warehouse.log.list_for_run(str(in_between.dagster_run_id)))
+        assert slow.api_calls == 2 * first.api_calls + spent
 
 
-def test_an_outage_is_noticed_after_three_weeks_and_spends_no_more_calls(tmp_path: Path) -> None:
-    with running(tmp_path) as at:
-        at.sync()
-        at.mock.add_fault(MockFault(FaultKind.STATUS, path="/api.xro/", status=503, times=None))
-        before = at.deployment.session.attempts
-        assert not at.sync(at.latest.shift(-9), at.latest).success
-        failed = at.warehouse.log.newest(30)
+def test_after_three_weeks_of_an_outage_no_more_calls_are_made(tmp_path: Path) -> None:
+    with run_deployment(tmp_path) as deployed:
+        deployed.sync()
+        deployed.mock.add_fault(MockFault(FaultKind.STATUS, path="/api.xro/", status=503, times=None))
+        before = deployed.deployment.session.attempts
+        assert not deployed.sync(deployed.latest.shift(-9), deployed.latest).success
+        failed = deployed.warehouse.log.list_newest(30)
         assert [entry.error_log["error"] for entry in failed] == ["xero_unavailable"] * 30
-        # Three kinds, three weeks each, three tries a week.
-        assert at.deployment.session.attempts - before == 27
+        # Three kinds, three weeks of each, three attempts for each week.
+        assert deployed.deployment.session.attempts - before == 27
         assert sum(entry.api_calls for entry in failed) == 27
 
 
-def test_a_run_that_a_database_blip_meets_goes_on_with_the_next_week(
+def test_a_run_goes_on_with_the_next_week_after_a_short_database_outage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with running(tmp_path) as at:
-        land, fail, blips = Warehouse.land, SyncLog.fail, []
+    with run_deployment(tmp_path) as deployed:
+        land, fail, outages = Warehouse.land, SyncLog.fail, []
 
-        def away(*given: Any, **named: Any) -> Any:
-            if named.get("week") == at.latest.previous or blips == ["land"]:
-                blips.append("land" if "week" in named else "log")
+        def fail_sometimes(*args: Any, **kwargs: Any) -> Any:
+            if kwargs.get("week") == deployed.latest.previous or outages == ["land"]:
+                outages.append("land" if "week" in kwargs else "log")
                 raise DatabaseUnavailable("The database is away.")
-            return (land if "week" in named else fail)(*given, **named)
+            return (land if "week" in kwargs else fail)(*args, **kwargs)
 
-        monkeypatch.setattr(Warehouse, "land", away)
-        monkeypatch.setattr(SyncLog, "fail", away)
-        at.sync(at.latest.shift(-2), at.latest)
-        assert at.latest in {entry.week for entry in at.warehouse.log.newest(9) if entry.status == "success"}
-        assert blips[:2] == ["land", "log"]
+        monkeypatch.setattr(Warehouse, "land", fail_sometimes)
+        monkeypatch.setattr(SyncLog, "fail", fail_sometimes)
+        deployed.sync(deployed.latest.shift(-2), deployed.latest)
+        assert deployed.latest in {
+            entry.week for entry in deployed.warehouse.log.list_newest(9) if entry.status == "success"
+        }
+        assert outages[:2] == ["land", "log"]

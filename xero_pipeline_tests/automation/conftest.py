@@ -1,4 +1,4 @@
-"""What the tests of the automation share."""
+"""The fixtures of the tests of `automation`."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def inbox() -> Iterator[Inbox]:
 
 @pytest.fixture
 def scene(database_url: str, tmp_path: Path, clock: FakeClock, inbox: Inbox) -> Iterator[Scene]:
-    """Connected, looked at once, and well; on both databases."""
+    """A connected deployment without problems, evaluated once; on both databases."""
     with make_scene(database_url, tmp_path, clock, inbox) as scene:
         yield scene
 
 
 @pytest.fixture
 def sqlite_scene(tmp_path: Path, clock: FakeClock, inbox: Inbox) -> Iterator[Scene]:
-    """The same for what takes long and needs no second database."""
+    """The same on SQLite alone, for slow tests that need no second database."""
     with make_scene(f"sqlite:///{tmp_path / 'warehouse.db'}", tmp_path, clock, inbox) as scene:
         yield scene
 
@@ -43,22 +43,22 @@ def sqlite_scene(tmp_path: Path, clock: FakeClock, inbox: Inbox) -> Iterator[Sce
 def make_scene(database_url: str, folder: Path, clock: FakeClock, inbox: Inbox) -> Iterator[Scene]:
     token = {"access_token": "fresh", "refresh_token": "fresh-too", "expires_in": 1800, "token_type": "Bearer"}
     xero = PlainXero(token=token)
-    with ScriptedServer(xero) as at_xero, dg.DagsterInstance.ephemeral() as instance:
+    with ScriptedServer(xero) as xero_server, dg.DagsterInstance.ephemeral() as instance:
         settings = load_settings(
             XERO_MOCK_MODE="false",
             XERO_CLIENT_ID="app",
             XERO_CLIENT_SECRET="app-secret",
             XERO_ENCRYPTION_KEY="5e" * 32,
-            XERO_API_URL=at_xero.url,
-            XERO_IDENTITY_URL=at_xero.url,
-            XERO_LOGIN_URL=at_xero.url,
+            XERO_API_URL=xero_server.url,
+            XERO_IDENTITY_URL=xero_server.url,
+            XERO_LOGIN_URL=xero_server.url,
             DATABASE_URL=database_url,
             DAGSTER_HOME=str(folder),
             ALERT_URLS=inbox.address,
         )
         with Deployment(settings, clock=clock) as deployment:
             make_tables(deployment.warehouse.engine)
-            scene = Scene(deployment, instance, clock, inbox, xero, at_xero)
+            scene = Scene(deployment, instance, clock, inbox, xero, xero_server)
             scene.connect(DEMO)
-            scene.look()
+            scene.evaluate()
             yield scene

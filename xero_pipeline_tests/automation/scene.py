@@ -1,7 +1,7 @@
-"""A deployment in the middle of its life: connected organisations, Dagster's storage, an inbox for alerts.
+"""A deployment in use: connected organisations, Dagster's storage, an inbox for alerts.
 
-Xero is a plain HTTP server, the inbox another one; time is the test's. Runs are written into Dagster's
-storage as its daemon would, or really run.
+Xero is a plain HTTP server and the inbox another one; the test sets the time. Runs are written into Dagster's storage
+as its daemon writes them, or really run.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.automation.alerts import Alerter, open_alerter
-from xero_pipeline.automation.failure_alert import FailureMonitor, run_failure_alert_sensor
-from xero_pipeline.automation.jobs import range_tags
+from xero_pipeline.automation.failure_alert import FailureMonitor, build_run_failure_alert_sensor
+from xero_pipeline.automation.jobs import build_range_tags
 from xero_pipeline.grants import Connection, Tokens
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings
@@ -44,11 +44,11 @@ _numbers = itertools.count(1)
 class Message:
     title: str
     body: str
-    tone: str
+    kind: str
 
 
 class Inbox:
-    """Takes what Apprise's `json://` posts, or refuses it, as a test likes."""
+    """A server that takes the posts of Apprise's `json://`, or refuses them while `works` is false."""
 
     def __init__(self) -> None:
         self.works = True
@@ -58,27 +58,27 @@ class Inbox:
     def _take(self, request: SeenRequest) -> Answer:
         if not self.works:
             return Answer(500, body="out of order")
-        said = json.loads(request.body)
-        self.messages.append(Message(said["title"], said["message"], said["type"]))
+        post = json.loads(request.body)
+        self.messages.append(Message(post["title"], post["message"], post["type"]))
         return Answer(200)
 
     @property
     def address(self) -> str:
-        """With a password, which must show up nowhere."""
+        """The address with a password, which must not appear anywhere."""
         return self.server.url.replace("http://", "json://alice:hunter2-secret@") + "/secret-path"
 
     @property
     def titles(self) -> list[str]:
         return [message.title for message in self.messages]
 
-    def taken(self) -> list[Message]:
-        """What has come since the last time."""
-        new, self.messages = self.messages, []
-        return new
+    def take_messages(self) -> list[Message]:
+        """Return the messages since the last call, and empty the inbox."""
+        messages, self.messages = self.messages, []
+        return messages
 
 
-def tokens(clock: FakeClock, **changes: Any) -> Tokens:
-    given: dict[str, Any] = {
+def make_tokens(clock: FakeClock, **changes: Any) -> Tokens:
+    values: dict[str, Any] = {
         "access_token": f"access-{next(_numbers)}",
         "refresh_token": f"refresh-{next(_numbers)}",
         "id_token": "",
@@ -87,7 +87,7 @@ def tokens(clock: FakeClock, **changes: Any) -> Tokens:
         "expires_at": clock.now() + timedelta(minutes=30),
         "refreshed_at": clock.now(),
     }
-    return Tokens(**(given | changes))
+    return Tokens(**(values | changes))
 
 
 @dataclass
@@ -97,8 +97,8 @@ class Scene:
     clock: FakeClock
     inbox: Inbox
     xero: PlainXero
-    at_xero: ScriptedServer
-    kinds: Sequence[str] = field(default=("profit_and_loss", "invoices", "bank_summary"))
+    xero_server: ScriptedServer
+    sync_types: Sequence[str] = field(default=("profit_and_loss", "invoices", "bank_summary"))
 
     @property
     def settings(self) -> Settings:
@@ -106,32 +106,32 @@ class Scene:
 
     @property
     def alerter(self) -> Alerter:
-        """A new one each time, as each tick has."""
+        """A new alerter on each access, as each tick has its own."""
         return open_alerter(self.deployment)
 
     def connect(self, *connections: Connection, **changes: Any) -> None:
-        given = tokens(self.clock, **({"scope": self.settings.scopes} | changes))
-        self.deployment.warehouse.tokens.save_consent(given, connections, now=self.clock.now())
+        tokens = make_tokens(self.clock, **({"scope": self.settings.scopes} | changes))
+        self.deployment.warehouse.tokens.save_consent(tokens, connections, now=self.clock.now())
 
-    def look(self) -> None:
-        """One tick of the sensor that always runs."""
+    def evaluate(self) -> None:
+        """Do what a tick of `run_failure_alert` does."""
         alerter = self.alerter
-        FailureMonitor(self.instance, self.deployment, alerter).look()
+        FailureMonitor(self.instance, self.deployment, alerter).evaluate()
         alerter.flush()
 
-    def tick(self) -> Any:
-        """The same by the sensor itself."""
+    def run_sensor(self) -> Any:
+        """Evaluate the sensor itself."""
         return self.sensor(dg.build_sensor_context(instance=self.instance))
 
     @property
     def sensor(self) -> dg.SensorDefinition:
         @contextmanager
-        def opening(_settings: Settings) -> Iterator[Deployment]:
+        def opener(_settings: Settings) -> Iterator[Deployment]:
             yield self.deployment
 
-        return run_failure_alert_sensor(self.settings, opening=opening)
+        return build_run_failure_alert_sensor(self.settings, opener=opener)
 
-    def run(
+    def start_run(
         self,
         *,
         job: str = "weekly_sync",
@@ -139,33 +139,33 @@ class Scene:
         tags: dict[str, str] | None = None,
         retry_of: dg.DagsterRun | None = None,
     ) -> dg.DagsterRun:
-        """A run under way, as Dagster's daemon launches one."""
-        named = range_tags(*weeks) if weeks else {}
+        """Add a run that is under way, as Dagster's daemon launches one."""
+        run_tags = build_range_tags(*weeks) if weeks else {}
         if retry_of is not None:
-            named |= {"dagster/retry_number": "1"}
-        return launched(self.instance, job=job, tags=named | (tags or {}), retry_of=retry_of)
+            run_tags |= {"dagster/retry_number": "1"}
+        return launch_run(self.instance, job=job, tags=run_tags | (tags or {}), retry_of=retry_of)
 
-    def failing_run(
+    def fail_run(
         self,
         *,
         code: str = "xero_unavailable",
         tenants: Sequence[str] = (DEMO.tenant_id,),
         weeks: tuple[Week, Week] = (WEEK, WEEK),
-        said: dict[str, Any] | None = None,
-        **of_run: Any,
+        error: dict[str, Any] | None = None,
+        **run_options: Any,
     ) -> dg.DagsterRun:
-        """A run that failed, with its rows of the sync log."""
-        run = self.run(weeks=weeks, **of_run)
-        for tenant_id, week, kind in itertools.product(tenants, _weeks(weeks), self.kinds):
-            log_id = self.deployment.warehouse.log.start(tenant_id, kind, week, run.run_id)
-            error = {"error": code, "message": "words with 1,234.56 in them", "advice": ""} | (said or {})
-            self.deployment.warehouse.log.fail(log_id, api_calls=1, error_log=error)
+        """Add a failed run, with its rows of the sync log."""
+        run = self.start_run(weeks=weeks, **run_options)
+        for tenant_id, week, sync_type in itertools.product(tenants, _list_weeks(weeks), self.sync_types):
+            log_id = self.deployment.warehouse.log.start(tenant_id, sync_type, week, run.run_id)
+            details = {"error": code, "message": "words with 1,234.56 in them", "advice": ""} | (error or {})
+            self.deployment.warehouse.log.fail(log_id, api_calls=1, error_log=details)
         self.instance.report_run_failed(run)
         return run
 
-    def succeed(self, run: dg.DagsterRun) -> None:
-        done = dg.DagsterEvent(dg.DagsterEventType.PIPELINE_SUCCESS.value, job_name=run.job_name)
-        self.instance.report_dagster_event(done, run.run_id)
+    def finish_run(self, run: dg.DagsterRun) -> None:
+        success = dg.DagsterEvent(dg.DagsterEventType.PIPELINE_SUCCESS.value, job_name=run.job_name)
+        self.instance.report_dagster_event(success, run.run_id)
 
     def land(
         self,
@@ -173,13 +173,13 @@ class Scene:
         *,
         tenant_id: str = DEMO.tenant_id,
         status: str = "success",
-        kinds: Sequence[str] | None = None,
+        sync_types: Sequence[str] | None = None,
     ) -> None:
-        """That organisation's week lands, a second later."""
+        """Log that organisation's week as landed, a second later."""
         self.clock.advance(seconds=1)
         log = self.deployment.warehouse.log
-        for kind in kinds or self.kinds:
-            log_id = log.start(tenant_id, kind, week, None)
+        for sync_type in sync_types or self.sync_types:
+            log_id = log.start(tenant_id, sync_type, week, None)
             with self.deployment.warehouse.engine.begin() as connection:
                 log.finish(
                     connection,
@@ -191,7 +191,7 @@ class Scene:
                 )
 
 
-def launched(
+def launch_run(
     instance: dg.DagsterInstance,
     *,
     job: str = "weekly_sync",
@@ -199,20 +199,20 @@ def launched(
     status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED,
     retry_of: dg.DagsterRun | None = None,
 ) -> dg.DagsterRun:
-    """A run as Dagster's daemon launches one: of a job in a code location, so that it can be run again."""
+    """Add a run as Dagster's daemon launches one: of a job in a code location, so that Dagster can retry it."""
     location = RegisteredCodeLocationOrigin("xero_pipeline.definitions")
-    before = retry_of.run_id if retry_of else None
+    first_run_id = retry_of.run_id if retry_of else None
     return create_run_for_test(
         instance,
         job_name=job,
         tags=tags,
         status=status,
-        parent_run_id=before,
-        root_run_id=before,
+        parent_run_id=first_run_id,
+        root_run_id=first_run_id,
         remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job),
     )
 
 
-def _weeks(ends: tuple[Week, Week]) -> list[Week]:
-    first, last = ends
+def _list_weeks(week_range: tuple[Week, Week]) -> list[Week]:
+    first, last = week_range
     return [first.shift(n) for n in range((last.ending - first.ending).days // 7 + 1)]

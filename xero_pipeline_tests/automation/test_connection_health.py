@@ -1,4 +1,4 @@
-"""The daily look at the connections: what is asked of Xero, how often, and what is told."""
+"""The daily check of the connections: what Xero is asked, how often, and what is reported."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from xero_pipeline.automation.connection_health import HealthCheck, connection_health_sensor
+from xero_pipeline.automation.connection_health import ConnectionMonitor, build_connection_health_sensor
 from xero_pipeline.connection import ConnectionService
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment
@@ -19,19 +19,24 @@ from xero_pipeline_tests.automation.scene import DEMO, OTHER, WEEK, Scene
 from xero_pipeline_tests.servers import Answer, SeenRequest
 
 LISTED = [
-    {"id": one.connection_id, "tenantId": one.tenant_id, "tenantName": one.tenant_name, "tenantType": "ORGANISATION"}
-    for one in (DEMO, OTHER)
+    {
+        "id": connection.connection_id,
+        "tenantId": connection.tenant_id,
+        "tenantName": connection.tenant_name,
+        "tenantType": "ORGANISATION",
+    }
+    for connection in (DEMO, OTHER)
 ]
 
 
 @pytest.fixture(autouse=True)
 def both_listed(scene: Scene) -> None:
     scene.xero.routes["connections"] = LISTED
-    scene.xero.routes["token"] = refreshed
+    scene.xero.routes["token"] = answer_refresh
     scene.connect(DEMO, OTHER)
 
 
-def refreshed(request: SeenRequest) -> dict[str, Any]:
+def answer_refresh(request: SeenRequest) -> dict[str, Any]:
     assert request.form["grant_type"] == "refresh_token"
     return {
         "access_token": "fresh-access",
@@ -42,21 +47,21 @@ def refreshed(request: SeenRequest) -> dict[str, Any]:
 
 
 class Checker:
-    """The check as the sensor makes it: what one look leaves is given to the next."""
+    """Evaluates as the sensor does: each evaluation passes its check times to the next."""
 
     def __init__(self, scene: Scene) -> None:
         self.scene = scene
-        self.due: dict[str, str] = {}
+        self.next_checks: dict[str, str] = {}
 
-    def look(self) -> None:
-        self.due = HealthCheck(self.scene.deployment, self.scene.alerter).look(self.due)
+    def evaluate(self) -> None:
+        self.next_checks = ConnectionMonitor(self.scene.deployment, self.scene.alerter).evaluate(self.next_checks)
 
     @property
-    def asked(self) -> int:
-        return sum(request.path == "/connections" for request in self.scene.at_xero.requests)
+    def call_count(self) -> int:
+        return sum(request.path == "/connections" for request in self.scene.xero_server.requests)
 
-    def status(self, tenant_id: str) -> ConnectionStatus:
-        return self.scene.deployment.warehouse.tokens.organisation(tenant_id).status
+    def get_status(self, tenant_id: str) -> ConnectionStatus:
+        return self.scene.deployment.warehouse.tokens.get_organisation(tenant_id).status
 
 
 @pytest.fixture
@@ -66,37 +71,37 @@ def checker(scene: Scene) -> Checker:
 
 def test_xero_is_asked_once_a_day_for_each_consent(scene: Scene, checker: Checker) -> None:
     for _ in range(4):
-        checker.look()
+        checker.evaluate()
         scene.clock.advance(hours=6)
-    assert checker.asked == 1
-    checker.look()
-    assert checker.asked == 2
-    scene.connect(OTHER)  # a consent of its own
-    checker.look()
-    checker.look()
-    assert checker.asked == 3
+    assert checker.call_count == 1
+    checker.evaluate()
+    assert checker.call_count == 2
+    scene.connect(OTHER)  # a second consent
+    checker.evaluate()
+    checker.evaluate()
+    assert checker.call_count == 3
     assert scene.inbox.messages == []
 
 
-def test_an_organisation_that_xero_lists_no_more_is_told_once_and_again_when_it_is_connected(
+def test_an_organisation_that_xero_no_longer_lists_is_reported_once_and_again_when_it_is_connected(
     scene: Scene, checker: Checker
 ) -> None:
     scene.xero.routes["connections"] = LISTED[:1]
-    checker.look()
-    checker.look()
-    assert checker.status(DEMO.tenant_id) is ConnectionStatus.CONNECTED
-    assert checker.status(OTHER.tenant_id) is ConnectionStatus.RECONNECT_NEEDED
-    [message] = scene.inbox.taken()
+    checker.evaluate()
+    checker.evaluate()
+    assert checker.get_status(DEMO.tenant_id) is ConnectionStatus.CONNECTED
+    assert checker.get_status(OTHER.tenant_id) is ConnectionStatus.RECONNECT_NEEDED
+    [message] = scene.inbox.take_messages()
     assert message.title == "Other Company: the connection to Xero has ended"
     assert "What to do: Connect again" in message.body
     scene.clock.advance(days=2)
-    checker.look()
-    scene.look()
-    assert scene.inbox.taken() == []
+    checker.evaluate()
+    scene.evaluate()
+    assert scene.inbox.take_messages() == []
     scene.xero.routes["connections"] = LISTED
     scene.connect(DEMO, OTHER)
-    checker.look()
-    [message] = scene.inbox.taken()
+    checker.evaluate()
+    [message] = scene.inbox.take_messages()
     assert message.body == "Other Company is connected to Xero again."
 
 
@@ -105,183 +110,187 @@ def test_an_organisation_that_xero_lists_no_more_is_told_once_and_again_when_it_
     [
         Answer(json=[]),
         Answer(403, json={"Title": "Forbidden", "Detail": "AuthenticationUnsuccessful"}),
-        Answer(403, json={"Title": "Forbidden", "Detail": "something that Xero says tomorrow"}),
+        Answer(403, json={"Title": "Forbidden", "Detail": "a detail that nobody knows yet"}),
     ],
     ids=["an empty list", "403", "another 403"],
 )
-def test_when_xero_lists_nothing_or_forbids_it_the_whole_consent_has_to_be_given_again(
+def test_when_xero_lists_nothing_or_forbids_the_call_every_organisation_of_the_consent_needs_a_reconnect(
     scene: Scene, checker: Checker, answer: Answer
 ) -> None:
     scene.xero.routes["connections"] = answer
-    checker.look()
-    checker.look()
-    assert checker.status(DEMO.tenant_id) is checker.status(OTHER.tenant_id) is ConnectionStatus.RECONNECT_NEEDED
+    checker.evaluate()
+    checker.evaluate()
+    assert (
+        checker.get_status(DEMO.tenant_id) is checker.get_status(OTHER.tenant_id) is ConnectionStatus.RECONNECT_NEEDED
+    )
     assert sorted(scene.inbox.titles) == [
         "Demo Company: the connection to Xero has ended",
         "Other Company: the connection to Xero has ended",
     ]
 
 
-def test_a_dead_refresh_token_is_found_out_and_told(scene: Scene, checker: Checker) -> None:
+def test_a_refresh_token_that_xero_rejects_is_reported(scene: Scene, checker: Checker) -> None:
     scene.clock.advance(hours=1)
     scene.xero.routes["token"] = Answer(400, json={"error": "invalid_grant"})
-    checker.look()
-    checker.look()
-    assert checker.status(DEMO.tenant_id) is ConnectionStatus.RECONNECT_NEEDED
+    checker.evaluate()
+    checker.evaluate()
+    assert checker.get_status(DEMO.tenant_id) is ConnectionStatus.RECONNECT_NEEDED
     assert len(scene.inbox.messages) == 2
 
 
-def test_the_sensor_that_always_runs_tells_of_a_lost_connection_too_and_only_once(
-    scene: Scene, checker: Checker
-) -> None:
+def test_run_failure_alert_reports_a_lost_connection_too_and_only_once(scene: Scene, checker: Checker) -> None:
     scene.deployment.warehouse.tokens.set_status(OTHER.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
-    scene.look()
-    checker.look()
-    scene.failing_run(code="reconnect_needed", tenants=[OTHER.tenant_id])
-    scene.look()
+    scene.evaluate()
+    checker.evaluate()
+    scene.fail_run(code="reconnect_needed", tenants=[OTHER.tenant_id])
+    scene.evaluate()
     scene.clock.advance(minutes=29)
-    scene.look()
+    scene.evaluate()
     for _ in range(9):
-        scene.failing_run(code="organisation_disconnected", tenants=[OTHER.tenant_id])
-    scene.look()
+        scene.fail_run(code="organisation_disconnected", tenants=[OTHER.tenant_id])
+    scene.evaluate()
     assert scene.inbox.titles == ["Other Company: the connection to Xero has ended"]
     scene.clock.advance(minutes=1)
-    scene.look()
+    scene.evaluate()
     assert scene.inbox.titles[1:] == ["Other Company: the connection to Xero has ended (9 more)"]
 
 
-def test_a_run_counts_once_in_however_many_ways_it_says_that_the_connection_is_lost(scene: Scene) -> None:
+def test_a_run_counts_once_however_many_of_its_errors_name_the_lost_connection(scene: Scene) -> None:
     scene.deployment.warehouse.tokens.set_status(OTHER.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
     log, storage = scene.deployment.warehouse.log, scene.instance.daemon_cursor_storage
-    place = storage.get_cursor_values({"xero_pipeline/run_failure_alert"})
+    cursor = storage.get_cursor_values({"xero_pipeline/run_failure_alert"})
     for _ in range(2):
-        run = scene.run()
+        run = scene.start_run()
         for code in ("organisation_disconnected", "reconnect_needed"):
             log.fail(log.start(OTHER.tenant_id, "invoices", WEEK, run.run_id), api_calls=1, error_log={"error": code})
         scene.instance.report_run_failed(run)
-    scene.look()
-    storage.set_cursor_values(place)
-    scene.look()
-    [alert] = scene.alerter.log.open_alerts()
+    scene.evaluate()
+    storage.set_cursor_values(cursor)
+    scene.evaluate()
+    [alert] = scene.alerter.log.list_open()
     assert alert.occurrences == 2
 
 
-def test_a_failure_from_before_the_new_consent_is_old_news(scene: Scene) -> None:
-    scene.failing_run(code="reconnect_needed")
+def test_a_failure_from_before_the_new_consent_is_not_reported(scene: Scene) -> None:
+    scene.fail_run(code="reconnect_needed")
     scene.clock.advance(minutes=1)
     scene.connect(DEMO)
-    scene.look()
+    scene.evaluate()
     assert scene.inbox.messages == []
 
 
-def test_an_organisation_that_was_disconnected_on_purpose_is_not_missed(scene: Scene, checker: Checker) -> None:
+def test_an_organisation_that_was_disconnected_on_purpose_is_not_reported(scene: Scene, checker: Checker) -> None:
     scene.xero.routes["connections"] = []
-    checker.look()
-    scene.inbox.taken()
+    checker.evaluate()
+    scene.inbox.take_messages()
     scene.deployment.warehouse.tokens.forget(DEMO.tenant_id)
     scene.deployment.warehouse.tokens.forget(OTHER.tenant_id)
-    checker.look()
+    checker.evaluate()
     assert scene.inbox.messages == []
-    assert scene.alerter.log.open_alerts() == []
+    assert scene.alerter.log.list_open() == []
 
 
-def test_xero_that_is_down_is_no_news_and_is_asked_again_in_an_hour(scene: Scene, checker: Checker) -> None:
+def test_an_unavailable_xero_is_not_reported_and_is_asked_again_in_an_hour(scene: Scene, checker: Checker) -> None:
     scene.xero.routes["connections"] = Answer(503)
-    checker.look()
-    tries = checker.asked
-    checker.look()
-    assert checker.asked == tries
+    checker.evaluate()
+    calls_before = checker.call_count
+    checker.evaluate()
+    assert checker.call_count == calls_before
     scene.xero.routes["connections"] = LISTED
     scene.clock.advance(hours=1)
-    checker.look()
-    assert checker.asked == tries + 1
-    assert checker.status(DEMO.tenant_id) is ConnectionStatus.CONNECTED
+    checker.evaluate()
+    assert checker.call_count == calls_before + 1
+    assert checker.get_status(DEMO.tenant_id) is ConnectionStatus.CONNECTED
     assert scene.inbox.messages == []
 
 
-def test_a_check_that_only_a_person_can_mend_is_told_and_when_it_works_again(scene: Scene, checker: Checker) -> None:
+def test_a_check_that_fails_until_a_person_acts_is_reported_and_so_is_its_recovery(
+    scene: Scene, checker: Checker
+) -> None:
     scene.clock.advance(hours=1)
     scene.xero.routes["token"] = Answer(401, json={"error": "invalid_client"})
-    checker.look()
-    [message] = scene.inbox.taken()
+    checker.evaluate()
+    [message] = scene.inbox.take_messages()
     both = "Demo Company and Other Company"
     assert message.title == f"{both}: the connection cannot be checked, Xero refuses the app itself"
     assert "XERO_CLIENT_SECRET" in message.body
-    scene.xero.routes["token"] = refreshed
+    scene.xero.routes["token"] = answer_refresh
     scene.clock.advance(hours=1)
-    checker.look()
-    assert [one.tone for one in scene.inbox.taken()] == ["success"]
+    checker.evaluate()
+    assert [message.kind for message in scene.inbox.take_messages()] == ["success"]
 
 
-def test_tokens_that_no_key_opens_are_told_too(scene: Scene, checker: Checker) -> None:
+def test_tokens_that_no_key_decrypts_are_reported(scene: Scene, checker: Checker) -> None:
     other_keys = scene.settings.model_copy(update={"encryption_key": type(scene.settings.encryption_key)("7a" * 32)})
     with Deployment(other_keys, clock=scene.clock) as deployment:
-        HealthCheck(deployment, scene.alerter).look({})
+        ConnectionMonitor(deployment, scene.alerter).evaluate({})
     assert scene.inbox.titles == [
         "Demo Company and Other Company: the connection cannot be checked, the stored tokens cannot be decrypted"
     ]
 
 
-def test_a_refresh_token_that_is_about_to_die_is_told_at_fourteen_and_at_three_days_once_each(
+def test_a_refresh_token_near_its_expiry_is_reported_once_at_fourteen_days_and_once_at_three(
     scene: Scene, checker: Checker
 ) -> None:
     scene.xero.routes["token"] = Answer(503)
     titles = []
-    begun = scene.clock.now()
-    for left in (60, 30, 16, 15, 14, 13, 8, 4, 3, 2, 1, 0):
-        scene.clock.moment = begun + timedelta(days=60 - left)
-        checker.look()
-        titles += [(left, message.title) for message in scene.inbox.taken()]
+    started_at = scene.clock.now()
+    for days_left in (60, 30, 16, 15, 14, 13, 8, 4, 3, 2, 1, 0):
+        scene.clock.moment = started_at + timedelta(days=60 - days_left)
+        checker.evaluate()
+        titles += [(days_left, message.title) for message in scene.inbox.take_messages()]
     assert titles == [
         (14, "Demo Company and Other Company: the connection to Xero ends in 14 days"),
         (3, "Demo Company and Other Company: the connection to Xero ends in 3 days"),
     ]
-    scene.xero.routes["token"] = refreshed
+    scene.xero.routes["token"] = answer_refresh
     scene.clock.advance(hours=1)
-    checker.look()
-    [message] = scene.inbox.taken()
+    checker.evaluate()
+    [message] = scene.inbox.take_messages()
     assert message.body == "The connection of Demo Company and Other Company was renewed."
-    assert scene.alerter.log.open_alerts() == []
+    assert scene.alerter.log.list_open() == []
 
 
-def test_a_custom_connection_has_nothing_that_dies(scene: Scene, checker: Checker) -> None:
+def test_a_custom_connection_has_no_refresh_token_that_expires(scene: Scene, checker: Checker) -> None:
     scene.connect(DEMO, OTHER, refresh_token="", expires_at=scene.clock.now() + timedelta(days=400))
     scene.clock.advance(days=100)
-    checker.look()
+    checker.evaluate()
     assert scene.inbox.messages == []
 
 
-def test_a_scope_that_the_consent_lacks_is_named_until_it_is_there(scene: Scene, checker: Checker) -> None:
+def test_a_scope_that_the_consent_lacks_is_reported_once_and_again_when_it_is_granted(
+    scene: Scene, checker: Checker
+) -> None:
     granted = scene.settings.scopes.replace(" accounting.reports.banksummary.read", "")
     scene.connect(DEMO, OTHER, scope=granted)
-    checker.look()
-    checker.look()
-    [message] = scene.inbox.taken()
+    checker.evaluate()
+    checker.evaluate()
+    [message] = scene.inbox.take_messages()
     assert message.title == "Demo Company and Other Company: the consent at Xero lacks a scope"
     assert "asks for accounting.reports.banksummary.read, which" in message.body
     scene.connect(DEMO, OTHER)
-    checker.look()
-    assert [one.tone for one in scene.inbox.taken()] == ["success"]
+    checker.evaluate()
+    assert [message.kind for message in scene.inbox.take_messages()] == ["success"]
 
 
-def test_scopes_that_nothing_needs_are_not_missed(scene: Scene, checker: Checker) -> None:
+def test_scopes_that_the_sync_does_not_need_are_not_reported_as_missing(scene: Scene, checker: Checker) -> None:
     scene.connect(DEMO, OTHER, scope=scene.settings.scopes.replace("offline_access ", ""))
-    checker.look()
+    checker.evaluate()
     scene.connect(DEMO, OTHER, scope="")
-    checker.look()
+    checker.evaluate()
     assert scene.inbox.messages == []
 
 
 @pytest.fixture
 def sensor(scene: Scene) -> dg.SensorDefinition:
     @contextmanager
-    def opening(_settings: Settings) -> Iterator[Deployment]:
+    def opener(_settings: Settings) -> Iterator[Deployment]:
         yield scene.deployment
 
-    return connection_health_sensor(scene.settings, opening=opening)
+    return build_connection_health_sensor(scene.settings, opener=opener)
 
 
-def test_the_sensor_remembers_between_its_ticks_and_waits_until_somebody_starts_it(
+def test_the_sensor_keeps_its_state_between_ticks_and_is_stopped_by_default(
     scene: Scene, checker: Checker, sensor: dg.SensorDefinition
 ) -> None:
     assert sensor.name == "connection_health"
@@ -290,24 +299,24 @@ def test_the_sensor_remembers_between_its_ticks_and_waits_until_somebody_starts_
         result = sensor(dg.build_sensor_context(instance=scene.instance))
         assert isinstance(result, dg.SkipReason)
         scene.clock.advance(minutes=1)
-    assert checker.asked == 1
+    assert checker.call_count == 1
 
 
-def test_a_tick_that_was_cut_off_while_it_asked_xero_does_not_ask_again_at_once(
+def test_after_a_tick_that_was_cut_off_the_next_one_does_not_ask_xero_again_at_once(
     scene: Scene, checker: Checker, sensor: dg.SensorDefinition
 ) -> None:
     class CutOff(BaseException):
-        """As when Dagster ends a tick that takes too long."""
+        """Raised as when Dagster ends a tick that takes too long."""
 
     def cut_off(_self: object, _tenant_id: str) -> None:
         raise CutOff
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ConnectionService, "still_connected", cut_off)
+        patch.setattr(ConnectionService, "list_connections_at_xero", cut_off)
         with pytest.raises(CutOff):
             sensor(dg.build_sensor_context(instance=scene.instance))
     sensor(dg.build_sensor_context(instance=scene.instance))
-    assert checker.asked == 0
+    assert checker.call_count == 0
     scene.clock.advance(hours=1)
     sensor(dg.build_sensor_context(instance=scene.instance))
-    assert checker.asked == 1
+    assert checker.call_count == 1

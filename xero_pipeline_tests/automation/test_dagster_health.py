@@ -1,4 +1,4 @@
-"""What is told of Dagster itself: failed ticks, what has stopped ticking, a daemon that is dead."""
+"""What is reported about Dagster itself: failed ticks, schedules and sensors that have stopped, a dead daemon."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from xero_pipeline.automation.alerts import Alerter, AlertNotDelivered
-from xero_pipeline.automation.dagster_health import TICKING, DagsterMonitor, check_dagster, notify_failed_ticks
+from xero_pipeline.automation.dagster_health import AUTOMATIONS, DagsterMonitor, check_dagster, notify_failed_ticks
 from xero_pipeline.dagster_internals import (
     InstigatorState,
     ScheduleInstigatorData,
@@ -36,18 +36,20 @@ from xero_pipeline_tests.dagster_internals import (
 from xero_pipeline_tests.migrated import make_tables
 
 
-def error(name: str, message: str = "1,234.56", cause: SerializableErrorInfo | None = None) -> SerializableErrorInfo:
+def make_error(
+    name: str, message: str = "1,234.56", cause: SerializableErrorInfo | None = None
+) -> SerializableErrorInfo:
     return SerializableErrorInfo(message=message, stack=[], cls_name=name, cause=cause)
 
 
-class Dagster:
-    """Dagster's storage, written as its daemon writes it; each thing has a state and ticks."""
+class DagsterStorage:
+    """Dagster's storage, written as its daemon writes it: states and ticks of schedules and sensors."""
 
     def __init__(self, instance: dg.DagsterInstance, clock: FakeClock) -> None:
         self.instance = instance
         self._clock = clock
 
-    def state(
+    def write_state(
         self,
         name: str,
         *,
@@ -70,10 +72,10 @@ class Dagster:
             return self.instance.update_instigator_state(state)
         return self.instance.add_instigator_state(state)
 
-    def tick(
-        self, name: str, status: TickStatus = TickStatus.SUCCESS, failed: SerializableErrorInfo | None = None
+    def write_tick(
+        self, name: str, status: TickStatus = TickStatus.SUCCESS, tick_error: SerializableErrorInfo | None = None
     ) -> None:
-        state = self.state(name)
+        state = self.write_state(name)
         moment = self._clock.now().timestamp()
         self.instance.create_tick(
             TickData(
@@ -83,7 +85,7 @@ class Dagster:
                 status=status,
                 timestamp=moment,
                 end_timestamp=moment,
-                error=failed,
+                error=tick_error,
                 run_ids=["run-1"] if status is TickStatus.SUCCESS else None,
                 skip_reason="nothing to do" if status is TickStatus.SKIPPED else None,
                 selector_id=state.selector_id,
@@ -91,9 +93,9 @@ class Dagster:
         )
 
     def switch_off(self, name: str) -> None:
-        self.state(name, status=InstigatorStatus.STOPPED)
+        self.write_state(name, status=InstigatorStatus.STOPPED)
 
-    def beat(self, *daemons: str) -> None:
+    def send_heartbeat(self, *daemons: str) -> None:
         for daemon in daemons or ("SENSOR", "SCHEDULER", "BACKFILL"):
             self.instance.add_daemon_heartbeat(
                 DaemonHeartbeat(self._clock.now().timestamp(), daemon, "daemon-1", errors=[])
@@ -101,10 +103,10 @@ class Dagster:
 
 
 @pytest.fixture
-def dagster(clock: FakeClock, tmp_path: Any) -> Iterator[Dagster]:
+def dagster(clock: FakeClock, tmp_path: Any) -> Iterator[DagsterStorage]:
     (tmp_path / "dagster").mkdir()
     with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
-        yield Dagster(instance, clock)
+        yield DagsterStorage(instance, clock)
 
 
 @pytest.fixture
@@ -116,31 +118,31 @@ def alerter(tmp_path: Any, clock: FakeClock, inbox: Inbox) -> Iterator[Alerter]:
 
 
 @pytest.fixture
-def watch(alerter: Alerter, clock: FakeClock) -> DagsterMonitor:
+def monitor(alerter: Alerter, clock: FakeClock) -> DagsterMonitor:
     return DagsterMonitor(alerter, clock, timezone="Australia/Sydney")
 
 
-def test_a_failed_tick_is_told_once_in_words_and_that_it_works_again(
-    dagster: Dagster, alerter: Alerter, inbox: Inbox, clock: FakeClock
+def test_a_failed_tick_is_reported_once_in_plain_words_and_so_is_its_recovery(
+    dagster: DagsterStorage, alerter: Alerter, inbox: Inbox, clock: FakeClock
 ) -> None:
-    wrapped = error("SensorExecutionError", cause=error("XeroUnavailable"))
-    dagster.tick("late_edits", TickStatus.FAILURE, wrapped)
+    wrapped = make_error("SensorExecutionError", cause=make_error("XeroUnavailable"))
+    dagster.write_tick("late_edits", TickStatus.FAILURE, wrapped)
     for _ in range(3):
-        notify_failed_ticks(dagster.instance, alerter, TICKING)
-    [message] = inbox.taken()
+        notify_failed_ticks(dagster.instance, alerter, AUTOMATIONS)
+    [message] = inbox.take_messages()
     assert message.title == "late_edits does not work: Xero is unavailable, or the network is"
     assert "1,234.56" not in message.body
     clock.advance(seconds=30)
-    dagster.tick("late_edits", TickStatus.SKIPPED)
-    notify_failed_ticks(dagster.instance, alerter, TICKING)
-    notify_failed_ticks(dagster.instance, alerter, TICKING)
+    dagster.write_tick("late_edits", TickStatus.SKIPPED)
+    notify_failed_ticks(dagster.instance, alerter, AUTOMATIONS)
+    notify_failed_ticks(dagster.instance, alerter, AUTOMATIONS)
     assert inbox.titles == ["Recovered: late_edits does not work: Xero is unavailable, or the network is"]
 
 
-def test_each_failed_tick_counts(dagster: Dagster, alerter: Alerter, inbox: Inbox, clock: FakeClock) -> None:
+def test_each_failed_tick_counts(dagster: DagsterStorage, alerter: Alerter, inbox: Inbox, clock: FakeClock) -> None:
     for _ in range(4):
-        dagster.tick("daily_sync", TickStatus.FAILURE, error("KeyError"))
-        notify_failed_ticks(dagster.instance, alerter, TICKING)
+        dagster.write_tick("daily_sync", TickStatus.FAILURE, make_error("KeyError"))
+        notify_failed_ticks(dagster.instance, alerter, AUTOMATIONS)
         clock.advance(minutes=1)
     clock.advance(minutes=30)
     alerter.flush()
@@ -150,184 +152,184 @@ def test_each_failed_tick_counts(dagster: Dagster, alerter: Alerter, inbox: Inbo
     ]
 
 
-def test_what_was_switched_off_after_it_failed_is_left_in_peace(
-    dagster: Dagster, alerter: Alerter, inbox: Inbox
+def test_a_sensor_that_was_switched_off_after_a_failure_has_no_open_alert(
+    dagster: DagsterStorage, alerter: Alerter, inbox: Inbox
 ) -> None:
-    dagster.tick("missing_weeks", TickStatus.FAILURE, error("KeyError"))
-    notify_failed_ticks(dagster.instance, alerter, TICKING)
+    dagster.write_tick("missing_weeks", TickStatus.FAILURE, make_error("KeyError"))
+    notify_failed_ticks(dagster.instance, alerter, AUTOMATIONS)
     dagster.switch_off("missing_weeks")
-    notify_failed_ticks(dagster.instance, alerter, TICKING)
+    notify_failed_ticks(dagster.instance, alerter, AUTOMATIONS)
     assert len(inbox.messages) == 1
-    assert alerter.log.open_alerts() == []
+    assert alerter.log.list_open() == []
 
 
-def test_the_ticks_of_others_are_not_ours_to_tell(dagster: Dagster, alerter: Alerter, inbox: Inbox) -> None:
-    dagster.tick("somebody_else_s_sensor", TickStatus.FAILURE, error("KeyError"))
-    notify_failed_ticks(dagster.instance, alerter, TICKING)
+def test_ticks_of_other_sensors_are_not_reported(dagster: DagsterStorage, alerter: Alerter, inbox: Inbox) -> None:
+    dagster.write_tick("somebody_else_s_sensor", TickStatus.FAILURE, make_error("KeyError"))
+    notify_failed_ticks(dagster.instance, alerter, AUTOMATIONS)
     assert inbox.messages == []
 
 
-def test_a_daemon_that_has_died_is_told_once_it_is_certain_and_that_it_runs_again(
-    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
+def test_a_dead_daemon_is_reported_once_it_is_confirmed_and_so_is_its_recovery(
+    dagster: DagsterStorage, monitor: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
-    dagster.beat()
+    dagster.send_heartbeat()
     for _ in range(15):
         clock.advance(minutes=1)
-        watch.look(dagster.instance)
-    [message] = inbox.taken()
+        monitor.evaluate(dagster.instance)
+    [message] = inbox.take_messages()
     assert message.title == "Dagster's daemon has stopped"
     assert "Dagster's daemon has given no sign of life since 01:00. " in message.body
-    dagster.beat()
-    watch.look(dagster.instance)
-    watch.look(dagster.instance)
+    dagster.send_heartbeat()
+    monitor.evaluate(dagster.instance)
+    monitor.evaluate(dagster.instance)
     assert inbox.titles == ["Recovered: Dagster's daemon has stopped"]
 
 
-def test_a_part_of_the_daemon_that_has_died_is_named(
-    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
+def test_a_dead_part_of_the_daemon_is_named(
+    dagster: DagsterStorage, monitor: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
-    dagster.beat()
+    dagster.send_heartbeat()
     for _ in range(5):
         clock.advance(minutes=4)
-        dagster.beat("SENSOR", "BACKFILL")
-        watch.look(dagster.instance)
-    [message] = inbox.taken()
+        dagster.send_heartbeat("SENSOR", "BACKFILL")
+        monitor.evaluate(dagster.instance)
+    [message] = inbox.take_messages()
     assert message.title == "A part of Dagster's daemon has stopped"
     assert "Dagster's daemon (scheduler) has given no sign" in message.body
 
 
-def test_a_daemon_that_was_never_started_is_no_dead_one(
-    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
+def test_a_daemon_that_was_never_started_is_not_reported(
+    dagster: DagsterStorage, monitor: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
     for _ in range(10):
-        watch.look(dagster.instance)
+        monitor.evaluate(dagster.instance)
         clock.advance(hours=1)
     assert inbox.messages == []
 
 
-def test_right_after_a_start_everything_looks_as_it_was_left_and_nothing_is_told(
-    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
+def test_nothing_is_reported_right_after_a_start_when_the_last_ticks_are_old(
+    dagster: DagsterStorage, monitor: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
-    dagster.beat()
-    dagster.tick("late_edits")
-    dagster.tick("daily_sync")
+    dagster.send_heartbeat()
+    dagster.write_tick("late_edits")
+    dagster.write_tick("daily_sync")
     clock.advance(days=20)
-    watch.look(dagster.instance)
+    monitor.evaluate(dagster.instance)
     clock.advance(minutes=1)
-    dagster.beat()
-    dagster.tick("late_edits")
-    watch.look(dagster.instance)
+    dagster.send_heartbeat()
+    dagster.write_tick("late_edits")
+    monitor.evaluate(dagster.instance)
     clock.advance(minutes=1)
-    dagster.tick("daily_sync")
+    dagster.write_tick("daily_sync")
     for _ in range(5):
-        watch.look(dagster.instance)
+        monitor.evaluate(dagster.instance)
         clock.advance(minutes=1)
-        dagster.beat()
-        dagster.tick("late_edits")
+        dagster.send_heartbeat()
+        dagster.write_tick("late_edits")
     assert inbox.messages == []
 
 
-def test_a_sensor_that_has_stopped_ticking_is_told_but_not_one_that_is_switched_off(
-    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
+def test_a_sensor_that_has_stopped_ticking_is_reported_but_not_one_that_is_switched_off(
+    dagster: DagsterStorage, monitor: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
-    dagster.tick("late_edits")
-    dagster.tick("missing_weeks")
+    dagster.write_tick("late_edits")
+    dagster.write_tick("missing_weeks")
     dagster.switch_off("missing_weeks")
-    dagster.tick("connection_health")
+    dagster.write_tick("connection_health")
     for _ in range(10):
         clock.advance(minutes=3)
-        dagster.beat()
-        watch.look(dagster.instance, but=["connection_health"])
-    [message] = inbox.taken()
+        dagster.send_heartbeat()
+        monitor.evaluate(dagster.instance, excluded=["connection_health"])
+    [message] = inbox.take_messages()
     assert message.title == "late_edits has stopped"
-    dagster.tick("late_edits")
-    watch.look(dagster.instance, but=["connection_health"])
+    dagster.write_tick("late_edits")
+    monitor.evaluate(dagster.instance, excluded=["connection_health"])
     assert inbox.titles == ["Recovered: late_edits has stopped"]
 
 
-def test_a_sensor_that_was_switched_off_after_it_had_stopped_is_left_in_peace(
-    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
+def test_a_stopped_sensor_that_is_then_switched_off_sends_no_further_message(
+    dagster: DagsterStorage, monitor: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
-    dagster.tick("late_edits")
+    dagster.write_tick("late_edits")
     for _ in range(10):
         clock.advance(minutes=3)
-        watch.look(dagster.instance)
-    assert len(inbox.taken()) == 1
+        monitor.evaluate(dagster.instance)
+    assert len(inbox.take_messages()) == 1
     dagster.switch_off("late_edits")
-    watch.look(dagster.instance)
+    monitor.evaluate(dagster.instance)
     assert inbox.messages == []
 
 
-def test_a_schedule_is_late_only_when_its_time_has_come_also_over_a_change_of_clocks(
-    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
+def test_a_schedule_is_late_only_after_its_due_time_also_over_a_change_of_clocks(
+    dagster: DagsterStorage, monitor: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
-    # Six in the morning in Sydney is 19:00 UTC while daylight saving lasts, and 20:00 UTC from 5 April 2026.
+    # 06:00 in Sydney is 19:00 UTC while daylight saving lasts, and 20:00 UTC from 5 April 2026.
     clock.moment = datetime(2026, 4, 3, 19, 0, tzinfo=UTC)
-    dagster.tick("daily_sync")
+    dagster.write_tick("daily_sync")
     due = datetime(2026, 4, 4, 20, 0, tzinfo=UTC)
     for minutes in (-120, -60, -30, 0, 10, 15):
         clock.moment = due + timedelta(minutes=minutes)
-        watch.look(dagster.instance)
-    assert watch.suspected == {}
+        monitor.evaluate(dagster.instance)
+    assert monitor.suspected == {}
     for minutes in (16, 19):
         assert inbox.messages == []
         clock.moment = due + timedelta(minutes=minutes)
-        watch.look(dagster.instance)
+        monitor.evaluate(dagster.instance)
     [message] = inbox.messages
     assert message.title == "daily_sync has stopped"
     assert "due at 20:00" in message.body
 
 
-def test_a_state_that_a_renamed_code_location_left_behind_alarms_nobody(
-    dagster: Dagster, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
+def test_a_state_that_a_renamed_code_location_left_behind_is_ignored(
+    dagster: DagsterStorage, monitor: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
-    dagster.state("late_edits", location="the old name")
+    dagster.write_state("late_edits", location="the old name")
     for _ in range(5):
         clock.advance(minutes=8)
-        dagster.tick("late_edits")
-        watch.look(dagster.instance)
+        dagster.write_tick("late_edits")
+        monitor.evaluate(dagster.instance)
     assert inbox.messages == []
 
 
-def test_suspicion_survives_from_one_look_to_the_next_of_another_process(
-    dagster: Dagster, alerter: Alerter, inbox: Inbox, clock: FakeClock
+def test_a_suspected_problem_carries_over_to_a_monitor_in_another_process(
+    dagster: DagsterStorage, alerter: Alerter, inbox: Inbox, clock: FakeClock
 ) -> None:
-    dagster.beat()
+    dagster.send_heartbeat()
     suspected: dict[str, str] = {}
     for _ in range(15):
         clock.advance(minutes=1)
-        watch = DagsterMonitor(alerter, clock, timezone="UTC", suspected=suspected)
-        watch.look(dagster.instance)
-        suspected = watch.suspected
+        monitor = DagsterMonitor(alerter, clock, timezone="UTC", suspected=suspected)
+        monitor.evaluate(dagster.instance)
+        suspected = monitor.suspected
     assert inbox.titles == ["Dagster's daemon has stopped"]
 
 
-def test_from_outside_also_the_alerting_sensor_itself_is_watched_and_what_is_due_is_sent(
-    dagster: Dagster, alerter: Alerter, watch: DagsterMonitor, inbox: Inbox, clock: FakeClock
+def test_the_check_from_outside_also_covers_the_alert_sensor_and_sends_due_messages(
+    dagster: DagsterStorage, alerter: Alerter, monitor: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:
-    dagster.tick("run_failure_alert", TickStatus.FAILURE, error("NotMigrated"))
-    alerter.problem("other", "Other", "other")
-    alerter.problem("other", "Other", "other")
-    check_dagster(dagster.instance, alerter, watch)
+    dagster.write_tick("run_failure_alert", TickStatus.FAILURE, make_error("NotMigrated"))
+    alerter.report_problem("other", "Other", "other")
+    alerter.report_problem("other", "Other", "other")
+    check_dagster(dagster.instance, alerter, monitor)
     assert inbox.titles == ["Other", "run_failure_alert does not work: the database is not at the newest schema"]
     clock.advance(minutes=30)
-    check_dagster(dagster.instance, alerter, watch)
+    check_dagster(dagster.instance, alerter, monitor)
     assert "Other (1 more)" in inbox.titles
 
 
-def test_an_alert_that_cannot_be_posted_is_not_told_by_the_way_that_is_broken(
-    dagster: Dagster,
+def test_an_undelivered_alert_does_not_become_another_alert(
+    dagster: DagsterStorage,
     alerter: Alerter,
-    watch: DagsterMonitor,
+    monitor: DagsterMonitor,
     inbox: Inbox,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.WARNING)
     inbox.works = False
-    alerter.problem("other", "Other", "other")
+    alerter.report_problem("other", "Other", "other")
     with pytest.raises(AlertNotDelivered):
         alerter.flush()
-    dagster.tick("run_failure_alert", TickStatus.FAILURE, error("AlertNotDelivered"))
-    check_dagster(dagster.instance, alerter, watch)
-    assert [alert.cause for alert in alerter.log.open_alerts()] == ["other"]
+    dagster.write_tick("run_failure_alert", TickStatus.FAILURE, make_error("AlertNotDelivered"))
+    check_dagster(dagster.instance, alerter, monitor)
+    assert [alert.cause for alert in alerter.log.list_open()] == ["other"]
     assert "could not be posted to JSON at 127.0.0.1" in caplog.text

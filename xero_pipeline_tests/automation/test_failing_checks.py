@@ -1,4 +1,4 @@
-"""A check that only a hand in a table can break is told, once, and told again when it holds."""
+"""A check that only fails when somebody writes into a table is reported once, and again when it passes."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from sqlalchemy import text
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.failure_alert import FailureMonitor
 from xero_pipeline_tests.automation.scene import Inbox
-from xero_pipeline_tests.deployment import Running, failing_checks, running
+from xero_pipeline_tests.deployment import RunningDeployment, describe_failing_checks, run_deployment
 
 
 @pytest.fixture
-def deployed(tmp_path: Path, inbox: Inbox) -> Iterator[Running]:
-    with running(tmp_path, ALERT_URLS=inbox.address, PIPELINE_START_DATE="2026-11-08") as deployed:
-        look(deployed)
+def deployed(tmp_path: Path, inbox: Inbox) -> Iterator[RunningDeployment]:
+    with run_deployment(tmp_path, ALERT_URLS=inbox.address, PIPELINE_START_DATE="2026-11-08") as deployed:
+        evaluate(deployed)
         assert deployed.sync(deployed.latest.previous, deployed.latest, checks=True).success
         yield deployed
 
 
-def look(deployed: Running) -> None:
-    """One tick of the sensor that always runs."""
+def evaluate(deployed: RunningDeployment) -> None:
+    """Do what a tick of `run_failure_alert` does."""
     alerter = open_alerter(deployed.deployment)
-    FailureMonitor(deployed.instance, deployed.deployment, alerter).look()
+    FailureMonitor(deployed.instance, deployed.deployment, alerter).evaluate()
     alerter.flush()
 
 
-def write_into(deployed: Running, statement: str) -> None:
+def write_into(deployed: RunningDeployment, statement: str) -> None:
     with deployed.warehouse.engine.begin() as connection:
         connection.execute(text(statement), {"week": str(deployed.latest.previous)})
 
@@ -50,33 +50,33 @@ def write_into(deployed: Running, statement: str) -> None:
         ("UPDATE revenue_weekly SET credited = '1.00' WHERE week_ending = :week", "revenue_weekly", "net_is_invoiced"),
     ],
 )
-def test_somebody_who_wrote_into_a_table_is_told_of_once_and_when_it_holds_again(
-    deployed: Running, inbox: Inbox, statement: str, table: str, check: str
+def test_a_write_into_a_table_is_reported_once_and_so_is_its_repair(
+    deployed: RunningDeployment, inbox: Inbox, statement: str, table: str, check: str
 ) -> None:
-    look(deployed)
-    assert inbox.taken() == []
+    evaluate(deployed)
+    assert inbox.take_messages() == []
     write_into(deployed, statement)
     for _ in range(2):
         assert deployed.sync(checks=True).success
-        look(deployed)
+        evaluate(deployed)
         deployed.clock.advance(hours=1)
-    [message] = inbox.taken()
-    assert (message.title, message.tone) == (f"{table} no longer holds what landed", "failure")
+    [message] = inbox.take_messages()
+    assert (message.title, message.kind) == (f"{table} no longer holds what landed", "failure")
     assert f"The check {check}" in message.body
     assert deployed.sync(deployed.latest.previous, deployed.latest, checks=True).success
-    look(deployed)
-    [message] = inbox.taken()
-    assert (message.title, message.tone) == (f"Recovered: {table} no longer holds what landed", "success")
-    # What breaks anew is news.
+    evaluate(deployed)
+    [message] = inbox.take_messages()
+    assert (message.title, message.kind) == (f"Recovered: {table} no longer holds what landed", "success")
+    # A new failure is reported again.
     write_into(deployed, statement)
     assert deployed.sync(checks=True).success
-    look(deployed)
-    assert [again.tone for again in inbox.taken()] == ["failure"]
+    evaluate(deployed)
+    assert [message.kind for message in inbox.take_messages()] == ["failure"]
 
 
-def test_checks_that_the_sensors_put_right_or_that_only_warn_are_nobodys_alarm(deployed: Running, inbox: Inbox) -> None:
+def test_failures_that_the_sensors_repair_are_not_reported(deployed: RunningDeployment, inbox: Inbox) -> None:
     write_into(deployed, "DELETE FROM cash_position_weekly WHERE week_ending = :week")
     write_into(deployed, "UPDATE xero_sync_logs SET status = 'failed' WHERE week_ending = :week")
-    assert "cash_position_weekly.no_gaps" in failing_checks(deployed.sync(checks=True))
-    look(deployed)
-    assert inbox.taken() == []
+    assert "cash_position_weekly.no_gaps" in describe_failing_checks(deployed.sync(checks=True))
+    evaluate(deployed)
+    assert inbox.take_messages() == []

@@ -1,4 +1,4 @@
-"""What is told of runs, weeks and ticks that failed: once, with a count, and once that it is well again."""
+"""What is reported about failed runs and weeks: once, then with a count, then once on recovery."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ import dagster as dg
 import pytest
 
 from xero_pipeline.automation.alerts import AlertNotDelivered
-from xero_pipeline.run_liveness import WORKER
+from xero_pipeline.run_liveness import WORKER_TAG
 from xero_pipeline_tests.automation.scene import DEMO, OTHER, WEEK, Scene
 
 
 def test_a_failing_run_sends_one_message_that_says_what_where_when_and_what_to_do(scene: Scene) -> None:
-    run = scene.failing_run(weeks=(WEEK.shift(-2), WEEK))
-    scene.look()
-    scene.look()
+    run = scene.fail_run(weeks=(WEEK.shift(-2), WEEK))
+    scene.evaluate()
+    scene.evaluate()
     [message] = scene.inbox.messages
     assert message.title == "Demo Company: Xero is unavailable, or the network is"
-    assert message.tone == "failure"
+    assert message.kind == "failure"
     assert "Weeks ending 2026-11-07 to 2026-11-21: " in message.body
     assert "profit and loss" in message.body
     assert "What to do: Nothing needs to be done" in message.body
     assert message.body.endswith(f"http://localhost:3000/runs/{run.run_id}")
 
 
-def test_neither_a_figure_nor_the_error_s_own_text_leaves_the_machine(scene: Scene) -> None:
-    scene.failing_run(code="payload_not_understood")
+def test_no_message_contains_a_figure_or_the_error_s_own_text(scene: Scene) -> None:
+    scene.fail_run(code="payload_not_understood")
     scene.land(status="partial", week=WEEK.previous)
-    scene.look()
+    scene.evaluate()
     assert len(scene.inbox.messages) == 2
     for message in scene.inbox.messages:
         assert "1,234.56" not in message.body
@@ -38,67 +38,67 @@ def test_neither_a_figure_nor_the_error_s_own_text_leaves_the_machine(scene: Sce
 
 def test_ten_failing_runs_in_a_row_send_one_message_then_one_with_nine_more(scene: Scene) -> None:
     for _ in range(10):
-        scene.failing_run()
+        scene.fail_run()
         scene.clock.advance(minutes=1)
-        scene.look()
-    assert len(scene.inbox.taken()) == 1
+        scene.evaluate()
+    assert len(scene.inbox.take_messages()) == 1
     scene.clock.advance(minutes=30)
-    scene.look()
-    [again] = scene.inbox.taken()
+    scene.evaluate()
+    [again] = scene.inbox.take_messages()
     assert "(9 more)" in again.title
     assert "9 more since 12:01." in again.body
     scene.clock.advance(hours=2)
-    scene.look()
-    assert scene.inbox.taken() == []
+    scene.evaluate()
+    assert scene.inbox.take_messages() == []
 
 
 def test_ten_runs_that_failed_before_the_first_tick_are_one_message_that_counts_them(scene: Scene) -> None:
     for _ in range(10):
-        scene.failing_run()
-    scene.look()
-    assert len(scene.inbox.taken()) == 1
+        scene.fail_run()
+    scene.evaluate()
+    assert len(scene.inbox.take_messages()) == 1
     scene.clock.advance(minutes=30)
-    scene.look()
-    assert [message.title[-8:] for message in scene.inbox.taken()] == ["(9 more)"]
+    scene.evaluate()
+    assert [message.title[-8:] for message in scene.inbox.take_messages()] == ["(9 more)"]
 
 
-def test_recovery_sends_one_message_with_what_was_swallowed(scene: Scene) -> None:
+def test_recovery_sends_one_message_with_the_count_of_unposted_failures(scene: Scene) -> None:
     for _ in range(3):
-        scene.failing_run()
-        scene.look()
-    scene.inbox.taken()
+        scene.fail_run()
+        scene.evaluate()
+    scene.inbox.take_messages()
     scene.land()
-    scene.look()
-    scene.look()
-    [message] = scene.inbox.taken()
+    scene.evaluate()
+    scene.evaluate()
+    [message] = scene.inbox.take_messages()
     assert message.title == "Recovered: Demo Company: Xero is unavailable, or the network is"
-    assert message.tone == "success"
+    assert message.kind == "success"
     assert "2 more times" in message.body
     scene.clock.advance(hours=1)
-    scene.look()
-    assert scene.inbox.taken() == []
+    scene.evaluate()
+    assert scene.inbox.take_messages() == []
 
 
-def test_it_is_well_only_when_every_week_and_kind_that_failed_has_landed_since(scene: Scene) -> None:
+def test_recovery_needs_every_failed_week_and_kind_to_have_landed_since(scene: Scene) -> None:
     scene.land(WEEK)  # before the failure: that does not count
-    scene.failing_run(weeks=(WEEK.previous, WEEK))
-    scene.look()
-    scene.inbox.taken()
+    scene.fail_run(weeks=(WEEK.previous, WEEK))
+    scene.evaluate()
+    scene.inbox.take_messages()
     scene.land(WEEK)
-    scene.look()
-    scene.land(WEEK.previous, kinds=["invoices", "bank_summary"])
-    scene.look()
-    assert scene.inbox.taken() == []
-    scene.land(WEEK.previous, kinds=["profit_and_loss"])
-    scene.look()
-    assert [message.tone for message in scene.inbox.taken()] == ["success"]
+    scene.evaluate()
+    scene.land(WEEK.previous, sync_types=["invoices", "bank_summary"])
+    scene.evaluate()
+    assert scene.inbox.take_messages() == []
+    scene.land(WEEK.previous, sync_types=["profit_and_loss"])
+    scene.evaluate()
+    assert [message.kind for message in scene.inbox.take_messages()] == ["success"]
 
 
-def test_each_organisation_and_each_kind_of_error_is_a_cause_of_its_own(scene: Scene) -> None:
+def test_each_organisation_and_each_kind_of_error_is_a_separate_cause(scene: Scene) -> None:
     scene.connect(DEMO, OTHER)
-    scene.failing_run(tenants=[DEMO.tenant_id, OTHER.tenant_id])
-    scene.failing_run(code="request_refused")
-    scene.look()
+    scene.fail_run(tenants=[DEMO.tenant_id, OTHER.tenant_id])
+    scene.fail_run(code="request_refused")
+    scene.evaluate()
     assert sorted(scene.inbox.titles) == [
         "Demo Company: Xero is unavailable, or the network is",
         "Demo Company: Xero refused a request",
@@ -106,99 +106,99 @@ def test_each_organisation_and_each_kind_of_error_is_a_cause_of_its_own(scene: S
     ]
 
 
-def test_only_the_first_attempt_is_told_not_its_automatic_retries(scene: Scene) -> None:
-    first = scene.failing_run(tags={"dagster/will_retry": "true"})
-    scene.failing_run(retry_of=first)
-    scene.look()
+def test_only_the_first_attempt_is_reported_not_its_automatic_retries(scene: Scene) -> None:
+    first = scene.fail_run(tags={"dagster/will_retry": "true"})
+    scene.fail_run(retry_of=first)
+    scene.evaluate()
     scene.clock.advance(hours=1)
-    scene.look()
+    scene.evaluate()
     assert len(scene.inbox.messages) == 1
 
 
-def test_a_retry_that_fails_for_another_reason_is_told(scene: Scene) -> None:
-    first = scene.failing_run(tags={"dagster/will_retry": "true"}, code="interrupted")
-    scene.failing_run(retry_of=first, code="request_refused")
-    scene.look()
+def test_a_retry_that_fails_for_another_reason_is_reported(scene: Scene) -> None:
+    first = scene.fail_run(tags={"dagster/will_retry": "true"}, code="interrupted")
+    scene.fail_run(retry_of=first, code="request_refused")
+    scene.evaluate()
     assert [title.partition(": ")[2] for title in scene.inbox.titles] == [
         "the sync was cut off before it ended: its process was stopped or died",
         "Xero refused a request",
     ]
 
 
-PUT_OFF = {"dagster/will_retry": "true", "dagster/failure_reason": "UNEXPECTED_TERMINATION"}
+POSTPONED = {"dagster/will_retry": "true", "dagster/failure_reason": "UNEXPECTED_TERMINATION"}
 
 
-def test_a_run_that_a_restart_puts_off_is_no_news_unless_it_fails_again(scene: Scene) -> None:
-    put_off = scene.failing_run(tags=PUT_OFF, code="interrupted")
-    scene.look()
+def test_a_run_that_a_restart_postpones_is_reported_only_if_it_fails_again(scene: Scene) -> None:
+    postponed = scene.fail_run(tags=POSTPONED, code="interrupted")
+    scene.evaluate()
     assert scene.inbox.messages == []
-    scene.failing_run(retry_of=put_off, code="interrupted")
-    scene.look()
+    scene.fail_run(retry_of=postponed, code="interrupted")
+    scene.evaluate()
     [title] = scene.inbox.titles
     assert title.startswith("Demo Company: the sync was cut off")
 
 
-def test_a_run_that_was_told_to_end_and_does_not_go_on_by_itself_is_told(scene: Scene) -> None:
-    scene.failing_run(tags=PUT_OFF | {"dagster/will_retry": "false"}, code="interrupted")
-    scene.look()
+def test_a_terminated_run_without_an_automatic_retry_is_reported(scene: Scene) -> None:
+    scene.fail_run(tags=POSTPONED | {"dagster/will_retry": "false"}, code="interrupted")
+    scene.evaluate()
     assert len(scene.inbox.messages) == 1
 
 
-def test_a_run_whose_process_died_with_everything_around_it_is_ended_and_told(scene: Scene) -> None:
-    run = scene.run(tags={WORKER: "a-machine/1"})
+def test_a_run_whose_process_died_unnoticed_is_ended_and_reported(scene: Scene) -> None:
+    run = scene.start_run(tags={WORKER_TAG: "a-machine/1"})
     scene.deployment.warehouse.log.start(DEMO.tenant_id, "invoices", WEEK, run.run_id)
-    scene.look()
-    assert scene.deployment.warehouse.log.newest(5, status="running") == []
+    scene.evaluate()
+    assert scene.deployment.warehouse.log.list_newest(5, status="running") == []
     [title] = scene.inbox.titles
     assert title.startswith("Demo Company: the sync was cut off")
 
 
-def test_a_run_that_a_person_cancelled_is_not_told(scene: Scene) -> None:
-    run = scene.run()
+def test_a_run_that_a_person_cancelled_is_not_reported(scene: Scene) -> None:
+    run = scene.start_run()
     scene.instance.report_run_canceling(run)
     scene.instance.report_run_canceled(run)
-    other = scene.run()
+    other = scene.start_run()
     scene.instance.report_run_canceling(other)
     scene.instance.report_run_failed(other)
-    scene.look()
+    scene.evaluate()
     assert scene.inbox.messages == []
 
 
-def test_a_run_that_is_over_leaves_no_row_of_the_sync_log_running(scene: Scene) -> None:
+def test_a_run_that_has_ended_leaves_no_running_row_in_the_sync_log(scene: Scene) -> None:
     log = scene.deployment.warehouse.log
-    canceled, killed = scene.run(), scene.run()
+    canceled, killed = scene.start_run(), scene.start_run()
     log.start(DEMO.tenant_id, "invoices", WEEK, canceled.run_id)
     log.start(DEMO.tenant_id, "bank_summary", WEEK, killed.run_id)
     scene.instance.report_run_canceling(canceled)
     scene.instance.report_run_canceled(canceled)
     scene.instance.report_run_failed(killed)
-    scene.look()
-    assert log.newest(5, status="running") == []
+    scene.evaluate()
+    assert log.list_newest(5, status="running") == []
     [message] = scene.inbox.messages
     assert message.title.startswith("Demo Company: the sync was cut off")
 
 
-def test_a_run_that_failed_before_any_week_is_told_and_is_well_once_a_sync_succeeds(scene: Scene) -> None:
-    run = scene.run()
+def test_a_run_that_failed_before_any_week_is_reported_and_recovers_once_a_sync_succeeds(scene: Scene) -> None:
+    run = scene.start_run()
     scene.instance.report_run_failed(run)
-    scene.look()
-    [message] = scene.inbox.taken()
+    scene.evaluate()
+    [message] = scene.inbox.take_messages()
     assert message.title.startswith("Sync failed: the sync was cut off")
     assert "Week ending 2026-11-21" in message.body
-    backfill = scene.run(job="__ASSET_JOB")
-    scene.succeed(backfill)
-    scene.look()
-    assert [message.tone for message in scene.inbox.taken()] == ["success"]
+    backfill = scene.start_run(job="__ASSET_JOB")
+    scene.finish_run(backfill)
+    scene.evaluate()
+    assert [message.kind for message in scene.inbox.take_messages()] == ["success"]
 
 
-def test_what_happened_before_the_first_look_is_history(scene: Scene) -> None:
+def test_failures_before_the_first_evaluation_are_not_reported(scene: Scene) -> None:
     with dg.DagsterInstance.ephemeral() as fresh:
         scene.instance = fresh
-        scene.failing_run()
+        scene.fail_run()
         scene.land(WEEK.previous, status="partial")
         scene.clock.advance(hours=1)
-        scene.look()
-        scene.look()
+        scene.evaluate()
+        scene.evaluate()
     assert scene.inbox.messages == []
 
 
@@ -206,86 +206,86 @@ def test_a_tick_that_is_evaluated_twice_or_by_two_daemons_counts_nothing_twice(s
     storage = scene.instance.daemon_cursor_storage
     key = "xero_pipeline/run_failure_alert"
     before = storage.get_cursor_values({key})
-    scene.failing_run()
-    scene.look()
+    scene.fail_run()
+    scene.evaluate()
     storage.set_cursor_values(before)
-    scene.look()
+    scene.evaluate()
     scene.clock.advance(hours=1)
-    scene.look()
+    scene.evaluate()
     assert len(scene.inbox.messages) == 1
 
 
-def test_the_day_limit_is_told_as_what_it_is_and_when_it_goes_on(scene: Scene) -> None:
+def test_the_day_limit_is_reported_as_a_warning_with_the_time_when_the_sync_continues(scene: Scene) -> None:
     retry_at = scene.clock.now() + timedelta(hours=3)
-    scene.failing_run(code="day_limit", said={"retry_at": retry_at.isoformat()})
-    scene.look()
+    scene.fail_run(code="day_limit", error={"retry_at": retry_at.isoformat()})
+    scene.evaluate()
     [message] = scene.inbox.messages
     assert message.title == "Demo Company: Xero's calls for today are spent"
-    assert message.tone == "warning"
+    assert message.kind == "warning"
     assert "Nothing is lost." in message.body
     assert "Sync again at 15:00, or switch missing_weeks on" in message.body
 
 
-def test_an_organisation_that_was_disconnected_on_purpose_is_waited_for_no_longer(scene: Scene) -> None:
-    scene.failing_run()
-    scene.look()
-    scene.inbox.taken()
+def test_alerts_about_an_organisation_that_was_disconnected_on_purpose_are_withdrawn(scene: Scene) -> None:
+    scene.fail_run()
+    scene.evaluate()
+    scene.inbox.take_messages()
     scene.deployment.warehouse.tokens.forget(DEMO.tenant_id)
-    scene.look()
-    assert scene.inbox.taken() == []
-    assert scene.alerter.log.open_alerts() == []
+    scene.evaluate()
+    assert scene.inbox.take_messages() == []
+    assert scene.alerter.log.list_open() == []
 
 
-def test_a_partial_week_is_told_once_without_an_amount_and_again_when_it_adds_up(scene: Scene) -> None:
-    scene.land(status="partial", kinds=["profit_and_loss"])
-    scene.look()
-    scene.land(status="partial", kinds=["profit_and_loss"])
+def test_a_partial_week_is_reported_once_without_an_amount_and_again_when_it_adds_up(scene: Scene) -> None:
+    scene.land(status="partial", sync_types=["profit_and_loss"])
+    scene.evaluate()
+    scene.land(status="partial", sync_types=["profit_and_loss"])
     scene.clock.advance(days=2)
-    scene.land(status="partial", kinds=["profit_and_loss"])
-    scene.look()
-    [message] = scene.inbox.taken()
+    scene.land(status="partial", sync_types=["profit_and_loss"])
+    scene.evaluate()
+    [message] = scene.inbox.take_messages()
     assert message.title == "Demo Company: figures do not add up"
-    assert message.tone == "warning"
+    assert message.kind == "warning"
     assert "Week ending 2026-11-21: profit and loss." in message.body
-    scene.land(kinds=["profit_and_loss"])
-    scene.look()
-    [message] = scene.inbox.taken()
+    scene.land(sync_types=["profit_and_loss"])
+    scene.evaluate()
+    [message] = scene.inbox.take_messages()
     assert "the figures add up now" in message.body
 
 
-def test_partial_weeks_of_an_organisation_are_one_message_a_day_at_most(scene: Scene) -> None:
+def test_partial_weeks_of_an_organisation_send_at_most_one_message_a_day(scene: Scene) -> None:
     for number in range(5):
-        scene.land(WEEK.shift(-number), status="partial", kinds=["invoices"])
-        scene.look()
+        scene.land(WEEK.shift(-number), status="partial", sync_types=["invoices"])
+        scene.evaluate()
         scene.clock.advance(minutes=40)
-    assert len(scene.inbox.taken()) == 1
+    assert len(scene.inbox.take_messages()) == 1
     scene.clock.advance(days=1)
-    scene.look()
-    [message] = scene.inbox.taken()
+    scene.evaluate()
+    [message] = scene.inbox.take_messages()
     assert "(4 more)" in message.title
     assert "Weeks ending 2026-10-24 to 2026-11-21: revenue." in message.body
 
 
-def test_a_partial_week_that_was_put_right_before_the_tick_is_not_told(scene: Scene) -> None:
+def test_a_partial_week_that_was_put_right_before_the_tick_is_not_reported(scene: Scene) -> None:
     scene.land(status="partial")
     scene.land()
-    scene.look()
+    scene.evaluate()
     assert scene.inbox.messages == []
 
 
 def test_the_sensor_s_tick_fails_with_a_clear_line_when_an_alert_cannot_be_posted(scene: Scene) -> None:
     scene.inbox.works = False
-    scene.failing_run()
+    scene.fail_run()
     with pytest.raises(AlertNotDelivered) as failed:
-        scene.tick()
+        scene.run_sensor()
     assert "could not be posted to JSON at 127.0.0.1" in str(failed.value)
     assert "hunter2" not in repr(failed.value) + str(failed.value)
     assert "secret-path" not in str(failed.value)
     scene.inbox.works = True
-    assert isinstance(scene.tick(), dg.SkipReason)
+    assert isinstance(scene.run_sensor(), dg.SkipReason)
     assert len(scene.inbox.messages) == 1
     scene.clock.advance(hours=1)
-    scene.tick()
+    scene.run_sensor()
     assert len(scene.inbox.messages) == 1
 
 

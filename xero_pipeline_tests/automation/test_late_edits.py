@@ -1,4 +1,4 @@
-"""`late_edits`: which closed weeks an edit in Xero makes stale, and until when they are asked for."""
+"""`late_edits`: which closed weeks an edit in Xero makes stale, and until when they are requested."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from xero_pipeline.automation.late_edits import LateEdits, LateEditsFailed
-from xero_pipeline.automation.planning import RunPlan, calls_left
+from xero_pipeline.automation.late_edits import LateEditFinder, LateEditsFailed
+from xero_pipeline.automation.planning import RunPlan, read_call_usage
 from xero_pipeline.mock_xero import FaultKind, MockFault, MockLine
 from xero_pipeline.rate_limits import CallPermit, RateLimitHeaders
 from xero_pipeline.weeks import Week
-from xero_pipeline_tests.deployment import TENANT, Running, running
+from xero_pipeline_tests.deployment import TENANT, RunningDeployment, run_deployment
 
 START = "2026-10-25"
 WEEKS = 4
@@ -24,220 +24,223 @@ WEEKS = 4
 
 @pytest.fixture(scope="module")
 def synced_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A deployment with four weeks, synced once for all tests and copied for each."""
+    """A deployment with four weeks, synced once and copied for each test."""
     home = tmp_path_factory.mktemp("synced")
-    with running(home, PIPELINE_START_DATE=START) as deployed:
+    with run_deployment(home, PIPELINE_START_DATE=START) as deployed:
         assert deployed.sync(deployed.latest.shift(1 - WEEKS), deployed.latest).success
     return home
 
 
 @pytest.fixture
-def deployed(synced_home: Path, tmp_path: Path) -> Iterator[Running]:
-    """An hour after the sync; whatever the books say has landed."""
+def deployed(synced_home: Path, tmp_path: Path) -> Iterator[RunningDeployment]:
+    """The deployment an hour after the sync, with everything in the books landed."""
     home = tmp_path / "home"
     shutil.copytree(synced_home, home)
-    with running(home, PIPELINE_START_DATE=START) as deployed:
+    with run_deployment(home, PIPELINE_START_DATE=START) as deployed:
         deployed.clock.advance(hours=1)
-        assert look(deployed) == []
+        assert plan_runs(deployed) == []
         deployed.clock.advance(minutes=10)
         yield deployed
 
 
-def look(deployed: Running, under_way: set[Week] | None = None) -> list[RunPlan]:
-    return list(LateEdits(deployed.deployment).plan(under_way or set()).runs)
+def plan_runs(deployed: RunningDeployment, under_way: set[Week] | None = None) -> list[RunPlan]:
+    return list(LateEditFinder(deployed.deployment).plan_runs(under_way or set()).runs)
 
 
-def spans(runs: list[RunPlan]) -> list[tuple[Week, Week]]:
+def list_ranges(runs: list[RunPlan]) -> list[tuple[Week, Week]]:
     return [(run.first, run.last) for run in runs]
 
 
-def sale(deployed: Running, week: Week) -> Any:
-    """A sales invoice of that week which counts."""
+def find_sale(deployed: RunningDeployment, week: Week) -> Any:
+    """Find a sales invoice in base currency that counts in that week."""
     return next(
-        one
-        for one in deployed.mock.books(TENANT).documents(week)
-        if one.kind.value == "ACCREC" and one.status.is_counted and not one.is_foreign
+        document
+        for document in deployed.mock.books(TENANT).documents(week)
+        if document.kind.value == "ACCREC" and document.status.is_counted and not document.is_foreign
     )
 
 
-def line(amount: str) -> MockLine:
+def make_line(amount: str) -> MockLine:
     return MockLine(amount=Decimal(amount), revenue_type="Residential", region="North")
 
 
-def read_again(deployed: Running, runs: list[RunPlan]) -> None:
+def sync_runs(deployed: RunningDeployment, runs: list[RunPlan]) -> None:
     for run in runs:
         assert deployed.sync(run.first, run.last, organisations=run.organisations).success
 
 
-def test_an_edited_week_is_asked_for_until_it_has_been_read_again(deployed: Running) -> None:
+def test_an_edited_week_is_requested_until_it_has_been_read_again(deployed: RunningDeployment) -> None:
     week = deployed.latest.shift(-2)
-    deployed.mock.edit_invoice(TENANT, sale(deployed, week).id, change=Decimal("0.01"))
-    runs = look(deployed)
-    assert spans(runs) == [(week, week)]
-    assert look(deployed) == runs, "the same finding is the same run, however often it is looked at"
+    deployed.mock.edit_invoice(TENANT, find_sale(deployed, week).id, change=Decimal("0.01"))
+    runs = plan_runs(deployed)
+    assert list_ranges(runs) == [(week, week)]
+    assert plan_runs(deployed) == runs, "the same stale week is the same run, however often it is planned"
     deployed.clock.advance(minutes=1)
-    read_again(deployed, runs)
-    held = deployed.warehouse.week_figures(TENANT, week).profit_and_loss
-    assert held is not None
-    assert held["net_profit"] == deployed.mock.books(TENANT).profit_and_loss(week).net_profit
-    assert look(deployed) == []
+    sync_runs(deployed, runs)
+    figures = deployed.warehouse.read_week_figures(TENANT, week).profit_and_loss
+    assert figures is not None
+    assert figures["net_profit"] == deployed.mock.books(TENANT).profit_and_loss(week).net_profit
+    assert plan_runs(deployed) == []
 
 
-def test_a_run_that_left_no_trace_of_a_try_is_asked_for_again_the_next_day(deployed: Running) -> None:
-    """Dagster launches a key once: a run that was cancelled before its first week would never come again."""
+def test_a_run_that_left_no_trace_of_a_try_is_requested_again_the_next_day(deployed: RunningDeployment) -> None:
+    """Dagster launches a key once: with the same key, a run that was cancelled at its start would never come again."""
     week = deployed.latest.shift(-2)
-    deployed.mock.edit_invoice(TENANT, sale(deployed, week).id, change=Decimal("0.01"))
-    (cancelled,) = look(deployed)
+    deployed.mock.edit_invoice(TENANT, find_sale(deployed, week).id, change=Decimal("0.01"))
+    (cancelled,) = plan_runs(deployed)
     deployed.clock.advance(days=1)
-    (again,) = look(deployed)
+    (again,) = plan_runs(deployed)
     assert (again.first, again.last) == (cancelled.first, cancelled.last)
     assert again.key != cancelled.key
 
 
 def test_on_cash_basis_the_week_of_the_payment_is_stale_when_a_paid_document_changes(tmp_path: Path) -> None:
-    with running(tmp_path, PIPELINE_START_DATE="2026-09-20", XERO_BASIS="cash") as deployed:
+    with run_deployment(tmp_path, PIPELINE_START_DATE="2026-09-20", XERO_BASIS="cash") as deployed:
         weeks = [deployed.latest.shift(-n) for n in range(7)]
         assert deployed.sync(weeks[-1], weeks[0]).success
         deployed.clock.advance(hours=1)
-        assert look(deployed) == []
+        assert plan_runs(deployed) == []
         deployed.clock.advance(minutes=10)
-        invoice, paid = next(
-            (one, Week.containing(one.paid_on))
+        invoice, paid_week = next(
+            (document, Week.containing(document.paid_on))
             for week in weeks
-            for one in deployed.mock.books(TENANT).documents(week)
-            if one.kind.value == "ACCREC" and one.status.is_counted and not one.is_foreign
-            if one.paid_on and Week.containing(one.paid_on) in set(weeks) - {week}
+            for document in deployed.mock.books(TENANT).documents(week)
+            if document.kind.value == "ACCREC" and document.status.is_counted and not document.is_foreign
+            if document.paid_on and Week.containing(document.paid_on) in set(weeks) - {week}
         )
-        # To another account: what was paid, and when, stays as it was.
+        # Only the account changes; the amount and the date of the payment stay as they were.
         recoded = [
             MockLine(
-                amount=Decimal(one.amount) / 100,
-                tax=Decimal(one.tax) / 100,
+                amount=Decimal(invoice_line.amount) / 100,
+                tax=Decimal(invoice_line.tax) / 100,
                 account_code="260",
-                revenue_type=one.revenue_type,
-                region=one.region,
+                revenue_type=invoice_line.revenue_type,
+                region=invoice_line.region,
             )
-            for one in invoice.lines
+            for invoice_line in invoice.lines
         ]
         deployed.mock.edit_invoice(TENANT, invoice.id, lines=recoded)
-        asked = {week for run in look(deployed) for week in weeks if run.first <= week <= run.last}
-        assert {Week.containing(invoice.date), paid} <= asked
+        requested = {week for run in plan_runs(deployed) for week in weeks if run.first <= week <= run.last}
+        assert {Week.containing(invoice.date), paid_week} <= requested
 
 
-def test_a_document_that_moved_makes_the_week_stale_that_it_left_and_the_one_that_it_came_to(
-    deployed: Running,
+def test_a_document_that_moved_makes_its_old_and_its_new_week_stale(
+    deployed: RunningDeployment,
 ) -> None:
-    left, came_to = deployed.latest.shift(-3), deployed.latest.shift(-1)
-    deployed.mock.move_invoice(TENANT, sale(deployed, left).id, came_to.start)
-    assert spans(look(deployed)) == [(came_to, came_to), (left, left)]
+    old_week, new_week = deployed.latest.shift(-3), deployed.latest.shift(-1)
+    deployed.mock.move_invoice(TENANT, find_sale(deployed, old_week).id, new_week.start)
+    assert list_ranges(plan_runs(deployed)) == [(new_week, new_week), (old_week, old_week)]
 
 
-def test_a_voided_document_makes_its_old_week_stale(deployed: Running) -> None:
+def test_a_voided_document_makes_its_old_week_stale(deployed: RunningDeployment) -> None:
     week = deployed.latest.shift(-1)
-    deployed.mock.void_invoice(TENANT, sale(deployed, week).id)
-    assert spans(look(deployed)) == [(week, week)]
+    deployed.mock.void_invoice(TENANT, find_sale(deployed, week).id)
+    assert list_ranges(plan_runs(deployed)) == [(week, week)]
 
 
-def test_a_new_document_that_is_dated_back_makes_its_week_stale(deployed: Running) -> None:
+def test_a_new_document_that_is_dated_back_makes_its_week_stale(deployed: RunningDeployment) -> None:
     week = deployed.latest.shift(-3)
-    deployed.mock.add_credit_note(TENANT, date=week.start + timedelta(days=2), lines=[line("80.00")])
-    assert spans(look(deployed)) == [(week, week)]
+    deployed.mock.add_credit_note(TENANT, date=week.start + timedelta(days=2), lines=[make_line("80.00")])
+    assert list_ranges(plan_runs(deployed)) == [(week, week)]
 
 
-def test_weeks_that_lie_together_are_one_run(deployed: Running) -> None:
+def test_consecutive_weeks_are_one_run(deployed: RunningDeployment) -> None:
     for number in (1, 2):
-        deployed.mock.add_invoice(TENANT, date=deployed.latest.shift(-number).start, lines=[line("12.30")])
-    assert spans(look(deployed)) == [(deployed.latest.shift(-2), deployed.latest.shift(-1))]
+        deployed.mock.add_invoice(TENANT, date=deployed.latest.shift(-number).start, lines=[make_line("12.30")])
+    assert list_ranges(plan_runs(deployed)) == [(deployed.latest.shift(-2), deployed.latest.shift(-1))]
 
 
-def test_no_more_weeks_are_read_again_than_todays_calls_allow_beside_the_daily_sync(
-    deployed: Running, tmp_path: Path
+def test_no_more_weeks_are_read_again_than_todays_calls_allow_besides_the_daily_sync(
+    deployed: RunningDeployment, tmp_path: Path
 ) -> None:
     newest, edited = deployed.latest, [deployed.latest.shift(-number) for number in range(3)]
     for week in edited:
-        deployed.mock.edit_invoice(TENANT, sale(deployed, week).id, change=Decimal("0.01"))
-    # The look's own two, two mornings of 4 + 2 calls, and the run's 2: what is left is two weeks of 4.
-    spent = calls_left(deployed.deployment, TENANT).today
-    only = {"SYNC_LOOKBACK_WEEKS": 0, "XERO_CALLS_PER_DAY": spent + 2 + 2 * 6 + 2 + 2 * 4}
-    with running(tmp_path / "home", deployed.clock, PIPELINE_START_DATE=START, **only) as limited:
-        found = LateEdits(limited.deployment).plan(set())
-        assert spans(list(found.runs)) == [(newest.shift(-1), newest)]
-        assert look(limited, {newest, newest.shift(-1)}) == [], "what is under way has yet to spend its calls"
+        deployed.mock.edit_invoice(TENANT, find_sale(deployed, week).id, change=Decimal("0.01"))
+    # The check takes 2 calls, two daily syncs reserve 4 + 2 each, the run takes 2: two weeks of 4 calls are left.
+    spent = read_call_usage(deployed.deployment, TENANT).today
+    settings = {"SYNC_LOOKBACK_WEEKS": 0, "XERO_CALLS_PER_DAY": spent + 2 + 2 * 6 + 2 + 2 * 4}
+    with run_deployment(tmp_path / "home", deployed.clock, PIPELINE_START_DATE=START, **settings) as limited:
+        plan = LateEditFinder(limited.deployment).plan_runs(set())
+        assert list_ranges(list(plan.runs)) == [(newest.shift(-1), newest)]
+        assert plan_runs(limited, {newest, newest.shift(-1)}) == [], "weeks under way have not used their calls yet"
         limited.clock.advance(minutes=1)
-        read_again(limited, list(found.runs))
-        put_off = LateEdits(limited.deployment).plan(set())
-        assert put_off.runs == []
-        assert "today's other calls are kept for the daily sync: 1 of these weeks." in put_off.why_none
+        sync_runs(limited, list(plan.runs))
+        postponed = LateEditFinder(limited.deployment).plan_runs(set())
+        assert postponed.runs == []
+        assert "1 of these weeks wait: today's other calls are kept for the daily sync." in postponed.skip_reason
         limited.clock.advance(days=1)
-        assert spans(look(limited)) == [(edited[-1], edited[-1])]
+        assert list_ranges(plan_runs(limited)) == [(edited[-1], edited[-1])]
 
 
-def test_xero_is_not_asked_while_a_sync_spends_the_minutes_calls(deployed: Running, tmp_path: Path) -> None:
+def test_xero_is_not_asked_while_a_sync_uses_the_minutes_calls(deployed: RunningDeployment, tmp_path: Path) -> None:
     week = deployed.latest
-    deployed.mock.edit_invoice(TENANT, sale(deployed, week).id, change=Decimal("0.01"))
-    with running(tmp_path / "home", deployed.clock, PIPELINE_START_DATE=START, XERO_CALLS_PER_MINUTE=6) as limited:
-        budget = limited.warehouse.budget(limited.deployment.limits)
+    deployed.mock.edit_invoice(TENANT, find_sale(deployed, week).id, change=Decimal("0.01"))
+    with run_deployment(
+        tmp_path / "home", deployed.clock, PIPELINE_START_DATE=START, XERO_CALLS_PER_MINUTE=6
+    ) as limited:
+        budget = limited.warehouse.make_call_budget(limited.deployment.limits)
         for _ in range(3):
-            slot = budget.acquire(TENANT, limited.clock.now())
-            assert isinstance(slot, CallPermit)
-            budget.release(slot, limited.clock.now(), RateLimitHeaders())
-        before = calls_left(limited.deployment, TENANT).today
-        plan = LateEdits(limited.deployment).plan(set())
-        assert (plan.runs, calls_left(limited.deployment, TENANT).today) == ([], before)
-        assert "a sync is spending this minute's calls" in plan.why_none
+            permit = budget.acquire(TENANT, limited.clock.now())
+            assert isinstance(permit, CallPermit)
+            budget.release(permit, limited.clock.now(), RateLimitHeaders())
+        before = read_call_usage(limited.deployment, TENANT).today
+        plan = LateEditFinder(limited.deployment).plan_runs(set())
+        assert (plan.runs, read_call_usage(limited.deployment, TENANT).today) == ([], before)
+        assert "a sync is using this minute's calls" in plan.skip_reason
         limited.clock.advance(minutes=1)
-        assert spans(look(limited)) == [(week, week)]
+        assert list_ranges(plan_runs(limited)) == [(week, week)]
 
 
-def test_a_week_that_is_not_over_and_one_that_never_landed_are_nobodys_late_edit(deployed: Running) -> None:
+def test_edits_in_a_week_that_is_not_over_or_never_landed_are_no_late_edits(deployed: RunningDeployment) -> None:
     for day in (deployed.latest.shift(1).start, date(2026, 9, 1)):
-        deployed.mock.add_invoice(TENANT, date=day, lines=[line("50.00")])
-    assert look(deployed) == []
+        deployed.mock.add_invoice(TENANT, date=day, lines=[make_line("50.00")])
+    assert plan_runs(deployed) == []
 
 
-def test_a_payment_moves_no_revenue_but_the_balances_of_every_later_week(deployed: Running) -> None:
-    paid = deployed.latest.shift(-2)
+def test_a_payment_makes_its_week_stale_and_the_balances_of_every_later_week(deployed: RunningDeployment) -> None:
+    paid_week = deployed.latest.shift(-2)
     invoice = next(
-        one
-        for one in deployed.mock.books(TENANT).documents(deployed.latest.shift(-3))
-        if one.kind.value == "ACCREC" and one.status.is_counted and one.paid_on is None and not one.is_foreign
+        document
+        for document in deployed.mock.books(TENANT).documents(deployed.latest.shift(-3))
+        if document.kind.value == "ACCREC" and document.status.is_counted
+        if document.paid_on is None and not document.is_foreign
     )
-    deployed.mock.edit_invoice(TENANT, invoice.id, paid_on=paid.start)
-    runs = look(deployed)
-    assert spans(runs) == [(paid, paid)]
+    deployed.mock.edit_invoice(TENANT, invoice.id, paid_on=paid_week.start)
+    runs = plan_runs(deployed)
+    assert list_ranges(runs) == [(paid_week, paid_week)]
     deployed.clock.advance(minutes=1)
-    read_again(deployed, runs)
-    (balances,) = look(deployed)
+    sync_runs(deployed, runs)
+    (balances,) = plan_runs(deployed)
     assert (balances.first, balances.last) == (deployed.latest.shift(-1), deployed.latest)
-    assert balances.assets == ("cash_position_weekly",), "nothing else of those weeks has changed"
+    assert balances.assets == ("cash_position_weekly",), "nothing else in those weeks has changed"
 
 
-def test_weeks_that_somebody_has_in_hand_are_asked_for_afterwards(deployed: Running) -> None:
+def test_weeks_under_way_are_requested_afterwards(deployed: RunningDeployment) -> None:
     week = deployed.latest.shift(-1)
-    deployed.mock.void_invoice(TENANT, sale(deployed, week).id)
-    assert look(deployed, under_way={week}) == []
-    assert spans(look(deployed)) == [(week, week)]
+    deployed.mock.void_invoice(TENANT, find_sale(deployed, week).id)
+    assert plan_runs(deployed, under_way={week}) == []
+    assert list_ranges(plan_runs(deployed)) == [(week, week)]
 
 
-def test_a_sync_that_fails_leaves_the_week_stale_and_is_tried_again_by_another_key(deployed: Running) -> None:
+def test_a_failed_sync_leaves_the_week_stale_and_is_retried_with_another_key(deployed: RunningDeployment) -> None:
     week = deployed.latest.shift(-1)
-    deployed.mock.void_invoice(TENANT, sale(deployed, week).id)
-    runs = look(deployed)
+    deployed.mock.void_invoice(TENANT, find_sale(deployed, week).id)
+    runs = plan_runs(deployed)
     deployed.mock.add_fault(MockFault(FaultKind.STATUS, path="Invoices|Reports|CreditNotes", times=None, status=503))
     deployed.clock.advance(minutes=1)
     assert not deployed.sync(week, week).success
     deployed.mock.clear_faults()
-    assert look(deployed) == [], "it rests after a failure"
+    assert plan_runs(deployed) == [], "it waits after a failure"
     deployed.clock.advance(minutes=20)
-    again = look(deployed)
-    assert spans(again) == spans(runs)
-    assert again[0].key != runs[0].key
+    retried = plan_runs(deployed)
+    assert list_ranges(retried) == list_ranges(runs)
+    assert retried[0].key != runs[0].key
 
 
-def test_an_edit_is_found_by_the_next_look_where_xero_did_not_answer_this_one(deployed: Running) -> None:
+def test_an_edit_is_found_by_the_next_check_if_xero_did_not_answer_this_one(deployed: RunningDeployment) -> None:
     week = deployed.latest.shift(-1)
-    deployed.mock.void_invoice(TENANT, sale(deployed, week).id)
+    deployed.mock.void_invoice(TENANT, find_sale(deployed, week).id)
     deployed.mock.add_fault(MockFault(FaultKind.STATUS, path="CreditNotes", times=3, status=503))
     with pytest.raises(LateEditsFailed, match="Mock Organisation"):
-        look(deployed)
-    assert spans(look(deployed)) == [(week, week)]
+        plan_runs(deployed)
+    assert list_ranges(plan_runs(deployed)) == [(week, week)]

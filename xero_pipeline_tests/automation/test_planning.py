@@ -1,4 +1,4 @@
-"""Which weeks are somebody's already, which rest after a failure, and which belong into one run."""
+"""Which weeks are under way, which wait after a failure, and which go into one run."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from xero_pipeline.automation.jobs import range_tags
+from xero_pipeline.automation.jobs import build_range_tags
 from xero_pipeline.automation.planning import (
-    affordable_weeks,
-    as_ranges,
-    is_backfill_to_come,
-    resting_weeks,
-    weeks_of_run,
-    weeks_under_way,
+    count_affordable_weeks,
+    find_weeks_in_backoff,
+    find_weeks_under_way,
+    group_into_ranges,
+    is_backfill_pending,
+    parse_run_weeks,
 )
 from xero_pipeline.dagster_internals import BulkActionStatus
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
-from xero_pipeline_tests.automation.scene import launched
+from xero_pipeline_tests.automation.scene import launch_run
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.dagster_internals import PartitionBackfill, create_run_for_test
-from xero_pipeline_tests.deployment import TENANT, running
+from xero_pipeline_tests.deployment import TENANT, run_deployment
 
 WEEK = Week(date(2026, 11, 21))
 RANGE = {WEEK.shift(-2), WEEK.shift(-1), WEEK}
-TAGS = range_tags(WEEK.shift(-2), WEEK)
+TAGS = build_range_tags(WEEK.shift(-2), WEEK)
 
 
 @pytest.fixture
@@ -40,38 +40,38 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 @pytest.mark.parametrize("status", ["QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
 def test_the_weeks_of_a_run_that_is_not_over_are_under_way(instance: dg.DagsterInstance, status: str) -> None:
-    launched(instance, tags=TAGS, status=dg.DagsterRunStatus[status])
-    assert weeks_under_way(instance) == RANGE
+    launch_run(instance, tags=TAGS, status=dg.DagsterRunStatus[status])
+    assert find_weeks_under_way(instance) == RANGE
 
 
 @pytest.mark.parametrize("status", ["SUCCESS", "FAILURE", "CANCELED"])
-def test_the_weeks_of_a_run_that_is_over_are_nobodys(instance: dg.DagsterInstance, status: str) -> None:
-    launched(instance, tags=TAGS, status=dg.DagsterRunStatus[status])
-    assert weeks_under_way(instance) == set()
+def test_the_weeks_of_a_run_that_is_over_are_not_under_way(instance: dg.DagsterInstance, status: str) -> None:
+    launch_run(instance, tags=TAGS, status=dg.DagsterRunStatus[status])
+    assert find_weeks_under_way(instance) == set()
 
 
-def test_the_weeks_of_a_crashed_run_are_under_way_until_dagster_has_made_the_next_one(
+def test_the_weeks_of_a_crashed_run_are_under_way_until_dagster_has_created_its_retry(
     instance: dg.DagsterInstance,
 ) -> None:
-    crashed = launched(instance, tags=TAGS | {"dagster/will_retry": "true"}, status=dg.DagsterRunStatus.FAILURE)
-    assert weeks_under_way(instance) == RANGE
+    crashed = launch_run(instance, tags=TAGS | {"dagster/will_retry": "true"}, status=dg.DagsterRunStatus.FAILURE)
+    assert find_weeks_under_way(instance) == RANGE
     instance.add_run_tags(crashed.run_id, {"dagster/auto_retry_run_id": "another"})
-    assert weeks_under_way(instance) == set()
+    assert find_weeks_under_way(instance) == set()
 
 
-def test_a_run_of_the_command_line_that_crashed_is_never_run_again(instance: dg.DagsterInstance) -> None:
+def test_a_crashed_run_of_the_command_line_is_never_retried(instance: dg.DagsterInstance) -> None:
     tags = TAGS | {"dagster/will_retry": "true"}
     create_run_for_test(instance, job_name="weekly_sync", tags=tags, status=dg.DagsterRunStatus.FAILURE)
-    assert weeks_under_way(instance) == set()
+    assert find_weeks_under_way(instance) == set()
 
 
-def test_a_week_alone_is_named_by_its_partition() -> None:
-    assert weeks_of_run({"dagster/partition": WEEK.key}) == [WEEK]
-    assert weeks_of_run({"source": "somebody"}) == []
+def test_a_run_over_one_week_is_named_by_its_partition() -> None:
+    assert parse_run_weeks({"dagster/partition": WEEK.key}) == [WEEK]
+    assert parse_run_weeks({"source": "somebody"}) == []
 
 
-def backfill(instance: dg.DagsterInstance, asset: str, **of: Any) -> PartitionBackfill:
-    asked: dict[str, Any] = {
+def request_backfill(instance: dg.DagsterInstance, asset: str, **changes: Any) -> PartitionBackfill:
+    values: dict[str, Any] = {
         "backfill_id": "bf",
         "status": BulkActionStatus.REQUESTED,
         "from_failure": False,
@@ -79,83 +79,83 @@ def backfill(instance: dg.DagsterInstance, asset: str, **of: Any) -> PartitionBa
         "backfill_timestamp": datetime.now(UTC).timestamp(),
         "asset_selection": [dg.AssetKey(asset)],
     }
-    made = PartitionBackfill(**asked | of)
-    instance.add_backfill(made)
-    return made
+    backfill = PartitionBackfill(**values | changes)
+    instance.add_backfill(backfill)
+    return backfill
 
 
-def test_a_backfill_that_was_just_asked_for_is_waited_for_until_its_run_is_there(instance: dg.DagsterInstance) -> None:
-    assert not is_backfill_to_come(instance)
-    backfill(instance, "revenue_weekly")
-    assert is_backfill_to_come(instance)
-    launched(instance, tags={"dagster/backfill": "bf"})
-    assert not is_backfill_to_come(instance)
+def test_a_requested_backfill_is_pending_until_its_run_exists(instance: dg.DagsterInstance) -> None:
+    assert not is_backfill_pending(instance)
+    request_backfill(instance, "revenue_weekly")
+    assert is_backfill_pending(instance)
+    launch_run(instance, tags={"dagster/backfill": "bf"})
+    assert not is_backfill_pending(instance)
 
 
 @pytest.mark.parametrize(
-    ("asset", "of"),
+    ("asset", "changes"),
     [
         ("somebody_elses", {}),
         ("revenue_weekly", {"status": BulkActionStatus.COMPLETED_SUCCESS}),
         ("revenue_weekly", {"backfill_timestamp": (datetime.now(UTC) - timedelta(hours=1)).timestamp()}),
     ],
 )
-def test_other_backfills_are_not_waited_for(instance: dg.DagsterInstance, asset: str, of: dict[str, Any]) -> None:
-    backfill(instance, asset, **of)
-    assert not is_backfill_to_come(instance)
+def test_other_backfills_are_not_pending(instance: dg.DagsterInstance, asset: str, changes: dict[str, Any]) -> None:
+    request_backfill(instance, asset, **changes)
+    assert not is_backfill_pending(instance)
 
 
-def test_weeks_without_a_gap_are_one_range_and_the_newest_comes_first() -> None:
+def test_consecutive_weeks_form_one_range_and_the_newest_range_comes_first() -> None:
     weeks = [WEEK, WEEK.shift(-5), WEEK.shift(-1), WEEK.shift(-4), WEEK.shift(-9), WEEK]
-    assert as_ranges(weeks) == [
+    assert group_into_ranges(weeks) == [
         (WEEK.shift(-1), WEEK),
         (WEEK.shift(-5), WEEK.shift(-4)),
         (WEEK.shift(-9), WEEK.shift(-9)),
     ]
 
 
-def fail(warehouse: Warehouse, said: dict[str, Any]) -> None:
-    warehouse.log.fail(warehouse.log.start(TENANT, "invoices", WEEK, None), api_calls=1, error_log=said)
+def log_failure(warehouse: Warehouse, error: dict[str, Any]) -> None:
+    warehouse.log.fail(warehouse.log.start(TENANT, "invoices", WEEK, None), api_calls=1, error_log=error)
 
 
-def test_a_week_that_fails_again_and_again_rests_longer_each_time_up_to_a_day(
+def test_a_week_that_fails_again_and_again_waits_longer_each_time_up_to_a_day(
     sqlite_warehouse: Warehouse, clock: FakeClock
 ) -> None:
-    minutes = []
+    waits = []
     for _ in range(9):
-        fail(sqlite_warehouse, {"error": "xero_unavailable"})
-        rested = 0
-        while resting_weeks(sqlite_warehouse.log, TENANT, clock.now()):
+        log_failure(sqlite_warehouse, {"error": "xero_unavailable"})
+        minutes = 0
+        while find_weeks_in_backoff(sqlite_warehouse.log, TENANT, clock.now()):
             clock.advance(minutes=15)
-            rested += 15
-        minutes.append(rested)
-    assert minutes == [15, 30, 60, 120, 240, 480, 960, 1440, 1440]
+            minutes += 15
+        waits.append(minutes)
+    assert waits == [15, 30, 60, 120, 240, 480, 960, 1440, 1440]
 
 
-def test_a_week_rests_until_the_day_limit_is_over_and_not_at_all_after_a_restart(
+def test_a_week_waits_until_the_day_limit_is_over_and_not_at_all_after_a_restart(
     sqlite_warehouse: Warehouse, clock: FakeClock
 ) -> None:
-    fail(sqlite_warehouse, {"error": "day_limit", "retry_at": (clock.now() + timedelta(hours=9)).isoformat()})
+    log_failure(sqlite_warehouse, {"error": "day_limit", "retry_at": (clock.now() + timedelta(hours=9)).isoformat()})
     clock.advance(hours=8)
-    assert resting_weeks(sqlite_warehouse.log, TENANT, clock.now()) == {WEEK}
+    assert find_weeks_in_backoff(sqlite_warehouse.log, TENANT, clock.now()) == {WEEK}
     clock.advance(hours=1)
-    assert resting_weeks(sqlite_warehouse.log, TENANT, clock.now()) == set()
-    fail(sqlite_warehouse, {"error": "interrupted"})
-    assert resting_weeks(sqlite_warehouse.log, TENANT, clock.now()) == set()
+    assert find_weeks_in_backoff(sqlite_warehouse.log, TENANT, clock.now()) == set()
+    log_failure(sqlite_warehouse, {"error": "interrupted"})
+    assert find_weeks_in_backoff(sqlite_warehouse.log, TENANT, clock.now()) == set()
 
 
-def test_a_week_that_has_landed_since_does_not_rest(sqlite_warehouse: Warehouse, clock: FakeClock) -> None:
-    fail(sqlite_warehouse, {"error": "xero_unavailable"})
+def test_a_week_that_has_landed_since_does_not_wait(sqlite_warehouse: Warehouse, clock: FakeClock) -> None:
+    log_failure(sqlite_warehouse, {"error": "xero_unavailable"})
     log_id = sqlite_warehouse.log.start(TENANT, "invoices", WEEK, None)
     with sqlite_warehouse.engine.begin() as connection:
         sqlite_warehouse.log.finish(connection, log_id, status="success", record_count=0, api_calls=1)
-    assert resting_weeks(sqlite_warehouse.log, TENANT, clock.now()) == set()
+    assert find_weeks_in_backoff(sqlite_warehouse.log, TENANT, clock.now()) == set()
 
 
-def test_todays_calls_allow_so_many_weeks_once_the_daily_sync_has_its_share(tmp_path: Path) -> None:
-    with running(tmp_path, SYNC_LOOKBACK_WEEKS=4) as scene:
+def test_affordable_weeks_are_todays_calls_less_the_reserved_daily_syncs(tmp_path: Path) -> None:
+    with run_deployment(tmp_path, SYNC_LOOKBACK_WEEKS=4) as scene:
         settings = scene.deployment.settings.model_copy(update={"calls_per_day": 100})
         scene.deployment.settings = settings
-        # 5 weeks of 4 calls and 2 more for the run, twice over; then 2 for the run itself: 54 are left.
-        assert affordable_weeks(scene.deployment, TENANT, daily_syncs_kept=2) == 13
-        assert affordable_weeks(scene.deployment, TENANT, daily_syncs_kept=5) == -3
+        # Two daily syncs take 5 weeks of 4 calls and 2 more each; the run itself takes 2: 54 calls are left.
+        assert count_affordable_weeks(scene.deployment, TENANT, reserved_daily_syncs=2) == 13
+        assert count_affordable_weeks(scene.deployment, TENANT, reserved_daily_syncs=5) == -3

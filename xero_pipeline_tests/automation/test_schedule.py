@@ -1,4 +1,4 @@
-"""`daily_sync`: which weeks a morning reads again, for whom, and that a morning is launched once."""
+"""`daily_sync`: which weeks it reads, for which organisations, and that each tick launches one run."""
 
 from __future__ import annotations
 
@@ -12,75 +12,77 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from xero_pipeline.automation.planning import weeks_of_run
-from xero_pipeline.automation.schedule import daily_sync_schedule
+from xero_pipeline.automation.planning import parse_run_weeks
+from xero_pipeline.automation.schedule import build_daily_sync_schedule
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.dagster_internals import schedule_execution_time_iterator
-from xero_pipeline_tests.deployment import SECOND, SMALL, Running, running
+from xero_pipeline_tests.deployment import SECOND, SMALL, RunningDeployment, run_deployment
 
 SYDNEY = ZoneInfo("Australia/Sydney")
 SUNDAY = datetime(2026, 11, 22, 6, tzinfo=SYDNEY)
 
 
 @pytest.fixture
-def deployed(tmp_path: Path) -> Iterator[Running]:
-    with running(tmp_path, organisations=(SMALL, SECOND), SYNC_LOOKBACK_WEEKS=2) as deployed:
+def deployed(tmp_path: Path) -> Iterator[RunningDeployment]:
+    with run_deployment(tmp_path, organisations=(SMALL, SECOND), SYNC_LOOKBACK_WEEKS=2) as deployed:
         yield deployed
 
 
-def schedule_of(deployed: Running) -> dg.ScheduleDefinition:
+def build_schedule(deployed: RunningDeployment) -> dg.ScheduleDefinition:
     job = deployed.definitions.resolve_job_def("weekly_sync")
-    return daily_sync_schedule(deployed.deployment.settings, job, opening=lambda _: nullcontext(deployed.deployment))
+    return build_daily_sync_schedule(
+        deployed.deployment.settings, job, opener=lambda _: nullcontext(deployed.deployment)
+    )
 
 
-def requested(deployed: Running, moment: datetime) -> dg.RunRequest | None:
+def request_run(deployed: RunningDeployment, moment: datetime) -> dg.RunRequest | None:
     context = dg.build_schedule_context(scheduled_execution_time=moment, instance=deployed.instance)
-    requests = schedule_of(deployed).evaluate_tick(context).run_requests
+    requests = build_schedule(deployed).evaluate_tick(context).run_requests
     return requests[0] if requests else None
 
 
-def test_a_morning_reads_the_latest_week_and_the_ones_to_look_back_at(deployed: Running) -> None:
-    request = requested(deployed, SUNDAY)
+def test_a_daily_sync_reads_the_latest_week_and_the_lookback_weeks(deployed: RunningDeployment) -> None:
+    request = request_run(deployed, SUNDAY)
     assert request is not None
     latest = Week(date(2026, 11, 21))
-    assert weeks_of_run(request.tags) == [latest.shift(-2), latest.shift(-1), latest]
+    assert parse_run_weeks(request.tags) == [latest.shift(-2), latest.shift(-1), latest]
     assert request.tags["source"] == "daily_sync"
 
 
-def test_a_week_is_not_read_before_it_is_over(deployed: Running) -> None:
-    request = requested(deployed, datetime(2026, 11, 21, 23, 59, tzinfo=SYDNEY))
+def test_a_week_is_not_read_before_it_is_over(deployed: RunningDeployment) -> None:
+    request = request_run(deployed, datetime(2026, 11, 21, 23, 59, tzinfo=SYDNEY))
     assert request is not None
-    assert weeks_of_run(request.tags)[-1] == Week(date(2026, 11, 14))
+    assert parse_run_weeks(request.tags)[-1] == Week(date(2026, 11, 14))
 
 
-def test_a_morning_has_one_key_and_every_morning_its_own(deployed: Running) -> None:
-    once, again = requested(deployed, SUNDAY), requested(deployed, SUNDAY)
-    monday = requested(deployed, SUNDAY.replace(day=23))
-    assert once is not None
-    assert again is not None
+def test_each_tick_has_one_key_and_different_ticks_have_different_keys(deployed: RunningDeployment) -> None:
+    first, second = request_run(deployed, SUNDAY), request_run(deployed, SUNDAY)
+    monday = request_run(deployed, SUNDAY.replace(day=23))
+    assert first is not None
+    assert second is not None
     assert monday is not None
-    assert once.run_key == again.run_key != monday.run_key
+    assert first.run_key == second.run_key != monday.run_key
 
 
-def test_only_connected_organisations_are_asked_for_and_without_one_nothing_is_run(deployed: Running) -> None:
-    everybody = requested(deployed, SUNDAY)
-    assert everybody is not None
-    assert "ops" not in everybody.run_config
+def test_only_connected_organisations_are_synced_and_without_one_nothing_is_run(deployed: RunningDeployment) -> None:
+    for_all = request_run(deployed, SUNDAY)
+    assert for_all is not None
+    assert "ops" not in for_all.run_config
     deployed.warehouse.tokens.set_status(SECOND.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
-    one = requested(deployed, SUNDAY)
-    assert one is not None
-    named = {tuple(op["config"]["organisations"]) for op in one.run_config["ops"].values()}
-    assert named == {(SMALL.tenant_id,)}
+    for_one = request_run(deployed, SUNDAY)
+    assert for_one is not None
+    tenant_ids = {tuple(op["config"]["organisations"]) for op in for_one.run_config["ops"].values()}
+    assert tenant_ids == {(SMALL.tenant_id,)}
     deployed.warehouse.tokens.set_status(SMALL.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
-    assert requested(deployed, SUNDAY) is None
+    assert request_run(deployed, SUNDAY) is None
 
 
-def test_it_is_six_in_the_morning_there_also_after_a_change_of_clocks_and_off_until_switched_on(
-    deployed: Running,
+def test_the_schedule_runs_at_six_local_time_over_a_change_of_clocks_and_is_off_by_default(
+    deployed: RunningDeployment,
 ) -> None:
-    schedule = schedule_of(deployed)
-    eve = datetime(2026, 10, 2, 12, tzinfo=UTC)  # Sydney's clocks go forward in the night to 4 October
+    schedule = build_schedule(deployed)
+    eve = datetime(2026, 10, 2, 12, tzinfo=UTC)  # Sydney's clocks go forward in the night before 4 October
     ticks = schedule_execution_time_iterator(eve.timestamp(), schedule.cron_schedule, schedule.execution_timezone)
     mornings = list(islice(ticks, 3))
     assert [moment.astimezone(SYDNEY).strftime("%d %H:%M") for moment in mornings] == [
@@ -92,10 +94,10 @@ def test_it_is_six_in_the_morning_there_also_after_a_change_of_clocks_and_off_un
     assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
 
 
-def test_before_the_first_week_is_over_it_says_so_and_runs_nothing(tmp_path: Path) -> None:
-    with running(tmp_path, PIPELINE_START_DATE="2026-12-06") as deployed:
+def test_before_the_first_week_is_over_the_schedule_says_so_and_runs_nothing(tmp_path: Path) -> None:
+    with run_deployment(tmp_path, PIPELINE_START_DATE="2026-12-06") as deployed:
         context = dg.build_schedule_context(scheduled_execution_time=SUNDAY, instance=deployed.instance)
-        tick = schedule_of(deployed).evaluate_tick(context)
+        tick = build_schedule(deployed).evaluate_tick(context)
     assert tick.run_requests == []
     assert tick.skip_message is not None
     assert "is over yet" in tick.skip_message

@@ -1,10 +1,10 @@
-"""A year of an organisation that nobody looks after: what happens in it, and what must be true at its end.
+"""A simulated year of an organisation without anybody's help, and what must be true at its end.
 
 Time is injected: 52 weeks of daily ticks over both changes of the clocks, two outages of three weeks, 200 late
 edits (edits, voids, moves across weeks, new documents dated back), a day limit, a disconnect and a reconnect.
-Every call goes through the real client to the mock. In the weeks in which something fails, each run is a real
-Dagster run, since what speaks up reads Dagster's log; in the others the assets' own code is called without
-Dagster around it, which would take most of the time and prove nothing more.
+Every call goes through the real client to the mock. On days on which something fails, each run is a real Dagster run,
+since the alerts read Dagster's log. On the other days the test calls the assets' code without Dagster, which would take
+most of the time and prove nothing more.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import logging
 import random
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta
@@ -30,26 +30,26 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
-from xero_pipeline.assets.cash import cash_position_weekly_asset
-from xero_pipeline.assets.financial import financial_weekly_asset
-from xero_pipeline.assets.partitions import weekly_partitions
+from xero_pipeline.assets.cash import build_cash_position_weekly_asset
+from xero_pipeline.assets.financial import build_financial_weekly_asset
+from xero_pipeline.assets.partitions import build_weekly_partitions
 from xero_pipeline.assets.progress import NoProgress
-from xero_pipeline.assets.revenue import revenue_weekly_asset
+from xero_pipeline.assets.revenue import build_revenue_weekly_asset
 from xero_pipeline.assets.week_sync import WeeklySyncConfig, WeekSync
 from xero_pipeline.automation.alerts import open_alerter
-from xero_pipeline.automation.connection_health import HealthCheck
+from xero_pipeline.automation.connection_health import ConnectionMonitor
 from xero_pipeline.automation.failure_alert import FailureMonitor
-from xero_pipeline.automation.late_edits import LateEdits
+from xero_pipeline.automation.late_edits import LateEditFinder
 from xero_pipeline.automation.missing_weeks import GapFinder
-from xero_pipeline.automation.planning import Plan, weeks_of_run
+from xero_pipeline.automation.planning import TickPlan, parse_run_weeks
 from xero_pipeline.connection import ConnectionService
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.mock_xero import FaultKind, MockFault, MockLine, MockOrganisation, MockTransport, MockXero
-from xero_pipeline.resources import Deployment, choose_xero
+from xero_pipeline.resources import Deployment, choose_backend
 from xero_pipeline.settings import load_settings
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.conftest import FakeClock
-from xero_pipeline_tests.deployment import without_checks
+from xero_pipeline_tests.deployment import remove_checks
 from xero_pipeline_tests.servers import Answer, ScriptedServer, SeenRequest
 
 SYDNEY = ZoneInfo("Australia/Sydney")
@@ -64,11 +64,11 @@ DAY_LIMIT = date(2026, 1, 14)
 DISCONNECTED, RECONNECTED = date(2026, 6, 9), date(2026, 6, 12)
 
 
-class Alone:
-    """What an asset's code asks of Dagster, without Dagster."""
+class FakeContext:
+    """The part of Dagster's context that an asset's code uses, without Dagster."""
 
-    log = logging.getLogger("alone")
-    asset_key = dg.AssetKey("alone")
+    log = logging.getLogger("fake_context")
+    asset_key = dg.AssetKey("fake_context")
 
     def __init__(self, weeks: list[Week]) -> None:
         self.partition_keys = [week.key for week in weeks]
@@ -83,7 +83,7 @@ class Alone:
 
 
 class Year:
-    """The deployment, its Xero, its clock, and everything that was sent or started."""
+    """The deployment, its Xero, its clock, and the runs that were started."""
 
     def __init__(self, folder: Path, alerts_url: str) -> None:
         self.clock = FakeClock(datetime.combine(BEGIN, time(5), SYDNEY).astimezone(UTC))
@@ -92,18 +92,18 @@ class Year:
             XERO_ENCRYPTION_KEY="7a" * 32,
             DAGSTER_HOME=str(folder),
             PIPELINE_START_DATE="2025-07-06",
-            # What no morning reads again, the sensors have to find.
+            # The daily sync reads no closed week again, so the sensors have to find every edit.
             SYNC_LOOKBACK_WEEKS=0,
             XERO_CALLS_PER_DAY=CALLS_PER_DAY,
             ALERT_URLS=alerts_url,
         )
         self.deployment = Deployment(self.settings, clock=self.clock)
-        chosen = choose_xero(self.settings, self.clock)
+        chosen = choose_backend(self.settings, self.clock)
         small = MockXero(folder / "xero.db", self.clock, organisations=(MockOrganisation(documents=10),))
-        self.deployment.chosen = replace(chosen, mock=small, transport=MockTransport(small))
+        self.deployment.backend = replace(chosen, mock=small, transport=MockTransport(small))
         self.deployment.warehouse.migrate()
-        assert self.deployment.chosen.mock is not None
-        self.mock = self.deployment.chosen.mock
+        assert self.deployment.backend.mock is not None
+        self.mock = self.deployment.backend.mock
         self.books = self.mock.books(TENANT)
         self.instance = dg.DagsterInstance.ephemeral()
         definitions = build_defs(
@@ -113,58 +113,60 @@ class Year:
                 "xero": self.deployment.xero,
                 "warehouse": self.deployment.warehouse,
             },
-            opening=lambda _settings: nullcontext(self.deployment),
+            opener=lambda _settings: nullcontext(self.deployment),
         )
-        partitions = weekly_partitions(self.settings.calendar)
+        partitions = build_weekly_partitions(self.settings.calendar)
         self.assets = [
             make(self.settings, partitions)
-            for make in (financial_weekly_asset, revenue_weekly_asset, cash_position_weekly_asset)
+            for make in (build_financial_weekly_asset, build_revenue_weekly_asset, build_cash_position_weekly_asset)
         ]
-        # The asset checks have tests of their own.
-        self.job = without_checks(definitions.resolve_job_def("weekly_sync"))
+        # The asset checks have their own tests.
+        self.job = remove_checks(definitions.resolve_job_def("weekly_sync"))
         self.repository = definitions.get_repository_def()
         self.schedule = self.repository.get_schedule_def("daily_sync")
-        self.keys: set[str] = set()
+        self.launched_keys: set[str] = set()
         self.runs = Counter[str]()
-        self.due: dict[str, str] = {}
+        self.next_checks: dict[str, str] = {}
 
     def close(self) -> None:
         self.instance.dispose()
         self.deployment.close()
 
     def tick(self, moment: datetime) -> None:
-        """What the daemon does at that moment: the schedule first, if it is due, then every sensor."""
+        """Do what the daemon does at that moment: evaluate the schedule, if it is due, then every sensor."""
         local = moment.astimezone(SYDNEY)
         self.clock.moment = max(self.clock.moment, moment)
         if local.hour == 6:
-            for _ in range(2):  # evaluated twice, it launches once
+            for _ in range(2):  # a tick that is evaluated twice launches one run
                 context = dg.build_schedule_context(
                     scheduled_execution_time=local, repository_def=self.repository, instance=self.instance
                 )
                 self.launch("daily_sync", self.schedule.evaluate_tick(context).run_requests or [])
-        self.sense("missing_weeks", lambda: GapFinder(self.deployment).plan(set()))
-        self.sense("late_edits", lambda: LateEdits(self.deployment).plan(set()))
+        self.evaluate_sensor("missing_weeks", lambda: GapFinder(self.deployment).plan_runs(set()))
+        self.evaluate_sensor("late_edits", lambda: LateEditFinder(self.deployment).plan_runs(set()))
         alerter = open_alerter(self.deployment)
-        self.due = HealthCheck(self.deployment, alerter).look(self.due)
-        FailureMonitor(self.instance, self.deployment, alerter).look()
+        self.next_checks = ConnectionMonitor(self.deployment, alerter).evaluate(self.next_checks)
+        FailureMonitor(self.instance, self.deployment, alerter).evaluate()
         alerter.flush()
 
-    def sense(self, name: str, plan: Any) -> None:
-        first: Plan = plan()
+    def evaluate_sensor(self, name: str, plan_runs: Callable[[], TickPlan]) -> None:
+        first = plan_runs()
         if first.runs:
-            again: Plan = plan()
-            assert [run.key for run in first.runs] == [run.key for run in again.runs], "the same look, the same keys"
-        self.launch(name, [run.request(name) for run in first.runs])
+            second = plan_runs()
+            assert [run.key for run in first.runs] == [run.key for run in second.runs], (
+                "a second plan has the same keys"
+            )
+        self.launch(name, [run.to_run_request(name) for run in first.runs])
 
     def launch(self, source: str, requests: Any) -> None:
         for request in requests:
-            if request.run_key not in self.keys:
-                self.keys.add(request.run_key)
+            if request.run_key not in self.launched_keys:
+                self.launched_keys.add(request.run_key)
                 self.runs["balances" if request.asset_selection else source] += 1
-                (self.run_in_dagster if self.something_fails else self.run_alone)(request)
+                (self.run_in_dagster if self.is_failure_day else self.run_without_dagster)(request)
 
     @property
-    def something_fails(self) -> bool:
+    def is_failure_day(self) -> bool:
         today = self.clock.now().astimezone(SYDNEY).date()
         return any(abs((today - day).days) <= 1 for day in (DAY_LIMIT, DISCONNECTED, RECONNECTED))
 
@@ -177,18 +179,22 @@ class Year:
             asset_selection=list(request.asset_selection or [asset.key for asset in self.assets]),
         )
 
-    def run_alone(self, request: dg.RunRequest) -> None:
-        # Neither the picture of the table that Dagster's UI shows: it is drawn from every week that is held.
+    def run_without_dagster(self, request: dg.RunRequest) -> None:
+        # Skips the table's picture for Dagster's UI: drawing it reads every stored week.
         with patch.object(WeekSync, "_report_table"):
-            self._run_alone(request)
+            self._run_assets(request)
 
-    def _run_alone(self, request: dg.RunRequest) -> None:
-        weeks = weeks_of_run(request.tags)
+    def _run_assets(self, request: dg.RunRequest) -> None:
+        weeks = parse_run_weeks(request.tags)
         chosen = request.asset_selection or [asset.key for asset in self.assets]
         for asset in (asset for asset in self.assets if asset.key in chosen):
-            named = request.run_config.get("ops", {}).get(asset.key.path[-1], {}).get("config", {})
+            config = request.run_config.get("ops", {}).get(asset.key.path[-1], {}).get("config", {})
             asset.op.compute_fn.decorated_fn(  # type: ignore[union-attr]
-                Alone(weeks), WeeklySyncConfig(**named), self.deployment.xero, self.deployment.warehouse, NoProgress()
+                FakeContext(weeks),
+                WeeklySyncConfig(**config),
+                self.deployment.xero,
+                self.deployment.warehouse,
+                NoProgress(),
             )
 
     @property
@@ -197,65 +203,65 @@ class Year:
 
 
 class Editors:
-    """People who change closed weeks in Xero: which weeks each change touches is what they remember."""
+    """People who change closed weeks in Xero. `edits` records when, how, and which weeks each change affects."""
 
     def __init__(self, year: Year) -> None:
         self.year = year
-        self.chance = random.Random(20250831)
-        self.touched: list[tuple[datetime, str, set[Week]]] = []
+        self.random = random.Random(20250831)
+        self.edits: list[tuple[datetime, str, set[Week]]] = []
 
     def edit_something(self) -> None:
-        """One late edit of a random kind in a random closed week of the last half year."""
-        kind = self.chance.choice(["edit", "void", "move", "new", "credit"])
+        """Make one late edit of a random kind in a random closed week of the last half year."""
+        kind = self.random.choice(["edit", "void", "move", "new", "credit"])
         weeks = self.year.weeks[-26:]
-        week, other = self.chance.choice(weeks), self.chance.choice(weeks)
+        week, other = self.random.choice(weeks), self.random.choice(weeks)
         mock, books = self.year.mock, self.year.books
         documents = [
-            one
-            for one in books.documents(week)
-            if one.kind.value == "ACCREC" and one.status.is_counted and not one.is_foreign
+            document
+            for document in books.documents(week)
+            if document.kind.value == "ACCREC" and document.status.is_counted and not document.is_foreign
         ]
-        chosen = self.chance.choice(documents) if documents else None
-        touched = {week}
+        chosen = self.random.choice(documents) if documents else None
+        affected = {week}
         if chosen is None or kind == "new":
             kind = "new"
-            mock.add_invoice(TENANT, date=self.day_in(week), lines=[self.line()])
+            mock.add_invoice(TENANT, date=self.choose_day(week), lines=[self.make_line()])
         elif kind == "edit":
             mock.edit_invoice(
-                TENANT, chosen.id, change=Decimal(self.chance.randint(-5000, 9000)) / 100 + Decimal("0.01")
+                TENANT, chosen.id, change=Decimal(self.random.randint(-5000, 9000)) / 100 + Decimal("0.01")
             )
         elif kind == "void":
             mock.void_invoice(TENANT, chosen.id)
         elif kind == "move":
-            mock.move_invoice(TENANT, chosen.id, self.day_in(other))
-            touched = {week, other}
+            mock.move_invoice(TENANT, chosen.id, self.choose_day(other))
+            affected = {week, other}
         else:
-            mock.add_credit_note(TENANT, date=self.day_in(week), lines=[self.line()])
-        self.touched.append((self.year.clock.now(), kind, touched))
+            mock.add_credit_note(TENANT, date=self.choose_day(week), lines=[self.make_line()])
+        self.edits.append((self.year.clock.now(), kind, affected))
 
-    def day_in(self, week: Week) -> date:
-        return week.start + timedelta(days=self.chance.randint(0, 6))
+    def choose_day(self, week: Week) -> date:
+        return week.start + timedelta(days=self.random.randint(0, 6))
 
-    def line(self) -> MockLine:
+    def make_line(self) -> MockLine:
         return MockLine(
-            amount=Decimal(self.chance.randint(10_000, 900_000)) / 100,
-            revenue_type=self.chance.choice(["Residential", "Commercial", "Retrospective", None]),
-            region=self.chance.choice(["North", "South", None]),
+            amount=Decimal(self.random.randint(10_000, 900_000)) / 100,
+            revenue_type=self.random.choice(["Residential", "Commercial", "Retrospective", None]),
+            region=self.random.choice(["North", "South", None]),
         )
 
 
-def in_outage(day: date) -> bool:
+def is_in_outage(day: date) -> bool:
     return any(first <= day < last for first, last in OUTAGES)
 
 
-def live_through(year: Year) -> Editors:
+def simulate(year: Year) -> Editors:
     editors = Editors(year)
     ConnectionService(year.deployment).connect_mock()
-    days_with_edits = editors.chance.choices(range(30, DAYS - 4), k=EDITS)
+    days_with_edits = editors.random.choices(range(30, DAYS - 4), k=EDITS)
     for number in range(DAYS):
         day = BEGIN + timedelta(days=number)
         if day == DAY_LIMIT:
-            # Another program has spent Xero's calls: three tries of ours are told to wait for nine hours.
+            # Another program has used up Xero's calls: the next call is told to wait for nine hours.
             year.mock.add_fault(
                 MockFault(
                     FaultKind.STATUS,
@@ -272,8 +278,8 @@ def live_through(year: Year) -> Editors:
         for hour in (6, 13):
             moment = datetime.combine(day, time(hour), SYDNEY).astimezone(UTC)
             year.clock.moment = max(year.clock.moment, moment)
-            # A second look a day where it matters; elsewhere the next morning's does.
-            if not in_outage(day) and (hour == 6 or year.something_fails):
+            # A second tick only on days on which something fails; on the others the next morning's tick suffices.
+            if not is_in_outage(day) and (hour == 6 or year.is_failure_day):
                 year.tick(moment)
             if hour == 13:
                 for _ in range(days_with_edits.count(number)):
@@ -283,8 +289,8 @@ def live_through(year: Year) -> Editors:
 
 
 @pytest.fixture(scope="module")
-def sent() -> Iterator[tuple[list[str], str]]:
-    """The titles of the alerts that arrived, and where to send them."""
+def alerts() -> Iterator[tuple[list[str], str]]:
+    """The titles of the alerts that arrived, and the address to send them to."""
     titles: list[str] = []
 
     def receive(request: SeenRequest) -> Answer:
@@ -296,91 +302,92 @@ def sent() -> Iterator[tuple[list[str], str]]:
 
 
 @pytest.fixture(scope="module")
-def lived(
-    tmp_path_factory: pytest.TempPathFactory, sent: tuple[list[str], str]
+def simulated(
+    tmp_path_factory: pytest.TempPathFactory, alerts: tuple[list[str], str]
 ) -> Iterator[tuple[Year, Editors, list[str]]]:
-    year = Year(tmp_path_factory.mktemp("year"), sent[1])
-    editors = live_through(year)
-    yield year, editors, sent[0]
+    year = Year(tmp_path_factory.mktemp("year"), alerts[1])
+    editors = simulate(year)
+    yield year, editors, alerts[0]
     year.close()
 
 
-Lived = tuple[Year, Editors, list[str]]
+Simulated = tuple[Year, Editors, list[str]]
 
 
-def test_every_table_equals_what_the_books_say_and_every_week_is_there_once(lived: Lived) -> None:
-    year, _, _ = lived
+def test_every_table_equals_the_books_and_every_week_is_there_once(simulated: Simulated) -> None:
+    year, _, _ = simulated
     for week in year.weeks:
-        held = year.deployment.warehouse.week_figures(TENANT, week)
+        stored = year.deployment.warehouse.read_week_figures(TENANT, week)
         truth = year.books.profit_and_loss(week)
-        assert held.profit_and_loss is not None, week
+        assert stored.profit_and_loss is not None, week
         for name in ("total_trading_income", "cost_of_sales", "gross_profit", "operating_expenses", "net_profit"):
-            assert held.profit_and_loss[name] == getattr(truth, name), (week, name)
-        lines = {line["account_id"]: line["amount"] for line in held.lines if line["amount"]}
+            assert stored.profit_and_loss[name] == getattr(truth, name), (week, name)
+        lines = {line["account_id"]: line["amount"] for line in stored.lines if line["amount"]}
         assert lines == {key: amount for key, amount in truth.lines.items() if amount}, week
-        cells = {(cell["revenue_type"], cell["region"]): cell for cell in held.revenue}
-        wanted = year.books.revenue(week)
-        assert cells.keys() == wanted.keys(), week
-        for key, cell in wanted.items():
+        cells = {(cell["revenue_type"], cell["region"]): cell for cell in stored.revenue}
+        expected = year.books.revenue(week)
+        assert cells.keys() == expected.keys(), week
+        for key, cell in expected.items():
             for name in ("invoiced", "credited", "net_revenue", "tax", "invoice_count", "credit_note_count"):
                 assert cells[key][name] == getattr(cell, name), (week, key, name)
-        accounts = {account["bank_account_id"]: account for account in held.cash}
+        accounts = {account["bank_account_id"]: account for account in stored.cash}
         for key, movement in year.books.bank(week).items():
             for name in ("opening_balance", "cash_received", "cash_spent", "currency_gain", "closing_balance"):
                 assert accounts[key][name] == getattr(movement, name), (week, key, name)
 
 
-def test_every_restatement_is_recorded_from_the_first_figure_to_the_last(lived: Lived) -> None:
-    year, editors, _ = lived
-    landed = year.deployment.warehouse.log.landed_weeks(TENANT, date(2000, 1, 1))["invoices"]
+def test_every_restatement_is_recorded_from_the_first_figure_to_the_last(simulated: Simulated) -> None:
+    year, editors, _ = simulated
+    landed = year.deployment.warehouse.log.list_landed_weeks(TENANT, date(2000, 1, 1))["invoices"]
     chains: dict[tuple[Week, str, str, str], list[Any]] = {}
-    for one in reversed(year.deployment.warehouse.restatements()):
-        chains.setdefault((one.week, one.table_name, one.row_key, one.column_name), []).append(one)
+    for restatement in reversed(year.deployment.warehouse.list_restatements()):
+        key = restatement.week, restatement.table_name, restatement.row_key, restatement.column_name
+        chains.setdefault(key, []).append(restatement)
     for key, chain in chains.items():
         for before, after in pairwise(chain):
             assert before.new_value == after.old_value, key
-        assert all(one.old_value != one.new_value for one in chain), key
+        assert all(restatement.old_value != restatement.new_value for restatement in chain), key
     net_profit = {week: chain[-1].new_value for (week, _, _, column), chain in chains.items() if column == "net_profit"}
     for week, value in net_profit.items():
         assert Decimal(value) == year.books.profit_and_loss(week).net_profit
-    restated_after = {(one.week, one.restated_at) for chain in chains.values() for one in chain}
-    for edited_at, kind, weeks in editors.touched:
+    restatements = {(restatement.week, restatement.restated_at) for chain in chains.values() for restatement in chain}
+    for edited_at, kind, weeks in editors.edits:
         for week in weeks:
             assert week in landed
-            assert any(w == week and at > edited_at for w, at in restated_after), (edited_at, kind, week)
+            assert any(w == week and at > edited_at for w, at in restatements), (edited_at, kind, week)
 
 
-def test_two_hundred_edits_were_made_and_nothing_was_run_twice_for_one_of_them(lived: Lived) -> None:
-    year, editors, _ = lived
-    assert len(editors.touched) == EDITS
-    assert {kind for _, kind, _ in editors.touched} == {"edit", "void", "move", "new", "credit"}
+def test_two_hundred_edits_were_made_and_none_of_them_was_run_twice(simulated: Simulated) -> None:
+    year, editors, _ = simulated
+    assert len(editors.edits) == EDITS
+    assert {kind for _, kind, _ in editors.edits} == {"edit", "void", "move", "new", "credit"}
     mornings = [BEGIN + timedelta(days=number) for number in range(DAYS)]
-    expected = [day for day in mornings if not in_outage(day) and not DISCONNECTED < day < RECONNECTED]
+    expected = [day for day in mornings if not is_in_outage(day) and not DISCONNECTED < day < RECONNECTED]
     assert year.runs["daily_sync"] == len(expected)
-    assert 0 < year.runs["late_edits"] <= sum(len(weeks) for _, _, weeks in editors.touched)
+    assert 0 < year.runs["late_edits"] <= sum(len(weeks) for _, _, weeks in editors.edits)
     # An edit of a paid invoice moves every later balance: one more run reads those bank summaries.
     assert 0 < year.runs["balances"] <= EDITS
 
 
-def test_the_calls_of_no_day_pass_the_budget(lived: Lived) -> None:
-    year, _, _ = lived
+def test_no_day_uses_more_calls_than_the_budget(simulated: Simulated) -> None:
+    year, _, _ = simulated
     with year.deployment.warehouse.engine.connect() as connection:
-        kept = connection.execute(text("SELECT count(*) FROM call_slots")).scalar_one()
-    assert kept <= CALLS_PER_DAY + 10
-    spent = sorted(
-        datetime.fromisoformat(str(one["at"]))
-        for one in year.mock.request_log()
-        if one["tenant_id"] == TENANT and str(one["path"]).startswith("/api.xro/")
+        permit_count = connection.execute(text("SELECT count(*) FROM call_slots")).scalar_one()
+    assert permit_count <= CALLS_PER_DAY + 10
+    call_times = sorted(
+        datetime.fromisoformat(str(request["at"]))
+        for request in year.mock.request_log()
+        if request["tenant_id"] == TENANT and str(request["path"]).startswith("/api.xro/")
     )
     first = 0
-    for number, moment in enumerate(spent):
-        while moment - spent[first] >= timedelta(days=1):
+    for number, moment in enumerate(call_times):
+        while moment - call_times[first] >= timedelta(days=1):
             first += 1
         assert number - first + 1 <= CALLS_PER_DAY, moment
 
 
-def test_the_alerts_are_exactly_the_expected_ones(lived: Lived) -> None:
-    _, _, titles = lived
+def test_the_alerts_are_exactly_the_expected_ones(simulated: Simulated) -> None:
+    _, _, titles = simulated
     assert titles == [
         "Mock Organisation: Xero's calls for today are spent",
         "Recovered: Mock Organisation: Xero's calls for today are spent",

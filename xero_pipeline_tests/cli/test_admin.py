@@ -17,7 +17,7 @@ import pytest
 from xero_pipeline.clock import SystemClock
 from xero_pipeline.grants import Connection
 from xero_pipeline.warehouse.errors import NotDecryptable
-from xero_pipeline_tests.admin.deployed import some_tokens
+from xero_pipeline_tests.admin.deployed import make_tokens
 from xero_pipeline_tests.admin.real_dagster import ROOT
 from xero_pipeline_tests.cli.conftest import NEW, OLD, Folder
 
@@ -28,20 +28,23 @@ def connect(folder: Folder) -> None:
     with folder.warehouse(OLD) as opened:
         now = SystemClock().now()
         connections = [Connection("c-1", "t-1", "Alpha"), Connection("c-2", "t-2", "Beta")]
-        opened.tokens.save_consent(some_tokens(SystemClock(), "mark"), connections, now=now)
+        opened.tokens.save_consent(make_tokens(SystemClock(), "mark"), connections, now=now)
 
 
 def test_rotate_key_puts_every_token_under_the_current_key(folder: Folder) -> None:
     connect(folder)
     rotated = folder.run("rotate-key", XERO_ENCRYPTION_KEY=NEW, XERO_ENCRYPTION_KEYS_RETIRED=OLD)
-    assert (rotated.exit_code, rotated.stdout) == (0, "the tokens of 2 organisations are under the current key now\n")
+    assert (rotated.exit_code, rotated.stdout) == (
+        0,
+        "the tokens of 2 organisations are now encrypted under the current key\n",
+    )
     with folder.warehouse(NEW) as opened:
-        assert opened.tokens.tokens("t-1").refresh_token == "refresh-mark"
-        assert opened.tokens.tokens("t-2").access_token == "access-mark"
+        assert opened.tokens.load_tokens("t-1").refresh_token == "refresh-mark"
+        assert opened.tokens.load_tokens("t-2").access_token == "access-mark"
     with folder.warehouse(OLD) as opened, pytest.raises(NotDecryptable):
-        opened.tokens.tokens("t-1")
+        opened.tokens.load_tokens("t-1")
     again = folder.run("rotate-key", XERO_ENCRYPTION_KEY=NEW)
-    assert (again.exit_code, again.stdout) == (0, "every token was under the current key already\n")
+    assert (again.exit_code, again.stdout) == (0, "every token was already encrypted under the current key\n")
 
 
 def test_rotate_key_without_the_old_key_says_which_setting_and_changes_nothing(folder: Folder) -> None:
@@ -52,7 +55,7 @@ def test_rotate_key_without_the_old_key_says_which_setting_and_changes_nothing(f
     assert "Alpha" in rotated.stderr
     assert OLD not in rotated.output
     with folder.warehouse(OLD) as opened:
-        assert opened.tokens.tokens("t-1").refresh_token == "refresh-mark"
+        assert opened.tokens.load_tokens("t-1").refresh_token == "refresh-mark"
 
 
 def test_the_status_says_of_whom_the_tokens_cannot_be_read(folder: Folder) -> None:

@@ -19,10 +19,10 @@ from click.testing import CliRunner, Result
 from xero_pipeline.cli.main import cli
 from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.resources import Deployment
-from xero_pipeline.run_liveness import WORKER
+from xero_pipeline.run_liveness import WORKER_TAG
 from xero_pipeline.settings import load_settings
 from xero_pipeline.weeks import Week
-from xero_pipeline_tests.automation.scene import launched
+from xero_pipeline_tests.automation.scene import launch_run
 from xero_pipeline_tests.cli.conftest import one_line
 from xero_pipeline_tests.plain_xero import TENANT, PlainXero, report_route
 from xero_pipeline_tests.servers import Answer, ScriptedServer, SeenRequest
@@ -144,7 +144,7 @@ def test_syncing_again_changes_no_figure(synced: Deployed) -> None:
 
 def test_the_next_sync_ends_what_a_killed_one_left_open(synced: Deployed) -> None:
     with Deployment(load_settings(**synced.environment)) as opened, open_instance(opened.settings) as instance:
-        killed = launched(instance, tags={WORKER: "a-machine/1"})
+        killed = launch_run(instance, tags={WORKER_TAG: "a-machine/1"})
         opened.warehouse.log.start(TENANT, "bank_summary", Week(date(2026, 10, 31)), killed.run_id)
     assert synced.run(*LATEST).exit_code == 0
     assert synced.rows("SELECT status FROM xero_sync_logs WHERE week_ending = '2026-10-31'") == [("failed",)]

@@ -26,9 +26,9 @@ def test_a_damaged_file_of_the_mocks_is_named_with_what_to_do(folder: Folder, tm
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        ("storage: [", "it is no YAML (line 1, column 11)"),
+        ("storage: [", "it is not valid YAML (line 1, column 11)"),
         ("- a", "it is not what Dagster expects"),
-        ("nonsense: 1", "nobody knows its entry nonsense (at root)"),
+        ("nonsense: 1", "its entry nonsense is unknown (at root)"),
         (
             "storage: {sqlite: {base_dir: {env: NOT_SET_HERE}}}",
             "it needs the environment variable NOT_SET_HERE, which is not set",
@@ -45,7 +45,8 @@ def test_a_broken_dagster_yaml_is_named_with_what_is_wrong_in_it(
 ) -> None:
     (tmp_path / "dagster.yaml").write_text(content)
     said = one_line(folder.run("status"))
-    assert f"{tmp_path / 'dagster.yaml'} cannot be used: {says}. Mend it, and what it needs of `.env`" in said
+    file = tmp_path / "dagster.yaml"
+    assert f"{file} cannot be used: {says}. Correct it, or the variables in `.env` that it names" in said
     assert "31415926" not in said
 
 

@@ -15,7 +15,7 @@ from xero_pipeline.clock import SystemClock
 from xero_pipeline.grants import Connection
 from xero_pipeline.warehouse.figures.restatements import Restatement, insert_restatements
 from xero_pipeline.weeks import Week
-from xero_pipeline_tests.admin.deployed import some_tokens
+from xero_pipeline_tests.admin.deployed import make_tokens
 from xero_pipeline_tests.cli.conftest import OLD, Folder
 
 NAME = "Acme [/old] [bold]Pty [link=x] :cat:"
@@ -24,7 +24,7 @@ NAME = "Acme [/old] [bold]Pty [link=x] :cat:"
 def test_a_name_with_brackets_is_shown_as_it_is(folder: Folder) -> None:
     with folder.warehouse(OLD) as opened:
         now = SystemClock().now()
-        opened.tokens.save_consent(some_tokens(SystemClock(), "mark"), [Connection("c-1", "t-1", NAME)], now=now)
+        opened.tokens.save_consent(make_tokens(SystemClock(), "mark"), [Connection("c-1", "t-1", NAME)], now=now)
     shown = folder.run("status")
     assert (shown.exit_code, NAME in shown.stdout) == (0, True), shown.output
 
@@ -48,7 +48,7 @@ def test_logs_and_restatements_say_whose_by_name_and_when_in_the_pipelines_zone(
     week = Week(date(2026, 11, 14))
     two = [Connection("c-1", "t-1", "Acme"), Connection("c-2", "t-2", "Twin"), Connection("c-3", "t-3", "Twin")]
     with folder.warehouse(OLD) as opened:
-        opened.tokens.save_consent(some_tokens(SystemClock(), "mark"), two, now=when)
+        opened.tokens.save_consent(make_tokens(SystemClock(), "mark"), two, now=when)
         for tenant in ("t-1", "t-2", "gone"):
             opened.log.start(tenant_id=tenant, sync_type="invoices", week=week, run_id=None)
         with opened.engine.begin() as connection:
@@ -93,12 +93,12 @@ class _Deployment:
 @pytest.mark.parametrize("terminal", [True, False])
 def test_a_wait_says_what_it_is_for(capsys: pytest.CaptureFixture[str], terminal: bool) -> None:
     drawn = io.StringIO()
-    watch = ProgressDisplay(Console(file=drawn, force_terminal=terminal, width=200), 55)
-    watch.follow(_Deployment(), 1)  # type: ignore[arg-type]
-    with watch:
-        watch.begin("[/profit]_and_loss", 1)
-        watch.waiting(2.0, "an attempt failed: [/it] answered 503")
-        watch.waiting(0.2, "too short to be told")
+    display = ProgressDisplay(Console(file=drawn, force_terminal=terminal, width=200), 55)
+    display.follow(_Deployment(), 1)  # type: ignore[arg-type]
+    with display:
+        display.begin("[/profit]_and_loss", 1)
+        display.show_wait(2.0, "an attempt failed: [/it] answered 503")
+        display.show_wait(0.2, "too short to be told")
     said = drawn.getvalue() if terminal else capsys.readouterr().err
     assert "waiting 2 s, since an attempt failed: [/it] answered 503" in said
     assert "limit" not in said.replace("at the limit", "")

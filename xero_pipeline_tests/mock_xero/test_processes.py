@@ -17,7 +17,7 @@ from xero_pipeline.mock_xero import FaultKind, MockFault, MockLimits, MockLine, 
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.mock_xero.client import TENANT, Client
-from xero_pipeline_tests.processes import forking
+from xero_pipeline_tests.processes import get_fork_context
 
 WEEK = Week(date(2026, 11, 21))
 
@@ -38,7 +38,7 @@ def test_processes_share_tokens_limits_edits_and_counters(tmp_path: Path, clock:
     mock = MockXero(state, clock)
     client = Client(mock).sign_in()
     before = mock.books(TENANT).profit_and_loss(WEEK).total_trading_income
-    with ProcessPoolExecutor(3, mp_context=forking()) as pool:
+    with ProcessPoolExecutor(3, mp_context=get_fork_context()) as pool:
         results = pool.map(partial(make_calls, state, client.tokens), [10, 10, 10])
         statuses = Counter(status for result in results for status in result)
     assert statuses == {200: 20, 429: 10}
@@ -71,7 +71,7 @@ def test_threads_that_edit_the_same_invoice_lose_no_edit(client: Client) -> None
 def test_a_process_that_died_during_a_call_blocks_no_later_call(tmp_path: Path, clock: FakeClock) -> None:
     mock = MockXero(tmp_path / "mock.db", clock, limits=MockLimits(in_progress=1))
     client = Client(mock).sign_in()
-    process = forking().Process(target=_exit_during_call, args=(tmp_path / "mock.db", client.tokens))
+    process = get_fork_context().Process(target=_exit_during_call, args=(tmp_path / "mock.db", client.tokens))
     process.start()
     process.join(60)
     assert process.exitcode == 9

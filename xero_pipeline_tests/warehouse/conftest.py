@@ -1,4 +1,4 @@
-"""A migrated warehouse on either database, at a moment that the test's clock knows."""
+"""A migrated warehouse on each of the two databases, with the test's clock."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The warehouse as a whole: a week and its row of the log land together, and no secret lies open in it."""
+"""The warehouse as a whole: a week and its row of the sync log land together, and no secret is stored in plain text."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from xero_pipeline_tests.warehouse.figures.figures_given import (
 )
 
 
-def test_a_landing_finishes_its_log_row_and_says_when_the_organisation_was_synced(
+def test_landing_a_week_finishes_its_log_row_and_records_when_the_organisation_was_synced(
     warehouse: Warehouse, clock: FakeClock
 ) -> None:
     warehouse.tokens.save_consent(tokens(), opened("org-1"), now=NOW)
     clock.advance(hours=1)
     land_revenue(warehouse, revenue(cell("residential", "north", "5.00")), status="partial")
-    entry = warehouse.log.last("org-1", "invoices", WEEK)
+    entry = warehouse.log.get_last("org-1", "invoices", WEEK)
     assert entry is not None
     assert (entry.status, entry.record_count, entry.api_calls, entry.completed_at) == (
         "partial",
@@ -35,7 +35,7 @@ def test_a_landing_finishes_its_log_row_and_says_when_the_organisation_was_synce
         2,
         clock.now(),
     )
-    assert warehouse.tokens.organisation("org-1").last_sync_at == clock.now()
+    assert warehouse.tokens.get_organisation("org-1").last_sync_at == clock.now()
 
 
 def test_figures_whose_log_row_cannot_be_finished_do_not_land(warehouse: Warehouse) -> None:
@@ -52,17 +52,17 @@ def test_figures_whose_log_row_cannot_be_finished_do_not_land(warehouse: Warehou
             status="success",
             api_calls=0,
         )
-    assert len(warehouse.week_figures("org-1", WEEK).revenue) == 1
-    assert warehouse.restatements() == []
+    assert len(warehouse.read_week_figures("org-1", WEEK).revenue) == 1
+    assert warehouse.list_restatements() == []
 
 
-def test_the_budget_counts_in_this_database(warehouse: Warehouse, clock: FakeClock) -> None:
-    budget = warehouse.budget(CallLimits())
+def test_the_call_budget_counts_in_this_database(warehouse: Warehouse, clock: FakeClock) -> None:
+    budget = warehouse.make_call_budget(CallLimits())
     assert isinstance(budget.acquire("org-1", clock.now()), CallPermit)
-    assert warehouse.budget(CallLimits()).read_usage("org-1", clock.now()).today == 1
+    assert warehouse.make_call_budget(CallLimits()).read_usage("org-1", clock.now()).today == 1
 
 
-def test_no_token_and_no_key_lies_open_in_the_file(sqlite_warehouse: Warehouse, tmp_path: Path) -> None:
+def test_the_file_contains_no_token_and_no_key_in_plain_text(sqlite_warehouse: Warehouse, tmp_path: Path) -> None:
     secret = tokens("a-long-secret-that-is-easily-found")
     grant = sqlite_warehouse.tokens.save_consent(secret, opened("org-1"), now=NOW)[0].grant_id
     sqlite_warehouse.tokens.save_refreshed(grant, secret)

@@ -22,10 +22,10 @@ from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.errors import UnknownOrganisation
 from xero_pipeline.warehouse.schema import xero_tokens
 from xero_pipeline.xero.errors import ReconnectNeeded, XeroUnavailable
-from xero_pipeline_tests.admin.serving import serving
+from xero_pipeline_tests.admin.serving import serve_app
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.migrated import make_tables
-from xero_pipeline_tests.processes import Started, appears
+from xero_pipeline_tests.processes import StartedProcess, wait_for_file
 from xero_pipeline_tests.xero.refreshing import call_every_organisation, stop_during_refresh
 
 ALPHA, BETA = MockOrganisation("t-1", "Alpha"), MockOrganisation("t-2", "Beta")
@@ -58,13 +58,13 @@ class Scene:
 
     def read_pairs(self) -> set[tuple[str, str]]:
         """Return the stored pairs of tokens: one, if nothing went wrong."""
-        tokens = [self.deployment.warehouse.tokens.tokens(tenant) for tenant in ("t-1", "t-2")]
+        tokens = [self.deployment.warehouse.tokens.load_tokens(tenant) for tenant in ("t-1", "t-2")]
         return {(pair.access_token, pair.refresh_token) for pair in tokens}
 
 
 def read_accounts(deployment: Deployment, tenant_id: str = "t-1") -> None:
     """Call Xero for that organisation."""
-    assert deployment.apis(tenant_id).get("Accounts", "get_accounts", tenant_id)
+    assert deployment.build_apis(tenant_id).get("Accounts", "get_accounts", tenant_id)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def scene(tmp_path: Path, database_url: str) -> Iterator[Scene]:
         organisations=(ALPHA, BETA),
         client=("client-id", "client-secret"),
     )
-    with serving(lambda _url: create_mock_app(mock)) as url:
+    with serve_app(lambda _url: create_mock_app(mock)) as url:
         settings = {
             "XERO_MOCK_MODE": "false",
             "XERO_CLIENT_ID": "client-id",
@@ -96,16 +96,16 @@ def scene(tmp_path: Path, database_url: str) -> Iterator[Scene]:
         with Deployment(load_settings(**settings)) as deployment:
             make_tables(deployment.warehouse.engine)
             connections = ConnectionService(deployment)
-            redirect = mock.give_consent(connections.begin(browser=None))
-            connections.finish(dict(parse_qsl(urlsplit(redirect).query)), browser=None)
+            redirect = mock.give_consent(connections.begin_consent(browser=None))
+            connections.finish_consent(dict(parse_qsl(urlsplit(redirect).query)), browser=None)
             yield Scene(mock, clock, deployment, settings)
 
 
 @pytest.mark.parametrize("expiry", ["expire_everywhere", "expire_at_xero_only"])
 def test_thirty_processes_with_an_expired_token_refresh_exactly_once(scene: Scene, expiry: str) -> None:
     getattr(scene, expiry)()
-    processes = [Started(call_every_organisation, scene.settings) for _ in range(PROCESSES)]
-    assert [process.outcome() for process in processes] == ["ok"] * PROCESSES
+    processes = [StartedProcess(call_every_organisation, scene.settings) for _ in range(PROCESSES)]
+    assert [process.wait_for_outcome() for process in processes] == ["ok"] * PROCESSES
     assert scene.count("refreshes") == 1
     assert scene.count("refreshes_refused") == 0
     assert scene.count("GET /api.xro/2.0/Accounts") >= 2 * PROCESSES
@@ -119,17 +119,17 @@ def test_a_process_that_is_killed_at_any_point_of_a_refresh_blocks_no_other(
     scene.expire_everywhere()
     before = scene.read_pairs()
     marker = tmp_path / "reached"
-    holder = Started(stop_during_refresh, scene.settings, point, marker)
-    appears(marker)
-    waiting = [Started(call_every_organisation, scene.settings) for _ in range(3)]
+    holder = StartedProcess(stop_during_refresh, scene.settings, point, marker)
+    wait_for_file(marker)
+    waiting = [StartedProcess(call_every_organisation, scene.settings) for _ in range(3)]
     holder.kill()
-    assert holder.outcome() == "SIGKILL"
-    assert [process.outcome() for process in waiting] == ["ok"] * 3
+    assert holder.wait_for_outcome() == "SIGKILL"
+    assert [process.wait_for_outcome() for process in waiting] == ["ok"] * 3
     assert scene.count("refreshes") == (1 if point == "before the request" else 2)
     assert scene.count("refreshes_refused") == 0
     assert len(scene.read_pairs()) == 1
     assert scene.read_pairs() != before
-    organisations = scene.deployment.warehouse.tokens.organisations()
+    organisations = scene.deployment.warehouse.tokens.list_organisations()
     assert {organisation.status for organisation in organisations} == {ConnectionStatus.CONNECTED}
 
 
@@ -173,7 +173,7 @@ def test_when_every_answer_is_lost_the_old_token_still_works(scene: Scene) -> No
         with pytest.raises(XeroUnavailable):
             read_accounts(deployment)
         assert scene.read_pairs() == before
-        assert deployment.warehouse.tokens.organisation("t-1").status is ConnectionStatus.CONNECTED
+        assert deployment.warehouse.tokens.get_organisation("t-1").status is ConnectionStatus.CONNECTED
         # The next call sends the old token again.
         read_accounts(deployment)
 
@@ -187,7 +187,7 @@ def test_a_refused_refresh_token_is_never_sent_again(scene: Scene) -> None:
                 read_accounts(scene.deployment, tenant_id)
     assert scene.count("refreshes_refused") == 1
     assert scene.count("POST /connect/token") == 2, "the exchange of the code, and one refresh"
-    statuses = {organisation.status for organisation in scene.deployment.warehouse.tokens.organisations()}
+    statuses = {organisation.status for organisation in scene.deployment.warehouse.tokens.list_organisations()}
     assert statuses == {ConnectionStatus.RECONNECT_NEEDED}, "the consent has ended for both organisations"
 
 
@@ -196,8 +196,8 @@ def test_a_new_consent_restores_an_ended_connection(scene: Scene) -> None:
     with pytest.raises(ReconnectNeeded):
         read_accounts(scene.deployment)
     connections = ConnectionService(scene.deployment)
-    redirect = scene.mock.give_consent(connections.begin(browser=None))
-    connections.finish(dict(parse_qsl(urlsplit(redirect).query)), browser=None)
+    redirect = scene.mock.give_consent(connections.begin_consent(browser=None))
+    connections.finish_consent(dict(parse_qsl(urlsplit(redirect).query)), browser=None)
     for tenant_id in ("t-1", "t-2"):
         read_accounts(scene.deployment, tenant_id)
 
@@ -207,13 +207,13 @@ def test_connecting_again_during_a_refresh_fails_no_call(scene: Scene) -> None:
     connections = ConnectionService(scene.deployment)
 
     def connect_again() -> None:
-        redirect = scene.mock.give_consent(connections.begin(browser=None))
-        connections.finish(dict(parse_qsl(urlsplit(redirect).query)), browser=None)
+        redirect = scene.mock.give_consent(connections.begin_consent(browser=None))
+        connections.finish_consent(dict(parse_qsl(urlsplit(redirect).query)), browser=None)
 
-    grant = scene.deployment.warehouse.tokens.organisation("t-1").grant_id
+    grant = scene.deployment.warehouse.tokens.get_organisation("t-1").grant_id
     run_during_next_refresh(scene.deployment, connect_again)
     read_accounts(scene.deployment)
-    assert scene.deployment.warehouse.tokens.organisation("t-1").grant_id != grant
+    assert scene.deployment.warehouse.tokens.get_organisation("t-1").grant_id != grant
     assert len(scene.read_pairs()) == 1
     read_accounts(scene.deployment, "t-2")
 
@@ -221,11 +221,11 @@ def test_connecting_again_during_a_refresh_fails_no_call(scene: Scene) -> None:
 def test_disconnecting_during_a_refresh_fails_the_call_with_a_clear_error(scene: Scene) -> None:
     scene.expire_everywhere()
     tokens = scene.deployment.warehouse.tokens
-    grant = tokens.organisation("t-1").grant_id
+    grant = tokens.get_organisation("t-1").grant_id
     run_during_next_refresh(scene.deployment, lambda: tokens.forget_grant(grant))
     with pytest.raises(UnknownOrganisation, match="t-1 is connected"):
         read_accounts(scene.deployment)
-    assert tokens.organisations() == []
+    assert tokens.list_organisations() == []
 
 
 def run_during_next_refresh(deployment: Deployment, action: Callable[[], None]) -> None:

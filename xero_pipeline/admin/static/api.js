@@ -1,9 +1,9 @@
-// The HTTP API, and how it can fail. Nothing else here talks to the server.
+// The client of the HTTP API. All requests to the server go through this module.
 
 const ROOT = "/api/v1/xero";
-const PATIENCE = 30000;
+const TIMEOUT_MS = 30000;
 
-/** What the server (or the way to it) said: a sentence for a person. */
+/** A failed request. The message is a sentence for people. */
 export class ApiError extends Error {
   constructor(message, { code = "unreachable", status = 0 } = {}) {
     super(message);
@@ -12,18 +12,18 @@ export class ApiError extends Error {
   }
 }
 
-async function call(method, path, { body, query, patience = PATIENCE } = {}) {
+async function call(method, path, { body, query, timeout = TIMEOUT_MS } = {}) {
   const url = new URL(ROOT + path, window.location.origin);
   for (const [name, value] of Object.entries(query ?? {})) {
     if (value !== null && value !== undefined && value !== "") url.searchParams.set(name, value);
   }
-  let answer;
+  let response;
   try {
-    answer = await fetch(url, {
+    response = await fetch(url, {
       method,
       headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: AbortSignal.timeout(patience),
+      signal: AbortSignal.timeout(timeout),
       cache: "no-store",
     });
   } catch (error) {
@@ -33,23 +33,23 @@ async function call(method, path, { body, query, patience = PATIENCE } = {}) {
         : "The server does not answer. Is the admin page still running?",
     );
   }
-  return read(answer);
+  return readBody(response);
 }
 
-async function read(answer) {
-  let said = null;
+async function readBody(response) {
+  let body = null;
   try {
-    said = await answer.json();
+    body = await response.json();
   } catch {
-    if (answer.ok) throw new ApiError("The server answered something that is not JSON.", { status: answer.status });
+    if (response.ok) throw new ApiError("The server answered something that is not JSON.", { status: response.status });
   }
-  if (answer.ok) return said;
-  if (answer.status === 401) {
-    // The sign-in has run out: whatever was to be shown needs a new one.
+  if (response.ok) return body;
+  if (response.status === 401) {
+    // The session has ended: sign in again.
     window.location.assign("/login");
   }
-  const message = said?.error?.message ?? `The server answered with an error (${answer.status}).`;
-  throw new ApiError(message, { code: said?.error?.code ?? "error", status: answer.status });
+  const message = body?.error?.message ?? `The server answered with an error (${response.status}).`;
+  throw new ApiError(message, { code: body?.error?.code ?? "error", status: response.status });
 }
 
 export const api = {
@@ -57,15 +57,15 @@ export const api = {
   disconnect: (tenantId) => call("POST", "/disconnect", { body: tenantId ? { tenantId } : {} }),
   startSync: (weekEnding) => call("POST", "/sync", { query: { wait: "false", weekEnding }, body: {} }),
   run: (runId) => call("GET", `/runs/${encodeURIComponent(runId)}`),
-  syncLogs: async (limit) => listed(await call("GET", "/sync-logs", { query: { limit } }), "logs"),
+  syncLogs: async (limit) => readList(await call("GET", "/sync-logs", { query: { limit } }), "logs"),
   scheduler: (on) => call("POST", on ? "/scheduler/start" : "/scheduler/stop", { body: {} }),
   summary: (weeks, currency) => call("GET", "/summary", { query: { weeks, currency } }),
   week: (ending) => call("GET", `/weeks/${encodeURIComponent(ending)}`),
-  restatements: async (limit) => listed(await call("GET", "/restatements", { query: { limit } }), "restatements"),
+  restatements: async (limit) => readList(await call("GET", "/restatements", { query: { limit } }), "restatements"),
 };
 
-/** A list that stands bare, or under its name. */
-function listed(said, name) {
-  if (Array.isArray(said)) return said;
-  return Array.isArray(said?.[name]) ? said[name] : [];
+/** Returns the list itself, or the list that the body has under `name`. */
+function readList(body, name) {
+  if (Array.isArray(body)) return body;
+  return Array.isArray(body?.[name]) ? body[name] : [];
 }

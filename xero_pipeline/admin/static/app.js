@@ -1,4 +1,4 @@
-// The page's beginning: what it is told by the server, its parts, and who tells whom.
+// Starts the page: reads its settings, creates its parts, and connects them.
 
 import { connectionCard } from "./connection.js";
 import { byId } from "./dom.js";
@@ -8,34 +8,34 @@ import { syncControl } from "./sync.js";
 import { trends } from "./trends.js";
 import { weekFigures } from "./week.js";
 
-const REFRESH = 60000;
+const REFRESH_MS = 60000;
 
 function start() {
   const { timezone, latestWeek, firstWeek, dagsterUrl } = byId("content").dataset;
   let standing = null;
   let newestKnown = false;
   const connected = () => Boolean(standing?.connected);
-  const told = { timezone, latestWeek, firstWeek, dagsterUrl, connected };
+  const settings = { timezone, latestWeek, firstWeek, dagsterUrl, connected };
 
-  const week = weekFigures(told);
-  const log = syncLog(told);
-  const restatements = restatementList(told);
+  const week = weekFigures(settings);
+  const log = syncLog(settings);
+  const restatements = restatementList(settings);
   const trend = trends({
     connected,
     onPick: (ending) => {
       week.choose(ending);
-      byId("week").scrollIntoView({ behavior: calm() ? "auto" : "smooth" });
+      byId("week").scrollIntoView({ behavior: prefersReducedMotion() ? "auto" : "smooth" });
     },
     onNewest: (ending) => {
       card.figuresUpTo(ending);
-      // the first answer says which week there is something to show of
+      // the first answer shows which week is the newest with figures
       if (!newestKnown && ending && ending !== week.chosen) week.choose(ending);
       newestKnown = true;
     },
   });
   const scheduler = schedulerSwitch({ refresh: () => card.refresh() });
   const sync = syncControl({
-    ...told,
+    ...settings,
     onEnded: (ending) => {
       card.refresh();
       trend.load();
@@ -44,9 +44,9 @@ function start() {
       restatements.load();
     },
   });
-  const card = connectionCard({ ...told, onStanding: heard, onDisconnected: loadFigures });
+  const card = connectionCard({ ...settings, onStanding: showStanding, onDisconnected: loadFigures });
 
-  function heard(next) {
+  function showStanding(next) {
     const first = standing === null;
     const changed = standing?.connected !== next.connected;
     standing = next;
@@ -62,17 +62,17 @@ function start() {
     restatements.load();
   }
 
-  greet();
-  const given = byId("connection").dataset.standing;
-  if (given) card.show(JSON.parse(given));
+  showNotice();
+  const embedded = byId("connection").dataset.standing;
+  if (embedded) card.show(JSON.parse(embedded));
   else card.refresh().then(() => standing ?? loadFigures());
   sync.resume();
-  window.setInterval(() => document.visibilityState === "visible" && card.refresh(), REFRESH);
+  window.setInterval(() => document.visibilityState === "visible" && card.refresh(), REFRESH_MS);
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && card.refresh());
 }
 
-/** What the way back from Xero's consent says; it leaves the address bar, so that it is not said again. */
-function greet() {
+/** Shows the message after Xero's consent once: the address bar loses it, so a reload does not show it again. */
+function showNotice() {
   const address = new URL(window.location.href);
   if (address.searchParams.has("xero")) {
     address.searchParams.delete("xero");
@@ -88,7 +88,7 @@ function greet() {
   });
 }
 
-function calm() {
+function prefersReducedMotion() {
   return window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 }
 

@@ -2,44 +2,44 @@
 
 import { api } from "./api.js";
 import { ago, day, moment, plural, weeksBetween } from "./dates.js";
-import { announce, byId, el, icon, say } from "./dom.js";
+import { announce, byId, el, icon, setText } from "./dom.js";
 
 const WARN_DAYS = 14;
 const LAST_DAYS = 3;
 const FEW_CALLS = 0.1;
 
-/** What the card is told: the page's zone and weeks, and what to do when the connection has changed. */
+/** Creates the card. `onStanding` is called with each status, `onDisconnected` after a disconnect. */
 export function connectionCard({ timezone, latestWeek, onStanding, onDisconnected }) {
   const card = byId("connection");
   let standing = null;
   let shown = null;
-  let alertsShown = null;
+  let shownAlerts = null;
   let newestWeek;
 
   function show(next) {
     standing = next;
-    const told = JSON.stringify([next, newestWeek, ago(next.lastSyncAt)]);
+    const fingerprint = JSON.stringify([next, newestWeek, ago(next.lastSyncAt)]);
     card.setAttribute("aria-busy", "false");
     byId("connection-loading").hidden = true;
     byId("connection-failed").hidden = true;
     byId("connection-body").hidden = false;
     byId("controls").hidden = false;
-    if (told !== shown) {
-      shown = told;
+    if (fingerprint !== shown) {
+      shown = fingerprint;
       paint();
     }
     onStanding(next);
   }
 
   function paint() {
-    const state = stateOf(standing);
+    const state = describeState(standing);
     const pill = byId("state");
     pill.dataset.state = state.kind;
     byId("state-icon").replaceChildren(icon(state.icon));
     byId("state-text").textContent = state.text;
     byId("organisation-name").textContent = state.title;
-    say(byId("state-advice"), state.advice);
-    say(byId("alert-error"), standing.alertError ?? null);
+    setText(byId("state-advice"), state.advice);
+    setText(byId("alert-error"), standing.alertError ?? null);
     paintAlerts();
     const shownFacts = facts(standing);
     byId("facts").replaceChildren(...shownFacts);
@@ -51,30 +51,30 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
   }
 
   function facts({ organisations, lastSyncAt }) {
-    const made = [];
+    const items = [];
     if (lastSyncAt) {
-      made.push(fact("Last sync", moment(lastSyncAt, timezone), ago(lastSyncAt)));
+      items.push(fact("Last sync", moment(lastSyncAt, timezone), ago(lastSyncAt)));
     } else if (organisations.length > 0) {
-      made.push(fact("Last sync", "Never", "choose a week and sync it"));
+      items.push(fact("Last sync", "Never", "choose a week and sync it"));
     }
     if (newestWeek) {
       const behind = latestWeek ? weeksBetween(newestWeek, latestWeek) : 0;
-      made.push(fact("Figures up to", day(newestWeek), behind > 0 ? `${plural(behind, "week")} behind` : "up to date", behind > 1 ? "warn" : null));
+      items.push(fact("Figures up to", day(newestWeek), behind > 0 ? `${plural(behind, "week")} behind` : "up to date", behind > 1 ? "warn" : null));
     }
-    if (organisations.length === 1) made.push(callsFact(organisations[0]), tokenFact(organisations[0]));
-    return made.filter(Boolean);
+    if (organisations.length === 1) items.push(callsFact(organisations[0]), tokenFact(organisations[0]));
+    return items.filter(Boolean);
   }
 
-  // a lost connection is what the card itself says
+  // the card itself shows a lost connection, so its alert is left out
   function paintAlerts() {
-    const told = (standing.alerts ?? []).filter((one) => one.kind !== "connection");
-    // painted anew only when there is news: one that somebody has opened stays open
-    const news = JSON.stringify(told.map(({ title, text, openedAt }) => [title, text, openedAt]));
-    if (news === alertsShown) return;
-    alertsShown = news;
-    byId("alerts").hidden = told.length === 0;
+    const alerts = (standing.alerts ?? []).filter(({ kind }) => kind !== "connection");
+    // painted again only when an alert has changed, so that an opened one stays open
+    const fingerprint = JSON.stringify(alerts.map(({ title, text, openedAt }) => [title, text, openedAt]));
+    if (fingerprint === shownAlerts) return;
+    shownAlerts = fingerprint;
+    byId("alerts").hidden = alerts.length === 0;
     byId("alerts").replaceChildren(
-      ...told.map((one) =>
+      ...alerts.map(({ title, text, openedAt }) =>
         el(
           "li",
           { class: "notice notice-warn" },
@@ -82,8 +82,8 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
           el(
             "details",
             {},
-            el("summary", {}, one.title, el("span", { class: "since" }, `since ${moment(one.openedAt, timezone)}`)),
-            el("p", {}, one.text),
+            el("summary", {}, title, el("span", { class: "since" }, `since ${moment(openedAt, timezone)}`)),
+            el("p", {}, text),
           ),
         ),
       ),
@@ -96,28 +96,28 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
     byId("organisations").replaceChildren(...(several ? standing.organisations.map(organisationItem) : []));
   }
 
-  function organisationItem(one) {
-    const reconnect = one.status !== "connected";
+  function organisationItem(organisation) {
+    const reconnect = organisation.status !== "connected";
     return el(
       "li",
       {},
       el(
         "div",
         { class: "organisation-head" },
-        el("span", { class: "organisation-item-name" }, one.tenantName),
+        el("span", { class: "organisation-item-name" }, organisation.tenantName),
         el("span", { class: `chip ${reconnect ? "chip-warn" : "chip-good"}` }, icon(reconnect ? "alert" : "check"), reconnect ? "Reconnect needed" : "Connected"),
       ),
       el(
         "dl",
         { class: "facts small" },
-        fact("Last sync", one.lastSyncAt ? moment(one.lastSyncAt, timezone) : "Never", null),
-        callsFact(one),
-        tokenFact(one),
+        fact("Last sync", organisation.lastSyncAt ? moment(organisation.lastSyncAt, timezone) : "Never", null),
+        callsFact(organisation),
+        tokenFact(organisation),
       ),
     );
   }
 
-  function failed(error) {
+  function showError(error) {
     card.setAttribute("aria-busy", "false");
     byId("connection-loading").hidden = true;
     byId("connection-failed").hidden = false;
@@ -132,12 +132,12 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
     try {
       show(await api.status());
     } catch (error) {
-      failed(error);
+      showError(error);
     }
   }
 
   byId("connection-retry").addEventListener("click", refresh);
-  disconnecting(() => standing, async () => {
+  setUpDisconnectDialog(() => standing, async () => {
     await refresh();
     byId("connect").focus();
     onDisconnected();
@@ -146,7 +146,7 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
   return {
     show,
     refresh,
-    /** The newest week that figures are held of, once the summary has said it. */
+    /** Sets the newest week with figures, once the summary has been read. */
     figuresUpTo(week) {
       if (week !== newestWeek) {
         newestWeek = week;
@@ -156,8 +156,8 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
   };
 }
 
-/** How the whole deployment stands, in a word, a colour and a sentence. */
-function stateOf({ organisations, mockMode }) {
+/** Describes the state of the whole deployment: a word, a colour and a sentence. */
+function describeState({ organisations, mockMode }) {
   const lost = organisations.filter(({ status }) => status !== "connected");
   const names = organisations.map(({ tenantName }) => tenantName);
   const title = names.length > 2 ? `${names.length} organisations` : names.join(" and ");
@@ -198,39 +198,39 @@ function fact(name, value, note, tone = null, extra = null) {
   );
 }
 
-function callsFact(one) {
-  const left = one.callsLeftToday ?? Math.max(0, one.callsPerDay - one.callsToday);
-  const few = left <= one.callsPerDay * FEW_CALLS;
+function callsFact(organisation) {
+  const left = organisation.callsLeftToday ?? Math.max(0, organisation.callsPerDay - organisation.callsToday);
+  const few = left <= organisation.callsPerDay * FEW_CALLS;
   const bar = el("span", { class: `meter ${few ? "meter-warn" : ""}`, "aria-hidden": "true" }, el("span", {}));
-  bar.firstChild.style.width = `${one.callsPerDay ? Math.min(100, (100 * left) / one.callsPerDay) : 0}%`;
+  bar.firstChild.style.width = `${organisation.callsPerDay ? Math.min(100, (100 * left) / organisation.callsPerDay) : 0}%`;
   const grouped = new Intl.NumberFormat("en");
-  return fact("Calls left today", grouped.format(left), `of ${grouped.format(one.callsPerDay)}`, few ? "warn" : null, bar);
+  return fact("Calls left today", grouped.format(left), `of ${grouped.format(organisation.callsPerDay)}`, few ? "warn" : null, bar);
 }
 
-function tokenFact(one) {
-  if (one.status !== "connected") return fact("Sign-in", "Lost", "connect again", "bad");
-  if (!one.refreshTokenExpiresAt) return fact("Sign-in", "No expiry", "a custom connection");
-  const left = one.refreshTokenDaysLeft ?? Math.max(0, Math.floor((new Date(one.refreshTokenExpiresAt) - Date.now()) / 86400000));
+function tokenFact(organisation) {
+  if (organisation.status !== "connected") return fact("Sign-in", "Lost", "connect again", "bad");
+  if (!organisation.refreshTokenExpiresAt) return fact("Sign-in", "No expiry", "a custom connection");
+  const left = organisation.refreshTokenDaysLeft ?? Math.max(0, Math.floor((new Date(organisation.refreshTokenExpiresAt) - Date.now()) / 86400000));
   const tone = left <= LAST_DAYS ? "bad" : left <= WARN_DAYS ? "warn" : null;
   return fact("Sign-in expires in", plural(left, "day"), tone ? "sync, or connect again, to renew it" : "each sync renews the refresh token", tone);
 }
 
-/** The dialog that asks before anything is disconnected. */
-function disconnecting(standingNow, done) {
+/** Sets up the dialog that asks before anything is disconnected. */
+function setUpDisconnectDialog(getStanding, onDone) {
   const dialog = byId("disconnect-dialog");
   const confirm = byId("disconnect-confirm");
   const options = byId("disconnect-options");
 
   byId("disconnect").addEventListener("click", () => {
-    const { organisations } = standingNow();
+    const { organisations } = getStanding();
     const several = organisations.length > 1;
     byId("disconnect-choice").hidden = !several;
     options.replaceChildren(
-      ...(several ? organisations.map((one, index) => option(one.tenantId, one.tenantName, index === 0)) : []),
+      ...(several ? organisations.map(({ tenantId, tenantName }, index) => option(tenantId, tenantName, index === 0)) : []),
       ...(several ? [option("", organisations.length === 2 ? "Both organisations" : `All ${organisations.length} organisations`, false)] : []),
     );
     byId("disconnect-title").textContent = several ? "Disconnect from Xero?" : `Disconnect ${organisations[0].tenantName}?`;
-    say(byId("disconnect-error"), null);
+    setText(byId("disconnect-error"), null);
     dialog.showModal();
   });
   byId("disconnect-cancel").addEventListener("click", () => dialog.close());
@@ -239,25 +239,25 @@ function disconnecting(standingNow, done) {
   byId("disconnect-form").addEventListener("submit", async (event) => {
     event.preventDefault();
     const chosen = options.querySelector("input:checked")?.value ?? "";
-    busy(true);
+    setBusy(true);
     try {
       const { warning } = await api.disconnect(chosen || null);
       dialog.close();
       announce(warning ? `Disconnected. ${warning}` : "Disconnected.");
-      say(byId("connection-warning"), warning);
-      await done();
+      setText(byId("connection-warning"), warning);
+      await onDone();
     } catch (error) {
-      say(byId("disconnect-error"), error.message);
+      setText(byId("disconnect-error"), error.message);
     } finally {
-      busy(false);
+      setBusy(false);
     }
   });
 
-  function busy(on) {
-    confirm.disabled = on;
-    byId("disconnect-cancel").disabled = on;
-    confirm.classList.toggle("busy", on);
-    byId("disconnect-confirm-text").textContent = on ? "Disconnecting…" : "Disconnect";
+  function setBusy(isBusy) {
+    confirm.disabled = isBusy;
+    byId("disconnect-cancel").disabled = isBusy;
+    confirm.classList.toggle("busy", isBusy);
+    byId("disconnect-confirm-text").textContent = isBusy ? "Disconnecting…" : "Disconnect";
   }
 }
 

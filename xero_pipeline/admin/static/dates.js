@@ -1,11 +1,11 @@
-// Days and moments as people read them: DD/MM/YYYY, and HH:mm in the pipeline's zone.
+// Dates and times as people read them: DD/MM/YYYY, and HH:mm in the pipeline's zone.
 
 const WEEK = 7 * 24 * 60 * 60 * 1000;
 
 /** "2026-11-21" → "21/11/2026". A day has no zone. */
 export function day(iso) {
-  const found = /^(\d{4})-(\d{2})-(\d{2})/.exec(iso ?? "");
-  return found ? `${found[3]}/${found[2]}/${found[1]}` : "–";
+  const match = /^(\d{4})-(\d{2})-(\d{2})/.exec(iso ?? "");
+  return match ? `${match[3]}/${match[2]}/${match[1]}` : "–";
 }
 
 /** "2026-11-21" → "21/11", for an axis. */
@@ -13,7 +13,7 @@ export function shortDay(iso) {
   return day(iso).slice(0, 5);
 }
 
-/** A moment in a zone: "24/11/2026 06:00". */
+/** A time in a zone: "24/11/2026 06:00". */
 export function moment(iso, timezone) {
   const at = new Date(iso);
   if (!iso || Number.isNaN(at.getTime())) return "–";
@@ -25,7 +25,7 @@ export function moment(iso, timezone) {
   return `${part.day}/${part.month}/${part.year} ${part.hour}:${part.minute}`;
 }
 
-/** How long ago, in a word or two. */
+/** How long ago: "5 hours ago". */
 export function ago(iso, now = Date.now()) {
   const minutes = Math.round((now - new Date(iso).getTime()) / 60000);
   if (Number.isNaN(minutes)) return "";
@@ -36,7 +36,7 @@ export function ago(iso, now = Date.now()) {
 }
 
 /** How long something took: "4 s", "1 min 20 s". */
-export function lasted(from, to) {
+export function duration(from, to) {
   const seconds = Math.round((new Date(to).getTime() - new Date(from).getTime()) / 1000);
   if (!from || !to || Number.isNaN(seconds) || seconds < 0) return "";
   if (seconds === 0) return "under 1 s";
@@ -47,7 +47,7 @@ export function plural(count, word) {
   return `${count} ${word}${count === 1 ? "" : "s"}`;
 }
 
-/** The week so many weeks later (or earlier): Saturdays as "YYYY-MM-DD". */
+/** The week ending `weeks` weeks later (or earlier, if negative), as "YYYY-MM-DD". */
 export function shiftWeek(ending, weeks) {
   return new Date(Date.parse(`${ending}T00:00:00Z`) + weeks * WEEK).toISOString().slice(0, 10);
 }

@@ -1,30 +1,30 @@
-// Making elements. Whatever comes from the API goes in as text, never as markup.
+// Creates elements. Everything that comes from the API is inserted as text, never as markup.
 
 const SVG = "http://www.w3.org/2000/svg";
 
-/** The element with that id; every page has all of them. */
+/** The element with that id; throws if the page has none. */
 export function byId(id) {
-  const found = document.getElementById(id);
-  if (!found) throw new Error(`the page has no #${id}`);
-  return found;
+  const element = document.getElementById(id);
+  if (!element) throw new Error(`the page has no #${id}`);
+  return element;
 }
 
 /**
- * An element. `attributes` become attributes (`class`, `data-…`, `aria-…`), but for `on…`, which are listeners;
- * one of `null`, `undefined` or `false` is left out. `children` are elements, or text.
+ * Creates an element. An attribute whose name begins with `on` is a listener; one whose value is `null`, `undefined`
+ * or `false` is left out. `children` are elements or text.
  */
 export function el(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
+  const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (value === null || value === undefined || value === false) continue;
-    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else made.setAttribute(name, value === true ? "" : String(value));
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else element.setAttribute(name, value === true ? "" : String(value));
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
-  return made;
+  element.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
 }
 
-/** A picture of `icons/sprite.svg`, beside a text that says the same. */
+/** An icon of `icons/sprite.svg`. It is hidden from screen readers, so a text must stand beside it. */
 export function icon(name, extra = "") {
   const svg = document.createElementNS(SVG, "svg");
   svg.setAttribute("class", `icon ${extra}`.trim());
@@ -37,13 +37,13 @@ export function icon(name, extra = "") {
   return svg;
 }
 
-/** A link to another place, or `null` where the address is none that a browser should follow. */
-export function outward(url, text, described = null) {
+/** A link to another site, or `null` if the address is not http(s). */
+export function externalLink(url, text, described = null) {
   if (!isWebAddress(url)) return null;
   return el("a", { href: url, rel: "noreferrer", class: "outward", "aria-label": described }, text, icon("external"));
 }
 
-/** Whether it is an http(s) address: a `javascript:` one from an answer must not become a link. */
+/** Whether it is an http(s) address: a `javascript:` address from the API must not become a link. */
 export function isWebAddress(url) {
   try {
     return ["http:", "https:"].includes(new URL(url, window.location.href).protocol) && Boolean(url);
@@ -52,22 +52,22 @@ export function isWebAddress(url) {
   }
 }
 
-/** Says it to a screen reader, once. */
+/** Lets a screen reader speak the text once. */
 export function announce(text) {
-  const place = byId("announcer");
-  place.textContent = "";
+  const announcer = byId("announcer");
+  announcer.textContent = "";
   window.requestAnimationFrame(() => {
-    place.textContent = text;
+    announcer.textContent = text;
   });
 }
 
-/** Shows text in an element, or hides it where there is none. */
-export function say(element, text) {
+/** Shows the text in an element, or hides the element if there is none. */
+export function setText(element, text) {
   element.textContent = text || "";
   element.hidden = !text;
 }
 
-/** A table that scrolls sideways by itself where it is too wide, by keyboard, too. */
+/** A table that scrolls sideways where it is too wide, also by keyboard. */
 export function scrollable(label, table) {
   return el("div", { class: "scroll", role: "region", "aria-label": label, tabindex: "0" }, table);
 }

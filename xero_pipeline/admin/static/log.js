@@ -1,39 +1,39 @@
-// The sync log, and what later syncs changed.
+// The sync log, and the list of restatements.
 
 import { api } from "./api.js";
-import { day, lasted, moment } from "./dates.js";
-import { el, icon, outward, scrollable } from "./dom.js";
+import { day, duration, moment } from "./dates.js";
+import { el, icon, externalLink, scrollable } from "./dom.js";
 import { isNegative, isZero, minus, money } from "./money.js";
 import { section } from "./section.js";
-import { differencesOf, humanise, problemSummary, STATUS, SYNC_TYPES, TABLES } from "./words.js";
+import { differencesOf, humanise, problemSummary, STATUS, SYNC_TYPES, TABLES } from "./labels.js";
 
-const PAGE = 20;
-const MOST = 200;
+const PAGE_SIZE = 20;
+const MAX_ROWS = 200;
 const FIRST_RESTATEMENTS = 10;
 
 export function syncLog({ timezone, dagsterUrl }) {
-  const place = section("log");
-  let limit = PAGE;
-  // what a person has opened stays open when the log is read again
+  const view = section("log");
+  let limit = PAGE_SIZE;
+  // the ids of the entries whose details are open: they stay open when the log is read again
   const open = new Set();
 
   async function load() {
-    place.busy();
+    view.busy();
     try {
       paint(await api.syncLogs(limit));
     } catch (error) {
-      place.fail(error, load);
+      view.fail(error, load);
     }
   }
 
   function paint(entries) {
     if (entries.length === 0) {
-      place.empty("Nothing was synced yet", "Each sync leaves a line here: what was read, how many rows, and what went wrong.", { picture: "clock" });
+      view.empty("Nothing has been synced yet", "Each sync adds a line here: what was read, how many rows, and what went wrong.", { picture: "clock" });
       return;
     }
     const several = new Set(entries.map(({ tenantId }) => tenantId)).size > 1;
     const columns = ["Status", "Week ending", "What", ...(several ? ["Organisation"] : []), "Rows", "Calls", "Started", "Run"];
-    place.body.replaceChildren(
+    view.body.replaceChildren(
       el(
         "div",
         { class: "card table-card" },
@@ -47,17 +47,17 @@ export function syncLog({ timezone, dagsterUrl }) {
       ),
       ...more(entries),
     );
-    place.show();
+    view.show();
   }
 
   function rows(entry, several, width) {
     const status = STATUS[entry.status] ?? { text: humanise(entry.status), tone: "quiet", icon: "dot" };
-    const said = hasProblem(entry);
+    const troubled = hasProblem(entry);
     const cell = (name, ...content) => el("td", { role: "cell", "data-label": name }, ...content);
-    const took = lasted(entry.startedAt, entry.completedAt);
+    const took = duration(entry.startedAt, entry.completedAt);
     const row = el(
       "tr",
-      { role: "row", class: said ? "has-problem" : null },
+      { role: "row", class: troubled ? "has-problem" : null },
       cell("Status", el("span", { class: `chip chip-${status.tone}` }, icon(status.icon), status.text)),
       cell("Week ending", day(entry.weekEnding)),
       cell("What", SYNC_TYPES[entry.syncType] ?? humanise(entry.syncType)),
@@ -67,15 +67,15 @@ export function syncLog({ timezone, dagsterUrl }) {
       cell("Started", moment(entry.startedAt, timezone), took ? el("span", { class: "muted" }, ` · ${took}`) : null),
       cell("Run", runLink(entry) ?? el("span", { class: "muted" }, "–")),
     );
-    if (!said) return [row];
-    const note = onlyNote(entry);
+    if (!troubled) return [row];
+    const note = findOnlyNote(entry);
     if (note) return [row, el("tr", { role: "row", class: "problem-row" }, el("td", { role: "cell", colspan: String(width), class: "note muted" }, note))];
     return [row, el("tr", { role: "row", class: "problem-row" }, el("td", { role: "cell", colspan: String(width) }, problem(entry, status)))];
   }
 
   function runLink(entry) {
     const url = entry.runUrl ?? (entry.dagsterRunId ? `${dagsterUrl.replace(/\/$/, "")}/runs/${entry.dagsterRunId}` : null);
-    return url ? outward(url, "Dagster", `Run of ${SYNC_TYPES[entry.syncType] ?? entry.syncType}, week ending ${day(entry.weekEnding)}, in Dagster`) : null;
+    return url ? externalLink(url, "Dagster", `Run of ${SYNC_TYPES[entry.syncType] ?? entry.syncType}, week ending ${day(entry.weekEnding)}, in Dagster`) : null;
   }
 
   function problem(entry, status) {
@@ -91,9 +91,9 @@ export function syncLog({ timezone, dagsterUrl }) {
   }
 
   function more(entries) {
-    if (entries.length < limit || limit >= MOST) return [];
+    if (entries.length < limit || limit >= MAX_ROWS) return [];
     const show = () => {
-      limit = Math.min(MOST, limit + 2 * PAGE);
+      limit = Math.min(MAX_ROWS, limit + 2 * PAGE_SIZE);
       load();
     };
     return [el("p", { class: "more" }, el("button", { type: "button", class: "button", onclick: show }, "Show more"))];
@@ -102,8 +102,8 @@ export function syncLog({ timezone, dagsterUrl }) {
   return { load };
 }
 
-/** One remark and nothing else: it stands there as it is, with nothing to open. */
-function onlyNote({ errorLog }) {
+/** The note of an entry that has one note and nothing else: it is shown without anything to open. */
+function findOnlyNote({ errorLog }) {
   const names = Object.keys(errorLog);
   return names.length === 1 && names[0] === "notes" && errorLog.notes?.length === 1 ? String(errorLog.notes[0]) : null;
 }
@@ -112,13 +112,13 @@ function hasProblem({ errorLog }) {
   return errorLog !== null && errorLog !== undefined && Object.keys(errorLog).length > 0;
 }
 
-/** What to do, by how much it does not add up, and whatever else was kept. */
+/** What to do, the differences, and every other field of the error log. */
 function problemParts(errorLog, timezone) {
   if (typeof errorLog !== "object") return [el("p", {}, String(errorLog))];
   const parts = [];
   if (errorLog.advice) parts.push(el("p", {}, el("strong", {}, "What to do: "), errorLog.advice));
   const retry = errorLog.retry_at ?? errorLog.retryAt;
-  if (retry) parts.push(el("p", {}, el("strong", {}, "Can go on: "), moment(retry, timezone)));
+  if (retry) parts.push(el("p", {}, el("strong", {}, "Can continue: "), moment(retry, timezone)));
   const differences = differencesOf(errorLog);
   if (differences.length > 0) parts.push(differenceTable(differences));
   for (const note of Array.isArray(errorLog.notes) ? errorLog.notes : []) parts.push(el("p", {}, String(note)));
@@ -133,16 +133,16 @@ function problemParts(errorLog, timezone) {
 }
 
 function differenceTable(differences) {
-  if (differences.some((one) => one === null || typeof one !== "object")) {
-    return el("ul", {}, differences.map((one) => el("li", {}, plain(one))));
+  if (differences.some((difference) => difference === null || typeof difference !== "object")) {
+    return el("ul", {}, differences.map((difference) => el("li", {}, plain(difference))));
   }
-  const columns = [...new Set(differences.flatMap((one) => Object.keys(one)))];
+  const columns = [...new Set(differences.flatMap((difference) => Object.keys(difference)))];
   const table = el(
     "table",
     { class: "figures" },
     el("caption", { class: "visually-hidden" }, "What does not add up"),
     el("thead", {}, el("tr", {}, columns.map((name) => el("th", { scope: "col", class: isAmountColumn(differences, name) ? "amount" : null }, humanise(name))))),
-    el("tbody", {}, differences.map((one) => el("tr", {}, columns.map((name) => el("td", { class: isAmountColumn(differences, name) ? "amount" : null }, isAmountColumn(differences, name) ? money(one[name]) : plain(one[name])))))),
+    el("tbody", {}, differences.map((difference) => el("tr", {}, columns.map((name) => el("td", { class: isAmountColumn(differences, name) ? "amount" : null }, isAmountColumn(differences, name) ? money(difference[name]) : plain(difference[name])))))),
   );
   return scrollable("What does not add up, a table", table);
 }
@@ -157,26 +157,26 @@ function plain(value) {
 }
 
 export function restatementList({ timezone, dagsterUrl }) {
-  const place = section("restatements");
-  let all = false;
+  const view = section("restatements");
+  let showAll = false;
 
   async function load() {
-    place.busy();
+    view.busy();
     try {
       paint(await api.restatements(50));
     } catch (error) {
-      place.fail(error, load);
+      view.fail(error, load);
     }
   }
 
   function paint(restatements) {
     if (restatements.length === 0) {
-      place.empty("Nothing was restated", "When a closed week is synced again and a figure has changed in Xero, the old and the new one are kept here.", { picture: "restated" });
+      view.empty("Nothing was restated", "When a closed week is synced again and a figure has changed in Xero, its old and new values are listed here.", { picture: "restated" });
       return;
     }
-    const shown = all ? restatements : restatements.slice(0, FIRST_RESTATEMENTS);
+    const shown = showAll ? restatements : restatements.slice(0, FIRST_RESTATEMENTS);
     const columns = [["Week ending"], ["Figure"], ["Before", "amount"], ["After", "amount"], ["Change", "amount"], ["Found"], ["Run"]];
-    place.body.replaceChildren(
+    view.body.replaceChildren(
       el(
         "div",
         { class: "card table-card" },
@@ -190,41 +190,41 @@ export function restatementList({ timezone, dagsterUrl }) {
       ),
       ...rest(restatements, shown),
     );
-    place.show();
+    view.show();
   }
 
   function rest(restatements, shown) {
     if (shown.length === restatements.length) return [];
     const show = () => {
-      all = true;
+      showAll = true;
       paint(restatements);
     };
     return [el("p", { class: "more" }, el("button", { type: "button", class: "button", onclick: show }, `Show all ${restatements.length}`))];
   }
 
-  function row(one) {
-    const url = one.runUrl ?? (one.dagsterRunId ? `${dagsterUrl.replace(/\/$/, "")}/runs/${one.dagsterRunId}` : null);
+  function row(restatement) {
+    const url = restatement.runUrl ?? (restatement.dagsterRunId ? `${dagsterUrl.replace(/\/$/, "")}/runs/${restatement.dagsterRunId}` : null);
     const cell = (name, kind, ...content) => el("td", { role: "cell", "data-label": name, class: kind }, ...content);
-    const table = TABLES[one.table] ?? humanise(one.table);
-    // a row that is the only one of its week has no name of its own
-    const named = one.name && one.table !== "financial_weekly";
+    const table = TABLES[restatement.table] ?? humanise(restatement.table);
+    // a table with one row a week has no name for it
+    const named = restatement.name && restatement.table !== "financial_weekly";
     return el(
       "tr",
       { role: "row" },
-      cell("Week ending", null, day(one.weekEnding)),
-      cell("Figure", null, el("span", { class: "restated-name" }, named ? nameOf(one.name) : table), el("span", { class: "muted" }, ` ${humanise(one.column)}${named ? ` · ${table}` : ""}`)),
-      cell("Before", "amount", value(one.old)),
-      cell("After", "amount", value(one.new)),
-      cell("Change", "amount", changeOf(one)),
-      cell("Found", null, moment(one.restatedAt, timezone)),
-      cell("Run", null, (url && outward(url, "Dagster", `The run that found the change of ${named ? one.name : humanise(one.column)}, in Dagster`)) || el("span", { class: "muted" }, "–")),
+      cell("Week ending", null, day(restatement.weekEnding)),
+      cell("Figure", null, el("span", { class: "restated-name" }, named ? nameOf(restatement.name) : table), el("span", { class: "muted" }, ` ${humanise(restatement.column)}${named ? ` · ${table}` : ""}`)),
+      cell("Before", "amount", value(restatement.old)),
+      cell("After", "amount", value(restatement.new)),
+      cell("Change", "amount", changeOf(restatement)),
+      cell("Found", null, moment(restatement.restatedAt, timezone)),
+      cell("Run", null, (url && externalLink(url, "Dagster", `The run that found the change of ${named ? restatement.name : humanise(restatement.column)}, in Dagster`)) || el("span", { class: "muted" }, "–")),
     );
   }
 
   return { load };
 }
 
-/** A cell's key "residential / north" as words; an account's name as it is. */
+/** Turns a cell's key "residential / north" into words; leaves the name of an account as it is. */
 function nameOf(name) {
   return / \/ /.test(name) && name === name.toLowerCase() ? name.split(" / ").map(humanise).join(" · ") : name;
 }

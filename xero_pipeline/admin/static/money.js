@@ -4,27 +4,27 @@
 const DECIMAL = /^(-?)(\d+)(?:\.(\d+))?$/;
 
 function parts(amount) {
-  const found = DECIMAL.exec(String(amount).trim());
-  if (!found) return null;
-  const [, sign, whole, fraction = ""] = found;
+  const decimal = DECIMAL.exec(String(amount).trim());
+  if (!decimal) return null;
+  const [, sign, whole, fraction = ""] = decimal;
   return { negative: sign === "-" && /[1-9]/.test(whole + fraction), whole: whole.replace(/^0+(?=\d)/, ""), fraction };
 }
 
-/** "-1234.5" → "−1,234.50". What is no decimal is shown as it came; nothing is "–". */
+/** "-1234.5" → "−1,234.50". Text that is no decimal is shown unchanged; a missing amount is "–". */
 export function money(amount) {
   if (amount === null || amount === undefined || amount === "") return "–";
-  const found = parts(amount);
-  if (!found) return String(amount);
-  const grouped = found.whole.replace(/\B(?=(\d{3})+$)/g, ",");
-  return `${found.negative ? "−" : ""}${grouped}.${found.fraction.padEnd(2, "0")}`;
+  const decimal = parts(amount);
+  if (!decimal) return String(amount);
+  const grouped = decimal.whole.replace(/\B(?=(\d{3})+$)/g, ",");
+  return `${decimal.negative ? "−" : ""}${grouped}.${decimal.fraction.padEnd(2, "0")}`;
 }
 
-/** A decimal as whole cents. More than two places do not occur in these tables; they are cut. */
+/** A decimal as whole cents. More than two decimal places do not occur in these tables; they are cut off. */
 export function cents(amount) {
-  const found = parts(amount ?? "0");
-  if (!found) return 0n;
-  const value = BigInt(found.whole + found.fraction.padEnd(2, "0").slice(0, 2));
-  return found.negative ? -value : value;
+  const decimal = parts(amount ?? "0");
+  if (!decimal) return 0n;
+  const value = BigInt(decimal.whole + decimal.fraction.padEnd(2, "0").slice(0, 2));
+  return decimal.negative ? -value : value;
 }
 
 /** Whole cents as a decimal string. */
@@ -33,7 +33,7 @@ export function fromCents(value) {
   return `${value < 0n ? "-" : ""}${digits.slice(0, -2)}.${digits.slice(-2)}`;
 }
 
-/** The exact sum of decimal strings, as one. */
+/** The exact sum of decimal strings, as a decimal string. */
 export function sum(amounts) {
   return fromCents(amounts.reduce((total, amount) => total + cents(amount), 0n));
 }
@@ -51,7 +51,7 @@ export function isZero(amount) {
   return cents(amount) === 0n;
 }
 
-/** A number to draw with, never to show. */
+/** A number for a chart to draw. It is never shown as text. */
 export function approximately(amount) {
   return amount === null || amount === undefined ? null : Number(amount);
 }

@@ -1,7 +1,7 @@
-// The scheduler's switch: Dagster's own schedule and sensors, on or off.
+// The scheduler switch: starts and stops Dagster's schedule and sensors.
 
 import { api } from "./api.js";
-import { announce, byId, say } from "./dom.js";
+import { announce, byId, setText } from "./dom.js";
 
 export function schedulerSwitch({ refresh }) {
   const button = byId("scheduler");
@@ -30,16 +30,16 @@ export function schedulerSwitch({ refresh }) {
   }
 
   button.addEventListener("click", async () => {
-    const wanted = running !== true;
+    const turnOn = running !== true;
     pending = true;
-    say(byId("scheduler-error"), null);
+    setText(byId("scheduler-error"), null);
     paint();
-    byId("scheduler-state").textContent = wanted ? "Starting…" : "Stopping…";
+    byId("scheduler-state").textContent = turnOn ? "Starting…" : "Stopping…";
     try {
-      running = (await api.scheduler(wanted)).running;
+      running = (await api.scheduler(turnOn)).running;
       announce(running ? "The scheduler is on." : "The scheduler is off.");
     } catch (error) {
-      say(byId("scheduler-error"), error.message);
+      setText(byId("scheduler-error"), error.message);
       await refresh();
     } finally {
       pending = false;

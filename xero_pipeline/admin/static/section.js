@@ -1,15 +1,15 @@
-// The states that each section has beside its content: loading, empty, failing.
+// The states of a section besides its content: loading, empty, failed.
 
 import { announce, byId, el, icon } from "./dom.js";
 
-/** A section with `#name-loading`, `#name-state` and `#name-body`. */
+/** Controls a section that has `#name-loading`, `#name-state` and `#name-body`. */
 export function section(name) {
   const root = byId(name);
   const loading = byId(`${name}-loading`);
   const state = byId(`${name}-state`);
   const body = byId(`${name}-body`);
 
-  function only({ busy = false, message = null, content = false }) {
+  function showOnly({ busy = false, message = null, content = false }) {
     root.setAttribute("aria-busy", String(busy));
     loading.hidden = !(busy && body.hidden);
     state.replaceChildren(...(message ? [message] : []));
@@ -19,24 +19,24 @@ export function section(name) {
 
   return {
     body,
-    /** What is already shown stays until the new answer is there. */
+    /** Marks the section as loading. What it shows stays until the new answer arrives. */
     busy() {
       if (body.hidden) state.replaceChildren();
       root.setAttribute("aria-busy", "true");
       loading.hidden = !body.hidden;
       body.classList.toggle("stale", !body.hidden);
     },
-    show: () => only({ content: true }),
-    empty: (title, text, { action = null, picture = "ledger" } = {}) => only({ message: emptiness(title, text, action, picture) }),
+    show: () => showOnly({ content: true }),
+    empty: (title, text, { action = null, picture = "ledger" } = {}) => showOnly({ message: emptyState(title, text, action, picture) }),
     fail(error, retry) {
-      only({ message: failure(error, retry) });
-      // not an alert of its own: four sections that fail alike are one piece of news
+      showOnly({ message: failedState(error, retry) });
+      // announced, not an alert: four sections that fail in the same way would be four alerts
       announce(error.message);
     },
   };
 }
 
-function emptiness(title, text, action, picture) {
+function emptyState(title, text, action, picture) {
   return el(
     "div",
     { class: "card empty" },
@@ -47,7 +47,7 @@ function emptiness(title, text, action, picture) {
   );
 }
 
-function failure(error, retry) {
+function failedState(error, retry) {
   return el(
     "div",
     { class: "notice notice-error" },
@@ -61,8 +61,8 @@ function failure(error, retry) {
   );
 }
 
-/** A button that brings a person to what helps: the sync form, or Connect. */
-export function towards(id, text) {
+/** A button that moves the focus to another control: the sync form, or Connect. */
+export function jumpButton(id, text) {
   return el(
     "button",
     {

@@ -1,21 +1,21 @@
-// The latest week's figures, and the charts of the last weeks. A chart is drawn by Chart.js; what it says stands
-// beside it in words and, to be opened, as a table.
+// The latest week's figures and the charts of the last weeks. Chart.js draws the charts; beside each stand a
+// description in words and a table that can be opened.
 
 import { api } from "./api.js";
 import { day, plural, shiftWeek, shortDay, weeksBetween } from "./dates.js";
 import { byId, el, icon, scrollable } from "./dom.js";
 import { approximately, cents, isNegative, isZero, minus, money, short, sum } from "./money.js";
-import { section, towards } from "./section.js";
-import { humanise } from "./words.js";
+import { section, jumpButton } from "./section.js";
+import { humanise } from "./labels.js";
 
 const WEEKS = 26;
 const COLOURS = 6;
 
 export function trends({ onNewest, onPick, connected }) {
-  const place = section("trends");
+  const view = section("trends");
   const charts = [];
-  let held = null;
-  let asked = 0;
+  let data = null;
+  let lastRequest = 0;
   let currency = null;
   const picker = byId("currency");
   picker.addEventListener("change", () => {
@@ -24,47 +24,47 @@ export function trends({ onNewest, onPick, connected }) {
   });
 
   async function load() {
-    asked += 1;
-    const mine = asked;
-    place.busy();
+    lastRequest += 1;
+    const request = lastRequest;
+    view.busy();
     try {
       const summary = await api.summary(WEEKS, currency);
-      if (mine !== asked) return;
-      held = { currency: summary.currency ?? "", weeks: withoutGaps(summary.weeks ?? []) };
-      offer(summary.currencies ?? []);
+      if (request !== lastRequest) return;
+      data = { currency: summary.currency ?? "", weeks: fillGaps(summary.weeks ?? []) };
+      fillCurrencies(summary.currencies ?? []);
       paint();
-      onNewest(newest(held.weeks)?.weekEnding ?? null);
+      onNewest(newest(data.weeks)?.weekEnding ?? null);
     } catch (error) {
-      if (mine === asked) place.fail(error, load);
+      if (request === lastRequest) view.fail(error, load);
     }
   }
 
-  /** Amounts of different currencies are never added up: a person chooses which to see. */
-  function offer(currencies) {
+  /** Offers the currencies to choose from: amounts of different currencies are never added up. */
+  function fillCurrencies(currencies) {
     byId("currency-picker").hidden = currencies.length < 2;
-    picker.replaceChildren(...currencies.map((one) => new Option(one, one, false, one === held.currency)));
+    picker.replaceChildren(...currencies.map((code) => new Option(code, code, false, code === data.currency)));
   }
 
   function paint() {
     for (const chart of charts.splice(0)) chart.destroy();
-    if (!newest(held.weeks)) {
-      place.empty(
+    if (!newest(data.weeks)) {
+      view.empty(
         "No figures yet",
         connected() ? "Sync the latest week to see its figures here; turn the scheduler on and the earlier weeks follow by themselves." : "Connect to Xero first; then the figures of each week gather here.",
-        { action: connected() ? towards("sync-button", "Choose a week to sync") : towards("connect", "Go to the connection"), picture: "chart" },
+        { action: connected() ? jumpButton("sync-button", "Choose a week to sync") : jumpButton("connect", "Go to the connection"), picture: "chart" },
       );
       return;
     }
-    const together = Math.max(...held.weeks.map(({ organisations }) => organisations ?? 0));
+    const organisationCount = Math.max(...data.weeks.map(({ organisations }) => organisations ?? 0));
     byId("trends-lede").textContent = [
-      `${plural(held.weeks.length, "week")} to ${day(held.weeks.at(-1).weekEnding)}`,
-      held.currency ? `in ${held.currency}` : null,
-      together > 1 ? `${together} organisations together` : null,
+      `${plural(data.weeks.length, "week")} to ${day(data.weeks.at(-1).weekEnding)}`,
+      data.currency ? `in ${data.currency}` : null,
+      organisationCount > 1 ? `${organisationCount} organisations together` : null,
     ].filter(Boolean).join(", ");
-    place.show();
-    byId("kpis").replaceChildren(...kpis(held));
-    const specs = [earnings(held), revenue(held), cash(held)];
-    const figures = specs.map((spec) => figure(spec, held));
+    view.show();
+    byId("kpis").replaceChildren(...kpis(data));
+    const specs = [earnings(data), revenue(data), cash(data)];
+    const figures = specs.map((spec) => figure(spec, data));
     byId("charts").replaceChildren(...figures);
     specs.forEach((spec, index) => draw(figures[index].querySelector("canvas"), spec));
   }
@@ -74,32 +74,32 @@ export function trends({ onNewest, onPick, connected }) {
       canvas.parentElement.replaceWith(el("p", { class: "muted" }, "The chart could not be drawn; the table below has its figures."));
       return;
     }
-    charts.push(new window.Chart(canvas, configuration(spec, held, onPick)));
+    charts.push(new window.Chart(canvas, configuration(spec, data, onPick)));
   }
 
-  // Colours are read from the style sheet when a chart is drawn, so a change of scheme draws anew.
-  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => held && !place.body.hidden && paint());
+  // A chart reads its colours from the style sheet when it is drawn, so a change of scheme draws all charts again.
+  window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => data && !view.body.hidden && paint());
 
   return { load };
 }
 
-/** Every week between the first and the last that are held, so that a gap is seen as one. */
-function withoutGaps(weeks) {
+/** Adds the missing weeks between the first and the last, so that a chart shows them as gaps. */
+function fillGaps(weeks) {
   if (weeks.length === 0) return [];
-  const known = new Map(weeks.map((week) => [week.weekEnding, week]));
-  const endings = [...known.keys()].sort();
+  const byEnding = new Map(weeks.map((week) => [week.weekEnding, week]));
+  const endings = [...byEnding.keys()].sort();
   const count = Math.min(weeksBetween(endings[0], endings.at(-1)), 520);
   return Array.from({ length: count + 1 }, (_, index) => {
     const weekEnding = shiftWeek(endings[0], index);
-    return known.get(weekEnding) ?? { weekEnding };
+    return byEnding.get(weekEnding) ?? { weekEnding };
   });
 }
 
 function newest(weeks) {
-  return weeks.findLast((week) => ["totalTradingIncome", "netRevenue", "closingCash"].some((name) => known(week[name])));
+  return weeks.findLast((week) => ["totalTradingIncome", "netRevenue", "closingCash"].some((name) => isKnown(week[name])));
 }
 
-function known(amount) {
+function isKnown(amount) {
   return amount !== null && amount !== undefined;
 }
 
@@ -128,21 +128,21 @@ function kpis({ weeks, currency }) {
 }
 
 function change(now, before) {
-  if (!known(now) || !known(before)) return el("span", { class: "kpi-change" }, "no week before to compare");
+  if (!isKnown(now) || !isKnown(before)) return el("span", { class: "kpi-change" }, "no week before to compare");
   const difference = minus(now, before);
-  const way = isZero(difference) ? "same" : isNegative(difference) ? "down" : "up";
+  const direction = isZero(difference) ? "same" : isNegative(difference) ? "down" : "up";
   const size = difference.replace("-", "");
-  const words = { up: "up", down: "down", same: "unchanged" }[way];
+  const word = { up: "up", down: "down", same: "unchanged" }[direction];
   return el(
     "span",
-    { class: `kpi-change kpi-${way}` },
-    icon(way),
-    el("span", { class: "visually-hidden" }, `${words} by `),
+    { class: `kpi-change kpi-${direction}` },
+    icon(direction),
+    el("span", { class: "visually-hidden" }, `${word} by `),
     `${money(size)} on the week before`,
   );
 }
 
-// ---- what each chart says -------------------------------------------------------------------------------
+// ---- the content of each chart ----------------------------------------------------------------------------
 
 function earnings({ weeks }) {
   return {
@@ -154,7 +154,7 @@ function earnings({ weeks }) {
       { name: "Trading income", colour: "income", values: weeks.map((week) => week.totalTradingIncome) },
       { name: "Net profit", colour: "profit", line: true, values: weeks.map((week) => week.netProfit) },
     ],
-    words: [extremes("Trading income", weeks, "totalTradingIncome"), extremes("net profit", weeks, "netProfit")],
+    descriptions: [extremes("Trading income", weeks, "totalTradingIncome"), extremes("net profit", weeks, "netProfit")],
   };
 }
 
@@ -165,13 +165,13 @@ function revenue({ weeks }) {
       totals.set(type, (totals.get(type) ?? 0n) + cents(amount));
     }
   }
-  const last = (type) => (type === "unallocated" ? 1 : 0);
-  const types = [...totals.keys()].sort((a, b) => last(a) - last(b) || (totals.get(b) > totals.get(a) ? 1 : -1));
-  const own = types.length > COLOURS ? types.slice(0, COLOURS - 1) : types;
-  const rest = types.slice(own.length);
-  const of = (week, names) => (week.revenueByType ? sum(names.map((name) => week.revenueByType[name] ?? "0")) : null);
-  const series = own.map((type, index) => ({ name: humanise(type), colour: type === "unallocated" ? `series-${COLOURS}` : `series-${index + 1}`, values: weeks.map((week) => of(week, [type])) }));
-  if (rest.length > 0) series.push({ name: "Other types", colour: `series-${COLOURS}`, values: weeks.map((week) => of(week, rest)) });
+  const rank = (type) => (type === "unallocated" ? 1 : 0);
+  const types = [...totals.keys()].sort((a, b) => rank(a) - rank(b) || (totals.get(b) > totals.get(a) ? 1 : -1));
+  const shownTypes = types.length > COLOURS ? types.slice(0, COLOURS - 1) : types;
+  const otherTypes = types.slice(shownTypes.length);
+  const addUp = (week, names) => (week.revenueByType ? sum(names.map((name) => week.revenueByType[name] ?? "0")) : null);
+  const series = shownTypes.map((type, index) => ({ name: humanise(type), colour: type === "unallocated" ? `series-${COLOURS}` : `series-${index + 1}`, values: weeks.map((week) => addUp(week, [type])) }));
+  if (otherTypes.length > 0) series.push({ name: "Other types", colour: `series-${COLOURS}`, values: weeks.map((week) => addUp(week, otherTypes)) });
   const latest = weeks.findLast((week) => week.revenueByType);
   return {
     id: "revenue",
@@ -179,9 +179,9 @@ function revenue({ weeks }) {
     type: "bar",
     stacked: true,
     series,
-    words: latest
+    descriptions: latest
       ? [`In the week ending ${day(latest.weekEnding)}: ${types.map((type) => `${humanise(type).toLowerCase()} ${money(latest.revenueByType[type] ?? "0")}`).join(", ")}`]
-      : ["No revenue is held of these weeks"],
+      : ["There is no revenue for these weeks"],
   };
 }
 
@@ -191,21 +191,21 @@ function cash({ weeks }) {
     title: "Closing cash",
     type: "line",
     series: [{ name: "Closing cash", colour: "cash", line: true, area: true, values: weeks.map((week) => week.closingCash) }],
-    words: [extremes("Closing cash", weeks, "closingCash")],
+    descriptions: [extremes("Closing cash", weeks, "closingCash")],
   };
 }
 
 function extremes(name, weeks, key) {
-  const held = weeks.filter((week) => known(week[key])).sort((a, b) => (cents(a[key]) < cents(b[key]) ? -1 : 1));
-  if (held.length === 0) return `${name} is not known of these weeks`;
-  const [low, high] = [held[0], held.at(-1)];
+  const sorted = weeks.filter((week) => isKnown(week[key])).sort((a, b) => (cents(a[key]) < cents(b[key]) ? -1 : 1));
+  if (sorted.length === 0) return `${name} is not known for these weeks`;
+  const [low, high] = [sorted[0], sorted.at(-1)];
   return `${name} was lowest in the week ending ${day(low.weekEnding)} (${money(low[key])}) and highest in that ending ${day(high.weekEnding)} (${money(high[key])})`;
 }
 
 // ---- a chart on the page --------------------------------------------------------------------------------
 
 function figure(spec, { weeks, currency }) {
-  const words = `${spec.words.join("; ")}.`;
+  const description = `${spec.descriptions.join("; ")}.`;
   return el(
     "figure",
     { class: `card chart-card ${spec.wide ? "wide" : ""}`, "aria-labelledby": `${spec.id}-title` },
@@ -217,8 +217,8 @@ function figure(spec, { weeks, currency }) {
         ? el("ul", { class: "legend" }, spec.series.map(({ name, colour, line }) => el("li", {}, el("span", { class: `swatch ${line ? "swatch-line" : ""} colour-${colour}`, "aria-hidden": "true" }), name)))
         : null,
     ),
-    el("div", { class: "chart" }, el("canvas", { role: "img", "aria-label": `Chart: ${spec.title}. ${words}` })),
-    el("figcaption", { class: "chart-words", "aria-hidden": "true" }, words),
+    el("div", { class: "chart" }, el("canvas", { role: "img", "aria-label": `Chart: ${spec.title}. ${description}` })),
+    el("figcaption", { class: "chart-words", "aria-hidden": "true" }, description),
     el(
       "details",
       { class: "as-table" },
@@ -248,14 +248,14 @@ function configuration(spec, { weeks, currency }, onPick) {
   const style = window.getComputedStyle(document.documentElement);
   const colour = (name) => style.getPropertyValue(`--${name}`).trim();
   const font = { family: window.getComputedStyle(document.body).fontFamily, size: 11.5 };
-  const calm = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
+  const reducedMotion = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
   return {
     type: spec.type,
     data: { labels: weeks.map((week) => week.weekEnding), datasets: spec.series.map((series) => dataset(series, spec, colour)) },
     options: {
       responsive: true,
       maintainAspectRatio: false,
-      animation: calm ? false : { duration: 350 },
+      animation: reducedMotion ? false : { duration: 350 },
       interaction: { mode: "index", intersect: false },
       onClick: (_, hits) => hits.length > 0 && onPick(weeks[hits[0].index].weekEnding),
       layout: { padding: { top: 4 } },
@@ -303,7 +303,7 @@ function dataset({ name, colour: colourName, line, area, values }, spec, colour)
   if (line) {
     return {
       ...common, type: "line", borderColor: paint, backgroundColor: area ? colour(`${colourName}-area`) : paint, borderWidth: 2.25, fill: area ? "origin" : false,
-      // straight: between two weeks nothing is known
+      // straight lines: a curve would suggest values between two weeks
       tension: 0, pointRadius: 0, pointHoverRadius: 4, pointBackgroundColor: paint, pointStyle: "circle", spanGaps: false,
     };
   }

@@ -5,7 +5,7 @@ import { day, fillWeeks, moment, shiftWeek } from "./dates.js";
 import { byId, el, icon, scrollable } from "./dom.js";
 import { isNegative, isZero, money, sum } from "./money.js";
 import { section } from "./section.js";
-import { CATEGORIES, humanise } from "./words.js";
+import { CATEGORIES, humanise } from "./labels.js";
 
 const MEASURES = {
   netRevenue: "Net revenue",
@@ -15,20 +15,20 @@ const MEASURES = {
   invoiceCount: "Invoices",
   creditNoteCount: "Credit notes",
 };
-// the key of a row that is the only one of its week
+// the key of a restatement in a table with one row a week
 const WHOLE_WEEK = "week";
 const COUNTS = new Set(["invoiceCount", "creditNoteCount"]);
 
 export function weekFigures({ firstWeek, latestWeek, timezone, connected }) {
-  const place = section("week");
+  const view = section("week");
   const select = byId("week-select");
   const previous = byId("week-previous");
   const next = byId("week-next");
   const picker = byId("organisation");
   let tenantId = null;
-  let held = null;
+  let data = null;
   let measure = "netRevenue";
-  let asked = 0;
+  let lastRequest = 0;
 
   fillWeeks(select, firstWeek, latestWeek, (week) => `Week ending ${day(week)}`);
   select.addEventListener("change", () => load());
@@ -40,57 +40,57 @@ export function weekFigures({ firstWeek, latestWeek, timezone, connected }) {
   });
 
   function step(weeks) {
-    const wanted = shiftWeek(select.value, weeks);
-    if (wanted >= firstWeek && wanted <= latestWeek) {
-      select.value = wanted;
+    const target = shiftWeek(select.value, weeks);
+    if (target >= firstWeek && target <= latestWeek) {
+      select.value = target;
       load();
     }
   }
 
   async function load() {
-    asked += 1;
-    const mine = asked;
+    lastRequest += 1;
+    const request = lastRequest;
     const week = select.value;
     if (!week) {
-      place.empty("No week is over yet", "The first week since PIPELINE_START_DATE has not ended.");
+      view.empty("No week is over yet", "The first week since PIPELINE_START_DATE has not ended.");
       previous.disabled = next.disabled = true;
       return;
     }
     previous.disabled = week <= firstWeek;
     next.disabled = week >= latestWeek;
-    place.busy();
+    view.busy();
     byId("week-lede").textContent = spanOf(week);
     try {
-      const said = await api.week(week);
-      if (mine !== asked) return;
-      held = { week, organisations: said.organisations ?? [] };
-      offer(held.organisations);
+      const answer = await api.week(week);
+      if (request !== lastRequest) return;
+      data = { week, organisations: answer.organisations ?? [] };
+      fillOrganisations(data.organisations);
       paint();
     } catch (error) {
-      if (mine === asked) place.fail(error, load);
+      if (request === lastRequest) view.fail(error, load);
     }
   }
 
-  /** Which organisation's week to see, where there are several; the choice holds for other weeks. */
-  function offer(organisations) {
+  /** Offers the organisations to choose from, where there are several. The choice stays for other weeks. */
+  function fillOrganisations(organisations) {
     byId("organisation-picker").hidden = organisations.length < 2;
-    const chosen = organisations.some((one) => one.tenantId === tenantId) ? tenantId : organisations[0]?.tenantId;
-    picker.replaceChildren(...organisations.map((one) => new Option(one.tenantName ?? one.tenantId, one.tenantId, false, one.tenantId === chosen)));
+    const chosen = organisations.some((organisation) => organisation.tenantId === tenantId) ? tenantId : organisations[0]?.tenantId;
+    picker.replaceChildren(...organisations.map((organisation) => new Option(organisation.tenantName ?? organisation.tenantId, organisation.tenantId, false, organisation.tenantId === chosen)));
   }
 
   function paint() {
-    const { week, organisations } = held;
-    const figures = organisations.find((one) => one.tenantId === picker.value);
+    const { week, organisations } = data;
+    const figures = organisations.find((organisation) => organisation.tenantId === picker.value);
     if (!figures) {
-      place.empty(
+      view.empty(
         "This week has not been synced",
-        connected() ? "Sync it to see its profit and loss, revenue and bank accounts." : "Its profit and loss, revenue and bank accounts will stand here.",
+        connected() ? "Sync it to see its profit and loss, revenue and bank accounts." : "Its profit and loss, revenue and bank accounts will be shown here.",
       );
       return;
     }
     byId("week-lede").textContent = [spanOf(week), organisations.length === 1 ? figures.tenantName : null, figures.currency ? `in ${figures.currency}` : null, figures.profitAndLoss ? `${figures.profitAndLoss.basis} basis` : null].filter(Boolean).join(" · ");
-    const marks = new Marks(figures.restatements, timezone);
-    place.body.replaceChildren(
+    const marks = new RestatementMarks(figures.restatements, timezone);
+    view.body.replaceChildren(
       el(
         "div",
         { class: "week-grid" },
@@ -98,12 +98,12 @@ export function weekFigures({ firstWeek, latestWeek, timezone, connected }) {
         el("div", { class: "stacked" }, revenue(figures, marks, measure, (chosen) => { measure = chosen; }), cash(figures, marks)),
       ),
     );
-    place.show();
+    view.show();
   }
 
   return {
     load,
-    /** Shows that week; without one, the chosen one again. */
+    /** Shows the given week, or the chosen one if none is given. */
     choose(week) {
       if (week && week >= firstWeek && week <= latestWeek) select.value = week;
       return load();
@@ -120,16 +120,16 @@ function spanOf(week) {
   return `Sunday ${day(sunday)} to Saturday ${day(week)}`;
 }
 
-/** Which figures changed after they had landed; the oldest value is what the first sync said. */
-class Marks {
+/** Marks figures that changed after they had landed, with the value that the first sync read. */
+class RestatementMarks {
   constructor(restatements, timezone) {
     this.timezone = timezone;
-    this.known = new Map();
-    // newest first: a later one in the list is an older change, whose old value is the first
-    for (const one of restatements) {
-      const key = this.key(one.table, one.key, one.column);
-      const newer = this.known.get(key);
-      this.known.set(key, { old: one.old, at: newer?.at ?? one.restatedAt });
+    this.changes = new Map();
+    // The list is newest first: a later item is an older change, so the last old value is the first sync's.
+    for (const restatement of restatements) {
+      const key = this.key(restatement.table, restatement.key, restatement.column);
+      const newer = this.changes.get(key);
+      this.changes.set(key, { old: restatement.old, at: newer?.at ?? restatement.restatedAt });
     }
   }
 
@@ -141,16 +141,16 @@ class Marks {
     return String(name).replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
   }
 
-  /** The mark of one figure, or `null`. */
+  /** The mark of one figure, or `null` if it has not changed. */
   of(table, key, column) {
-    const found = this.known.get(this.key(table, key, column));
-    if (!found) return null;
+    const change = this.changes.get(this.key(table, key, column));
+    if (!change) return null;
     return el(
       "span",
       { class: "restated" },
       icon("restated"),
       el("span", {}, "restated"),
-      el("span", { class: "restated-was" }, found.old === null ? ` new on ${moment(found.at, this.timezone)}` : ` was ${money(found.old)}, ${moment(found.at, this.timezone)}`),
+      el("span", { class: "restated-was" }, change.old === null ? ` new on ${moment(change.at, this.timezone)}` : ` was ${money(change.old)}, ${moment(change.at, this.timezone)}`),
     );
   }
 }
@@ -182,7 +182,7 @@ function profitAndLoss({ profitAndLoss: totals, lines, currency }, marks) {
   return panel("Profit and loss", "pl", null, scrollable("Profit and loss, a table", el("table", { class: "figures ledger" }, head("Profit and loss", currency, "Account", [currency || "Amount"]), rows)));
 }
 
-/** As in the chart of accounts: by code, those without one last, by name. */
+/** Sorts as the chart of accounts does: by code, then the accounts without a code by name. */
 function byCode(a, b) {
   const last = (line) => (line.accountCode ? 0 : 1);
   const text = (line) => line.accountCode ?? line.accountName;
@@ -236,10 +236,10 @@ function revenueTable(cells, measure, currency, marks) {
       {},
       el("th", { scope: "row" }, humanise(type)),
       regions.map((region) => {
-        const cell = own.find((one) => one.region === region);
+        const cell = own.find((candidate) => candidate.region === region);
         return cell ? show(cell[measure]) : el("td", { class: "amount nothing" }, "–");
       }),
-      // a document may stand in several cells, so counts are not added up across them
+      // counts are not added up: a document can be counted in several cells
       count ? null : show(add(own)),
     );
   };
@@ -247,21 +247,21 @@ function revenueTable(cells, measure, currency, marks) {
     "table",
     { class: "figures ledger matrix" },
     head(`${MEASURES[measure]} by revenue type and region`, count ? "" : currency, "Type", [...regions.map(humanise), ...(count ? [] : ["Total"])]),
-    el("tbody", {}, types.flatMap((type) => [row(type), marksRow(regions.map((region) => named(marks.of("revenue_weekly", `${type} / ${region}`, measure), humanise(region))), regions.length + 2)])),
+    el("tbody", {}, types.flatMap((type) => [row(type), marksRow(regions.map((region) => nameMark(marks.of("revenue_weekly", `${type} / ${region}`, measure), humanise(region))), regions.length + 2)])),
     count ? null : el("tfoot", {}, el("tr", { class: "grand" }, el("th", { scope: "row" }, "Total"), regions.map((region) => show(add(cells.filter((cell) => cell.region === region)))), show(add(cells)))),
   );
 }
 
-/** Says which column's figure a mark is about. */
-function named(mark, column) {
+/** Adds to a mark the name of the column that it belongs to. */
+function nameMark(mark, column) {
   if (mark) mark.querySelector("span").textContent = `${column} restated`;
   return mark;
 }
 
-/** The marks of a row with several figures, in a row below it. */
+/** The row below a row with several figures, with their marks. */
 function marksRow(marks, width) {
-  const there = marks.filter(Boolean);
-  return there.length > 0 ? el("tr", { class: "marks" }, el("td", { colspan: String(width) }, there)) : "";
+  const shown = marks.filter(Boolean);
+  return shown.length > 0 ? el("tr", { class: "marks" }, el("td", { colspan: String(width) }, shown)) : "";
 }
 
 // ---- cash -----------------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ function cash({ cash: accounts, currency }, marks) {
   ];
   const rows = accounts.flatMap((account) => [
     el("tr", {}, el("th", { scope: "row" }, account.bankAccountName), columns.map(([key]) => amount(account[key]))),
-    marksRow(columns.map(([key, name]) => named(marks.of("cash_position_weekly", account.bankAccountId, key), name)), columns.length + 1),
+    marksRow(columns.map(([key, name]) => nameMark(marks.of("cash_position_weekly", account.bankAccountId, key), name)), columns.length + 1),
   ]);
   const totals = el("tr", { class: "grand" }, el("th", { scope: "row" }, "Total"), columns.map(([key]) => amount(sum(accounts.map((account) => account[key])))));
   return panel(

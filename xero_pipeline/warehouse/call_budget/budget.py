@@ -1,12 +1,11 @@
-"""The slots of Xero's calls, counted in the database for every process of the deployment.
+"""The permits for calls to Xero, counted in the database for every process of the deployment.
 
-`SqlCallBudget` keeps what `calls.CallBudget` promises: no process takes a slot that would pass a limit,
-however many ask at once. It knows limits, windows and what Xero's headers said; sending, waiting and
-reading headers is `xero/http/session.py`'s matter. What is kept and how it is counted is in `counts.py`.
+`SqlCallBudget` implements `rate_limits.CallBudget`: no process gets a permit that would exceed a limit, however many
+ask at once. `xero/http/session.py` sends, waits and reads headers. `counts.py` defines the tables and the counting.
 
-Three things are held together. Our own count, over rolling windows: the strictest reading of "a minute"
-and "a day", since Xero does not say whether its windows roll. Xero's own count, from its answers' headers,
-which also knows what other programs spend, and a smaller plan's limit. And blocks, from its 429 answers.
+A permit depends on three things. Our own count uses rolling windows, the strictest reading of "a minute" and "a day",
+since Xero does not say whether its windows roll. Xero's count, from the headers of its responses, includes the calls
+of other programs and a smaller plan's limit. Blocks come from its 429 responses.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ from xero_pipeline.warehouse.call_budget.counts import (
     BY_MINUTE,
     DAY,
     HOUR,
-    KINDS,
     LEASE,
     SECOND,
+    WINDOWS,
     BudgetState,
     LimitWindow,
     ReportedRemaining,
@@ -40,225 +39,227 @@ from xero_pipeline.warehouse.call_budget.counts import (
 )
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, NotMigrated
 
-# When to ask again while calls in progress may settle it: about as long as Xero takes for an answer.
-SOON = 250
-# Slots older than every window are deleted, once in so many.
+# Milliseconds until the next question while a call in progress may change the result: about one response time.
+RETRY_SOON = 250
+# Every so many permits, calls that are older than every window are deleted.
 PRUNE_EVERY = 100
-KEPT = DAY + HOUR
+RETENTION = DAY + HOUR
 
-# PostgreSQL's advisory locks are numbers; this one is ours: "xerocall".
+# PostgreSQL's advisory locks are numbers. This one is "xerocall" in ASCII.
 _LOCK_KEY = int.from_bytes(b"xerocall", "big")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 _FINISH = (
     update(call_slots)
-    .where(call_slots.c.id == bindparam("slot"))
+    .where(call_slots.c.id == bindparam("permit"))
     .values(finished_at=bindparam("at"))
     .returning(call_slots.c.tenant_id)
 )
-# The lock's turn is waited for as long as we say, whatever a server, role or database sets against long statements.
-_WAIT = text("SELECT set_config('lock_timeout', '30s', true), set_config('statement_timeout', '0', true)")
-_NEW_SLOT = insert(call_slots).returning(call_slots.c.id)
-_CHANGE_LIMITS = update(call_limits).where(call_limits.c.scope == bindparam("whose"))
+# Wait up to 30 seconds for the lock, whatever limits a server, role or database sets for long statements.
+_SET_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', '30s', true), set_config('statement_timeout', '0', true)")
+_INSERT_CALL = insert(call_slots).returning(call_slots.c.id)
+_UPDATE_LIMITS = update(call_limits).where(call_limits.c.scope == bindparam("row_scope"))
 
 
 class SqlCallBudget:
-    """`calls.CallBudget` over SQLite or PostgreSQL. Safe to use from several threads and processes.
+    """`rate_limits.CallBudget` on SQLite or PostgreSQL. Safe to use from several threads and processes.
 
-    Must not be asked within a transaction of the caller's own: on SQLite both would wait for each other.
+    Do not call it inside a transaction of your own: on SQLite both would wait for each other.
 
     Args:
-        engine: as `database.open_engine` makes it, so that on SQLite `begin()` takes the write lock.
+        engine: from `database.engine.open_engine`, so that `begin()` takes the write lock on SQLite.
     """
 
     def __init__(self, engine: Engine, limits: CallLimits) -> None:
         if engine.dialect.name == "postgresql":
-            # Whoever waited for the lock must see what the one before wrote.
+            # A process that waited for the lock must see what the previous holder wrote.
             engine = engine.execution_options(isolation_level="READ COMMITTED")
         self._engine = engine
         self._limits = limits
 
     def acquire(self, tenant_id: str | None, now: datetime) -> CallPermit | Wait | DayExhausted:
-        """Ask for one attempt's slot. Atomic across processes.
+        """Take the permit for one attempt. Atomic across processes.
 
         Args:
             tenant_id: the organisation, or `None` for a call that counts for the app alone.
 
         Returns:
-            A slot, or when to ask again: exactly, but soon where a call in progress may settle it earlier.
+            A permit, or when to ask again. That moment is exact, or sooner where a call in progress may free a
+            permit earlier.
         """
-        with self._alone() as connection:
-            standing = BudgetState.read(connection, tenant_id, _floor(now))
+        with self._begin_exclusive() as connection:
+            state = BudgetState.read(connection, tenant_id, _to_milliseconds(now))
             if tenant_id is not None:
-                exhausted = self._day_exhausted(standing)
-                if exhausted is not None:
-                    return DayExhausted(_moment(exhausted))
-            waits = list(self._waits(standing))
+                exhausted_until = self._find_day_end(state)
+                if exhausted_until is not None:
+                    return DayExhausted(_to_datetime(exhausted_until))
+            waits = list(self._list_waits(state))
             if waits:
                 longest, problem = max(waits, key=lambda wait: wait[0])
                 return Wait(longest / SECOND, problem)
-            return _give(connection, tenant_id, now)
+            return _insert_permit(connection, tenant_id, now)
 
     def release(self, permit: CallPermit, now: datetime, remaining: RateLimitHeaders) -> None:
-        """The attempt is over, however it ended; what Xero's headers said corrects the count."""
-        at = _floor(now)
-        with self._alone() as connection:
-            found = connection.execute(_FINISH, {"slot": permit.id, "at": at}).one_or_none()
-            if found is None or remaining == RateLimitHeaders():
+        """Record that the attempt is over, whether it succeeded or not, and correct the count by Xero's headers."""
+        at = _to_milliseconds(now)
+        with self._begin_exclusive() as connection:
+            call = connection.execute(_FINISH, {"permit": permit.id, "at": at}).one_or_none()
+            if call is None or remaining == RateLimitHeaders():
                 return
-            tenant_id: str | None = found.tenant_id
-            said = read_reported(connection, tenant_id)
-            _put(
+            tenant_id: str | None = call.tenant_id
+            reported = read_reported(connection, tenant_id)
+            _write_limits(
                 connection,
                 APP_SCOPE,
-                _news(connection, tenant_id, said, APP_BY_MINUTE, remaining.app_minute, permit, at),
+                _choose_update(connection, tenant_id, reported, APP_BY_MINUTE, remaining.app_minute, permit, at),
             )
             if tenant_id is not None:
-                minute = _news(connection, tenant_id, said, BY_MINUTE, remaining.minute, permit, at)
-                day = _news(connection, tenant_id, said, BY_DAY, remaining.day, permit, at)
-                _put(connection, tenant_id, minute | day)
+                minute = _choose_update(connection, tenant_id, reported, BY_MINUTE, remaining.minute, permit, at)
+                day = _choose_update(connection, tenant_id, reported, BY_DAY, remaining.day, permit, at)
+                _write_limits(connection, tenant_id, minute | day)
 
     def block(self, tenant_id: str | None, problem: RateLimitKind, until: datetime) -> None:
-        """Xero answered 429: no process may call for this organisation (or app) until then."""
+        """Record a 429 response: no process may call for this organisation (or the app) before `until`."""
         if tenant_id is None or problem is RateLimitKind.APP_MINUTE:
-            scope, kind = APP_SCOPE, APP_BY_MINUTE
+            scope, window = APP_SCOPE, APP_BY_MINUTE
         else:
-            scope, kind = tenant_id, KINDS.get(problem, BY_MINUTE)
-        end = -_floor_of(-(until - _EPOCH))
-        with self._alone() as connection:
-            held = read_reported(connection, tenant_id)[f"{kind.prefix}_blocked_until"] or 0
-            # The 429 says when to go on, so it takes the place of what a header said.
-            _put(
+            scope, window = tenant_id, WINDOWS.get(problem, BY_MINUTE)
+        end = _round_up_to_milliseconds(until)
+        with self._begin_exclusive() as connection:
+            previous_end = read_reported(connection, tenant_id)[f"{window.prefix}_blocked_until"] or 0
+            # The 429 says when calls may continue, so it replaces the count of an earlier header.
+            _write_limits(
                 connection,
                 scope,
                 {
-                    f"{kind.prefix}_blocked_until": max(end, held),
-                    f"{kind.prefix}_left": None,
-                    f"{kind.prefix}_slot": None,
-                    f"{kind.prefix}_seen": None,
+                    f"{window.prefix}_blocked_until": max(end, previous_end),
+                    f"{window.prefix}_left": None,
+                    f"{window.prefix}_slot": None,
+                    f"{window.prefix}_seen": None,
                 },
             )
 
     def read_usage(self, tenant_id: str, now: datetime) -> Usage:
-        """What an organisation has spent in the last 24 hours and has left, by the stricter count."""
-        with _in_words(), self._engine.connect() as connection:
-            standing = BudgetState.read(connection, tenant_id, _floor(now))
+        """The calls that an organisation made in the last 24 hours, and those left by the stricter count."""
+        with _translate_errors(), self._engine.connect() as connection:
+            state = BudgetState.read(connection, tenant_id, _to_milliseconds(now))
             return Usage(
-                today=standing.started(BY_DAY),
+                today=state.count_started(BY_DAY),
                 per_day=self._limits.per_day,
-                left_today=standing.left(BY_DAY, self._limits.per_day),
-                left_this_minute=standing.left(BY_MINUTE, self._limits.per_minute),
+                left_today=state.count_left(BY_DAY, self._limits.per_day),
+                left_this_minute=state.count_left(BY_MINUTE, self._limits.per_minute),
             )
 
-    def _day_exhausted(self, standing: BudgetState) -> int | None:
-        """Until when the organisation's day is spent, or `None`."""
-        ends = [standing.blocked_until(BY_DAY), standing.room_at(BY_DAY, self._limits.per_day)]
-        if standing.is_trusted(BY_DAY) and standing.said_left(BY_DAY) <= 0:
-            ends.append(standing.seen(BY_DAY) + BY_DAY.trust)
+    def _find_day_end(self, state: BudgetState) -> int | None:
+        """Until when the organisation's daily calls are spent; `None` if they are not."""
+        ends = [state.blocked_until(BY_DAY), state.find_room_at(BY_DAY, self._limits.per_day)]
+        if state.is_fresh(BY_DAY) and state.count_reported_left(BY_DAY) <= 0:
+            ends.append(state.seen_at(BY_DAY) + BY_DAY.fresh_for)
         until = max(ends)
-        return until if until > standing.at else None
+        return until if until > state.at else None
 
-    def _waits(self, standing: BudgetState) -> Iterator[tuple[int, RateLimitKind]]:
-        """Every reason to wait: milliseconds and problem."""
-        yield from _minute_waits(standing, APP_BY_MINUTE, self._limits.app_per_minute)
-        if standing.tenant_id is None:
+    def _list_waits(self, state: BudgetState) -> Iterator[tuple[int, RateLimitKind]]:
+        """Every reason to wait, as milliseconds and the limit that was reached."""
+        yield from _list_minute_waits(state, APP_BY_MINUTE, self._limits.app_per_minute)
+        if state.tenant_id is None:
             return
-        yield from _minute_waits(standing, BY_MINUTE, self._limits.per_minute)
-        if standing.in_progress >= self._limits.in_progress:
-            yield SOON, RateLimitKind.CONCURRENT
-        if _day_is_being_probed(standing):
-            yield SOON, RateLimitKind.DAY
+        yield from _list_minute_waits(state, BY_MINUTE, self._limits.per_minute)
+        if state.in_progress >= self._limits.in_progress:
+            yield RETRY_SOON, RateLimitKind.CONCURRENT
+        if _is_day_being_tested(state):
+            yield RETRY_SOON, RateLimitKind.DAY
 
     @contextmanager
-    def _alone(self) -> Iterator[Connection]:
-        """A transaction that no other of this budget runs beside, in any process.
+    def _begin_exclusive(self) -> Iterator[Connection]:
+        """A transaction that excludes every other transaction of the budget, in all processes.
 
-        One lock for all organisations, since they share the app's limit; it is held for milliseconds.
+        One lock serves all organisations, since they share the app's limit. It is held for milliseconds.
         """
-        with _in_words(), self._engine.begin() as connection:
+        with _translate_errors(), self._engine.begin() as connection:
             if connection.dialect.name == "postgresql":
-                connection.execute(_WAIT)
+                connection.execute(_SET_LOCK_TIMEOUT)
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             yield connection
 
 
-def _minute_waits(standing: BudgetState, kind: LimitWindow, limit: int) -> Iterator[tuple[int, RateLimitKind]]:
-    end = max(standing.blocked_until(kind), standing.room_at(kind, limit))
-    if end > standing.at:
-        yield end - standing.at, kind.problem
-    if standing.is_trusted(kind) and standing.said_left(kind) <= 0:
-        rest = standing.seen(kind) + kind.trust - standing.at
-        answer_is_near = standing.is_awaited(kind, after_slot=standing.said[f"{kind.prefix}_slot"])
-        yield (min(SOON, rest) if answer_is_near else rest), kind.problem
+def _list_minute_waits(state: BudgetState, window: LimitWindow, limit: int) -> Iterator[tuple[int, RateLimitKind]]:
+    end = max(state.blocked_until(window), state.find_room_at(window, limit))
+    if end > state.at:
+        yield end - state.at, window.problem
+    if state.is_fresh(window) and state.count_reported_left(window) <= 0:
+        rest = state.seen_at(window) + window.fresh_for - state.at
+        is_response_near = state.is_awaited(window, after_permit=state.reported[f"{window.prefix}_slot"])
+        yield (min(RETRY_SOON, rest) if is_response_near else rest), window.problem
 
 
-def _day_is_being_probed(standing: BudgetState) -> bool:
-    """Whether a day at zero, no longer trusted, is just being asked about by another call."""
-    if standing.said["day_seen"] is None or standing.is_trusted(BY_DAY) or standing.seen(BY_DAY) + DAY <= standing.at:
+def _is_day_being_tested(state: BudgetState) -> bool:
+    """Whether another call is testing a day whose count of zero is no longer fresh."""
+    if state.reported["day_seen"] is None or state.is_fresh(BY_DAY) or state.seen_at(BY_DAY) + DAY <= state.at:
         return False
-    after = standing.seen(BY_DAY) + BY_DAY.trust
-    return standing.said_left(BY_DAY) <= 0 and standing.is_awaited(BY_DAY, after=after)
+    after = state.seen_at(BY_DAY) + BY_DAY.fresh_for
+    return state.count_reported_left(BY_DAY) <= 0 and state.is_awaited(BY_DAY, after=after)
 
 
-def _give(connection: Connection, tenant_id: str | None, now: datetime) -> CallPermit:
-    started = -_floor_of(-(now - _EPOCH))
-    new = {"tenant_id": tenant_id, "started_at": started, "expires_at": started + LEASE}
-    given = int(connection.execute(_NEW_SLOT, new).scalar_one())
-    if given % PRUNE_EVERY == 0:
-        connection.execute(delete(call_slots).where(call_slots.c.started_at < started - KEPT))
-    return CallPermit(given)
+def _insert_permit(connection: Connection, tenant_id: str | None, now: datetime) -> CallPermit:
+    started = _round_up_to_milliseconds(now)
+    call = {"tenant_id": tenant_id, "started_at": started, "expires_at": started + LEASE}
+    permit_id = int(connection.execute(_INSERT_CALL, call).scalar_one())
+    if permit_id % PRUNE_EVERY == 0:
+        connection.execute(delete(call_slots).where(call_slots.c.started_at < started - RETENTION))
+    return CallPermit(permit_id)
 
 
-def _news(
+def _choose_update(
     connection: Connection,
     tenant_id: str | None,
-    said: ReportedRemaining,
-    kind: LimitWindow,
+    reported: ReportedRemaining,
+    window: LimitWindow,
     left: int | None,
-    slot: CallPermit,
+    permit: CallPermit,
     at: int,
 ) -> dict[str, Any]:
-    """What of a header is to be kept: nothing where what is held is newer and stricter.
+    """The columns to write for a header's count; none if the stored count is newer and stricter.
 
-    Answers overtake each other. The one whose request began last knows most; an older one's lower count
-    is still believed, since another program may have spent the difference.
+    Responses can overtake each other. The response to the latest request is the most accurate. The lower count of
+    an older response is used all the same, since another program may have made the difference in calls.
     """
     if left is None:
         return {}
-    held, held_slot = said[f"{kind.prefix}_left"], said[f"{kind.prefix}_slot"]
-    if is_fresh(said, kind, at) and held_slot > slot.id:
-        between = [*kind.whose, call_slots.c.id > slot.id, call_slots.c.id <= held_slot]
+    stored_left, stored_permit = reported[f"{window.prefix}_left"], reported[f"{window.prefix}_slot"]
+    if is_fresh(reported, window, at) and stored_permit > permit.id:
+        between = [*window.call_filter, call_slots.c.id > permit.id, call_slots.c.id <= stored_permit]
         query = select(func.count()).select_from(call_slots).where(*between)
-        since = int(connection.execute(query, {"tenant_id": tenant_id}).scalar_one())
-        if left - since >= held:
+        calls_since = int(connection.execute(query, {"tenant_id": tenant_id}).scalar_one())
+        if left - calls_since >= stored_left:
             return {}
-    return {f"{kind.prefix}_left": left, f"{kind.prefix}_slot": slot.id, f"{kind.prefix}_seen": at}
+    return {f"{window.prefix}_left": left, f"{window.prefix}_slot": permit.id, f"{window.prefix}_seen": at}
 
 
-def _put(connection: Connection, scope: str, values: dict[str, Any]) -> None:
+def _write_limits(connection: Connection, scope: str, values: dict[str, Any]) -> None:
     if not values:
         return
-    # No race between the two: whoever writes holds the lock.
-    if connection.execute(_CHANGE_LIMITS, {"whose": scope, **values}).rowcount == 0:
+    # The caller holds the lock, so no other process can insert the row between the two statements.
+    if connection.execute(_UPDATE_LIMITS, {"row_scope": scope, **values}).rowcount == 0:
         connection.execute(insert(call_limits), {"scope": scope, **values})
 
 
-def _floor_of(since_epoch: timedelta) -> int:
-    return since_epoch // timedelta(milliseconds=1)
+def _to_milliseconds(moment: datetime) -> int:
+    """Whole milliseconds since the epoch, rounded down."""
+    return (moment - _EPOCH) // timedelta(milliseconds=1)
 
 
-def _floor(moment: datetime) -> int:
-    return _floor_of(moment - _EPOCH)
+def _round_up_to_milliseconds(moment: datetime) -> int:
+    return -((_EPOCH - moment) // timedelta(milliseconds=1))
 
 
-def _moment(milliseconds: int) -> datetime:
+def _to_datetime(milliseconds: int) -> datetime:
     return _EPOCH + timedelta(milliseconds=milliseconds)
 
 
 @contextmanager
-def _in_words() -> Iterator[None]:
-    """The database's own errors, as ours."""
+def _translate_errors() -> Iterator[None]:
+    """Turn the database's errors into the pipeline's errors."""
     try:
         yield
     except ProgrammingError as error:

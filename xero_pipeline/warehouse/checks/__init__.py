@@ -1,6 +1,6 @@
-"""What must hold in the tables, and where it does not: pure functions, each answering its findings.
+"""The rules that the stored figures must satisfy: pure functions that return the violations of each rule.
 
-`held.py` reads the tables as they are at one moment; the other modules judge what was read, and a rule that
-is broken is a `Finding`, never an exception. One wrong figure is meant to be told once: where it breaks two
-rules, each module says which of them speaks. Not here: what Dagster shows of it (`assets/checks.py`).
+`snapshot.py` reads the tables at one moment, and the other modules check the snapshot. A broken rule yields a
+`Violation`, never an exception. One wrong figure should be reported once: where it breaks two rules, each module's
+docstring says which of them reports it. `assets/checks.py` presents the violations in Dagster.
 """

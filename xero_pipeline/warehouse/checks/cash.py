@@ -1,46 +1,47 @@
-"""Cash: each account's week follows from its opening balance, which is the week before's closing one.
+"""Cash: an account's closing balance follows from its opening one, which is the closing balance of the week before.
 
-A wrong balance breaks both rules, in two weeks. It is told once: a wrong closing balance where it does not
-follow from its own week, a wrong opening one where it is not what the week before ended with.
+One wrong balance breaks both rules, in two weeks, but is reported once. A wrong closing balance is reported by the
+rule about its own week, a wrong opening balance by the rule about the week before.
 """
 
 from __future__ import annotations
 
 from decimal import Decimal
 
-from xero_pipeline.warehouse.checks.presence import no_duplicates
-from xero_pipeline.warehouse.checks.snapshot import Row, Violation, WarehouseSnapshot, cached_check
+from xero_pipeline.warehouse.checks.presence import check_no_duplicates
+from xero_pipeline.warehouse.checks.snapshot import Key, Row, Violation, WarehouseSnapshot, cached_check
 from xero_pipeline.warehouse.schema import cash_position_weekly
 from xero_pipeline.weeks import Week
 
-_Place = tuple[str, Week, str]
+_AccountKey = tuple[str, Week, str]
+"""Tenant id, week and bank account id."""
 
 
 @cached_check
-def closing_follows_from_opening(held: WarehouseSnapshot) -> list[Violation]:
-    """Closing balance is opening balance plus received, less spent, plus currency gain, for each account."""
-    accounts = _accounts(held)
+def check_closing_follows_from_opening(snapshot: WarehouseSnapshot) -> list[Violation]:
+    """Each account's closing balance is its opening balance plus received, less spent, plus currency gain."""
+    accounts = _index_accounts(snapshot)
     return [
-        _wrong_closing(row)
-        for row in held.rows(cash_position_weekly)
-        if not _follows(row) and not _opening_is_wrong(row, accounts)
+        _describe_wrong_closing(row)
+        for row in snapshot.rows(cash_position_weekly)
+        if not _is_closing_right(row) and not _is_opening_wrong(row, accounts)
     ]
 
 
 @cached_check
-def opening_is_the_closing_before(held: WarehouseSnapshot) -> list[Violation]:
-    """Each account opens with what it closed with the week before, where that is held."""
-    accounts = _accounts(held)
-    found = []
-    for row in held.rows(cash_position_weekly):
-        before = accounts.get(_place(row, -1))
+def check_opening_is_the_closing_before(snapshot: WarehouseSnapshot) -> list[Violation]:
+    """Each account opens with its closing balance of the week before, if that week is stored."""
+    accounts = _index_accounts(snapshot)
+    violations = []
+    for row in snapshot.rows(cash_position_weekly):
+        before = accounts.get(_make_key(row, -1))
         if before is None or before["closing_balance"] == row["opening_balance"]:
             continue
-        told = not _follows(before) and not _opening_is_wrong(before, accounts)
-        if told and _closing(before, before["opening_balance"]) == row["opening_balance"]:
+        is_closing_reported = not _is_closing_right(before) and not _is_opening_wrong(before, accounts)
+        if is_closing_reported and _compute_closing(before, before["opening_balance"]) == row["opening_balance"]:
             continue
         off = row["opening_balance"] - before["closing_balance"]
-        found.append(
+        violations.append(
             Violation(
                 row["tenant_id"],
                 row["week"],
@@ -54,11 +55,11 @@ def opening_is_the_closing_before(held: WarehouseSnapshot) -> list[Violation]:
                 f"{before['week']} closed with {before['closing_balance']}, a difference of {off}.",
             )
         )
-    return found
+    return violations
 
 
-def _wrong_closing(row: Row) -> Violation:
-    closing = _closing(row, row["opening_balance"])
+def _describe_wrong_closing(row: Row) -> Violation:
+    closing = _compute_closing(row, row["opening_balance"])
     off = row["closing_balance"] - closing
     moves = {name: row[name] for name in ("opening_balance", "cash_received", "cash_spent", "currency_gain")}
     return Violation(
@@ -73,36 +74,36 @@ def _wrong_closing(row: Row) -> Violation:
 
 
 @cached_check
-def _accounts(held: WarehouseSnapshot) -> dict[_Place, Row]:
-    return {_place(row): row for row in held.rows(cash_position_weekly)}
+def _index_accounts(snapshot: WarehouseSnapshot) -> dict[_AccountKey, Row]:
+    return {_make_key(row): row for row in snapshot.rows(cash_position_weekly)}
 
 
-def _place(row: Row, weeks: int = 0) -> _Place:
+def _make_key(row: Row, weeks: int = 0) -> _AccountKey:
     return row["tenant_id"], row["week"].shift(weeks), row["bank_account_id"]
 
 
-def _closing(row: Row, opening: Decimal) -> Decimal:
+def _compute_closing(row: Row, opening: Decimal) -> Decimal:
     closing: Decimal = opening + row["cash_received"] - row["cash_spent"] + row["currency_gain"]
     return closing
 
 
-def _follows(row: Row) -> bool:
-    return bool(row["closing_balance"] == _closing(row, row["opening_balance"]))
+def _is_closing_right(row: Row) -> bool:
+    return bool(row["closing_balance"] == _compute_closing(row, row["opening_balance"]))
 
 
-def _opening_is_wrong(row: Row, accounts: dict[_Place, Row]) -> bool:
-    """Whether a week that does not follow would, from the sound closing balance of the week before."""
-    before = accounts.get(_place(row, -1))
-    if before is None or not _follows(before):
+def _is_opening_wrong(row: Row, accounts: dict[_AccountKey, Row]) -> bool:
+    """Whether the closing balance would be right with the correct closing balance of the week before as opening."""
+    before = accounts.get(_make_key(row, -1))
+    if before is None or not _is_closing_right(before):
         return False
-    return bool(row["closing_balance"] == _closing(row, before["closing_balance"]))
+    return bool(row["closing_balance"] == _compute_closing(row, before["closing_balance"]))
 
 
-def unsound_weeks(held: WarehouseSnapshot) -> set[tuple[str, Week]]:
-    """The weeks whose figures are told to be wrong already."""
-    findings = [
-        *closing_follows_from_opening(held),
-        *opening_is_the_closing_before(held),
-        *no_duplicates(held, cash_position_weekly),
+def find_wrong_weeks(snapshot: WarehouseSnapshot) -> set[Key]:
+    """The weeks that another rule reports as wrong."""
+    violations = [
+        *check_closing_follows_from_opening(snapshot),
+        *check_opening_is_the_closing_before(snapshot),
+        *check_no_duplicates(snapshot, cash_position_weekly),
     ]
-    return {finding.key for finding in findings}
+    return {violation.key for violation in violations}

@@ -1,8 +1,8 @@
-"""A week far outside what the weeks before it looked like: no fault by itself, but somebody should look.
+"""Weeks with figures far outside the weeks before: not necessarily wrong, but somebody should check them.
 
-Robust: by the median and the median distance from it (MAD) of the 26 weeks before, so that one odd week in
-the history hides no other. What comes every month or quarter is no surprise: a figure also has to lie as far
-again beyond what the history spans.
+The check uses robust statistics of the 26 weeks before: the median, and the median absolute deviation from it (MAD).
+So one unusual week in the history does not hide another one. Figures that recur every month or quarter are not
+reported: a figure must also lie outside the range of the history by more than the width of that range.
 """
 
 from __future__ import annotations
@@ -22,83 +22,86 @@ from xero_pipeline.weeks import Week
 
 WEEKS_BEFORE = 26
 WEEKS_NEEDED = 8
-# Of a normal distribution, 1.4826 times the MAD is one standard deviation; five of them is one week in millions.
-_SPREAD = Decimal("1.4826")
-_FAR = 5
-# Where hardly anything ever varies, what is less than a quarter off the median is still not far.
-_LEAST_SPREAD = Decimal("0.05")
-# From so many weeks on, the highest and the lowest of them may be odd ones, and the rest still shows the span.
-_LONG = 20
+# In a normal distribution, 1.4826 times the MAD is one standard deviation. Five of them occur in one week in millions.
+_DEVIATIONS_PER_MAD = Decimal("1.4826")
+_MAX_DEVIATIONS = 5
+# The deviation is at least 5 % of the median. So where figures hardly vary, those up to a quarter off are not far.
+_MIN_DEVIATION = Decimal("0.05")
+# With at least this many weeks, the highest and the lowest are ignored, since they may be unusual themselves.
+_LONG_HISTORY = 20
 
 _FINANCIAL = ("total_trading_income", "cost_of_sales", "operating_expenses", "net_profit")
 _CASH = ("cash_received", "cash_spent", "closing_balance")
 
 Series = Mapping[Week, Decimal]
 _AllSeries = dict[tuple[str, str, str], dict[Week, Decimal]]
-"""By tenant id, the row's own key and figure."""
+"""By tenant id, the row's key within its week, and the column's name."""
 
 
-def financial_within_history(held: WarehouseSnapshot, weeks: Collection[Week] | None = None) -> list[Violation]:
-    """Of these weeks (by default all), those with an income, cost, expense or net profit far outside."""
+def check_financial_within_history(
+    snapshot: WarehouseSnapshot, weeks: Collection[Week] | None = None
+) -> list[Violation]:
+    """Income, cost of sales, expenses and net profit lie within the history, in these weeks (by default all)."""
     series: _AllSeries = defaultdict(dict)
-    for row in held.rows(financial_weekly):
+    for row in snapshot.rows(financial_weekly):
         for name in _FINANCIAL:
             series[row["tenant_id"], "", name][row["week"]] = row[name]
-    return _judge(series, weeks, totals.unsound_weeks(held))
+    return _compare_with_history(series, weeks, totals.find_wrong_weeks(snapshot))
 
 
-def revenue_within_history(held: WarehouseSnapshot, weeks: Collection[Week] | None = None) -> list[Violation]:
-    """Of these weeks (by default all), those whose revenue, whole or of one type, is far outside."""
-    whole = {key for key in held.weeks(SyncType.INVOICES) if held.is_whole(SyncType.INVOICES, key)}
-    of_organisation: dict[str, list[Week]] = defaultdict(list)
-    for tenant_id, week in whole:
-        of_organisation[tenant_id].append(week)
-    types = {(row["tenant_id"], row["revenue_type"]) for row in held.rows(revenue_weekly)}
+def check_revenue_within_history(snapshot: WarehouseSnapshot, weeks: Collection[Week] | None = None) -> list[Violation]:
+    """Total revenue and each type's revenue lie within the history, in these weeks (by default all)."""
+    whole_weeks = {key for key in snapshot.weeks(SyncType.INVOICES) if snapshot.is_whole(SyncType.INVOICES, key)}
+    weeks_by_tenant: dict[str, list[Week]] = defaultdict(list)
+    for tenant_id, week in whole_weeks:
+        weeks_by_tenant[tenant_id].append(week)
+    types = {(row["tenant_id"], row["revenue_type"]) for row in snapshot.rows(revenue_weekly)}
     series: _AllSeries = {}
-    for tenant_id, landed in of_organisation.items():
+    for tenant_id, landed in weeks_by_tenant.items():
         for name in ["", *sorted(name for tenant, name in types if tenant == tenant_id)]:
-            # A week without a document of that type had a revenue all the same: none.
+            # In a week without a document of that type, its revenue was zero.
             series[tenant_id, name, "net_revenue"] = dict.fromkeys(landed, ZERO)
-    for row in held.rows(revenue_weekly):
-        if (row["tenant_id"], row["week"]) in whole:
+    for row in snapshot.rows(revenue_weekly):
+        if (row["tenant_id"], row["week"]) in whole_weeks:
             for name in ("", row["revenue_type"]):
                 series[row["tenant_id"], name, "net_revenue"][row["week"]] += row["net_revenue"]
-    return _judge(series, weeks, revenue.unsound_weeks(held))
+    return _compare_with_history(series, weeks, revenue.find_wrong_weeks(snapshot))
 
 
-def cash_within_history(held: WarehouseSnapshot, weeks: Collection[Week] | None = None) -> list[Violation]:
-    """Of these weeks (by default all), those in which an account received, spent or held far more or less."""
+def check_cash_within_history(snapshot: WarehouseSnapshot, weeks: Collection[Week] | None = None) -> list[Violation]:
+    """What each account received, spent and closed with lies within the history, in these weeks (by default all)."""
     series: _AllSeries = defaultdict(dict)
-    called: dict[str, str] = {}
-    for row in held.rows(cash_position_weekly):
-        called[row["bank_account_id"]] = row["bank_account_name"]
+    row_names: dict[str, str] = {}
+    for row in snapshot.rows(cash_position_weekly):
+        row_names[row["bank_account_id"]] = row["bank_account_name"]
         for name in _CASH:
             series[row["tenant_id"], row["bank_account_id"], name][row["week"]] = row[name]
-    return _judge(series, weeks, cash.unsound_weeks(held), called)
+    return _compare_with_history(series, weeks, cash.find_wrong_weeks(snapshot), row_names)
 
 
-def _judge(
+def _compare_with_history(
     series: _AllSeries,
     weeks: Collection[Week] | None,
-    unsound: Collection[Key],
-    called: Mapping[str, str] = MappingProxyType({}),
+    wrong_weeks: Collection[Key],
+    row_names: Mapping[str, str] = MappingProxyType({}),
 ) -> list[Violation]:
-    """A week whose figures are wrong by another rule is not judged: that rule tells of it.
+    """Compare each week with the weeks before it. A week that another rule reports as wrong is skipped.
 
     Args:
-        called: what people call a row, where its key says nothing to them.
+        row_names: what people call a row, by the row's key, if the key means nothing to them.
     """
-    found = []
+    violations = []
     for (tenant_id, row, name), values in sorted(series.items()):
         for week in sorted(values):
-            if (weeks is None or week in weeks) and (tenant_id, week) not in unsound:
-                before = list(_before(values, week))
+            if (weeks is None or week in weeks) and (tenant_id, week) not in wrong_weeks:
+                before = list(_list_values_before(values, week))
                 if len(before) >= WEEKS_NEEDED and is_far(values[week], before):
-                    found.append(_finding(tenant_id, week, called.get(row, row), name, values[week], before))
-    return sorted(found, key=lambda finding: (finding.week, finding.tenant_id))
+                    violation = _describe_outlier(tenant_id, week, row_names.get(row, row), name, values[week], before)
+                    violations.append(violation)
+    return sorted(violations, key=lambda violation: (violation.week, violation.tenant_id))
 
 
-def _before(values: Series, week: Week) -> Iterator[Decimal]:
+def _list_values_before(values: Series, week: Week) -> Iterator[Decimal]:
     for weeks in range(1, WEEKS_BEFORE + 1):
         value = values.get(week.shift(-weeks))
         if value is not None:
@@ -106,26 +109,28 @@ def _before(values: Series, week: Week) -> Iterator[Decimal]:
 
 
 def is_far(value: Decimal, before: Sequence[Decimal]) -> bool:
-    """Whether a value lies far outside the ones before it."""
-    if abs(value - median(before)) <= _FAR * _spread(before):
+    """Whether a value lies far outside the values before it."""
+    if abs(value - median(before)) <= _MAX_DEVIATIONS * _compute_deviation(before):
         return False
-    ordered = sorted(before)[1:-1] if len(before) >= _LONG else sorted(before)
+    ordered = sorted(before)[1:-1] if len(before) >= _LONG_HISTORY else sorted(before)
     low, high = ordered[0], ordered[-1]
     return not low - (high - low) <= value <= high + (high - low)
 
 
-def _spread(before: Sequence[Decimal]) -> Decimal:
+def _compute_deviation(before: Sequence[Decimal]) -> Decimal:
     middle = median(before)
-    return max(_SPREAD * median(abs(value - middle) for value in before), _LEAST_SPREAD * abs(middle))
+    return max(_DEVIATIONS_PER_MAD * median(abs(value - middle) for value in before), _MIN_DEVIATION * abs(middle))
 
 
-def _finding(tenant_id: str, week: Week, row: str, name: str, value: Decimal, before: Sequence[Decimal]) -> Violation:
+def _describe_outlier(
+    tenant_id: str, week: Week, row: str, name: str, value: Decimal, before: Sequence[Decimal]
+) -> Violation:
     middle, low, high = to_cents(median(before)), min(before), max(before)
     return Violation(
         tenant_id,
         week,
         row or name,
         {name: value, "median": middle, "lowest": low, "highest": high, "weeks": len(before)},
-        f"{f'{row}: ' if row else ''}{name} is {value}; in the {len(before)} weeks before it was {middle} in the "
-        f"middle, {low} at the lowest and {high} at the highest.",
+        f"{f'{row}: ' if row else ''}{name} is {value}; in the {len(before)} weeks before, the median was {middle}, "
+        f"the lowest {low} and the highest {high}.",
     )

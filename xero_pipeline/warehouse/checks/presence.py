@@ -1,4 +1,4 @@
-"""Which weeks are there, once each, fresh, and with figures that add up in Xero itself."""
+"""Each week is stored once, without gaps and in time, and its figures agree with Xero's own totals."""
 
 from __future__ import annotations
 
@@ -14,125 +14,126 @@ from xero_pipeline.warehouse.checks.snapshot import Key, Violation, WarehouseSna
 from xero_pipeline.warehouse.logs.sync_log import SyncStatus, SyncType
 from xero_pipeline.weeks import Week
 
-_NAMES = {
+_KIND_NAMES = {
     SyncType.PROFIT_AND_LOSS: "profit and loss",
     SyncType.INVOICES: "revenue",
     SyncType.BANK_SUMMARY: "cash position",
 }
 
 
-def no_duplicates(held: WarehouseSnapshot, *tables: Table) -> list[Violation]:
-    """Each row's key is there once in its organisation's week, however it is spelt.
+def check_no_duplicates(snapshot: WarehouseSnapshot, *tables: Table) -> list[Violation]:
+    """Each row occurs once in its organisation's week, regardless of upper case and surrounding spaces in its key.
 
-    The primary key forbids the same key twice; it does not know that `Residential` and `residential` are one.
+    The primary key forbids the same key twice, but it treats `Residential` and `residential` as different.
     """
-    return [finding for table in tables for finding in _duplicates(held, table)]
+    return [violation for table in tables for violation in _find_duplicates(snapshot, table)]
 
 
 @cached_check
-def _duplicates(held: WarehouseSnapshot, table: Table) -> list[Violation]:
-    own = [column.name for column in table.primary_key.columns if column.name not in ("tenant_id", "week_ending")]
-    times: Counter[tuple[str, Week, tuple[str, ...]]] = Counter()
-    spelt: dict[tuple[str, Week, tuple[str, ...]], set[str]] = defaultdict(set)
-    for row in held.rows(table):
-        key = (row["tenant_id"], row["week"], tuple(str(row[name]).strip().lower() for name in own))
-        times[key] += 1
-        spelt[key].add(" / ".join(row[name] for name in own))
-    found = []
-    for key, count in times.items():
+def _find_duplicates(snapshot: WarehouseSnapshot, table: Table) -> list[Violation]:
+    key_names = [column.name for column in table.primary_key.columns if column.name not in ("tenant_id", "week_ending")]
+    counts: Counter[tuple[str, Week, tuple[str, ...]]] = Counter()
+    spellings: dict[tuple[str, Week, tuple[str, ...]], set[str]] = defaultdict(set)
+    for row in snapshot.rows(table):
+        key = (row["tenant_id"], row["week"], tuple(str(row[name]).strip().lower() for name in key_names))
+        counts[key] += 1
+        spellings[key].add(" / ".join(row[name] for name in key_names))
+    violations = []
+    for key, count in counts.items():
         if count > 1:
             tenant_id, week, _ = key
-            names = " and ".join(repr(name) for name in sorted(spelt[key]) if name) or "the week"
-            found.append(
+            names = " and ".join(repr(name) for name in sorted(spellings[key]) if name) or "the week"
+            violations.append(
                 Violation(
                     tenant_id,
                     week,
-                    min(spelt[key]),
+                    min(spellings[key]),
                     {"rows": count},
                     f"{table.name} holds {names} {count} times; it belongs there once.",
                 )
             )
-    return found
+    return violations
 
 
-def no_gaps(held: WarehouseSnapshot, kind: SyncType) -> list[Violation]:
-    """From an organisation's first week to its last of this kind, every week is held as it landed.
+def check_no_gaps(snapshot: WarehouseSnapshot, kind: SyncType) -> list[Violation]:
+    """From an organisation's first week to its last week of this kind, every week is stored with all landed rows.
 
-    The first week is that of any kind. Weeks after the last are `fresh`'s matter.
+    The first week is the first of any kind. `check_fresh` is about the weeks after the last.
     """
     first: dict[str, Week] = {}
     last: dict[str, Week] = {}
     for any_kind in SyncType:
-        for tenant_id, week in held.weeks(any_kind):
+        for tenant_id, week in snapshot.weeks(any_kind):
             first[tenant_id] = min(first.get(tenant_id, week), week)
-    for tenant_id, week in held.weeks(kind):
+    for tenant_id, week in snapshot.weeks(kind):
         last[tenant_id] = max(last.get(tenant_id, week), week)
-    found = []
+    violations = []
     for tenant_id in sorted(last):
         week = first[tenant_id]
         while week <= last[tenant_id]:
-            if not held.is_whole(kind, (tenant_id, week)):
-                found.append(_gap(held, kind, (tenant_id, week), first[tenant_id], last[tenant_id]))
+            if not snapshot.is_whole(kind, (tenant_id, week)):
+                violations.append(_describe_gap(snapshot, kind, (tenant_id, week), first[tenant_id], last[tenant_id]))
             week = week.shift(1)
-    return found
+    return violations
 
 
-def _gap(held: WarehouseSnapshot, kind: SyncType, key: Key, first: Week, last: Week) -> Violation:
-    name, landing, rows = _NAMES[kind], held.landed[kind].get(key), held.counts[kind].get(key, 0)
-    if landing is None:
+def _describe_gap(snapshot: WarehouseSnapshot, kind: SyncType, key: Key, first: Week, last: Week) -> Violation:
+    name, landed, rows = _KIND_NAMES[kind], snapshot.landed[kind].get(key), snapshot.counts[kind].get(key, 0)
+    if landed is None:
         amounts = {"rows": rows}
-        sentence = f"no {name} of this week ever landed, and weeks from {first} to {last} are held."
+        sentence = f"no {name} of this week has landed, although there are weeks from {first} to {last}."
     else:
-        amounts = {"rows": rows, "rows_landed": landing.record_count}
-        sentence = f"{landing.record_count} rows of {name} landed, and {rows} are held: rows have gone since."
+        amounts = {"rows": rows, "rows_landed": landed.record_count}
+        sentence = f"{landed.record_count} rows of {name} landed, but only {rows} are left in the table."
     return Violation(*key, "", amounts, sentence)
 
 
-def fresh(held: WarehouseSnapshot, kind: SyncType, due: Mapping[str, Week]) -> list[Violation]:
+def check_fresh(snapshot: WarehouseSnapshot, kind: SyncType, due: Mapping[str, Week]) -> list[Violation]:
     """The week that is due has landed.
 
     Args:
-        due: for each organisation that is looked at, the newest week that must be there by now.
+        due: for each organisation to check, the newest week that must have landed by now.
     """
-    found = []
+    violations = []
     for tenant_id, week in sorted(due.items()):
-        weeks = [one for tenant, one in held.weeks(kind) if tenant == tenant_id]
+        weeks = [stored_week for tenant, stored_week in snapshot.weeks(kind) if tenant == tenant_id]
         newest = max(weeks, default=None)
         if newest is None or newest < week:
-            said = f"the newest week held is the one ending {newest}" if newest else "no week is held at all"
-            sentence = f"the {_NAMES[kind]} of this week should have landed by now; {said}."
-            found.append(Violation(tenant_id, week, "", {}, sentence))
-    return found
+            state = f"the newest stored week is the one ending {newest}" if newest else "no week is stored at all"
+            sentence = f"the {_KIND_NAMES[kind]} of this week should have landed by now; {state}."
+            violations.append(Violation(tenant_id, week, "", {}, sentence))
+    return violations
 
 
-def adds_up_in_xero(held: WarehouseSnapshot, kind: SyncType) -> list[Violation]:
-    """No week landed as `partial`: with figures that differ from the totals that Xero states itself."""
-    found: list[Violation] = []
-    for key, landing in sorted(held.landed[kind].items()):
-        if landing.status == SyncStatus.PARTIAL:
-            found += _differences(key, landing.error_log)
-    return found
+def check_adds_up_in_xero(snapshot: WarehouseSnapshot, kind: SyncType) -> list[Violation]:
+    """No week has landed as `partial`, with figures that differ from the totals that Xero itself states."""
+    violations: list[Violation] = []
+    for key, landed in sorted(snapshot.landed[kind].items()):
+        if landed.status == SyncStatus.PARTIAL:
+            violations += _read_differences(key, landed.error_log)
+    return violations
 
 
-def _differences(key: Key, error_log: Any) -> list[Violation]:
-    said = error_log.get("differences") if isinstance(error_log, Mapping) else error_log
-    found = []
-    for difference in said if isinstance(said, list) else []:
+def _read_differences(key: Key, error_log: Any) -> list[Violation]:
+    differences = error_log.get("differences") if isinstance(error_log, Mapping) else error_log
+    violations = []
+    for difference in differences if isinstance(differences, list) else []:
         if isinstance(difference, Mapping) and difference.get("where"):
-            amounts = {name: amount for name in ("stated", "found") if (amount := _amount(difference.get(name)))}
-            by = (
+            amounts = {name: amount for name in ("stated", "found") if (amount := _parse_amount(difference.get(name)))}
+            sentence = (
                 f"Xero states {amounts['stated']}, its parts add up to {amounts['found']}, "
                 f"a difference of {amounts['stated'] - amounts['found']}."
                 if len(amounts) == 2
-                else "Xero states something else than its parts add up to."
+                else "Xero's own total differs from the sum of its parts."
             )
-            found.append(Violation(*key, str(difference["where"]), amounts, f"{difference['where']}: {by}"))
-    if not found:
-        found.append(Violation(*key, "", {}, "the figures do not add up to Xero's own totals; the sync log says more."))
-    return found
+            violations.append(Violation(*key, str(difference["where"]), amounts, f"{difference['where']}: {sentence}"))
+    if not violations:
+        sentence = "the figures do not add up to Xero's own totals; the sync log says more."
+        violations.append(Violation(*key, "", {}, sentence))
+    return violations
 
 
-def _amount(value: object) -> Decimal | None:
+def _parse_amount(value: object) -> Decimal | None:
     try:
         return to_cents(to_decimal(value))
     except ValueError:

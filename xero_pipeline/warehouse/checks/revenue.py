@@ -1,7 +1,8 @@
-"""Revenue: its cells hold together, and all of them are the week's trading income.
+"""Revenue: each cell's net revenue is right, and the sum of all cells is the week's trading income.
 
-A wrong cell breaks both rules. It is told where it does not hold together: revenue that is the income by one
-reading of its cells is not told again, nor is an income that is wrong by itself.
+A cell is one revenue type in one region. A wrong cell breaks both rules but is reported only by the first. The second
+rule accepts revenue that equals the income by either count of the cells (net revenue, or invoiced less credited). It
+also accepts revenue that equals the sum of the income's lines, since then the income itself is wrong.
 """
 
 from __future__ import annotations
@@ -10,22 +11,22 @@ from collections import defaultdict
 from decimal import Decimal
 
 from xero_pipeline.money import ZERO
-from xero_pipeline.warehouse.checks.presence import no_duplicates
+from xero_pipeline.warehouse.checks.presence import check_no_duplicates
 from xero_pipeline.warehouse.checks.snapshot import Key, Violation, WarehouseSnapshot, cached_check
-from xero_pipeline.warehouse.checks.totals import sums_of_lines
+from xero_pipeline.warehouse.checks.totals import sum_lines
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import financial_weekly, financial_weekly_lines, revenue_weekly
 
 
 @cached_check
-def net_is_invoiced_less_credited(held: WarehouseSnapshot) -> list[Violation]:
-    """In every cell net revenue is what was invoiced less what was credited."""
-    found = []
-    for row in held.rows(revenue_weekly):
+def check_net_is_invoiced_less_credited(snapshot: WarehouseSnapshot) -> list[Violation]:
+    """In every cell, net revenue is the invoiced amount less the credited amount."""
+    violations = []
+    for row in snapshot.rows(revenue_weekly):
         net = row["invoiced"] - row["credited"]
         if row["net_revenue"] != net:
             name, off = f"{row['revenue_type']} / {row['region']}", row["net_revenue"] - net
-            found.append(
+            violations.append(
                 Violation(
                     row["tenant_id"],
                     row["week"],
@@ -35,28 +36,28 @@ def net_is_invoiced_less_credited(held: WarehouseSnapshot) -> list[Violation]:
                     f"{row['credited']} credited is {net}, a difference of {off}.",
                 )
             )
-    return found
+    return violations
 
 
-def revenue_matches_income(held: WarehouseSnapshot) -> list[Violation]:
+def check_revenue_matches_income(snapshot: WarehouseSnapshot) -> list[Violation]:
     """A week's revenue is its trading income.
 
-    Not asked of a week on a cash basis, where income is what was paid; nor of one that is not whole on
-    either side.
+    Weeks on a cash basis are skipped, since their income is what was paid. So are weeks with missing or duplicate
+    rows on either side.
     """
-    revenue = _revenue(held)
-    lines = sums_of_lines(held)
-    skipped = {finding.key for finding in no_duplicates(held, revenue_weekly, financial_weekly_lines)}
-    found = []
-    for row in held.rows(financial_weekly):
+    revenue = _sum_revenue(snapshot)
+    lines = sum_lines(snapshot)
+    skipped = {violation.key for violation in check_no_duplicates(snapshot, revenue_weekly, financial_weekly_lines)}
+    violations = []
+    for row in snapshot.rows(financial_weekly):
         key = (row["tenant_id"], row["week"])
-        if row["basis"] == "cash" or key in skipped or not held.is_whole(SyncType.INVOICES, key):
+        if row["basis"] == "cash" or key in skipped or not snapshot.is_whole(SyncType.INVOICES, key):
             continue
         net, invoiced_less_credited = revenue.get(key, (ZERO, ZERO))
         income = row["total_trading_income"]
         if not {net, invoiced_less_credited} & {income, lines[key]["total_trading_income"]}:
             off = net - income
-            found.append(
+            violations.append(
                 Violation(
                     *key,
                     "",
@@ -64,18 +65,19 @@ def revenue_matches_income(held: WarehouseSnapshot) -> list[Violation]:
                     f"revenue is {net}, the trading income of the profit and loss {income}, a difference of {off}.",
                 )
             )
-    return found
+    return violations
 
 
-def _revenue(held: WarehouseSnapshot) -> dict[Key, tuple[Decimal, Decimal]]:
-    """Each week's net revenue, as it stands there and as invoiced less credited."""
+def _sum_revenue(snapshot: WarehouseSnapshot) -> dict[Key, tuple[Decimal, Decimal]]:
+    """Each week's sum of net revenue, and its sum of invoiced less credited."""
     sums: dict[Key, tuple[Decimal, Decimal]] = defaultdict(lambda: (ZERO, ZERO))
-    for row in held.rows(revenue_weekly):
+    for row in snapshot.rows(revenue_weekly):
         net, other = sums[row["tenant_id"], row["week"]]
         sums[row["tenant_id"], row["week"]] = (net + row["net_revenue"], other + row["invoiced"] - row["credited"])
     return dict(sums)
 
 
-def unsound_weeks(held: WarehouseSnapshot) -> set[Key]:
-    """The weeks whose figures are told to be wrong already."""
-    return {f.key for f in [*net_is_invoiced_less_credited(held), *no_duplicates(held, revenue_weekly)]}
+def find_wrong_weeks(snapshot: WarehouseSnapshot) -> set[Key]:
+    """The weeks that another rule reports as wrong."""
+    violations = [*check_net_is_invoiced_less_credited(snapshot), *check_no_duplicates(snapshot, revenue_weekly)]
+    return {violation.key for violation in violations}

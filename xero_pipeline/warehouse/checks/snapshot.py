@@ -1,4 +1,4 @@
-"""The tables as they are at one moment, and what a finding about them is."""
+"""A snapshot of the tables at one moment, and the violations that checks find in it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection, Engine, Table, func, select
 
-from xero_pipeline.warehouse.figures.queries import snapshot
+from xero_pipeline.warehouse.figures.queries import open_snapshot
 from xero_pipeline.warehouse.logs.sync_log import LANDED, SyncType
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
@@ -26,8 +26,8 @@ Key = tuple[str, Week]
 Row = Mapping[str, Any]
 """A row by column name, with `week` as a `Week`."""
 
-# What says where a row comes from, and not what it says.
-_STAMP = {"data_source", "currency", "updated_at"}
+# The columns that say where a row comes from. The checks do not need them.
+_PROVENANCE = {"data_source", "currency", "updated_at"}
 
 TABLE_OF = {
     SyncType.PROFIT_AND_LOSS: financial_weekly,
@@ -38,10 +38,10 @@ TABLE_OF = {
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One place where a rule is broken.
+    """One row or week that breaks a rule.
 
-    `row` is the row's own part of the key as people know it, empty where the whole week is meant; `amounts`
-    the figures by name; `sentence` says what is wrong with them, without the organisation and the week.
+    `row` names the row as people know it, and is empty for the whole week. `amounts` holds the figures by name.
+    `sentence` says what is wrong, without naming the organisation and the week.
     """
 
     tenant_id: str
@@ -57,7 +57,7 @@ class Violation:
 
 @dataclass(frozen=True, slots=True)
 class LandedWeek:
-    """The newest sync that wrote a week, as its log has it."""
+    """The sync log's row of the newest sync that landed a week."""
 
     status: str
     record_count: int
@@ -65,7 +65,7 @@ class LandedWeek:
 
 
 class WarehouseSnapshot:
-    """What is held of every organisation at one moment."""
+    """The stored figures of every organisation at one moment."""
 
     def __init__(
         self,
@@ -76,26 +76,26 @@ class WarehouseSnapshot:
         self._rows = rows
         self.counts = counts
         self.landed = landed
-        self.judged: dict[object, Any] = {}
+        self.cached_results: dict[object, Any] = {}
 
     def rows(self, table: Table) -> list[Row]:
-        """A table's rows in the order of their keys. It must be one of those that were read."""
+        """A table's rows in the order of their keys. The table must be one that `read_snapshot` has read."""
         return self._rows[table.name]
 
     def weeks(self, kind: SyncType) -> set[Key]:
-        """The weeks of which anything is held of that kind, or which landed without a row."""
-        empty = {key for key, landing in self.landed[kind].items() if landing.record_count == 0}
+        """The weeks that have rows of that kind, or that landed without any row."""
+        empty = {key for key, landed in self.landed[kind].items() if landed.record_count == 0}
         return empty | set(self.counts[kind])
 
     def is_whole(self, kind: SyncType, key: Key) -> bool:
-        """Whether a week is held as it landed.
+        """Whether all rows that landed for a week are still stored.
 
-        Of a profit and loss only the totals are asked for: a line that is missing shows in the sums.
+        For a profit and loss only the row of totals counts, since a missing line shows in the sums.
         """
-        held, landing = self.counts[kind].get(key, 0), self.landed[kind].get(key)
-        if held == 0:
-            return landing is not None and landing.record_count == 0
-        return kind is SyncType.PROFIT_AND_LOSS or landing is None or held >= landing.record_count
+        count, landed = self.counts[kind].get(key, 0), self.landed[kind].get(key)
+        if count == 0:
+            return landed is not None and landed.record_count == 0
+        return kind is SyncType.PROFIT_AND_LOSS or landed is None or count >= landed.record_count
 
 
 _P = ParamSpec("_P")
@@ -103,49 +103,52 @@ _T = TypeVar("_T")
 
 
 def cached_check(
-    judge: Callable[Concatenate[WarehouseSnapshot, _P], _T],
+    check: Callable[Concatenate[WarehouseSnapshot, _P], _T],
 ) -> Callable[Concatenate[WarehouseSnapshot, _P], _T]:
-    """Judge the same tables once, however many rules rest on it. Its arguments must be positional, and hashable."""
+    """Cache a check's result in its snapshot, since several rules use it.
 
-    @wraps(judge)
-    def judged(held: WarehouseSnapshot, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        place = (judge, args)
-        if kwargs or place not in held.judged:
-            held.judged[place] = judge(held, *args, **kwargs)
-        verdict: _T = held.judged[place]
-        return verdict
+    Its other arguments must be positional and hashable.
+    """
 
-    return judged
+    @wraps(check)
+    def run_once(snapshot: WarehouseSnapshot, /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        cache_key = (check, args)
+        if kwargs or cache_key not in snapshot.cached_results:
+            snapshot.cached_results[cache_key] = check(snapshot, *args, **kwargs)
+        result: _T = snapshot.cached_results[cache_key]
+        return result
+
+    return run_once
 
 
 def read_snapshot(engine: Engine, *tables: Table) -> WarehouseSnapshot:
-    """Read these tables, and of all three kinds which weeks are held and how they landed."""
-    with snapshot(engine) as connection:
+    """Read these tables, and for all three kinds which weeks are stored and how they landed."""
+    with open_snapshot(engine) as connection:
         return WarehouseSnapshot(
-            {table.name: _rows(connection, table) for table in tables},
-            {kind: _counts(connection, table) for kind, table in TABLE_OF.items()},
-            _landed(connection),
+            {table.name: _read_rows(connection, table) for table in tables},
+            {kind: _count_rows(connection, table) for kind, table in TABLE_OF.items()},
+            _read_landed_weeks(connection),
         )
 
 
-def _rows(connection: Connection, table: Table) -> list[Row]:
-    found: list[Row] = []
-    columns = [column for column in table.c if column.name not in _STAMP]
+def _read_rows(connection: Connection, table: Table) -> list[Row]:
+    rows: list[Row] = []
+    columns = [column for column in table.c if column.name not in _PROVENANCE]
     for mapping in connection.execute(select(*columns).order_by(*table.primary_key.columns)).mappings():
         row = dict(mapping)
         row["week"] = Week(row.pop("week_ending"))
-        found.append(row)
-    return found
+        rows.append(row)
+    return rows
 
 
-def _counts(connection: Connection, table: Table) -> dict[Key, int]:
+def _count_rows(connection: Connection, table: Table) -> dict[Key, int]:
     query = select(table.c.tenant_id, table.c.week_ending, func.count()).group_by(
         table.c.tenant_id, table.c.week_ending
     )
     return {(tenant_id, Week(ending)): count for tenant_id, ending, count in connection.execute(query)}
 
 
-def _landed(connection: Connection) -> dict[SyncType, dict[Key, LandedWeek]]:
+def _read_landed_weeks(connection: Connection) -> dict[SyncType, dict[Key, LandedWeek]]:
     logs = xero_sync_logs.c
     newest_first = (
         func.row_number()
@@ -153,7 +156,7 @@ def _landed(connection: Connection) -> dict[SyncType, dict[Key, LandedWeek]]:
             partition_by=(logs.tenant_id, logs.sync_type, logs.week_ending),
             order_by=(logs.completed_at.desc(), logs.id.desc()),
         )
-        .label("place")
+        .label("rank")
     )
     ranked = (
         select(
@@ -169,7 +172,7 @@ def _landed(connection: Connection) -> dict[SyncType, dict[Key, LandedWeek]]:
         .subquery()
     )
     landed: dict[SyncType, dict[Key, LandedWeek]] = {kind: {} for kind in SyncType}
-    for row in connection.execute(select(ranked).where(ranked.c.place == 1)):
+    for row in connection.execute(select(ranked).where(ranked.c.rank == 1)):
         key = (row.tenant_id, Week(row.week_ending))
         landed[SyncType(row.sync_type)][key] = LandedWeek(row.status, row.record_count, row.error_log)
     return landed

@@ -1,1 +1,1 @@
-"""What connects a deployment to Xero: encrypted tokens, their cipher, the states of consents that are under way."""
+"""A deployment's connections to Xero: the encrypted tokens, their cipher, and the states of consents in progress."""

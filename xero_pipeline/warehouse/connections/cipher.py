@@ -1,8 +1,8 @@
-"""AES-256-GCM for the few values that must never lie open. Which values those are is others' matter.
+"""AES-256-GCM encryption of secrets. The callers decide which values are secret.
 
-Written `iv:authTag:ciphertext` in hex, with a fresh random 16-byte IV each time, and bound to its place by
-additional authenticated data: a value copied to another row or column does not decrypt. Node's
-`crypto.createDecipheriv("aes-256-gcm", key, iv)` reads it, given the same data.
+The stored form is `iv:authTag:ciphertext` in hex, with a fresh random 16-byte IV each time. Additional
+authenticated data binds a value to its row and column: a copy elsewhere does not decrypt. Node's
+`crypto.createDecipheriv("aes-256-gcm", key, iv)` decrypts the value with the same data.
 """
 
 from __future__ import annotations
@@ -18,60 +18,60 @@ from xero_pipeline.warehouse.errors import NotDecryptable
 
 _IV_BYTES = 16
 _TAG_BYTES = 16
-_WRITTEN = re.compile(r"([0-9a-f]{32}):([0-9a-f]{32}):((?:[0-9a-f]{2})*)")
+_STORED_FORMAT = re.compile(r"([0-9a-f]{32}):([0-9a-f]{32}):((?:[0-9a-f]{2})*)")
 
 
 def associated_data(tenant_id: str, column: str) -> str:
-    """The additional authenticated data of a value in that organisation's row and that column."""
+    """The additional authenticated data of a value, from its organisation and its column."""
     return f"{tenant_id}:{column}"
 
 
 class Cipher:
-    """Encrypts with the first key, decrypts with any of them."""
+    """Encrypts with the first key and decrypts with any of them."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
         """
         Args:
-            keys: 32 bytes each: the current one first, then the retired ones.
+            keys: the current key, then the retired ones, each of 32 bytes.
         """
         if not keys or any(len(key) != 32 for key in keys):
             raise ValueError("a cipher needs at least one key, each of 32 bytes")
         self._keys = [AESGCM(key) for key in keys]
 
     def encrypt(self, text: str, aad: str) -> str:
-        """`iv:authTag:ciphertext` in hex, under the current key."""
+        """Encrypt with the current key. Returns `iv:authTag:ciphertext` in hex."""
         iv = os.urandom(_IV_BYTES)
         sealed = self._keys[0].encrypt(iv, text.encode(), aad.encode())
         return f"{iv.hex()}:{sealed[-_TAG_BYTES:].hex()}:{sealed[:-_TAG_BYTES].hex()}"
 
     def decrypt(self, value: str, aad: str) -> str:
-        """The text.
+        """Decrypt a value.
 
         Raises:
-            NotDecryptable: malformed, cut short, changed, from another place, or under an unknown key.
+            NotDecryptable: it is malformed, cut short, changed, bound to other data, or under an unknown key.
         """
-        return self._open(value, aad)[1]
+        return self._decrypt(value, aad)[1]
 
     def needs_rotation(self, value: str, aad: str) -> bool:
-        """Whether it is under a retired key.
+        """Whether a value is encrypted with a retired key.
 
         Raises:
             NotDecryptable: as for `decrypt`.
         """
-        return self._open(value, aad)[0] != 0
+        return self._decrypt(value, aad)[0] != 0
 
-    def _open(self, value: str, aad: str) -> tuple[int, str]:
-        """Which key opens it, and the text."""
-        written = _WRITTEN.fullmatch(value) if isinstance(value, str) else None
-        if written is None:
+    def _decrypt(self, value: str, aad: str) -> tuple[int, str]:
+        """The index of the key that decrypts the value, and the text."""
+        match = _STORED_FORMAT.fullmatch(value) if isinstance(value, str) else None
+        if match is None:
             raise NotDecryptable("A stored secret is malformed or cut short.")
-        iv, tag, sealed = (bytes.fromhex(part) for part in written.groups())
+        iv, tag, ciphertext = (bytes.fromhex(part) for part in match.groups())
         for number, key in enumerate(self._keys):
             try:
-                return number, key.decrypt(iv, sealed + tag, aad.encode()).decode()
+                return number, key.decrypt(iv, ciphertext + tag, aad.encode()).decode()
             except (InvalidTag, UnicodeDecodeError):
                 continue
-        raise NotDecryptable("A stored secret does not open with the keys at hand, or was moved here from elsewhere.")
+        raise NotDecryptable("None of the encryption keys decrypts a stored secret, or it was copied from elsewhere.")
 
     def __repr__(self) -> str:
         return f"Cipher(keys={len(self._keys)})"

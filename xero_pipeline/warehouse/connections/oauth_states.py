@@ -1,6 +1,7 @@
-"""The one-time states of consents that were begun: each lives ten minutes and is used once.
+"""The one-time OAuth states of consents in progress. Each is valid for ten minutes and can be used once.
 
-Only a hash of a state is kept, and its code verifier encrypted: who reads the table can finish nothing.
+The table holds a hash of the state and the encrypted code verifier, so a reader of the table cannot complete a
+consent.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from xero_pipeline.warehouse.connections.cipher import Cipher
 from xero_pipeline.warehouse.schema import oauth_states
 
 STATE_LIFE = timedelta(minutes=10)
-# A spent or expired state is remembered so long that it can be told from one that never was.
-_MEMORY = timedelta(days=1)
+# A used or expired state is kept this long, so that it can be distinguished from an unknown one.
+_RETENTION = timedelta(days=1)
 
 
 class StateProblem(StrEnum):
@@ -36,10 +37,10 @@ class OAuthStates:
         self._cipher = cipher
 
     def begin(self, state: str, code_verifier: str, *, browser: str | None, now: datetime) -> None:
-        """Remember a consent that begins. `browser` is a secret of the browser that began it, if one did."""
+        """Store the state of a new consent. `browser` is a secret of the browser that began it, if there is one."""
         key = _hash(state)
         with self._engine.begin() as connection:
-            connection.execute(delete(oauth_states).where(oauth_states.c.created_at < now - _MEMORY))
+            connection.execute(delete(oauth_states).where(oauth_states.c.created_at < now - _RETENTION))
             connection.execute(
                 insert(oauth_states).values(
                     state_hash=key,
@@ -50,7 +51,7 @@ class OAuthStates:
             )
 
     def use(self, state: str, *, browser: str | None, now: datetime) -> str | StateProblem:
-        """Spend a state: its code verifier, or what is wrong with it. Only a good state is spent."""
+        """Mark a state as used and return its code verifier, or say what is wrong with it and leave it unchanged."""
         key = _hash(state)
         with self._engine.begin() as connection:
             row = connection.execute(select(oauth_states).where(oauth_states.c.state_hash == key)).one_or_none()

@@ -1,1 +1,1 @@
-"""The database itself: its engine, its locks, its column types, migrating it. Nothing here knows a table of ours."""
+"""The database: engine, locks, column types and migrating. Nothing here knows any of the pipeline's tables."""

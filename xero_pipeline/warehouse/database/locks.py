@@ -1,9 +1,9 @@
-"""Named locks that hold across processes, and on PostgreSQL across machines. Not here: what they guard.
+"""Named locks between processes, and with PostgreSQL between machines. The callers decide what a lock guards.
 
-SQLite: a locked file in the folder `<database>.locks`, which the operating system frees when the process
-dies. PostgreSQL: a session's advisory lock on a connection of its own, which the server frees when that
-connection ends; it reaches no further than one database, and needs a real session (no pooler that hands a
-session's statements to several).
+With SQLite a lock is a locked file in the folder `<database>.locks`; the operating system frees it when the
+process dies. With PostgreSQL it is a session-level advisory lock on its own connection; the server frees it when
+that connection ends. It holds within one database, and it needs a real session: a pooler that spreads one
+session's statements over several connections breaks it.
 """
 
 from __future__ import annotations
@@ -19,28 +19,28 @@ from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from xero_pipeline.warehouse.database.engine import open_engine, sqlite_file
+from xero_pipeline.warehouse.database.engine import get_sqlite_file, open_engine
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, LockTimeout
 
 _LOCK_NOT_AVAILABLE = "55P03"
 
-# How often a lock that says "I live" is looked after, and how soon it is taken again where it was lost.
-_LOOK_AFTER = 2.0
-_TAKE_AGAIN = 0.5
-_LOST = (DBAPIError, DatabaseUnavailable, LockTimeout)
+# Seconds between two tests of a liveness lock's session, and before a lost lock is taken again.
+_CHECK_INTERVAL = 2.0
+_RETRY_INTERVAL = 0.5
+_LOST_ERRORS = (DBAPIError, DatabaseUnavailable, LockTimeout)
 
 
 class Locks:
     """The locks of one deployment.
 
-    Threads exclude each other like processes do. A lock is not re-entrant: who holds a name and asks for it
-    again waits for itself and gets `LockTimeout`.
+    Threads exclude each other like processes do. A lock is not re-entrant: a thread that asks again for a name
+    that it holds waits for itself and gets `LockTimeout`.
     """
 
     def __init__(self, engine: Engine) -> None:
-        file = sqlite_file(engine)
+        file = get_sqlite_file(engine)
         self._folder = None if file is None else Path(f"{file}.locks")
-        # Not from the engine's pool: the waiting would use up the connections that the holder needs.
+        # Waiting callers must not use up the engine's pool, because the lock's holder needs connections from it.
         self._server = open_engine(engine.url, pooled=False) if file is None else None
 
     @contextlib.contextmanager
@@ -48,7 +48,7 @@ class Locks:
         """Hold the lock of that name for the block.
 
         Args:
-            timeout: seconds to wait for whoever holds it.
+            timeout: seconds to wait until it is free.
 
         Raises:
             LockTimeout: it was not free in time.
@@ -61,57 +61,57 @@ class Locks:
                 yield
 
     @contextlib.contextmanager
-    def live(self, name: str) -> Iterator[None]:
-        """Show every other process, for the block, that who has that name lives; nobody else ever has it.
+    def hold_liveness(self, name: str) -> Iterator[None]:
+        """Hold a lock for the block, so that other processes see that its holder is alive (`is_held`).
 
-        A server that is restarted, or cuts the session, frees the lock of one who lives: it is taken again, some
-        three seconds later.
+        Each name is used by one holder only, and once. A PostgreSQL server that restarts or ends the session
+        frees the lock although its holder is alive; a thread takes it again some three seconds later.
         """
         if self._server is None:
-            with self._hold_file(name, timeout=60.0, once=True):
+            with self._hold_file(name, timeout=60.0, delete_file=True):
                 yield
             return
         with self._hold_session(self._server, name, timeout=60.0) as session:
             ended = threading.Event()
-            keeper = threading.Thread(
-                target=self._keep, args=(self._server, name, session, ended), name=f"keeps {name}", daemon=True
+            renewer = threading.Thread(
+                target=self._renew, args=(self._server, name, session, ended), name=f"renews {name}", daemon=True
             )
-            keeper.start()
+            renewer.start()
             try:
                 yield
             finally:
                 ended.set()
-                keeper.join()
+                renewer.join()
 
-    def lives(self, name: str) -> bool:
-        """Whether somebody is in the block of `live` with that name."""
+    def is_held(self, name: str) -> bool:
+        """Whether some process holds the lock of that name, for example in the block of `hold_liveness`."""
         try:
             if self._server is None:
-                with self._hold_file(name, timeout=0, once=True):
+                with self._hold_file(name, timeout=0, delete_file=True):
                     return False
             with self._hold_session(self._server, name, timeout=0):
                 return False
         except LockTimeout:
             return True
 
-    def _keep(self, server: Engine, name: str, session: Connection, ended: threading.Event) -> None:
-        """Use the session until it is lost, then another one, until the block has ended."""
+    def _renew(self, server: Engine, name: str, session: Connection, ended: threading.Event) -> None:
+        """Test the session that holds the lock, and take the lock in a new one when it is lost, until `ended`."""
 
-        def look_after(session: Connection) -> None:
-            while not ended.wait(_LOOK_AFTER):
+        def watch(session: Connection) -> None:
+            while not ended.wait(_CHECK_INTERVAL):
                 session.execute(text("SELECT 1"))
 
-        with contextlib.suppress(*_LOST):
-            look_after(session)
-        while not ended.wait(_TAKE_AGAIN):
-            with contextlib.suppress(*_LOST), self._hold_session(server, name, timeout=10.0) as another:
-                look_after(another)
+        with contextlib.suppress(*_LOST_ERRORS):
+            watch(session)
+        while not ended.wait(_RETRY_INTERVAL):
+            with contextlib.suppress(*_LOST_ERRORS), self._hold_session(server, name, timeout=10.0) as new_session:
+                watch(new_session)
 
     @contextlib.contextmanager
-    def _hold_file(self, name: str, timeout: float, once: bool = False) -> Iterator[None]:
-        """Hold a file's lock. `once`: the name is not used again, so leave no file behind."""
+    def _hold_file(self, name: str, timeout: float, delete_file: bool = False) -> Iterator[None]:
+        """Lock a file for the block. `delete_file` is for a name that is not used again."""
         assert self._folder is not None  # noqa: S101
-        # The hash tells apart what the readable part no longer does.
+        # Two names can have the same readable part; the hash distinguishes them.
         readable = re.sub(r"[^A-Za-z0-9-]+", "_", name)[:60]
         file = self._folder / f"{readable}.{hashlib.sha256(name.encode()).hexdigest()[:16]}.lock"
         try:
@@ -119,7 +119,7 @@ class Locks:
             lock = FileLock(file, timeout=timeout, mode=0o600, thread_local=False)
             lock.acquire()
         except Timeout:
-            raise _timed_out(name, timeout) from None
+            raise _make_timeout(name, timeout) from None
         except OSError as error:
             raise DatabaseUnavailable(
                 f"The lock file {file} cannot be used: {error.strerror}.",
@@ -128,29 +128,29 @@ class Locks:
         try:
             yield
         finally:
-            if once:
-                # Before the release: whoever waits notices that what it then gets is no longer the file.
+            if delete_file:
+                # Delete it before the release, so that a waiting process notices that its file is gone.
                 file.unlink(missing_ok=True)
             lock.release()
 
     @contextlib.contextmanager
     def _hold_session(self, engine: Engine, name: str, timeout: float) -> Iterator[Connection]:
-        key = advisory_key(f"lock:{name}")
+        key = compute_advisory_key(f"lock:{name}")
         with engine.connect() as plain:
             connection = plain.execution_options(isolation_level="AUTOCOMMIT")
-            _wait_and_hold_as_long_as_we_say(connection)
-            _notice_a_dead_holder(connection)
+            _disable_server_timeouts(connection)
+            _enable_keepalives(connection)
             connection.execute(text(f"SET lock_timeout = {max(1, round(timeout * 1000))}"))
             try:
                 connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
             except OperationalError as error:
                 if getattr(error.orig, "sqlstate", None) == _LOCK_NOT_AVAILABLE:
-                    raise _timed_out(name, timeout) from None
+                    raise _make_timeout(name, timeout) from None
                 raise
             try:
                 yield connection
             finally:
-                # The end of the connection frees it, too; a connection that is gone has freed it already.
+                # Closing the connection frees the lock, too. A lost connection has freed it already.
                 if not connection.invalidated:
                     with contextlib.suppress(DBAPIError, DatabaseUnavailable):
                         connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
@@ -160,15 +160,17 @@ class Locks:
             self._server.dispose()
 
 
-def advisory_key(name: str) -> int:
-    """The number that stands for a name among PostgreSQL's advisory locks."""
+def compute_advisory_key(name: str) -> int:
+    """The number of a named lock among PostgreSQL's advisory locks: a signed 64-bit hash of the name."""
     digest = hashlib.sha256(f"xero-pipeline:{name}".encode()).digest()
     return int.from_bytes(digest[:8], "big", signed=True)
 
 
-def _wait_and_hold_as_long_as_we_say(connection: Connection) -> None:
-    """Undo what a server, role or database sets against long statements and idle sessions: waiting for a lock is
-    the one, holding it the other. Not every version has every setting."""
+def _disable_server_timeouts(connection: Connection) -> None:
+    """Undo the limits that a server, role or database sets for long statements and idle sessions.
+
+    Waiting for a lock is one long statement, and holding it is an idle session. Not every version has every setting.
+    """
     connection.execute(
         text(
             "SELECT set_config(name, '0', false) FROM pg_settings"
@@ -177,8 +179,8 @@ def _wait_and_hold_as_long_as_we_say(connection: Connection) -> None:
     )
 
 
-def _notice_a_dead_holder(connection: Connection) -> None:
-    """Let the server find out within a minute that the holder's machine is gone, not after hours."""
+def _enable_keepalives(connection: Connection) -> None:
+    """Make the server notice within a minute, not after hours, that the holder's machine is gone."""
     for setting, value in (
         ("tcp_keepalives_idle", 30),
         ("tcp_keepalives_interval", 10),
@@ -187,5 +189,5 @@ def _notice_a_dead_holder(connection: Connection) -> None:
         connection.execute(text(f"SET {setting} = {value}"))
 
 
-def _timed_out(name: str, timeout: float) -> LockTimeout:
+def _make_timeout(name: str, timeout: float) -> LockTimeout:
     return LockTimeout(f"The lock {name!r} was not free within {timeout:g} seconds.")

@@ -1,14 +1,14 @@
-"""The one `MetaData` that every table of the warehouse hangs on, with the names of constraints.
+"""The `MetaData` of every table of the warehouse, with the naming rules for constraints.
 
-No table is defined here: the figures, tokens and logs are in `schema.py`, the slots of calls in
-`counts.py`.
+No table is defined here. Figures, tokens and the sync log are in `schema.py`, the call permits in
+`call_budget/counts.py`.
 """
 
 from __future__ import annotations
 
 from sqlalchemy import MetaData
 
-# Named constraints, so that Alembic can change each of them on both databases.
+# Every constraint has a name, so that Alembic can change it on both databases.
 metadata = MetaData(
     naming_convention={
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -1,4 +1,4 @@
-"""How money and moments are stored, exactly, in both databases. Which columns there are: `schema.py`."""
+"""Column types that store money and moments exactly in both databases. The columns are in `schema.py`."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 from xero_pipeline.money import CENT, to_cents
 
-# What NUMERIC(18, 2) holds.
+# NUMERIC(18, 2) holds amounts below this one.
 _LIMIT = Decimal(10) ** 16
 
 
 class Money(TypeDecorator[Decimal]):
     """An amount to the cent: NUMERIC(18, 2) in PostgreSQL, text such as `161101.83` in SQLite.
 
-    SQLite has no decimals, and its REAL is a binary float. Text does not sort or add up by itself: compare
-    and sum money in Python, or in SQL as whole cents, as the view `weekly_summary` does.
+    SQLite has no decimals, and its REAL is a binary float. SQL cannot compare or sum amounts stored as text: do
+    that in Python, or in SQL with whole cents, as the view `weekly_summary` does.
 
     Binding anything but a Decimal without a fraction of a cent raises (SQLAlchemy wraps it in a
-    `StatementError`): rounding is for whoever knows the rule, not for the database.
+    `StatementError`). The caller must round, because only the caller knows the rounding rule.
     """
 
     impl = Numeric(18, 2)
@@ -34,19 +34,19 @@ class Money(TypeDecorator[Decimal]):
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
         if value is None:
             return None
-        amount = exact_cents(value)
+        amount = require_exact_cents(value)
         return format(amount, "f") if dialect.name == "sqlite" else amount
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
-        # Rounded: somebody may have changed SQLite's text by arithmetic, which is binary there.
+        # Round, because somebody may have changed SQLite's text with arithmetic, which is binary there.
         return None if value is None else to_cents(Decimal(str(value)))
 
 
-def exact_cents(value: object) -> Decimal:
-    """The amount with two decimals, if it is a Decimal that has no fraction of a cent and fits.
+def require_exact_cents(value: object) -> Decimal:
+    """The amount with two decimals.
 
     Raises:
-        ValueError: it is anything else.
+        ValueError: it is no Decimal, has a fraction of a cent, or does not fit into NUMERIC(18, 2).
     """
     if not isinstance(value, Decimal):
         raise ValueError(f"money must be a Decimal, not a {type(value).__name__}")
@@ -61,7 +61,7 @@ def exact_cents(value: object) -> Decimal:
 class UtcDateTime(TypeDecorator[datetime]):
     """A moment: `timestamptz` in PostgreSQL, text in UTC such as `2026-11-24 01:00:00.000000` in SQLite.
 
-    A naive datetime is refused, since nobody can know which moment it means; one that is read is in UTC.
+    A naive datetime is refused, since the moment that it means is unknown. A datetime that is read is in UTC.
     """
 
     impl = DateTime(timezone=True)
@@ -71,7 +71,7 @@ class UtcDateTime(TypeDecorator[datetime]):
         if value is None:
             return None
         if not isinstance(value, datetime) or value.utcoffset() is None:
-            raise ValueError("a moment must be a datetime that knows its zone")
+            raise ValueError("a moment must be a datetime with a time zone")
         moment = value.astimezone(UTC)
         return moment.replace(tzinfo=None) if dialect.name == "sqlite" else moment
 

@@ -1,1 +1,1 @@
-"""The figures: replacing an organisation's week, what changed in it, and reading it back."""
+"""The figures: replacing an organisation's week, recording what changed in it, and reading it."""

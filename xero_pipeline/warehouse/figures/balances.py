@@ -1,7 +1,7 @@
-"""Whether the bank balances held hang together from week to week, and which weeks to read again if not.
+"""Finding weeks whose stored bank balances are out of date, without calling Xero.
 
-A payment that is dated back moves the balances of every later week, and Xero tells of none of them. But a
-week that opens otherwise than the one before closed gives it away, without a call.
+A back-dated payment changes the balances of every later week, and Xero reports none of these weeks as changed. But
+then a week that is read again opens with another balance than the stored closing balance of the week before.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from xero_pipeline.weeks import Week
 
 
 @dataclass(frozen=True, slots=True)
-class _WeekBalances:
-    """A week's bank summary: when and by which run it was last read, and since when its figures are what they are."""
+class _BankReading:
+    """When and by which run a week's bank summary was last read, and since when its figures have been unchanged."""
 
     began_at: datetime
     run_id: str | None
@@ -29,41 +29,44 @@ class _WeekBalances:
 
 
 _Accounts = dict[str, tuple[Decimal, Decimal]]
+"""Each account's opening and closing balance, by the account's id."""
 
 
-def weeks_with_old_balances(engine: Engine, tenant_id: str) -> tuple[Week, Week] | None:
-    """The range of weeks whose bank summaries have to be read again; `None` when all hang together.
+def find_weeks_with_old_balances(engine: Engine, tenant_id: str) -> tuple[Week, Week] | None:
+    """The first and last week whose bank summaries must be read again; `None` if all balances agree.
 
-    It begins at the oldest link that does not hold: with the week before it, if that was read earlier than
-    the week after it (and then it is that week alone), or else with the week after it and every later one.
-    Two weeks that one run has read are as Xero has them, whether they fit or not; and so are two of which the
-    one was read again after the other, and was as it had been before.
+    It looks for the oldest two consecutive weeks whose closing and opening balances differ. If the earlier of the two
+    was read before the later one, only the earlier week is read again. Otherwise the later week and every week after
+    it are.
+
+    A difference is accepted if Xero had both weeks' figures at the same moment: if one run read both weeks, or if one
+    week was read again after the other and had not changed.
     """
-    weeks, readings = _balances(engine, tenant_id), _readings(engine, tenant_id)
+    weeks, readings = _read_balances(engine, tenant_id), _read_readings(engine, tenant_id)
     for week in sorted(weeks):
-        after = week.shift(1)
-        if after not in weeks or _fits(weeks[week], weeks[after]):
+        next_week = week.shift(1)
+        if next_week not in weeks or _balances_agree(weeks[week], weeks[next_week]):
             continue
-        before, then = readings.get(week), readings.get(after)
-        if before is None or then is None or _stood_together(before, then):
+        reading, next_reading = readings.get(week), readings.get(next_week)
+        if reading is None or next_reading is None or _were_valid_together(reading, next_reading):
             continue
-        return (week, week) if before.began_at < then.began_at else (after, max(weeks))
+        return (week, week) if reading.began_at < next_reading.began_at else (next_week, max(weeks))
     return None
 
 
-def _stood_together(one: _WeekBalances, other: _WeekBalances) -> bool:
-    """Whether Xero had both weeks' figures at one and the same moment."""
-    if one.run_id is not None and one.run_id == other.run_id:
+def _were_valid_together(reading: _BankReading, other: _BankReading) -> bool:
+    """Whether Xero had both weeks' figures at the same moment."""
+    if reading.run_id is not None and reading.run_id == other.run_id:
         return True
-    first, last = sorted((one, other), key=lambda reading: reading.began_at)
+    first, last = sorted((reading, other), key=lambda either: either.began_at)
     return last.unchanged_since <= first.began_at
 
 
-def _fits(week: _Accounts, after: _Accounts) -> bool:
-    return all(week[account][1] == opening for account, (opening, _) in after.items() if account in week)
+def _balances_agree(week: _Accounts, next_week: _Accounts) -> bool:
+    return all(week[account][1] == opening for account, (opening, _) in next_week.items() if account in week)
 
 
-def _balances(engine: Engine, tenant_id: str) -> dict[Week, _Accounts]:
+def _read_balances(engine: Engine, tenant_id: str) -> dict[Week, _Accounts]:
     """Each account's opening and closing balance, by week."""
     columns = (cash.c.week_ending, cash.c.bank_account_id, cash.c.opening_balance, cash.c.closing_balance)
     weeks: dict[Week, _Accounts] = {}
@@ -74,8 +77,8 @@ def _balances(engine: Engine, tenant_id: str) -> dict[Week, _Accounts]:
     return weeks
 
 
-def _readings(engine: Engine, tenant_id: str) -> Mapping[Week, _WeekBalances]:
-    """How each week's bank summary was last read."""
+def _read_readings(engine: Engine, tenant_id: str) -> Mapping[Week, _BankReading]:
+    """The last reading of each week's bank summary."""
     changes = (
         select(cash.c.week_ending, func.max(cash.c.updated_at).label("at"))
         .where(cash.c.tenant_id == tenant_id)
@@ -94,6 +97,6 @@ def _readings(engine: Engine, tenant_id: str) -> Mapping[Week, _WeekBalances]:
     )
     with engine.connect() as connection:
         return {
-            Week(row.week_ending): _WeekBalances(row.started_at, row.dagster_run_id, row.at)
+            Week(row.week_ending): _BankReading(row.started_at, row.dagster_run_id, row.at)
             for row in connection.execute(query)
         }

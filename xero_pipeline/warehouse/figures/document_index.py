@@ -1,8 +1,8 @@
-"""Which document was counted in which week's figures, and in what state: what tells a late edit where it was.
+"""The documents that each week's figures include, with their state, so that a late edit shows which weeks it changes.
 
-A document that moves to another week touches two of them, and Xero only tells the new one. So each week
-of `revenue_weekly` leaves the documents that it was made from here, in the same transaction. What is no
-revenue but moves figures too (a bill) is remembered as it was last seen.
+A document that moves to another week changes both weeks, but Xero only returns the new date. So the documents of each
+week of `revenue_weekly` are stored here, in the transaction that lands the week. Other documents that change figures,
+such as bills, are stored as they were last seen.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ seen_documents = Table(
     Column("edited_at", UtcDateTime, nullable=False),
 )
 
-# SQLite takes at most 32,766 parameters in a statement; a row has six.
-_AT_ONCE = 5000
+# SQLite accepts at most 32,766 parameters in a statement, and a row has six.
+_CHUNK_SIZE = 5000
 
 
 @dataclass(frozen=True, slots=True)
-class KeptDocument:
-    """A document in the state in which it was counted in a week's figures, or last seen."""
+class StoredDocument:
+    """A document in the state in which a week's figures include it, or in which it was last seen."""
 
     key: str
     week: Week
@@ -54,7 +54,7 @@ class KeptDocument:
     payments: Mapping[str, str]
     edited_at: datetime
 
-    def _row(self, tenant_id: str) -> dict[str, Any]:
+    def _to_row(self, tenant_id: str) -> dict[str, Any]:
         return {
             "tenant_id": tenant_id,
             "document_id": self.key,
@@ -65,8 +65,8 @@ class KeptDocument:
         }
 
 
-def replace_documents(connection: Connection, tenant_id: str, week: Week, documents: Iterable[KeptDocument]) -> None:
-    """Remember exactly these documents as the ones in a week's figures."""
+def replace_documents(connection: Connection, tenant_id: str, week: Week, documents: Iterable[StoredDocument]) -> None:
+    """Store exactly these documents as the ones that a week's figures include."""
     connection.execute(
         delete(synced_documents).where(
             synced_documents.c.tenant_id == tenant_id, synced_documents.c.week_ending == week.ending
@@ -75,48 +75,48 @@ def replace_documents(connection: Connection, tenant_id: str, week: Week, docume
     _insert(connection, synced_documents, tenant_id, list(documents))
 
 
-def remember_seen(connection: Connection, tenant_id: str, documents: Iterable[KeptDocument]) -> None:
-    """Remember these documents as they were last seen."""
-    kept = {document.key: document for document in documents}
-    for keys in _portions(sorted(kept)):
+def save_seen_documents(connection: Connection, tenant_id: str, documents: Iterable[StoredDocument]) -> None:
+    """Store these documents as they were last seen."""
+    by_key = {document.key: document for document in documents}
+    for keys in _split_into_chunks(sorted(by_key)):
         connection.execute(
             delete(seen_documents).where(
                 seen_documents.c.tenant_id == tenant_id, seen_documents.c.document_id.in_(keys)
             )
         )
-    _insert(connection, seen_documents, tenant_id, list(kept.values()))
+    _insert(connection, seen_documents, tenant_id, list(by_key.values()))
 
 
-def counted_documents(engine: Engine, tenant_id: str, keys: Iterable[str]) -> dict[str, list[KeptDocument]]:
-    """For each of these documents that is in some week's figures: once for each such week."""
-    found: dict[str, list[KeptDocument]] = {}
+def read_counted_documents(engine: Engine, tenant_id: str, keys: Iterable[str]) -> dict[str, list[StoredDocument]]:
+    """The states of these documents in weeks' figures, by document key: one for each week that includes it."""
+    documents: dict[str, list[StoredDocument]] = {}
     for document in _read(engine, synced_documents, tenant_id, keys):
-        found.setdefault(document.key, []).append(document)
-    return found
+        documents.setdefault(document.key, []).append(document)
+    return documents
 
 
-def last_seen_documents(engine: Engine, tenant_id: str, keys: Iterable[str]) -> dict[str, KeptDocument]:
-    """For each of these documents that a look has seen: its last state."""
+def read_last_seen_documents(engine: Engine, tenant_id: str, keys: Iterable[str]) -> dict[str, StoredDocument]:
+    """The last seen states of these documents, by document key. Documents that were never seen are left out."""
     return {document.key: document for document in _read(engine, seen_documents, tenant_id, keys)}
 
 
-def _insert(connection: Connection, table: Table, tenant_id: str, documents: Sequence[KeptDocument]) -> None:
-    for first in range(0, len(documents), _AT_ONCE):
-        rows = [document._row(tenant_id) for document in documents[first : first + _AT_ONCE]]
+def _insert(connection: Connection, table: Table, tenant_id: str, documents: Sequence[StoredDocument]) -> None:
+    for first in range(0, len(documents), _CHUNK_SIZE):
+        rows = [document._to_row(tenant_id) for document in documents[first : first + _CHUNK_SIZE]]
         connection.execute(insert(table), rows)
 
 
-def _read(engine: Engine, table: Table, tenant_id: str, keys: Iterable[str]) -> list[KeptDocument]:
-    found = []
+def _read(engine: Engine, table: Table, tenant_id: str, keys: Iterable[str]) -> list[StoredDocument]:
+    documents = []
     with engine.connect() as connection:
-        for portion in _portions(sorted(set(keys))):
-            query = select(table).where(table.c.tenant_id == tenant_id, table.c.document_id.in_(portion))
+        for chunk in _split_into_chunks(sorted(set(keys))):
+            query = select(table).where(table.c.tenant_id == tenant_id, table.c.document_id.in_(chunk))
             for row in connection.execute(query):
-                found.append(
-                    KeptDocument(row.document_id, Week(row.week_ending), row.figures, row.payments, row.edited_at)
+                documents.append(
+                    StoredDocument(row.document_id, Week(row.week_ending), row.figures, row.payments, row.edited_at)
                 )
-    return found
+    return documents
 
 
-def _portions(keys: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (keys[first : first + _AT_ONCE] for first in range(0, len(keys), _AT_ONCE))
+def _split_into_chunks(keys: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (keys[first : first + _CHUNK_SIZE] for first in range(0, len(keys), _CHUNK_SIZE))

@@ -1,6 +1,7 @@
-"""What is said of one organisation's week as it lands, and what came of it. How it lands is `weekly.py`'s.
+"""The provenance of a week's figures, and the result of replacing them. `weekly.py` replaces them.
 
-Apart from it since most commands open the warehouse and land nothing: they need not wait for pandas.
+These classes have their own module because most commands open the warehouse without landing anything, and so need
+not import pandas.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from xero_pipeline.weeks import Week
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """Whose week it is, and what every row of it says of its origin."""
+    """The organisation and week of a set of figures, and the origin that each of its rows states."""
 
     tenant_id: str
     week: Week
@@ -26,10 +27,10 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class ReplaceResult:
-    """What became of a replacement.
+    """The result of replacing a week.
 
-    `rows` is how many rows the week has now; `previous` whether it had landed before, which it must have
-    for anything to be restated.
+    `rows` is the number of rows that the week has now. `previous` is whether it had landed before; only then can
+    figures be restated.
     """
 
     rows: int

@@ -1,4 +1,4 @@
-"""Reading the figures, as decimals. Writing them is `weekly.py`'s matter."""
+"""Reading the figures, as decimals. `weekly.py` writes them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class WeekFigures:
-    """Everything that is held of one organisation's week. `profit_and_loss` is `None` if none landed."""
+    """All stored figures of one organisation's week. `profit_and_loss` is `None` if none has landed."""
 
     tenant_id: str
     week: Week
@@ -38,7 +38,7 @@ class WeekFigures:
 
 @dataclass(frozen=True, slots=True)
 class WeekSummary:
-    """A row of `weekly_summary`. `None`: not known; 0.00: known to be nothing."""
+    """A row of `weekly_summary`. `None` means unknown, 0.00 means known to be nothing."""
 
     tenant_id: str
     week: Week
@@ -53,22 +53,22 @@ class WeekSummary:
     updated_at: datetime
 
 
-def week_figures(engine: Engine, tenant_id: str, week: Week) -> WeekFigures:
-    """What is held of one organisation's week."""
-    with snapshot(engine) as connection:
-        totals = _rows(connection, financial_weekly, tenant_id, week)
+def read_week_figures(engine: Engine, tenant_id: str, week: Week) -> WeekFigures:
+    """All stored figures of one organisation's week."""
+    with open_snapshot(engine) as connection:
+        totals = _read_rows(connection, financial_weekly, tenant_id, week)
         return WeekFigures(
             tenant_id=tenant_id,
             week=week,
             profit_and_loss=totals[0] if totals else None,
-            lines=_rows(connection, financial_weekly_lines, tenant_id, week),
-            revenue=_rows(connection, revenue_weekly, tenant_id, week),
-            cash=_rows(connection, cash_position_weekly, tenant_id, week),
+            lines=_read_rows(connection, financial_weekly_lines, tenant_id, week),
+            revenue=_read_rows(connection, revenue_weekly, tenant_id, week),
+            cash=_read_rows(connection, cash_position_weekly, tenant_id, week),
         )
 
 
-def summary(engine: Engine, tenant_id: str, first: Week, last: Week) -> list[WeekSummary]:
-    """The weeks from `first` to `last` of which anything is held, oldest first."""
+def read_summary(engine: Engine, tenant_id: str, first: Week, last: Week) -> list[WeekSummary]:
+    """The weeks from `first` to `last` that have figures, oldest first."""
     query = (
         select(weekly_summary)
         .where(
@@ -78,11 +78,11 @@ def summary(engine: Engine, tenant_id: str, first: Week, last: Week) -> list[Wee
         .order_by(weekly_summary.c.week_ending)
     )
     with engine.connect() as connection:
-        return [_summary(dict(row)) for row in connection.execute(query).mappings()]
+        return [_to_summary(dict(row)) for row in connection.execute(query).mappings()]
 
 
-def revenue_by_type(engine: Engine, tenant_id: str, first: Week, last: Week) -> dict[Week, dict[str, Decimal]]:
-    """Net revenue of each week by revenue type, oldest week first; a week without any is left out."""
+def read_revenue_by_type(engine: Engine, tenant_id: str, first: Week, last: Week) -> dict[Week, dict[str, Decimal]]:
+    """Net revenue of each week by revenue type, oldest week first. Weeks without revenue are left out."""
     table = revenue_weekly
     query = (
         select(table.c.week_ending, table.c.revenue_type, table.c.net_revenue)
@@ -97,16 +97,16 @@ def revenue_by_type(engine: Engine, tenant_id: str, first: Week, last: Week) -> 
     return weeks
 
 
-def newest_week(engine: Engine, tenant_id: str) -> Week | None:
-    """The newest week of which anything is held."""
+def find_newest_week(engine: Engine, tenant_id: str) -> Week | None:
+    """The newest week that has figures; `None` if no week has."""
     query = select(func.max(weekly_summary.c.week_ending)).where(weekly_summary.c.tenant_id == tenant_id)
     with engine.connect() as connection:
         ending = connection.execute(query).scalar_one()
     return None if ending is None else Week(ending)
 
 
-def weeks_of_another_basis(engine: Engine, tenant_id: str, basis: str) -> set[Week]:
-    """The weeks whose profit and loss was read by another basis than this one."""
+def find_weeks_of_another_basis(engine: Engine, tenant_id: str, basis: str) -> set[Week]:
+    """The weeks whose profit and loss was read on another basis (accrual or cash) than this one."""
     table = financial_weekly
     query = select(table.c.week_ending).where(table.c.tenant_id == tenant_id, table.c.basis != basis)
     with engine.connect() as connection:
@@ -114,26 +114,26 @@ def weeks_of_another_basis(engine: Engine, tenant_id: str, basis: str) -> set[We
 
 
 @contextmanager
-def snapshot(engine: Engine) -> Iterator[Connection]:
-    """A connection whose queries all see the same moment, as SQLite's always do."""
+def open_snapshot(engine: Engine) -> Iterator[Connection]:
+    """A connection whose queries all see the database at the same moment, as SQLite's always do."""
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection.execution_options(isolation_level="REPEATABLE READ")
         yield connection
 
 
-def _rows(connection: Connection, table: Table, tenant_id: str, week: Week) -> list[Row]:
+def _read_rows(connection: Connection, table: Table, tenant_id: str, week: Week) -> list[Row]:
     query = (
-        select(*_of_row(table))
+        select(*_select_columns(table))
         .where(table.c.tenant_id == tenant_id, table.c.week_ending == week.ending)
         .order_by(*table.primary_key.columns)
     )
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def _of_row(table: Table) -> Sequence[Any]:
+def _select_columns(table: Table) -> Sequence[Any]:
     return [column for column in table.c if column.name not in ("tenant_id", "week_ending")]
 
 
-def _summary(values: dict[str, Any]) -> WeekSummary:
+def _to_summary(values: dict[str, Any]) -> WeekSummary:
     return WeekSummary(week=Week(values.pop("week_ending")), **values)

@@ -1,6 +1,6 @@
-"""What a later sync changed of a week that had landed before: which figure, old, new, when, by which run.
+"""Storing and listing restatements: each figure that a later sync changed, with both values, the time and the run.
 
-`weekly.py` finds the differences, in the transaction that replaces the week; here they are kept and listed.
+`weekly.py` finds the differences, in the transaction that replaces the week.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from xero_pipeline.weeks import Week
 
 @dataclass(frozen=True, slots=True)
 class Restatement:
-    """One figure that changed. An old value of `None`: the row is new; a new one of `None`: it is gone.
+    """One figure that changed. If the old value is `None` the row is new; if the new value is `None` it is gone.
 
-    `row_key` is the row's part of the key within its week (an account's id, `residential / north`), and
-    `row_name` what people call it.
+    `row_key` is the row's key within its week (an account's id, or `residential / north`). `row_name` is what people
+    call the row.
     """
 
     tenant_id: str
@@ -36,7 +36,7 @@ class Restatement:
     dagster_run_id: str | None
 
     def as_dict(self) -> dict[str, Any]:
-        """As `--json` gives it."""
+        """The form of `--json`."""
         return {
             "tenantId": self.tenant_id,
             "weekEnding": str(self.week),
@@ -52,9 +52,9 @@ class Restatement:
 
 
 def insert_restatements(connection: Connection, restated: Sequence[Restatement]) -> None:
-    """Write restatements in the transaction that changes the figures."""
+    """Store restatements in the transaction that changes the figures."""
     if restated:
-        rows = [{**asdict(one), "week_ending": one.week.ending} for one in restated]
+        rows = [{**asdict(restatement), "week_ending": restatement.week.ending} for restatement in restated]
         connection.execute(insert(table), [{k: v for k, v in row.items() if k != "week"} for row in rows])
 
 
@@ -65,10 +65,10 @@ def list_restatements(
     limit: int | None = None,
     week: Week | None = None,
 ) -> list[Restatement]:
-    """Restatements, the newest sync first, those of one sync in the order of table and key.
+    """Restatements, those of the newest sync first; within one sync in the order of table and key.
 
     Args:
-        since: only those found at that moment or later.
+        since: list only those that were found at that moment or later.
     """
     query = select(table).order_by(table.c.restated_at.desc(), table.c.id).limit(limit)
     if since is not None:
@@ -78,9 +78,9 @@ def list_restatements(
     if week is not None:
         query = query.where(table.c.week_ending == week.ending)
     with engine.connect() as connection:
-        return [_restatement(dict(row._mapping)) for row in connection.execute(query)]
+        return [_to_restatement(dict(row._mapping)) for row in connection.execute(query)]
 
 
-def _restatement(values: dict[str, Any]) -> Restatement:
+def _to_restatement(values: dict[str, Any]) -> Restatement:
     del values["id"]
     return Restatement(week=Week(values.pop("week_ending")), **values)

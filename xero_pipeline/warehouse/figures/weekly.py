@@ -1,11 +1,11 @@
-"""Replacing one organisation's week of figures: after it, the table holds exactly what was given.
+"""Replacing one organisation's week of figures. Afterwards the table's week holds exactly the given rows.
 
-Each `replace_…` runs inside its caller's transaction. Against another process with the same week it is
-serialised: SQLite's transaction has the whole file, PostgreSQL takes a lock for the week. An empty frame
-replaces, too. Rows that did not change are left alone, so `updated_at` says when a row last changed. What a
-later sync changes of a week that had landed before is kept as restatements, in the same transaction.
+Each `replace_…` runs inside its caller's transaction. Two processes that replace the same week run one after the
+other: SQLite's transaction locks the whole file, PostgreSQL takes a lock for the week. An empty frame also replaces.
+Unchanged rows stay as they are, so `updated_at` says when a row last changed. Figures that change in a week that had
+landed before are stored as restatements, in the same transaction.
 
-Not here: reading figures (`figures.py`), the sync log's row and the transaction (`store.py`).
+`queries.py` reads figures. `store.py` begins the transaction and finishes the row of the sync log.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import Connection, Table, and_, delete, insert, select, text, update
 
-from xero_pipeline.warehouse.database.locks import advisory_key
-from xero_pipeline.warehouse.database.types import Money, exact_cents
+from xero_pipeline.warehouse.database.locks import compute_advisory_key
+from xero_pipeline.warehouse.database.types import Money, require_exact_cents
 from xero_pipeline.warehouse.errors import WrongFrame
 from xero_pipeline.warehouse.figures import restatements
 from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
@@ -34,22 +34,22 @@ from xero_pipeline.warehouse.schema import (
 )
 
 _WEEK_KEY = ("tenant_id", "week_ending")
-_STAMP = ("data_source", "currency", "updated_at")
+_PROVENANCE = ("data_source", "currency", "updated_at")
 
 
 @dataclass(frozen=True)
 class _TableShape:
-    """How a table's rows are told apart, named and checked."""
+    """A table's row key within a week, the column with the row's name, and the columns whose changes are restated."""
 
     table: Table
     row_key: tuple[str, ...]
-    name: str | None
+    name_column: str | None
     figures: tuple[str, ...]
 
     @cached_property
-    def given(self) -> tuple[str, ...]:
-        """The columns that the caller gives, in the table's order."""
-        return tuple(c.name for c in self.table.columns if c.name not in (*_WEEK_KEY, *_STAMP))
+    def input_columns(self) -> tuple[str, ...]:
+        """The columns that the caller passes, in the table's order."""
+        return tuple(c.name for c in self.table.columns if c.name not in (*_WEEK_KEY, *_PROVENANCE))
 
 
 _TOTALS = _TableShape(
@@ -83,180 +83,194 @@ _Rows = dict[tuple[str, ...], dict[str, Any]]
 
 
 def replace_profit_and_loss(
-    connection: Connection, stamp: Provenance, basis: str, totals: Mapping[str, Decimal], lines: pd.DataFrame
+    connection: Connection, provenance: Provenance, basis: str, totals: Mapping[str, Decimal], lines: pd.DataFrame
 ) -> ReplaceResult:
     """Replace the week in `financial_weekly` and `financial_weekly_lines`.
 
     Args:
         basis: `accrual` or `cash`.
         totals: the six figures of `financial_weekly` by column name.
-        lines: account_id, account_code, account_name, account_type, category, amount; one row an account.
+        lines: account_id, account_code, account_name, account_type, category, amount; one row for each account.
 
     Raises:
-        WrongFrame: a column is missing or unknown, a key is there twice, an amount is no exact Decimal.
+        WrongFrame: a column is missing or unknown, a key occurs twice, or an amount is no exact Decimal.
     """
     line_rows = _read_frame(_LINES, lines)
     total_rows: _Rows = {(): _read_row(_TOTALS, {**totals, "basis": basis})}
-    previous = _begin(connection, stamp, SyncType.PROFIT_AND_LOSS, (_TOTALS, _LINES))
-    restated = _replace(connection, stamp, _TOTALS, total_rows, previous=previous)
-    restated += _replace(connection, stamp, _LINES, line_rows, previous=previous)
+    previous = _lock_week(connection, provenance, SyncType.PROFIT_AND_LOSS, (_TOTALS, _LINES))
+    restated = _replace(connection, provenance, _TOTALS, total_rows, previous=previous)
+    restated += _replace(connection, provenance, _LINES, line_rows, previous=previous)
     return ReplaceResult(len(total_rows) + len(line_rows), restated, previous)
 
 
-def replace_revenue(connection: Connection, stamp: Provenance, cells: pd.DataFrame) -> ReplaceResult:
+def replace_revenue(connection: Connection, provenance: Provenance, cells: pd.DataFrame) -> ReplaceResult:
     """Replace the week in `revenue_weekly`.
 
     Args:
         cells: revenue_type, region, invoiced, credited, net_revenue, tax, invoice_count,
-            credit_note_count; one row a cell.
+            credit_note_count; one row for each revenue type and region.
 
     Raises:
         WrongFrame: as for `replace_profit_and_loss`.
     """
-    return _replace_frame(connection, stamp, SyncType.INVOICES, _REVENUE, cells)
+    return _replace_frame(connection, provenance, SyncType.INVOICES, _REVENUE, cells)
 
 
-def replace_cash(connection: Connection, stamp: Provenance, accounts: pd.DataFrame) -> ReplaceResult:
+def replace_cash(connection: Connection, provenance: Provenance, accounts: pd.DataFrame) -> ReplaceResult:
     """Replace the week in `cash_position_weekly`.
 
     Args:
         accounts: bank_account_id, bank_account_name, opening_balance, cash_received, cash_spent,
-            currency_gain, closing_balance; one row an account.
+            currency_gain, closing_balance; one row for each account.
 
     Raises:
         WrongFrame: as for `replace_profit_and_loss`.
     """
-    return _replace_frame(connection, stamp, SyncType.BANK_SUMMARY, _CASH, accounts)
+    return _replace_frame(connection, provenance, SyncType.BANK_SUMMARY, _CASH, accounts)
 
 
 def _replace_frame(
-    connection: Connection, stamp: Provenance, sync_type: SyncType, shape: _TableShape, frame: pd.DataFrame
+    connection: Connection, provenance: Provenance, sync_type: SyncType, table_shape: _TableShape, frame: pd.DataFrame
 ) -> ReplaceResult:
-    rows = _read_frame(shape, frame)
-    previous = _begin(connection, stamp, sync_type, (shape,))
-    return ReplaceResult(len(rows), _replace(connection, stamp, shape, rows, previous=previous), previous)
+    rows = _read_frame(table_shape, frame)
+    previous = _lock_week(connection, provenance, sync_type, (table_shape,))
+    return ReplaceResult(len(rows), _replace(connection, provenance, table_shape, rows, previous=previous), previous)
 
 
-def _begin(connection: Connection, stamp: Provenance, sync_type: SyncType, shapes: tuple[_TableShape, ...]) -> bool:
-    """Wait for whoever writes the same week, then say whether it has landed before."""
+def _lock_week(
+    connection: Connection, provenance: Provenance, sync_type: SyncType, table_shapes: tuple[_TableShape, ...]
+) -> bool:
+    """Wait for any other process that writes the same week, then return whether the week has landed before."""
     if connection.dialect.name == "postgresql":
-        key = advisory_key(f"week:{stamp.tenant_id}:{sync_type}:{stamp.week}")
+        key = compute_advisory_key(f"week:{provenance.tenant_id}:{sync_type}:{provenance.week}")
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
-    if has_landed(connection, stamp.tenant_id, sync_type, stamp.week):
+    if has_landed(connection, provenance.tenant_id, sync_type, provenance.week):
         return True
     return any(
-        connection.execute(select(shape.table.c.tenant_id).where(_of_week(shape, stamp)).limit(1)).first()
-        for shape in shapes
+        connection.execute(
+            select(table_shape.table.c.tenant_id).where(_match_week(table_shape, provenance)).limit(1)
+        ).first()
+        for table_shape in table_shapes
     )
 
 
 def _replace(
-    connection: Connection, stamp: Provenance, shape: _TableShape, new: _Rows, *, previous: bool
+    connection: Connection, provenance: Provenance, table_shape: _TableShape, new: _Rows, *, previous: bool
 ) -> list[Restatement]:
-    """Make the table's week hold exactly `new`; answers (and keeps) what was restated."""
-    held_rows = connection.execute(select(shape.table).where(_of_week(shape, stamp))).mappings()
-    held: _Rows = {tuple(row[name] for name in shape.row_key): dict(row) for row in held_rows}
-    origin = {"data_source": stamp.data_source, "currency": stamp.currency}
-    week = {"tenant_id": stamp.tenant_id, "week_ending": stamp.week.ending}
-    for key in held.keys() - new.keys():
-        connection.execute(delete(shape.table).where(_of_week(shape, stamp), _of_row(shape, key)))
+    """Make the table's week hold exactly `new`. Stores and returns the restatements."""
+    stored_rows = connection.execute(select(table_shape.table).where(_match_week(table_shape, provenance))).mappings()
+    stored: _Rows = {tuple(row[name] for name in table_shape.row_key): dict(row) for row in stored_rows}
+    origin = {"data_source": provenance.data_source, "currency": provenance.currency}
+    week = {"tenant_id": provenance.tenant_id, "week_ending": provenance.week.ending}
+    for key in stored.keys() - new.keys():
+        connection.execute(
+            delete(table_shape.table).where(_match_week(table_shape, provenance), _match_row(table_shape, key))
+        )
     inserts = []
     for key, row in new.items():
         row = row | origin
-        if key not in held:
-            inserts.append(week | row | {"updated_at": stamp.now})
-        elif any(held[key][name] != value for name, value in row.items()):
-            changes = row | {"updated_at": stamp.now}
-            connection.execute(update(shape.table).where(_of_week(shape, stamp), _of_row(shape, key)).values(changes))
+        if key not in stored:
+            inserts.append(week | row | {"updated_at": provenance.now})
+        elif any(stored[key][name] != value for name, value in row.items()):
+            changes = row | {"updated_at": provenance.now}
+            connection.execute(
+                update(table_shape.table)
+                .where(_match_week(table_shape, provenance), _match_row(table_shape, key))
+                .values(changes)
+            )
     if inserts:
-        connection.execute(insert(shape.table), inserts)
-    restated = list(_differences(stamp, shape, held, new)) if previous else []
+        connection.execute(insert(table_shape.table), inserts)
+    restated = _find_restatements(provenance, table_shape, stored, new) if previous else []
     restatements.insert_restatements(connection, restated)
     return restated
 
 
-def _of_week(shape: _TableShape, stamp: Provenance) -> Any:
-    columns = shape.table.c
-    return and_(columns.tenant_id == stamp.tenant_id, columns.week_ending == stamp.week.ending)
+def _match_week(table_shape: _TableShape, provenance: Provenance) -> Any:
+    columns = table_shape.table.c
+    return and_(columns.tenant_id == provenance.tenant_id, columns.week_ending == provenance.week.ending)
 
 
-def _of_row(shape: _TableShape, key: tuple[str, ...]) -> Any:
-    return and_(True, *(shape.table.c[name] == part for name, part in zip(shape.row_key, key, strict=True)))
+def _match_row(table_shape: _TableShape, key: tuple[str, ...]) -> Any:
+    return and_(True, *(table_shape.table.c[name] == part for name, part in zip(table_shape.row_key, key, strict=True)))
 
 
-def _differences(stamp: Provenance, shape: _TableShape, held: _Rows, new: _Rows) -> list[Restatement]:
+def _find_restatements(
+    provenance: Provenance, table_shape: _TableShape, stored: _Rows, new: _Rows
+) -> list[Restatement]:
     """Every figure that differs, in the order of the rows' keys."""
-    found = []
-    for key in sorted(held.keys() | new.keys()):
-        before, after = held.get(key), new.get(key)
-        named = after or before or {}
-        for column in shape.figures:
-            old = None if before is None else str(before[column])
-            now = None if after is None else str(after[column])
-            if old != now:
-                found.append(
+    restated = []
+    for key in sorted(stored.keys() | new.keys()):
+        before, after = stored.get(key), new.get(key)
+        row = after or before or {}
+        row_key = " / ".join(key) or "week"
+        for column in table_shape.figures:
+            old_value = None if before is None else str(before[column])
+            new_value = None if after is None else str(after[column])
+            if old_value != new_value:
+                restated.append(
                     Restatement(
-                        tenant_id=stamp.tenant_id,
-                        week=stamp.week,
-                        table_name=shape.table.name,
-                        row_key=" / ".join(key) or "week",
-                        row_name=str(named[shape.name]) if shape.name else " / ".join(key) or "week",
+                        tenant_id=provenance.tenant_id,
+                        week=provenance.week,
+                        table_name=table_shape.table.name,
+                        row_key=row_key,
+                        row_name=str(row[table_shape.name_column]) if table_shape.name_column else row_key,
                         column_name=column,
-                        old_value=old,
-                        new_value=now,
-                        restated_at=stamp.now,
-                        dagster_run_id=stamp.run_id,
+                        old_value=old_value,
+                        new_value=new_value,
+                        restated_at=provenance.now,
+                        dagster_run_id=provenance.run_id,
                     )
                 )
-    return found
+    return restated
 
 
-def _read_frame(shape: _TableShape, frame: pd.DataFrame) -> _Rows:
-    """The frame's rows by key, each value checked and plain."""
+def _read_frame(table_shape: _TableShape, frame: pd.DataFrame) -> _Rows:
+    """The frame's rows by key. Every value is checked and converted to a plain Python value."""
     if frame.shape == (0, 0):
         return {}
-    _check_columns(shape, [str(name) for name in frame.columns])
+    _check_columns(table_shape, [str(name) for name in frame.columns])
     rows: _Rows = {}
     for record in frame.to_dict("records"):
-        row = _read_row(shape, {str(name): value for name, value in record.items()})
-        key = tuple(row[name] for name in shape.row_key)
+        row = _read_row(table_shape, {str(name): value for name, value in record.items()})
+        key = tuple(row[name] for name in table_shape.row_key)
         if key in rows:
-            raise WrongFrame(f"{shape.table.name}: a row with the key {' / '.join(key)} is there twice.")
+            raise WrongFrame(f"{table_shape.table.name}: a row with the key {' / '.join(key)} occurs twice.")
         rows[key] = row
     return rows
 
 
-def _check_columns(shape: _TableShape, names: list[str]) -> None:
-    missing, unknown = set(shape.given) - set(names), set(names) - set(shape.given)
+def _check_columns(table_shape: _TableShape, names: list[str]) -> None:
+    missing, unknown = set(table_shape.input_columns) - set(names), set(names) - set(table_shape.input_columns)
     if missing or unknown or len(names) != len(set(names)):
-        said = [f"lacks {', '.join(sorted(missing))}"] if missing else []
-        said += [f"has unknown columns {', '.join(sorted(unknown))}"] if unknown else []
-        raise WrongFrame(f"{shape.table.name}: what was given {' and '.join(said) or 'has a column twice'}.")
+        problems = [f"lack {', '.join(sorted(missing))}"] if missing else []
+        problems += [f"have unknown columns {', '.join(sorted(unknown))}"] if unknown else []
+        problem = " and ".join(problems) or "have a column twice"
+        raise WrongFrame(f"{table_shape.table.name}: the figures {problem}.")
 
 
-def _read_row(shape: _TableShape, given: Mapping[str, Any]) -> dict[str, Any]:
-    _check_columns(shape, list(given))
+def _read_row(table_shape: _TableShape, values: Mapping[str, Any]) -> dict[str, Any]:
+    _check_columns(table_shape, list(values))
     row = {}
-    for name in shape.given:
+    for name in table_shape.input_columns:
         try:
-            row[name] = _read_value(shape.table.c[name], given[name])
+            row[name] = _read_value(table_shape.table.c[name], values[name])
         except ValueError as error:
-            raise WrongFrame(f"{shape.table.name}: {name}: {error}.") from None
+            raise WrongFrame(f"{table_shape.table.name}: {name}: {error}.") from None
     return row
 
 
 def _read_value(column: Any, value: Any) -> Any:
-    """The value as the database holds it; pandas' many kinds of nothing are NULL."""
+    """The value as the database stores it. Each of pandas' missing values becomes NULL."""
     if value is None or value is pd.NA or value is pd.NaT or (isinstance(value, float) and value != value):
         if not column.nullable:
             raise ValueError("a value is missing")
         return None
     if isinstance(column.type, Money):
-        return exact_cents(value)
+        return require_exact_cents(value)
     if column.type.python_type is int:
         if isinstance(value, bool) or not hasattr(value, "__index__"):
             raise ValueError(f"a count must be a whole number, not a {type(value).__name__}")
         return int(value)
     if not isinstance(value, str):
-        raise ValueError(f"a text is wanted, not a {type(value).__name__}")
+        raise ValueError(f"the value must be text, not a {type(value).__name__}")
     return value

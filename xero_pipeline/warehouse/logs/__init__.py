@@ -1,1 +1,1 @@
-"""What was done and what was told: the sync log, the alerts, the cursors of what has been looked at."""
+"""Records of past work: the sync log, the alerts, and the cursors of the searches for changed documents."""

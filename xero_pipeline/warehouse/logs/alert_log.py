@@ -1,12 +1,10 @@
-"""What went wrong, since when, how often, and who has been told: the alerts' memory.
+"""The stored alerts: what went wrong, since when, how often, and which addresses have been notified.
 
-A cause (`alerts`) is open until it has recovered. Each address is told of it by itself
-(`alert_deliveries`), so that a broken one is tried again without repeating anything to the others. Before a
-message is sent it is claimed here, for a while: two processes never send the same one, and one that died
-between claim and post leaves it to the next.
+A cause (`alerts`) is open until it has recovered. Deliveries are stored for each address (`alert_deliveries`), so
+a failed one is retried without repeating messages to the others. Before a process sends a message it claims it for a
+limited time. So two processes never send the same message, and if one dies between claim and post, another sends it.
 
-Not here: what counts as a problem, the words, and the posting (`automation/`). Neither secrets nor figures
-are ever handed in.
+`automation/` decides what is a problem, writes the texts and posts them. It passes in neither secrets nor figures.
 """
 
 from __future__ import annotations
@@ -41,14 +39,14 @@ from xero_pipeline.warehouse.logs.alert_rules import (
     AlertState,
     Delivery,
     DeliveryClaim,
+    can_claim,
     make_claim,
-    may_claim,
 )
 
-# How long one process may take to post one message before another one may try.
+# How long a process may take to post a message before another one may try.
 LEASE = timedelta(minutes=5)
-# How long it is remembered that an occurrence was counted: far longer than anybody looks back.
-_MEMORY = timedelta(days=30)
+# How long counted occurrences are stored: far longer than any evaluation looks back.
+_RETENTION = timedelta(days=30)
 
 alerts = Table(
     "alerts",
@@ -63,7 +61,7 @@ alerts = Table(
         nullable=False,
     ),
     Column("quiet_seconds", Integer, nullable=False),
-    # Ever, not only since it was opened: what an address was told is counted against it.
+    # Counts all occurrences ever, not only those since `opened_at`. `alert_deliveries.told` is compared with it.
     Column("occurrences", Integer, nullable=False),
     Column("opened_at", UtcDateTime, nullable=False),
     Column("last_seen_at", UtcDateTime, nullable=False, index=True),
@@ -71,7 +69,7 @@ alerts = Table(
     Column("recovery_text", Text),
 )
 
-# What was counted already: a tick that is evaluated twice, or by two daemons, counts nothing twice.
+# The occurrences that were counted already. A tick that is evaluated twice, or by two daemons, counts once.
 alert_occurrences = Table(
     "alert_occurrences",
     metadata,
@@ -85,7 +83,7 @@ alert_deliveries = Table(
     metadata,
     Column("cause", Text, primary_key=True),
     Column("address", Text, primary_key=True),
-    # How many of the cause's occurrences this address knows of.
+    # `told` is the number of the cause's occurrences that this address was told about, `said` the last message's state.
     Column("told", Integer, nullable=False),
     Column("said", Text),
     Column("last_sent_at", UtcDateTime),
@@ -98,7 +96,7 @@ alert_deliveries = Table(
 
 
 class AlertLog:
-    """Safe to use from several threads and processes; every method is one transaction."""
+    """Safe to use from several threads and processes. Every method is one transaction."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -115,30 +113,30 @@ class AlertLog:
         now: datetime,
         occurrence: str | None = None,
     ) -> bool:
-        """Write that a cause has occurred; answers whether that was news.
+        """Record that a cause has occurred, and return whether the occurrence was new.
 
-        Title, text and details of the last time are kept.
+        The stored title, text and details are those of the last call.
 
         Args:
-            occurrence: names it, so that it is counted once however often it is handed in; without a name
-                each call counts.
+            occurrence: a name, so that the same occurrence counts once although it is reported several times.
+                Without a name each call counts.
         """
         wording = {"kind": kind, "title": title, "text": text, "details": dict(details)}
         with self._engine.begin() as connection:
-            alert = self._locked(connection, cause, wording | {"opened_at": now, "last_seen_at": now})
-            counts = occurrence is None or _remember(connection, cause, occurrence, now)
-            if not counts and not alert.is_open:
+            alert = self._lock_or_create(connection, cause, wording | {"opened_at": now, "last_seen_at": now})
+            is_new = occurrence is None or _insert_occurrence(connection, cause, occurrence, now)
+            if not is_new and not alert.is_open:
                 return False
             values: dict[str, Any] = wording | {"quiet_seconds": round(quiet.total_seconds())}
-            if counts:
+            if is_new:
                 values |= {"occurrences": alert.occurrences + 1, "last_seen_at": now}
                 if not alert.is_open:
                     values |= {"opened_at": now, "recovered_at": None, "recovery_text": None}
             connection.execute(update(alerts).where(alerts.c.cause == cause).values(values))
-        return counts
+        return is_new
 
     def recover(self, cause: str, text: str, now: datetime) -> bool:
-        """Write that a cause is well again; answers whether it was open."""
+        """Record that a cause has recovered, and return whether it was open."""
         with self._engine.begin() as connection:
             closed = connection.execute(
                 update(alerts)
@@ -148,10 +146,10 @@ class AlertLog:
         return closed.rowcount == 1
 
     def withdraw(self, cause: str, now: datetime) -> None:
-        """Close a cause that no longer means anything, and tell nobody."""
+        """Close a cause that no longer applies, without notifying anybody."""
         with self._engine.begin() as connection:
-            row = _one(connection, cause, lock=True)
-            if row is None or not row.is_open:
+            alert = _read_alert(connection, cause, lock=True)
+            if alert is None or not alert.is_open:
                 return
             connection.execute(
                 update(alerts).where(alerts.c.cause == cause).values(recovered_at=now, recovery_text=None)
@@ -160,7 +158,7 @@ class AlertLog:
                 update(alert_deliveries)
                 .where(alert_deliveries.c.cause == cause)
                 .values(
-                    told=row.occurrences,
+                    told=alert.occurrences,
                     said=AlertState.RECOVERED.value,
                     claim=None,
                     claimed_until=None,
@@ -171,53 +169,54 @@ class AlertLog:
 
     def get(self, cause: str) -> Alert | None:
         with self._engine.connect() as connection:
-            return _one(connection, cause)
+            return _read_alert(connection, cause)
 
-    def open_alerts(self, *kinds: str) -> list[Alert]:
-        """The causes that are not well yet, the oldest first, of these kinds (none named: all)."""
+    def list_open(self, *kinds: str) -> list[Alert]:
+        """The open causes of these kinds, or of all kinds if none is given, oldest first."""
         query = select(alerts).where(alerts.c.recovered_at.is_(None)).order_by(alerts.c.opened_at)
         if kinds:
             query = query.where(alerts.c.kind.in_(kinds))
         with self._engine.connect() as connection:
-            return [_alert(row) for row in connection.execute(query)]
+            return [_to_alert(row) for row in connection.execute(query)]
 
-    def pending(self, addresses: Sequence[str], now: datetime) -> list[tuple[str, str]]:
-        """Which cause is to be told to which address now. Only reads: nothing due costs no lock."""
-        unsettled = exists().where(
+    def list_pending(self, addresses: Sequence[str], now: datetime) -> list[tuple[str, str]]:
+        """The (cause, address) pairs for which a message is due now. It only reads, so it takes no lock."""
+        has_pending_delivery = exists().where(
             alert_deliveries.c.cause == alerts.c.cause,
             or_(
                 alert_deliveries.c.told < alerts.c.occurrences,
                 and_(alerts.c.recovered_at.is_not(None), alert_deliveries.c.said == AlertState.PROBLEM.value),
             ),
         )
-        query = select(alerts).where(or_(alerts.c.recovered_at.is_(None), unsettled)).order_by(alerts.c.opened_at)
+        is_candidate = or_(alerts.c.recovered_at.is_(None), has_pending_delivery)
+        query = select(alerts).where(is_candidate).order_by(alerts.c.opened_at)
         with self._engine.connect() as connection:
-            found = [_alert(row) for row in connection.execute(query)]
-            told = _deliveries(connection, [alert.cause for alert in found])
+            candidates = [_to_alert(row) for row in connection.execute(query)]
+            deliveries = _read_deliveries(connection, [alert.cause for alert in candidates])
         return [
             (alert.cause, address)
-            for alert in found
+            for alert in candidates
             for address in addresses
-            if may_claim(alert, told.get(alert.cause, {}).get(address), now)
+            if can_claim(alert, deliveries.get(alert.cause, {}).get(address), now)
         ]
 
     def claim(self, cause: str, address: str, now: datetime) -> DeliveryClaim | None:
-        """Take the right to tell one address; `None` when nothing is due or somebody else has it.
+        """Take the right to notify one address; `None` if no message is due or another process has claimed it.
 
-        It lasts for `LEASE`; `delivered` or `refused` end it.
+        The claim lasts for `LEASE`. `mark_delivered` or `mark_failed` ends it.
         """
         with self._engine.begin() as connection:
-            alert = _one(connection, cause, lock=True)
+            alert = _read_alert(connection, cause, lock=True)
             if alert is None:
                 return None
-            known = _deliveries(connection, [cause]).get(cause, {}).get(address)
-            if not may_claim(alert, known, now):
+            delivery = _read_deliveries(connection, [cause]).get(cause, {}).get(address)
+            if not can_claim(alert, delivery, now):
                 return None
-            if known is None:
-                fresh = {"cause": cause, "address": address, "told": 0, "attempts": 0}
-                connection.execute(alert_deliveries.insert().values(fresh))
-                known = Delivery()
-            claim = make_claim(alert, address, known, now)
+            if delivery is None:
+                new_row = {"cause": cause, "address": address, "told": 0, "attempts": 0}
+                connection.execute(alert_deliveries.insert().values(new_row))
+                delivery = Delivery()
+            claim = make_claim(alert, address, delivery, now)
             connection.execute(
                 update(alert_deliveries)
                 .where(alert_deliveries.c.cause == cause, alert_deliveries.c.address == address)
@@ -225,24 +224,24 @@ class AlertLog:
             )
         return claim
 
-    def delivered(self, claim: DeliveryClaim, now: datetime) -> None:
-        """The message has arrived: from now on the quiet time counts."""
+    def mark_delivered(self, claim: DeliveryClaim, now: datetime) -> None:
+        """Record that the message has arrived. The quiet time begins now."""
         values: dict[str, Any] = {
             "told": claim.alert.occurrences,
-            "said": claim.says.value,
+            "said": claim.state.value,
             "attempts": 0,
             "last_error": None,
         }
-        if claim.says is AlertState.PROBLEM or not claim.knew:
+        if claim.state is AlertState.PROBLEM or not claim.was_notified:
             values["last_sent_at"] = now
         self._settle(claim, values)
 
-    def refused(self, claim: DeliveryClaim, error: str) -> None:
-        """The message has not arrived: it is due again at once."""
+    def mark_failed(self, claim: DeliveryClaim, error: str) -> None:
+        """Record that the message has not arrived. It is due again at once."""
         self._settle(claim, {"attempts": alert_deliveries.c.attempts + 1, "last_error": error})
 
-    def broken(self, addresses: Iterable[str]) -> dict[str, str]:
-        """Those of the addresses that did not take their last message, and what was wrong."""
+    def list_delivery_errors(self, addresses: Iterable[str]) -> dict[str, str]:
+        """The addresses that did not receive their last message, with the error."""
         query = select(alert_deliveries.c.address, alert_deliveries.c.last_error).where(
             alert_deliveries.c.address.in_(list(addresses)), alert_deliveries.c.last_error.is_not(None)
         )
@@ -250,7 +249,7 @@ class AlertLog:
             return {row.address: row.last_error for row in connection.execute(query.order_by("address"))}
 
     def _settle(self, claim: DeliveryClaim, values: Mapping[str, Any]) -> None:
-        # Whose claim ran out meanwhile changes nothing: another process has taken over.
+        # If the claim has expired and another process has taken over, the token differs and nothing changes.
         with self._engine.begin() as connection:
             connection.execute(
                 update(alert_deliveries)
@@ -262,48 +261,51 @@ class AlertLog:
                 .values(**values, claim=None, claimed_until=None)
             )
 
-    def _locked(self, connection: Connection, cause: str, fresh: Mapping[str, Any]) -> Alert:
-        """The cause's row, made if there is none, held until the transaction ends."""
-        _insert_if_new(connection, alerts, {"cause": cause, "quiet_seconds": 0, "occurrences": 0} | dict(fresh))
-        found = _one(connection, cause, lock=True)
-        assert found is not None  # noqa: S101 - just inserted, and rows are never deleted
-        return found
+    def _lock_or_create(self, connection: Connection, cause: str, initial: Mapping[str, Any]) -> Alert:
+        """Read the cause's row, or create it, and lock it until the transaction ends."""
+        _insert_if_new(connection, alerts, {"cause": cause, "quiet_seconds": 0, "occurrences": 0} | dict(initial))
+        alert = _read_alert(connection, cause, lock=True)
+        assert alert is not None  # noqa: S101 - just inserted, and rows are never deleted
+        return alert
 
 
 def _insert_if_new(connection: Connection, table: Table, values: Mapping[str, Any]) -> bool:
     dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
     statement = dialect.insert(table).values(dict(values)).on_conflict_do_nothing()
-    # Not every driver counts the rows of an INSERT; what it returns can be depended on.
+    # Not every driver reports the row count of an INSERT, so check what RETURNING yields.
     return connection.execute(statement.returning(table.c.cause)).first() is not None
 
 
-def _remember(connection: Connection, cause: str, occurrence: str, now: datetime) -> bool:
+def _insert_occurrence(connection: Connection, cause: str, occurrence: str, now: datetime) -> bool:
+    """Store an occurrence, and return whether it is new."""
+    oldest = now - _RETENTION
     connection.execute(
-        delete(alert_occurrences).where(alert_occurrences.c.cause == cause, alert_occurrences.c.seen_at < now - _MEMORY)
+        delete(alert_occurrences).where(alert_occurrences.c.cause == cause, alert_occurrences.c.seen_at < oldest)
     )
     return _insert_if_new(connection, alert_occurrences, {"cause": cause, "occurrence": occurrence, "seen_at": now})
 
 
-def _one(connection: Connection, cause: str, *, lock: bool = False) -> Alert | None:
+def _read_alert(connection: Connection, cause: str, *, lock: bool = False) -> Alert | None:
     query = select(alerts).where(alerts.c.cause == cause)
     row = connection.execute(query.with_for_update() if lock else query).one_or_none()
-    return None if row is None else _alert(row)
+    return None if row is None else _to_alert(row)
 
 
-def _alert(row: Row[Any]) -> Alert:
+def _to_alert(row: Row[Any]) -> Alert:
     values = dict(row._mapping)
     return Alert(quiet=timedelta(seconds=values.pop("quiet_seconds")), **values)
 
 
-def _deliveries(connection: Connection, causes: Sequence[str]) -> dict[str, dict[str, Delivery]]:
-    found: dict[str, dict[str, Delivery]] = {}
+def _read_deliveries(connection: Connection, causes: Sequence[str]) -> dict[str, dict[str, Delivery]]:
+    """The deliveries of these causes, by cause and address."""
+    deliveries: dict[str, dict[str, Delivery]] = {}
     for row in connection.execute(select(alert_deliveries).where(alert_deliveries.c.cause.in_(causes))):
-        found.setdefault(row.cause, {})[row.address] = Delivery(
-            told=row.told,
-            said=AlertState(row.said) if row.said else None,
+        deliveries.setdefault(row.cause, {})[row.address] = Delivery(
+            notified_occurrences=row.told,
+            last_state=AlertState(row.said) if row.said else None,
             last_sent_at=row.last_sent_at,
             claimed_until=row.claimed_until,
             attempts=row.attempts,
             last_error=row.last_error,
         )
-    return found
+    return deliveries

@@ -1,4 +1,7 @@
-"""An alert as plain values, and the one rule: who is to be told what, and when. Pure; `alert_log.py` keeps it."""
+"""Alerts as plain values, and the rule that decides who is notified of what, and when.
+
+All functions are pure. `alert_log.py` stores the alerts.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from typing import Any
 
 
 class AlertState(StrEnum):
-    """What an address was told last of a cause."""
+    """What a message to an address says about a cause."""
 
     PROBLEM = "problem"
     RECOVERED = "recovered"
@@ -18,7 +21,7 @@ class AlertState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """One cause, as it stands. `details` is for the program that opened it."""
+    """One cause and its present state. `details` is for the program that opened it."""
 
     cause: str
     kind: str
@@ -37,16 +40,20 @@ class Alert:
         return self.recovered_at is None
 
     def as_dict(self) -> dict[str, Any]:
-        """As the admin page and `status --json` show it."""
+        """The form of the admin page and of `status --json`."""
         return {"kind": self.kind, "title": self.title, "text": self.text, "openedAt": self.opened_at.isoformat()}
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What one address knows of a cause."""
+    """What one address has been told about a cause.
 
-    told: int = 0
-    said: AlertState | None = None
+    `notified_occurrences` is the number of occurrences that the messages to it have covered, `last_state` what the
+    last message said.
+    """
+
+    notified_occurrences: int = 0
+    last_state: AlertState | None = None
     last_sent_at: datetime | None = None
     claimed_until: datetime | None = None
     attempts: int = 0
@@ -55,41 +62,42 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryClaim:
-    """The right to send one message to one address, and what it has to say.
+    """The right to send one message to one address, and the content of the message.
 
-    `more` counts the occurrences that this address has not heard of, besides the one that opens the message.
+    `more_occurrences` counts the occurrences that the address has not been told about, besides the one that the
+    message is about.
     """
 
     token: str
     address: str
     alert: Alert
-    says: AlertState
-    more: int
+    state: AlertState
+    more_occurrences: int
     since: datetime
-    """When this address was last told of the problem, or else when it began."""
-    knew: bool
-    """Whether the address has heard of the problem since it began."""
+    """When the address was last told about the problem, or else when the problem began."""
+    was_notified: bool
+    """Whether the address has been told about the problem since it began."""
 
 
 def next_message(alert: Alert, delivery: Delivery, now: datetime) -> AlertState | None:
-    """What an address is to be told of a cause now, if anything.
+    """What an address must be told about a cause now; `None` for nothing.
 
-    A problem is told at once, and again no sooner than its quiet time after the last message that arrived.
-    That it is well again is told at once to whoever knows of the problem. A cause that came back and went
-    within the quiet time is told when that is over, as one message.
+    A problem is reported at once. It is reported again when it has occurred again and its quiet time since the last
+    delivered message is over. A recovery is reported at once to an address that knows of the problem. A cause that
+    came back and recovered within the quiet time is reported in one message when the quiet time is over.
     """
-    untold = alert.occurrences > delivery.told
-    quiet = delivery.last_sent_at is not None and now < delivery.last_sent_at + alert.quiet
+    has_news = alert.occurrences > delivery.notified_occurrences
+    is_quiet = delivery.last_sent_at is not None and now < delivery.last_sent_at + alert.quiet
     if alert.is_open:
-        return AlertState.PROBLEM if untold and not quiet else None
-    if delivery.said is AlertState.PROBLEM or (untold and not quiet):
+        return AlertState.PROBLEM if has_news and not is_quiet else None
+    if delivery.last_state is AlertState.PROBLEM or (has_news and not is_quiet):
         return AlertState.RECOVERED
     return None
 
 
-def may_claim(alert: Alert, delivery: Delivery | None, now: datetime) -> bool:
+def can_claim(alert: Alert, delivery: Delivery | None, now: datetime) -> bool:
     if delivery is None:
-        # An address that is new has no business with what is over.
+        # A new address is not told about a problem that is over.
         return alert.is_open and next_message(alert, Delivery(), now) is not None
     if delivery.claimed_until is not None and now < delivery.claimed_until:
         return False
@@ -97,16 +105,16 @@ def may_claim(alert: Alert, delivery: Delivery | None, now: datetime) -> bool:
 
 
 def make_claim(alert: Alert, address: str, delivery: Delivery, now: datetime) -> DeliveryClaim:
-    says = next_message(alert, delivery, now)
-    assert says is not None  # noqa: S101 - the caller has looked
-    knew = delivery.said is AlertState.PROBLEM
-    untold = alert.occurrences - delivery.told
+    state = next_message(alert, delivery, now)
+    assert state is not None  # noqa: S101 - the caller has checked `can_claim`
+    was_notified = delivery.last_state is AlertState.PROBLEM
+    new_occurrences = alert.occurrences - delivery.notified_occurrences
     return DeliveryClaim(
         token=str(uuid.uuid4()),
         address=address,
         alert=alert,
-        says=says,
-        more=untold if knew else untold - 1,
-        since=delivery.last_sent_at if knew and delivery.last_sent_at else alert.opened_at,
-        knew=knew,
+        state=state,
+        more_occurrences=new_occurrences if was_notified else new_occurrences - 1,
+        since=delivery.last_sent_at if was_notified and delivery.last_sent_at else alert.opened_at,
+        was_notified=was_notified,
     )

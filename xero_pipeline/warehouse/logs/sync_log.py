@@ -1,6 +1,6 @@
-"""What was synced, when, and how it went: one row for each organisation, kind of figures, week and try.
+"""The sync log: one row for each attempt to sync one organisation's week of one kind of figures.
 
-Not here: the figures themselves (`weekly.py`), and what a figure was before (`restatements.py`).
+The figures are in `figures/weekly.py`, and their earlier values in `figures/restatements.py`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class SyncStatus(StrEnum):
 
 
 LANDED = (SyncStatus.SUCCESS, SyncStatus.PARTIAL)
-"""The figures were written; partial ones do not add up against Xero's own totals."""
+"""The figures were written. `partial` ones differ from the totals that Xero itself states."""
 
 ErrorLog = Mapping[str, Any] | Sequence[Any] | None
 
@@ -61,7 +61,7 @@ class LogEntry:
     completed_at: datetime | None
 
     def as_dict(self) -> dict[str, Any]:
-        """As the HTTP API and `--json` give it."""
+        """The form of the HTTP API and of `--json`."""
         return {
             "id": self.id,
             "tenantId": self.tenant_id,
@@ -83,20 +83,20 @@ class SyncLog:
         self._clock = clock
 
     def start(self, tenant_id: str, sync_type: str, week: Week, run_id: str | None) -> int:
-        """Write that a sync begins; answers its row's id.
+        """Record that a sync begins, and return the id of its row.
 
-        A row of the same organisation, kind and week that still says `running` belongs to a process that
-        died, and becomes `failed`. If that process is alive after all, its own end overwrites this.
+        If another row of the same organisation, kind and week is still `running`, its process has probably died,
+        so it becomes `failed`. If that process is alive after all, it overwrites this when it ends.
         """
         now = self._clock.now()
         with self._engine.begin() as connection:
-            same = (
+            same_week = (
                 logs.c.tenant_id == tenant_id,
                 logs.c.sync_type == str(sync_type),
                 logs.c.week_ending == week.ending,
             )
-            self._interrupt(connection, *same)
-            new = insert(logs).values(
+            self._mark_interrupted(connection, *same_week)
+            statement = insert(logs).values(
                 tenant_id=tenant_id,
                 sync_type=str(sync_type),
                 week_ending=week.ending,
@@ -106,15 +106,15 @@ class SyncLog:
                 dagster_run_id=run_id,
                 started_at=now,
             )
-            return int(connection.execute(new.returning(logs.c.id)).scalar_one())
+            return int(connection.execute(statement.returning(logs.c.id)).scalar_one())
 
-    def begin_again(self, log_id: int) -> None:
-        """Write that this sync reads its week anew, from now on."""
+    def restart(self, log_id: int) -> None:
+        """Record that this sync reads its week again, beginning now."""
         with self._engine.begin() as connection:
             connection.execute(update(logs).where(logs.c.id == log_id).values(started_at=self._clock.now()))
 
     def is_superseded(self, connection: Connection, log_id: int) -> bool:
-        """Whether the same week landed from a reading that began after this one."""
+        """Whether the same week has landed from a sync that began after this one."""
         newer = logs.alias()
         query = (
             select(newer.c.id)
@@ -141,23 +141,27 @@ class SyncLog:
         api_calls: int,
         error_log: ErrorLog = None,
     ) -> None:
-        """Write how a sync ended, in the transaction that writes its figures."""
-        done = connection.execute(
+        """Record how a sync ended, in the transaction that writes its figures.
+
+        Raises:
+            LookupError: there is no such row.
+        """
+        updated = connection.execute(
             update(logs)
             .where(logs.c.id == log_id)
             .values(
                 status=SyncStatus(status).value,
                 record_count=record_count,
                 api_calls=api_calls,
-                error_log=without_secrets(error_log),
+                error_log=hide_secrets(error_log),
                 completed_at=self._clock.now(),
             )
         )
-        if done.rowcount != 1:
+        if updated.rowcount != 1:
             raise LookupError(f"the sync log has no row {log_id}")
 
     def fail(self, log_id: int, *, api_calls: int, error_log: ErrorLog) -> None:
-        """Write that a sync failed and wrote no figures, in a transaction of its own."""
+        """Record that a sync failed and wrote no figures, in a transaction of its own."""
         with self._engine.begin() as connection:
             self.finish(
                 connection,
@@ -168,7 +172,7 @@ class SyncLog:
                 error_log=error_log,
             )
 
-    def newest(
+    def list_newest(
         self,
         limit: int,
         *,
@@ -177,24 +181,24 @@ class SyncLog:
         week: Week | None = None,
         status: str | None = None,
     ) -> list[LogEntry]:
-        """The newest rows first, of one organisation, kind, week or status where given."""
-        wanted = {"tenant_id": tenant_id, "sync_type": sync_type, "status": status}
-        where = [logs.c[name] == str(value) for name, value in wanted.items() if value is not None]
+        """The newest rows, newest first; only those of one organisation, kind, week or status if it is given."""
+        filters = {"tenant_id": tenant_id, "sync_type": sync_type, "status": status}
+        where = [logs.c[name] == str(value) for name, value in filters.items() if value is not None]
         if week is not None:
             where.append(logs.c.week_ending == week.ending)
         return self._read(*where, limit=limit)
 
-    def of_run(self, run_id: str) -> list[LogEntry]:
-        """Every row of one Dagster run, the newest first."""
+    def list_for_run(self, run_id: str) -> list[LogEntry]:
+        """Every row of one Dagster run, newest first."""
         return self._read(logs.c.dagster_run_id == run_id)
 
-    def last(self, tenant_id: str, sync_type: str, week: Week) -> LogEntry | None:
-        """The newest row of that organisation, kind and week, whatever became of it."""
-        found = self.newest(1, tenant_id=tenant_id, sync_type=sync_type, week=week)
-        return found[0] if found else None
+    def get_last(self, tenant_id: str, sync_type: str, week: Week) -> LogEntry | None:
+        """The newest row of that organisation, kind and week, with any status."""
+        entries = self.list_newest(1, tenant_id=tenant_id, sync_type=sync_type, week=week)
+        return entries[0] if entries else None
 
-    def landed_weeks(self, tenant_id: str, since: date) -> dict[str, dict[Week, datetime]]:
-        """For each kind of figures, the weeks ending on or after `since` that landed, and when last."""
+    def list_landed_weeks(self, tenant_id: str, since: date) -> dict[str, dict[Week, datetime]]:
+        """For each kind of figures, the weeks ending on or after `since` that landed, and when each last landed."""
         query = (
             select(logs.c.sync_type, logs.c.week_ending, func.max(logs.c.completed_at).label("at"))
             .where(logs.c.tenant_id == tenant_id, logs.c.week_ending >= since, logs.c.status.in_(LANDED))
@@ -208,11 +212,11 @@ class SyncLog:
         return landed
 
     def close_interrupted(self, *, run_id: str) -> int:
-        """Write `failed` on the rows of a Dagster run that is over, where they say `running`; answers how many."""
+        """Set the `running` rows of a Dagster run that is over to `failed`, and return their number."""
         with self._engine.begin() as connection:
-            return self._interrupt(connection, logs.c.dagster_run_id == run_id)
+            return self._mark_interrupted(connection, logs.c.dagster_run_id == run_id)
 
-    def _interrupt(self, connection: Connection, *where: ColumnElement[bool]) -> int:
+    def _mark_interrupted(self, connection: Connection, *where: ColumnElement[bool]) -> int:
         return connection.execute(
             update(logs)
             .where(logs.c.status == SyncStatus.RUNNING.value, *where)
@@ -222,11 +226,11 @@ class SyncLog:
     def _read(self, *where: ColumnElement[bool], limit: int | None = None) -> list[LogEntry]:
         query = select(logs).where(*where).order_by(logs.c.started_at.desc(), logs.c.id.desc()).limit(limit)
         with self._engine.connect() as connection:
-            return [_entry(dict(row._mapping)) for row in connection.execute(query)]
+            return [_to_entry(dict(row._mapping)) for row in connection.execute(query)]
 
 
 def has_landed(connection: Connection, tenant_id: str, sync_type: str, week: Week) -> bool:
-    """Whether that organisation's week has ever been written."""
+    """Whether that organisation's week has ever landed."""
     query = select(logs.c.id).where(
         logs.c.tenant_id == tenant_id,
         logs.c.sync_type == str(sync_type),
@@ -236,27 +240,27 @@ def has_landed(connection: Connection, tenant_id: str, sync_type: str, week: Wee
     return connection.execute(query.limit(1)).first() is not None
 
 
-def _entry(values: dict[str, Any]) -> LogEntry:
+def _to_entry(values: dict[str, Any]) -> LogEntry:
     return LogEntry(week=Week(values.pop("week_ending")), **values)
 
 
 _SECRET_NAME = re.compile(r"token|secret|password|authorization|code_verifier|encryption_key", re.IGNORECASE)
-# A JSON Web Token (Xero's access and id tokens), a bearer or basic header, a user and password in an address.
+# A JSON Web Token (Xero's access and id tokens), a bearer or basic header, or a user and password in a URL.
 _SECRET_TEXT = re.compile(
     r"eyJ[\w-]+\.[\w-]+\.[\w-]*|\b(?:Bearer|Basic)\s+[\w.~+/=-]{8,}|(?<=://)[^\s/@]+:[^\s/@]+(?=@)"
 )
 _HIDDEN = "[hidden]"
 
 
-def without_secrets(value: Any) -> Any:
-    """The same JSON with whatever looks like a secret hidden: a last fence, since people read the log."""
+def hide_secrets(value: Any) -> Any:
+    """The same JSON with every value hidden that looks like a secret. This is a last safeguard: people read the log."""
     if isinstance(value, str):
         return _SECRET_TEXT.sub(_HIDDEN, value)
     if isinstance(value, Mapping):
         return {
-            key: _HIDDEN if _SECRET_NAME.search(str(key)) and isinstance(inner, str) else without_secrets(inner)
+            key: _HIDDEN if _SECRET_NAME.search(str(key)) and isinstance(inner, str) else hide_secrets(inner)
             for key, inner in value.items()
         }
     if isinstance(value, Sequence):
-        return [without_secrets(inner) for inner in value]
+        return [hide_secrets(inner) for inner in value]
     return value

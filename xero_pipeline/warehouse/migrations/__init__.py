@@ -1,1 +1,1 @@
-"""Alembic's scripts, which travel with the package: one file a change in `versions/`, never edited later."""
+"""Alembic's scripts, shipped in the package. Each change is one file in `versions/`, which is never edited later."""

@@ -1,13 +1,13 @@
-"""What Alembic runs around the scripts, on the connection and in the transaction that `migrate` hands in.
+"""Alembic's environment: runs the scripts on the connection of `migrate`, in its transaction.
 
-Scripts are written by hand; a test holds that together they make what the tables' definitions say.
+The scripts are written by hand. A test checks that they create what the tables' definitions say.
 """
 
 from alembic import context
 
 context.configure(
     connection=context.config.attributes["connection"],
-    # SQLite cannot alter a table: Alembic then makes a new one and copies.
+    # SQLite cannot alter a table, so Alembic creates a new one and copies the rows.
     render_as_batch=True,
 )
 with context.begin_transaction():

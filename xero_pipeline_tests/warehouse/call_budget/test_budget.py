@@ -1,4 +1,4 @@
-"""The slots of Xero's calls: no limit is ever passed, whoever asks, and nobody waits longer than needed."""
+"""Call permits: no limit is ever exceeded, and no caller waits longer than needed."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from xero_pipeline.warehouse.database.engine import open_engine
 from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.errors import NotMigrated
 from xero_pipeline_tests.conftest import FakeClock
-from xero_pipeline_tests.processes import forking
+from xero_pipeline_tests.processes import get_fork_context
 
-NOTHING_SAID = RateLimitHeaders()
+NO_HEADERS = RateLimitHeaders()
 WIDE = CallLimits(per_minute=1000, per_day=10000, in_progress=1000, app_per_minute=10000)
 
 
@@ -39,16 +39,16 @@ def limits(**changed: int) -> CallLimits:
 
 
 def spend(
-    budget: SqlCallBudget, clock: FakeClock, tenant: str | None = "a", said: RateLimitHeaders = NOTHING_SAID
+    budget: SqlCallBudget, clock: FakeClock, tenant: str | None = "a", headers: RateLimitHeaders = NO_HEADERS
 ) -> CallPermit:
-    """One call, answered at once."""
-    slot = budget.acquire(tenant, clock.now())
-    assert isinstance(slot, CallPermit), slot
-    budget.release(slot, clock.now(), said)
-    return slot
+    """Make one call with an immediate response."""
+    permit = budget.acquire(tenant, clock.now())
+    assert isinstance(permit, CallPermit), permit
+    budget.release(permit, clock.now(), headers)
+    return permit
 
 
-def test_a_minute_has_so_many_calls_and_the_next_waits_until_the_oldest_is_a_minute_old(
+def test_when_a_minutes_calls_are_spent_the_next_waits_until_the_oldest_is_a_minute_old(
     engine: Engine, clock: FakeClock
 ) -> None:
     budget = SqlCallBudget(engine, limits(per_minute=3))
@@ -62,7 +62,9 @@ def test_a_minute_has_so_many_calls_and_the_next_waits_until_the_oldest_is_a_min
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
-def test_a_day_has_so_many_calls_and_says_when_the_next_may_go(engine: Engine, clock: FakeClock) -> None:
+def test_when_a_days_calls_are_spent_the_budget_states_when_the_next_is_allowed(
+    engine: Engine, clock: FakeClock
+) -> None:
     budget = SqlCallBudget(engine, limits(per_day=2))
     began = clock.now()
     spend(budget, clock)
@@ -74,7 +76,7 @@ def test_a_day_has_so_many_calls_and_says_when_the_next_may_go(engine: Engine, c
     assert budget.acquire("a", clock.now()) == DayExhausted(began + timedelta(days=1, hours=5))
 
 
-def test_only_so_many_calls_are_in_progress_at_once(engine: Engine, clock: FakeClock) -> None:
+def test_the_number_of_calls_in_progress_is_limited(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(in_progress=2))
     first = budget.acquire("a", clock.now())
     assert isinstance(first, CallPermit)
@@ -83,11 +85,11 @@ def test_only_so_many_calls_are_in_progress_at_once(engine: Engine, clock: FakeC
     assert isinstance(refusal, Wait)
     assert refusal.problem is RateLimitKind.CONCURRENT
     assert refusal.seconds <= 1
-    budget.release(first, clock.now(), NOTHING_SAID)
+    budget.release(first, clock.now(), NO_HEADERS)
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
-def test_the_slot_of_a_killed_process_frees_itself_when_its_lease_ends(engine: Engine, clock: FakeClock) -> None:
+def test_the_permit_of_a_killed_process_is_free_when_its_lease_ends(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(in_progress=1))
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
     clock.advance(milliseconds=LEASE - 1)
@@ -111,18 +113,16 @@ def test_all_organisations_and_the_app_itself_share_the_apps_minute(engine: Engi
         assert budget.acquire(tenant, clock.now()) == Wait(60.0, RateLimitKind.APP_MINUTE)
 
 
-def test_calls_of_the_app_itself_count_for_no_organisation(engine: Engine, clock: FakeClock) -> None:
+def test_calls_of_the_app_itself_do_not_count_for_an_organisation(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(per_minute=1, per_day=1, in_progress=1))
     for _ in range(3):
         assert isinstance(budget.acquire(None, clock.now()), CallPermit)
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
-def test_no_request_goes_out_in_a_minute_of_which_xero_says_that_nothing_is_left(
-    engine: Engine, clock: FakeClock
-) -> None:
+def test_no_call_is_permitted_in_a_minute_with_no_calls_left_by_xeros_header(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
-    spend(budget, clock, said=RateLimitHeaders(minute=0))
+    spend(budget, clock, headers=RateLimitHeaders(minute=0))
     clock.advance(seconds=20)
     assert budget.acquire("a", clock.now()) == Wait(40.0, RateLimitKind.MINUTE)
     assert isinstance(budget.acquire("b", clock.now()), CallPermit)
@@ -130,13 +130,13 @@ def test_no_request_goes_out_in_a_minute_of_which_xero_says_that_nothing_is_left
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
-def test_what_xero_says_is_left_is_shared_among_calls_that_began_since(engine: Engine, clock: FakeClock) -> None:
+def test_the_calls_left_by_xeros_header_are_shared_among_later_calls(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
-    spend(budget, clock, said=RateLimitHeaders(minute=2))
+    spend(budget, clock, headers=RateLimitHeaders(minute=2))
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
     last = budget.acquire("a", clock.now())
     assert isinstance(last, CallPermit)
-    # Both are on their way, so nothing is known to be left; their answers may come any moment.
+    # Both are in progress, so no call is known to be left, but their responses may come at any moment.
     refusal = budget.acquire("a", clock.now())
     assert isinstance(refusal, Wait)
     assert refusal.seconds <= 1
@@ -144,11 +144,11 @@ def test_what_xero_says_is_left_is_shared_among_calls_that_began_since(engine: E
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
-def test_a_count_of_the_day_stops_us_for_an_hour_and_then_lets_one_call_find_out(
+def test_a_day_at_zero_stops_calls_for_an_hour_and_then_permits_one_to_test_it(
     engine: Engine, clock: FakeClock
 ) -> None:
     budget = SqlCallBudget(engine, WIDE)
-    spend(budget, clock, said=RateLimitHeaders(day=0))
+    spend(budget, clock, headers=RateLimitHeaders(day=0))
     seen = clock.now()
     clock.advance(minutes=59)
     assert budget.acquire("a", clock.now()) == DayExhausted(seen + timedelta(hours=1))
@@ -161,26 +161,24 @@ def test_a_count_of_the_day_stops_us_for_an_hour_and_then_lets_one_call_find_out
     budget.release(probe, clock.now(), RateLimitHeaders(day=0))
     assert budget.acquire("a", clock.now()) == DayExhausted(clock.now() + timedelta(hours=1))
     clock.advance(hours=1)
-    spend(budget, clock, said=RateLimitHeaders(day=300))
+    spend(budget, clock, headers=RateLimitHeaders(day=300))
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
-def test_the_apps_own_count_stops_every_organisation(engine: Engine, clock: FakeClock) -> None:
+def test_the_apps_count_at_zero_stops_every_organisation(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
-    spend(budget, clock, "a", said=RateLimitHeaders(app_minute=0))
+    spend(budget, clock, "a", headers=RateLimitHeaders(app_minute=0))
     assert budget.acquire("b", clock.now()) == Wait(60.0, RateLimitKind.APP_MINUTE)
 
 
-def test_the_apps_own_count_may_be_corrected_soon_by_any_call_that_is_in_progress(
-    engine: Engine, clock: FakeClock
-) -> None:
+def test_the_apps_count_is_asked_again_soon_while_any_call_is_in_progress(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     first, second = (budget.acquire(tenant, clock.now()) for tenant in ("a", "b"))
     assert isinstance(first, CallPermit)
     assert isinstance(second, CallPermit)
     budget.release(first, clock.now(), RateLimitHeaders(app_minute=1))
-    # The one call that was left is the second's; its own answer will say more.
+    # The one call left is the second one, and its own response will correct the count.
     for tenant in ("c", None):
         assert budget.acquire(tenant, clock.now()) == Wait(0.25, RateLimitKind.APP_MINUTE)
     budget.release(second, clock.now(), RateLimitHeaders(app_minute=0))
@@ -188,7 +186,7 @@ def test_the_apps_own_count_may_be_corrected_soon_by_any_call_that_is_in_progres
         assert budget.acquire(tenant, clock.now()) == Wait(60.0, RateLimitKind.APP_MINUTE)
 
 
-def test_an_answer_that_was_overtaken_does_not_raise_the_count_again(engine: Engine, clock: FakeClock) -> None:
+def test_an_overtaken_response_does_not_raise_the_count(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     slow, quick = budget.acquire("a", clock.now()), budget.acquire("a", clock.now())
     assert isinstance(slow, CallPermit)
@@ -198,7 +196,7 @@ def test_an_answer_that_was_overtaken_does_not_raise_the_count_again(engine: Eng
     assert budget.acquire("a", clock.now()) == Wait(60.0, RateLimitKind.MINUTE)
 
 
-def test_an_answer_that_was_overtaken_is_believed_when_it_says_less(engine: Engine, clock: FakeClock) -> None:
+def test_an_overtaken_response_lowers_the_count(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     slow, quick = budget.acquire("a", clock.now()), budget.acquire("a", clock.now())
     assert isinstance(slow, CallPermit)
@@ -208,7 +206,7 @@ def test_an_answer_that_was_overtaken_is_believed_when_it_says_less(engine: Engi
     assert not isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
-def test_a_block_holds_every_process_until_its_end(engine: Engine, clock: FakeClock) -> None:
+def test_a_block_stops_every_process_until_its_end(engine: Engine, clock: FakeClock) -> None:
     budget, another = SqlCallBudget(engine, WIDE), SqlCallBudget(engine, WIDE)
     budget.block("a", RateLimitKind.MINUTE, clock.now() + timedelta(seconds=17))
     assert another.acquire("a", clock.now()) == Wait(17.0, RateLimitKind.MINUTE)
@@ -217,7 +215,7 @@ def test_a_block_holds_every_process_until_its_end(engine: Engine, clock: FakeCl
     assert isinstance(another.acquire("a", clock.now()), CallPermit)
 
 
-def test_a_day_block_says_until_when(engine: Engine, clock: FakeClock) -> None:
+def test_a_day_block_states_its_end(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     until = clock.now() + timedelta(seconds=66975)
     budget.block("a", RateLimitKind.DAY, until)
@@ -228,23 +226,23 @@ def test_a_day_block_says_until_when(engine: Engine, clock: FakeClock) -> None:
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
-def test_an_app_minute_block_holds_every_organisation(engine: Engine, clock: FakeClock) -> None:
+def test_an_app_minute_block_stops_every_organisation(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     budget.block("a", RateLimitKind.APP_MINUTE, clock.now() + timedelta(seconds=9))
     assert budget.acquire("b", clock.now()) == Wait(9.0, RateLimitKind.APP_MINUTE)
     assert budget.acquire(None, clock.now()) == Wait(9.0, RateLimitKind.APP_MINUTE)
 
 
-def test_a_429_says_more_exactly_when_to_go_on_than_the_header_beside_it(engine: Engine, clock: FakeClock) -> None:
+def test_the_end_of_a_429_block_replaces_the_count_of_the_header(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
-    spend(budget, clock, said=RateLimitHeaders(minute=0, day=0))
+    spend(budget, clock, headers=RateLimitHeaders(minute=0, day=0))
     budget.block("a", RateLimitKind.DAY, clock.now() + timedelta(seconds=30))
     budget.block("a", RateLimitKind.MINUTE, clock.now() + timedelta(seconds=10))
     clock.advance(seconds=30)
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
-def test_the_longest_wait_is_the_one_that_is_told(engine: Engine, clock: FakeClock) -> None:
+def test_the_longest_wait_is_returned(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(per_minute=1, in_progress=1))
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
     assert budget.acquire("a", clock.now()) == Wait(60.0, RateLimitKind.MINUTE)
@@ -256,7 +254,7 @@ def test_usage_is_the_stricter_of_our_count_and_xeros(engine: Engine, clock: Fak
         spend(budget, clock)
     usage = budget.read_usage("a", clock.now())
     assert (usage.today, usage.per_day, usage.left_today, usage.left_this_minute) == (3, 100, 97, 47)
-    spend(budget, clock, said=RateLimitHeaders(minute=5, day=20))
+    spend(budget, clock, headers=RateLimitHeaders(minute=5, day=20))
     usage = budget.read_usage("a", clock.now())
     assert (usage.today, usage.left_today, usage.left_this_minute) == (4, 20, 5)
     spend(budget, clock)
@@ -267,20 +265,20 @@ def test_usage_is_the_stricter_of_our_count_and_xeros(engine: Engine, clock: Fak
     assert (usage.today, usage.left_today, usage.left_this_minute) == (0, 100, 50)
 
 
-def test_usage_of_an_organisation_that_never_called_is_nothing(engine: Engine, clock: FakeClock) -> None:
+def test_usage_of_an_organisation_without_calls_is_zero(engine: Engine, clock: FakeClock) -> None:
     usage = SqlCallBudget(engine, limits(per_day=100)).read_usage("new", clock.now())
     assert (usage.today, usage.left_today) == (0, 100)
 
 
-def test_giving_a_slot_back_twice_or_after_it_was_forgotten_is_harmless(engine: Engine, clock: FakeClock) -> None:
+def test_releasing_a_permit_twice_or_after_its_deletion_is_harmless(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(in_progress=1))
-    slot = spend(budget, clock)
-    budget.release(slot, clock.now(), NOTHING_SAID)
+    permit = spend(budget, clock)
+    budget.release(permit, clock.now(), NO_HEADERS)
     budget.release(CallPermit(10**6), clock.now(), RateLimitHeaders(minute=0, day=0, app_minute=0))
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
-def test_slots_that_no_window_needs_are_deleted(engine: Engine, clock: FakeClock) -> None:
+def test_calls_older_than_every_window_are_deleted(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, WIDE)
     for _ in range(PRUNE_EVERY // 2):
         spend(budget, clock)
@@ -288,11 +286,11 @@ def test_slots_that_no_window_needs_are_deleted(engine: Engine, clock: FakeClock
     for _ in range(PRUNE_EVERY // 2):
         spend(budget, clock)
     with engine.connect() as connection:
-        kept = connection.execute(select(func.count()).select_from(call_slots)).scalar_one()
-    assert kept == PRUNE_EVERY // 2
+        stored = connection.execute(select(func.count()).select_from(call_slots)).scalar_one()
+    assert stored == PRUNE_EVERY // 2
 
 
-def test_a_clock_that_was_set_back_does_not_stop_the_calls_for_long(engine: Engine, clock: FakeClock) -> None:
+def test_a_clock_that_was_set_back_does_not_stop_calls(engine: Engine, clock: FakeClock) -> None:
     budget = SqlCallBudget(engine, limits(per_minute=1, per_day=2))
     clock.advance(days=365)
     spend(budget, clock)
@@ -300,7 +298,7 @@ def test_a_clock_that_was_set_back_does_not_stop_the_calls_for_long(engine: Engi
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
 
 
-def test_a_database_that_was_not_migrated_says_so(database_url: str, clock: FakeClock) -> None:
+def test_an_unmigrated_database_is_reported(database_url: str, clock: FakeClock) -> None:
     engine = open_engine(database_url, pooled=False)
     with pytest.raises(NotMigrated, match="xero-pipeline migrate"):
         SqlCallBudget(engine, WIDE).acquire("a", clock.now())
@@ -309,65 +307,66 @@ def test_a_database_that_was_not_migrated_says_so(database_url: str, clock: Fake
 
 def _take_all(url: str, now: datetime, per_process: int, results: multiprocessing.Queue[int]) -> None:
     engine = open_engine(url, pooled=False)
-    budget = SqlCallBudget(engine, RACED)
-    slots = [budget.acquire("a", now) for _ in range(per_process)]
-    given = [slot for slot in slots if isinstance(slot, CallPermit)]
-    for slot in given:
-        budget.release(slot, now, NOTHING_SAID)
+    budget = SqlCallBudget(engine, SHARED_LIMITS)
+    answers = [budget.acquire("a", now) for _ in range(per_process)]
+    permits = [permit for permit in answers if isinstance(permit, CallPermit)]
+    for permit in permits:
+        budget.release(permit, now, NO_HEADERS)
     engine.dispose()
-    results.put(len(given))
+    results.put(len(permits))
 
 
-RACED = CallLimits(per_minute=25, per_day=40, in_progress=1000, app_per_minute=10000)
+SHARED_LIMITS = CallLimits(per_minute=25, per_day=40, in_progress=1000, app_per_minute=10000)
 
 
-def test_processes_that_ask_all_at_once_never_pass_a_limit_together(
+def test_simultaneous_processes_together_never_exceed_a_limit(
     engine: Engine, database_url: str, clock: FakeClock
 ) -> None:
-    given = []
+    granted = []
     for _ in range(2):
-        results: multiprocessing.Queue[int] = forking().Queue()
+        results: multiprocessing.Queue[int] = get_fork_context().Queue()
         processes = [
-            forking().Process(target=_take_all, args=(database_url, clock.now(), 10, results)) for _ in range(4)
+            get_fork_context().Process(target=_take_all, args=(database_url, clock.now(), 10, results))
+            for _ in range(4)
         ]
         for process in processes:
             process.start()
-        given.append(sum(results.get(timeout=60) for _ in processes))
+        granted.append(sum(results.get(timeout=60) for _ in processes))
         for process in processes:
             process.join()
             assert process.exitcode == 0
         results.close()
         clock.advance(minutes=2)
-    # The minute's limit in the first round, what is left of the day in the second.
-    assert given == [25, 15]
+    # The first round spends the minute's limit, the second one the rest of the day's.
+    assert granted == [25, 15]
 
 
 class _Model:
-    """The limits as a person would check them: by looking through all calls ever made."""
+    """The limits, checked in the simplest way: by counting among all calls ever made."""
 
     def __init__(self, allowed: CallLimits) -> None:
         self.allowed = allowed
         self.calls: list[tuple[str | None, datetime]] = []
         self.open: dict[CallPermit, tuple[str | None, datetime]] = {}
 
-    def since(self, tenant: str | None, now: datetime, **window: float) -> int:
+    def count_since(self, tenant: str | None, now: datetime, **window: float) -> int:
         return sum(
             1
-            for whose, began in self.calls
-            if (tenant is None or whose == tenant) and began > now - timedelta(**window)
+            for scope, began in self.calls
+            if (tenant is None or scope == tenant) and began > now - timedelta(**window)
         )
 
-    def may_go(self, tenant: str | None, now: datetime) -> bool:
-        if self.since(None, now, minutes=1) >= self.allowed.app_per_minute:
+    def is_allowed(self, tenant: str | None, now: datetime) -> bool:
+        if self.count_since(None, now, minutes=1) >= self.allowed.app_per_minute:
             return False
         if tenant is None:
             return True
         in_progress = sum(
-            1 for whose, began in self.open.values() if whose == tenant and began + timedelta(milliseconds=LEASE) > now
+            1 for scope, began in self.open.values() if scope == tenant and began + timedelta(milliseconds=LEASE) > now
         )
         return (
-            self.since(tenant, now, minutes=1) < self.allowed.per_minute
-            and self.since(tenant, now, days=1) < self.allowed.per_day
+            self.count_since(tenant, now, minutes=1) < self.allowed.per_minute
+            and self.count_since(tenant, now, days=1) < self.allowed.per_day
             and in_progress < self.allowed.in_progress
         )
 
@@ -389,7 +388,7 @@ STEPS = st.lists(
         app_per_minute=st.integers(1, 8),
     ),
 )
-def test_a_call_may_go_exactly_when_no_window_is_full(
+def test_a_call_is_permitted_exactly_when_no_window_is_full(
     steps: list[tuple[int, str | None, bool]], allowed: CallLimits
 ) -> None:
     engine = create_engine("sqlite://", poolclass=StaticPool)
@@ -399,28 +398,28 @@ def test_a_call_may_go_exactly_when_no_window_is_full(
     for pause, tenant, finishes in steps:
         clock.advance(milliseconds=pause)
         now = clock.now()
-        expected = model.may_go(tenant, now)
+        expected = model.is_allowed(tenant, now)
         answer = budget.acquire(tenant, now)
         assert isinstance(answer, CallPermit) == expected
         if isinstance(answer, CallPermit):
             model.calls.append((tenant, now))
             model.open[answer] = (tenant, now)
             if finishes:
-                budget.release(answer, now, NOTHING_SAID)
+                budget.release(answer, now, NO_HEADERS)
                 del model.open[answer]
         elif isinstance(answer, DayExhausted):
             assert tenant is not None
-            assert model.since(tenant, answer.until - timedelta(milliseconds=1), days=1) >= allowed.per_day
-            assert model.since(tenant, answer.until, days=1) < allowed.per_day
+            assert model.count_since(tenant, answer.until - timedelta(milliseconds=1), days=1) >= allowed.per_day
+            assert model.count_since(tenant, answer.until, days=1) < allowed.per_day
         elif answer.problem is not RateLimitKind.CONCURRENT:
-            whose, most = (
+            scope, most = (
                 (None, allowed.app_per_minute)
                 if answer.problem is RateLimitKind.APP_MINUTE
                 else (tenant, allowed.per_minute)
             )
             until = now + timedelta(seconds=answer.seconds)
-            assert model.since(whose, until - timedelta(milliseconds=1), minutes=1) >= most
-            assert model.since(whose, until, minutes=1) < most
+            assert model.count_since(scope, until - timedelta(milliseconds=1), minutes=1) >= most
+            assert model.count_since(scope, until, minutes=1) < most
     engine.dispose()
 
 
@@ -429,13 +428,11 @@ def test_a_call_may_go_exactly_when_no_window_is_full(
     others=st.lists(st.integers(0, 3), min_size=10, max_size=60),
     pauses=st.lists(st.integers(1, 40), min_size=10, max_size=60),
 )
-def test_a_smaller_plan_shared_with_another_program_is_never_run_into_its_wall(
-    others: list[int], pauses: list[int]
-) -> None:
-    """Xero allows 10 a minute, fixed windows; another program spends some; our own limit is far away.
+def test_a_smaller_plans_limit_shared_with_another_program_is_respected(others: list[int], pauses: list[int]) -> None:
+    """Xero allows 10 calls in fixed minutes, another program makes some of them, and our own limit is much higher.
 
-    We learn of the other program only by Xero's headers, so a call may be refused only when the other
-    program took the last one after our last answer.
+    Only Xero's headers reveal the other program. So Xero may refuse a call only if the other program has made the
+    last allowed call since our last response.
     """
     engine = create_engine("sqlite://", poolclass=StaticPool)
     metadata.create_all(engine, tables=[call_slots, call_limits])
@@ -458,16 +455,14 @@ def test_a_smaller_plan_shared_with_another_program_is_never_run_into_its_wall(
     engine.dispose()
 
 
-def test_what_a_server_sets_against_long_statements_cuts_no_wait_for_a_slot_short(
-    postgres_url: str, clock: FakeClock
-) -> None:
+def test_a_servers_limits_for_long_statements_end_no_wait_for_a_permit(postgres_url: str, clock: FakeClock) -> None:
     strict = open_engine(f"{postgres_url}?options=-c%20statement_timeout%3D100")
     metadata.create_all(strict, tables=[call_slots, call_limits])
     budget = SqlCallBudget(strict, WIDE)
     with ThreadPoolExecutor() as pool:
-        with budget._alone():
-            slot = pool.submit(budget.acquire, "a", clock.now())
+        with budget._begin_exclusive():
+            permit = pool.submit(budget.acquire, "a", clock.now())
             with pytest.raises(TimeoutError):
-                slot.result(0.5)
-        assert isinstance(slot.result(30), CallPermit)
+                permit.result(0.5)
+        assert isinstance(permit.result(30), CallPermit)
     strict.dispose()

@@ -1,4 +1,4 @@
-"""Thirteen weeks of an organisation in which everything holds together, for a test to break. No test is here."""
+"""Thirteen correct weeks of an organisation, for tests to break. There is no test in this module."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from xero_pipeline_tests.warehouse.figures.figures_given import (
 
 LATEST = Week(date(2026, 11, 21))
 WEEKS = [LATEST.shift(-n) for n in reversed(range(13))]
-# Late enough that it has a history to be judged by.
+# Late enough to have a history that it can be compared with.
 MIDDLE, AFTER_MIDDLE = WEEKS[9], WEEKS[10]
 TENANT = "org-1"
 NAME = "Organisation org-1"
 
 
 def connect(warehouse: Warehouse, *tenants: str) -> None:
-    """The organisations are connected, long before the test's clock."""
+    """Connect the organisations, long before the time of the test's clock."""
     warehouse.tokens.save_consent(tokens(), opened(*(tenants or (TENANT,))), now=warehouse.clock.now())
     with warehouse.engine.begin() as connection:
         connection.execute(text("UPDATE xero_tokens SET connected_at = '2026-01-05 00:00:00.000000'"))
@@ -52,26 +52,26 @@ def _number(week: Week) -> int:
     return (week.ending - WEEKS[0].ending).days // 7
 
 
-def _wiggle(week: Week) -> Decimal:
-    """Something that differs from week to week, to the cent."""
+def _vary(week: Week) -> Decimal:
+    """An amount that differs from week to week."""
     return Decimal((_number(week) * 37) % 11) * Decimal("101.01")
 
 
 def _residential(week: Week) -> Decimal:
-    return Decimal("60000.10") + _wiggle(week)
+    return Decimal("60000.10") + _vary(week)
 
 
 def _commercial(week: Week) -> Decimal:
-    return Decimal("40000.20") + 2 * _wiggle(week)
+    return Decimal("40000.20") + 2 * _vary(week)
 
 
 def _profit(week: Week) -> Write:
     amounts = {
         "sales-1": ("200", "Residential Sales", "REVENUE", "trading_income", _residential(week)),
         "sales-2": ("210", "Commercial Sales", "REVENUE", "trading_income", _commercial(week)),
-        "cost-1": ("310", "Materials", "DIRECTCOSTS", "cost_of_sales", Decimal("30000.05") + _wiggle(week)),
+        "cost-1": ("310", "Materials", "DIRECTCOSTS", "cost_of_sales", Decimal("30000.05") + _vary(week)),
         "other-1": ("270", "Interest Income", "OTHERINCOME", "other_income", Decimal("12.34")),
-        "wages-1": ("477", "Wages", "WAGESEXPENSE", "operating_expenses", Decimal("25000.00") + _wiggle(week)),
+        "wages-1": ("477", "Wages", "WAGESEXPENSE", "operating_expenses", Decimal("25000.00") + _vary(week)),
         "rent-1": ("469", "Rent", "EXPENSE", "operating_expenses", Decimal("3000.00")),
     }
     lines = frame(LINE_COLUMNS, *((account_id, *rest) for account_id, rest in amounts.items()))
@@ -88,7 +88,7 @@ def _profit(week: Week) -> Write:
         "operating_expenses": total("operating_expenses"),
         "net_profit": gross + total("other_income") - total("operating_expenses"),
     }
-    return lambda connection, stamp: replace_profit_and_loss(connection, stamp, "accrual", totals, lines)
+    return lambda connection, provenance: replace_profit_and_loss(connection, provenance, "accrual", totals, lines)
 
 
 def _revenue(week: Week) -> Write:
@@ -101,8 +101,8 @@ def _revenue(week: Week) -> Write:
 
 
 def _movements(week: Week) -> Iterator[tuple[str, str, Decimal, Decimal, Decimal]]:
-    yield "bank-1", "Cheque", Decimal("90000.00") + _wiggle(week), Decimal("85000.00"), Decimal("0.00")
-    yield "bank-2", "Dollars", Decimal("5000.00") + _wiggle(week), Decimal("4000.00"), Decimal("-1.25")
+    yield "bank-1", "Cheque", Decimal("90000.00") + _vary(week), Decimal("85000.00"), Decimal("0.00")
+    yield "bank-2", "Dollars", Decimal("5000.00") + _vary(week), Decimal("4000.00"), Decimal("-1.25")
 
 
 def _cash(week: Week) -> Write:
@@ -128,20 +128,22 @@ _TABLES = (
 
 
 @contextmanager
-def mended(engine: Engine) -> Iterator[None]:
-    """Whatever is done to figures and log meanwhile, afterwards they are what they were."""
+def restore_afterwards(engine: Engine) -> Iterator[None]:
+    """Restore the figures and the sync log after the block, whatever it has changed."""
     with engine.connect() as connection:
-        held = {table: [dict(row) for row in connection.execute(select(table)).mappings()] for table in _TABLES}
+        original = {table: [dict(row) for row in connection.execute(select(table)).mappings()] for table in _TABLES}
     yield
     with engine.begin() as connection:
-        for table, rows in held.items():
+        for table, rows in original.items():
             connection.execute(delete(table))
             connection.execute(insert(table), rows)
 
 
-def by_hand(engine: Engine, *statements: str) -> None:
-    """What somebody does to the database with a tool of their own; `:week` is the middle week, `:next` the one
-    after it, `:latest` the newest."""
+def execute_by_hand(engine: Engine, *statements: str) -> None:
+    """Execute statements as somebody with another database tool would.
+
+    `:first` is the first week, `:week` the middle one, `:next` the week after it, and `:latest` the newest.
+    """
     weeks = {"week": MIDDLE, "next": AFTER_MIDDLE, "latest": LATEST, "first": WEEKS[0]}
     with engine.begin() as connection:
         for statement in statements:

@@ -1,4 +1,4 @@
-"""Whichever single figure is wrong, by whatever amount, exactly one rule tells of it."""
+"""Any single wrong figure, by any amount, is reported by exactly one rule."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ D = Decimal
 SHORT = WEEKS[:5]
 
 
-def _whole() -> Tables:
-    """Five weeks of one organisation that hold together."""
+def _make_tables() -> Tables:
+    """Five weeks of one organisation that satisfy every rule."""
     tables: Tables = {table.name: [] for table in (financial_weekly, financial_weekly_lines, revenue_weekly)}
     tables[cash_position_weekly.name] = []
     balance = {"a": D("100.00"), "b": D("-7.50")}
@@ -41,8 +41,8 @@ def _whole() -> Tables:
         }
         for category, parts in amounts.items():
             tables[financial_weekly_lines.name] += [
-                of_week | {"account_id": f"{category}-{place}", "category": category, "amount": part}
-                for place, part in enumerate(parts)
+                of_week | {"account_id": f"{category}-{index}", "category": category, "amount": part}
+                for index, part in enumerate(parts)
             ]
         income, cost, other, expenses = (sum(parts, D(0)) for parts in amounts.values())
         tables[financial_weekly.name].append(
@@ -75,70 +75,72 @@ def _whole() -> Tables:
     return tables
 
 
-WHOLE = _whole()
+CORRECT = _make_tables()
 FIGURES = [
-    (table, place, name)
-    for table, rows in WHOLE.items()
-    for place, row in enumerate(rows)
+    (table, index, name)
+    for table, rows in CORRECT.items()
+    for index, row in enumerate(rows)
     for name, value in row.items()
     if isinstance(value, Decimal)
 ]
 RULES = {
-    "lines_add_up": totals.lines_add_up,
-    "gross_and_net_add_up": totals.gross_and_net_add_up,
-    "net_is_invoiced_less_credited": revenue.net_is_invoiced_less_credited,
-    "revenue_matches_income": revenue.revenue_matches_income,
-    "closing_follows_from_opening": cash.closing_follows_from_opening,
-    "opening_is_the_closing_before": cash.opening_is_the_closing_before,
+    "lines_add_up": totals.check_lines_add_up,
+    "gross_and_net_add_up": totals.check_gross_and_net_add_up,
+    "net_is_invoiced_less_credited": revenue.check_net_is_invoiced_less_credited,
+    "revenue_matches_income": revenue.check_revenue_matches_income,
+    "closing_follows_from_opening": cash.check_closing_follows_from_opening,
+    "opening_is_the_closing_before": cash.check_opening_is_the_closing_before,
 }
 
 
-def told(tables: Tables) -> dict[str, list[Violation]]:
+def find_violations(tables: Tables) -> dict[str, list[Violation]]:
     counts = {kind: {(TENANT, week): 2 for week in SHORT} for kind in SyncType}
-    held = WarehouseSnapshot(tables, counts, {kind: {} for kind in SyncType})  # type: ignore[arg-type]
-    return {name: found for name, rule in RULES.items() if (found := rule(held))}
+    snapshot = WarehouseSnapshot(tables, counts, {kind: {} for kind in SyncType})  # type: ignore[arg-type]
+    return {name: violations for name, rule in RULES.items() if (violations := rule(snapshot))}
 
 
-def test_what_holds_together_is_not_told_of() -> None:
-    assert told(WHOLE) == {}
+def test_correct_figures_violate_no_rule() -> None:
+    assert find_violations(CORRECT) == {}
 
 
 @given(st.sampled_from(FIGURES), st.decimals(-(10**9), 10**9, places=2).filter(bool))
-def test_one_wrong_figure_is_told_by_one_rule_in_its_own_week(figure: tuple[str, int, str], by: Decimal) -> None:
-    table, place, name = figure
-    broken = copy.deepcopy(WHOLE)
-    broken[table][place][name] += by
+def test_one_wrong_figure_is_reported_by_one_rule_in_its_own_week(figure: tuple[str, int, str], by: Decimal) -> None:
+    table, index, name = figure
+    broken = copy.deepcopy(CORRECT)
+    broken[table][index][name] += by
 
-    ((_, (finding,)),) = told(broken).items()
+    ((_, (violation,)),) = find_violations(broken).items()
 
-    assert finding.week == broken[table][place]["week"]
-    assert abs(finding.amounts.get("difference", by)) == abs(by)
+    assert violation.week == broken[table][index]["week"]
+    assert abs(violation.amounts.get("difference", by)) == abs(by)
 
 
-def test_a_wrong_closing_balance_excuses_no_other() -> None:
-    """Two weeks are five too high: the second seems to follow from the first, which itself does not follow."""
-    broken = copy.deepcopy(WHOLE)
+def test_a_wrong_closing_balance_hides_no_other() -> None:
+    """Two weeks are too high by five. The second follows from the first, but the first is wrong itself."""
+    broken = copy.deepcopy(CORRECT)
     for row in broken[cash_position_weekly.name]:
         if row["week"] in SHORT[1:3] and row["bank_account_id"] == "a":
             row["closing_balance"] += 5
-    assert [one.week for one in told(broken)["closing_follows_from_opening"]] == SHORT[1:3]
+    assert [violation.week for violation in find_violations(broken)["closing_follows_from_opening"]] == SHORT[1:3]
 
 
-# Small whole amounts, so that one wrong figure often makes up for another.
+# Small whole amounts, so that one wrong figure often compensates for another.
 _CHANGES = st.lists(st.tuples(st.sampled_from(FIGURES), st.sampled_from([D(-1), D(1), D(2)])), min_size=1, max_size=6)
 
 
 @given(_CHANGES)
-def test_however_much_is_wrong_something_is_told(changes: list[tuple[tuple[str, int, str], Decimal]]) -> None:
-    """Wrong figures may excuse each other, but never so far that nothing is told."""
-    broken = copy.deepcopy(WHOLE)
-    for (table, place, name), by in changes:
-        broken[table][place][name] += by
-    assert told(broken) or (_profits_hold(broken) and _revenue_holds(broken) and _cash_holds(broken))
+def test_any_set_of_wrong_figures_is_reported(changes: list[tuple[tuple[str, int, str], Decimal]]) -> None:
+    """Wrong figures may hide each other, but something is always reported."""
+    broken = copy.deepcopy(CORRECT)
+    for (table, index, name), by in changes:
+        broken[table][index][name] += by
+    assert find_violations(broken) or (
+        _are_profits_right(broken) and _is_revenue_right(broken) and _is_cash_right(broken)
+    )
 
 
-def _profits_hold(tables: Tables) -> bool:
-    """By the rules' own words, without any excuse; so the two below."""
+def _are_profits_right(tables: Tables) -> bool:
+    """The plain rules, without the exceptions that avoid double reports; likewise the two functions below."""
     sums: dict[Any, Decimal] = {}
     for line in tables[financial_weekly_lines.name]:
         key = (line["week"], totals.TOTAL_OF[line["category"]])
@@ -151,7 +153,7 @@ def _profits_hold(tables: Tables) -> bool:
     )
 
 
-def _revenue_holds(tables: Tables) -> bool:
+def _is_revenue_right(tables: Tables) -> bool:
     income = {row["week"]: row["total_trading_income"] for row in tables[financial_weekly.name]}
     for cell in tables[revenue_weekly.name]:
         income[cell["week"]] -= cell["net_revenue"]
@@ -160,7 +162,7 @@ def _revenue_holds(tables: Tables) -> bool:
     )
 
 
-def _cash_holds(tables: Tables) -> bool:
+def _is_cash_right(tables: Tables) -> bool:
     closing = {
         (row["week"], row["bank_account_id"]): row["closing_balance"] for row in tables[cash_position_weekly.name]
     }

@@ -1,4 +1,4 @@
-"""Encrypted values: they open in their own place, under a known key, whole; and nowhere else."""
+"""Encrypted values decrypt only unchanged, in their own row and column, and with a known key."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ texts = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @given(texts, texts)
-def test_what_was_encrypted_decrypts_in_its_place(text: str, aad: str) -> None:
+def test_an_encrypted_value_decrypts_with_the_same_associated_data(text: str, aad: str) -> None:
     cipher = Cipher([KEY])
     assert cipher.decrypt(cipher.encrypt(text, aad), aad) == text
 
 
 @given(texts, texts, texts)
-def test_a_value_copied_to_another_place_does_not_decrypt(text: str, aad: str, elsewhere: str) -> None:
+def test_a_value_copied_to_another_row_or_column_does_not_decrypt(text: str, aad: str, elsewhere: str) -> None:
     assume(aad != elsewhere)
     cipher = Cipher([KEY])
     value = cipher.encrypt(text, aad)
@@ -54,7 +54,7 @@ def test_anything_else_is_refused_as_not_decryptable(value: str) -> None:
         Cipher([KEY]).decrypt(value, AAD)
 
 
-def test_it_is_written_as_iv_tag_and_ciphertext_in_hex_with_a_fresh_iv_each_time() -> None:
+def test_the_stored_form_is_iv_tag_and_ciphertext_in_hex_with_a_fresh_iv_each_time() -> None:
     cipher = Cipher([KEY])
     first, second = cipher.encrypt("secret", AAD), cipher.encrypt("secret", AAD)
     assert re.fullmatch(r"[0-9a-f]{32}:[0-9a-f]{32}:[0-9a-f]{12}", first)
@@ -107,7 +107,7 @@ process.stdout.write(Buffer.concat([opened.update(text), opened.final()]));
 """
 
 
-def test_node_decrypts_what_we_wrote() -> None:
+def test_node_decrypts_an_encrypted_value() -> None:
     node = shutil.which("node")
     if node is None:
         skip_or_fail("no node on this machine")

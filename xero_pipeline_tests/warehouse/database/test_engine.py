@@ -1,4 +1,4 @@
-"""Opening a database: what it is like, who may read it, and what it says when it cannot be used."""
+"""Opening a database: its settings, who may read the file, and the errors when it cannot be used."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ import pytest
 from sqlalchemy import Engine, make_url, text
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from xero_pipeline.warehouse.database.engine import open_engine, sqlite_file
+from xero_pipeline.warehouse.database.engine import get_sqlite_file, open_engine
 from xero_pipeline.warehouse.database.migrating import migrate
 from xero_pipeline.warehouse.errors import DatabaseUnavailable
 
 
 @pytest.fixture
 def sqlite_engine(tmp_path: Path) -> Engine:
-    # Nothing to dispose of: it keeps no connection.
+    # The pool needs no disposing here, since it keeps no connection open.
     return open_engine(f"sqlite:///{tmp_path}/new/folder/xero.db")
 
 
-def mode(file: Path) -> int:
+def read_mode(file: Path) -> int:
     return stat.S_IMODE(file.stat().st_mode)
 
 
-def test_a_new_sqlite_file_and_its_companions_are_its_owners_alone(sqlite_engine: Engine) -> None:
-    file = sqlite_file(sqlite_engine)
+def test_only_the_owner_can_read_a_new_sqlite_file_and_its_companions(sqlite_engine: Engine) -> None:
+    file = get_sqlite_file(sqlite_engine)
     assert file is not None
-    assert not file.parent.exists(), "opening an engine makes nothing yet"
+    assert not file.parent.exists(), "opening an engine creates nothing yet"
     with sqlite_engine.begin() as connection:
         connection.execute(text("CREATE TABLE t (x INTEGER)"))
-        assert {found.name: mode(found) for found in file.parent.iterdir()} == {
+        assert {file_found.name: read_mode(file_found) for file_found in file.parent.iterdir()} == {
             "xero.db": 0o600,
             "xero.db-wal": 0o600,
             "xero.db-shm": 0o600,
@@ -43,11 +43,11 @@ def test_a_new_sqlite_file_and_its_companions_are_its_owners_alone(sqlite_engine
 
 def test_sqlite_runs_in_wal_mode_with_foreign_keys(sqlite_engine: Engine) -> None:
     with sqlite_engine.connect() as connection:
-        said = [connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in ("journal_mode", "foreign_keys")]
-        assert [*said, connection.execute(text("PRAGMA busy_timeout")).scalar_one()] == ["wal", 1, 30_000]
+        values = [connection.execute(text(f"PRAGMA {name}")).scalar_one() for name in ("journal_mode", "foreign_keys")]
+        assert [*values, connection.execute(text("PRAGMA busy_timeout")).scalar_one()] == ["wal", 1, 30_000]
 
 
-def test_a_file_from_elsewhere_is_put_into_wal_mode(tmp_path: Path) -> None:
+def test_a_file_created_elsewhere_is_switched_to_wal_mode(tmp_path: Path) -> None:
     file = tmp_path / "old.db"
     with contextlib.closing(sqlite3.connect(file)) as plain:
         plain.execute("CREATE TABLE t (x INTEGER)")
@@ -60,7 +60,7 @@ def test_begin_takes_the_write_lock_at_once_and_a_reader_neither_takes_nor_waits
 ) -> None:
     with sqlite_engine.begin() as writer:
         writer.execute(text("CREATE TABLE t (x INTEGER)"))
-    with contextlib.closing(sqlite3.connect(sqlite_file(sqlite_engine), timeout=0, isolation_level=None)) as other:
+    with contextlib.closing(sqlite3.connect(get_sqlite_file(sqlite_engine), timeout=0, isolation_level=None)) as other:
         with sqlite_engine.connect() as reader:
             assert reader.execute(text("SELECT count(*) FROM t")).scalar_one() == 0
             other.execute("BEGIN IMMEDIATE")
@@ -75,7 +75,7 @@ def test_begin_takes_the_write_lock_at_once_and_a_reader_neither_takes_nor_waits
                 assert reader.execute(text("SELECT count(*) FROM t")).scalar_one() == 1
 
 
-def test_a_transaction_that_fails_leaves_nothing_in_either_database(database_url: str) -> None:
+def test_a_failed_transaction_leaves_nothing_in_either_database(database_url: str) -> None:
     engine = open_engine(database_url)
 
     def fail_halfway() -> None:
@@ -90,7 +90,7 @@ def test_a_transaction_that_fails_leaves_nothing_in_either_database(database_url
     engine.dispose()
 
 
-def test_threads_that_read_and_then_write_lose_nothing(database_url: str) -> None:
+def test_threads_that_read_and_then_write_lose_no_update(database_url: str) -> None:
     engine = open_engine(database_url)
     with engine.begin() as connection:
         connection.execute(text("CREATE TABLE t (x INTEGER)"))
@@ -129,15 +129,17 @@ def test_no_error_shows_the_values_of_a_statement(database_url: str) -> None:
     engine.dispose()
 
 
-def test_postgresql_speaks_utc_and_reads_what_was_committed(postgres_url: str) -> None:
+def test_postgresql_uses_utc_and_read_committed(postgres_url: str) -> None:
     engine = open_engine(postgres_url)
     with engine.connect() as connection:
-        said = [connection.execute(text(f"SHOW {name}")).scalar_one() for name in ("timezone", "transaction_isolation")]
-        assert said == ["UTC", "read committed"]
+        values = [
+            connection.execute(text(f"SHOW {name}")).scalar_one() for name in ("timezone", "transaction_isolation")
+        ]
+        assert values == ["UTC", "read committed"]
     engine.dispose()
 
 
-def refusal(url: str) -> str:
+def read_refusal(url: str) -> str:
     engine = open_engine(url)
     with pytest.raises(DatabaseUnavailable) as caught, engine.connect():
         pass
@@ -145,25 +147,25 @@ def refusal(url: str) -> str:
     return str(caught.value)
 
 
-def test_a_server_that_is_not_there_is_one_clear_line_without_the_password() -> None:
-    said = refusal("postgresql+psycopg://someone:s3cret@127.0.0.1:1/books")
-    assert said == (
+def test_a_missing_server_gives_one_clear_line_without_the_password() -> None:
+    message = read_refusal("postgresql+psycopg://someone:s3cret@127.0.0.1:1/books")
+    assert message == (
         "PostgreSQL at 127.0.0.1:1 cannot be used: nothing listens there. Check DATABASE_URL, and that the server runs."
     )
 
 
-def test_a_password_that_runs_into_the_host_is_not_shown_with_it() -> None:
-    said = refusal("postgresql+psycopg://someone:Sup3r@S3cret@127.0.0.1:1/books")
-    assert "S3cret" not in said
-    assert said.startswith("PostgreSQL at 127.0.0.1:1 cannot be used")
+def test_a_password_with_an_at_sign_is_not_shown_with_the_host() -> None:
+    message = read_refusal("postgresql+psycopg://someone:Sup3r@S3cret@127.0.0.1:1/books")
+    assert "S3cret" not in message
+    assert message.startswith("PostgreSQL at 127.0.0.1:1 cannot be used")
 
 
-def test_a_database_that_is_not_there_is_named(postgres_url: str) -> None:
+def test_the_error_names_a_missing_database(postgres_url: str) -> None:
     url = make_url(postgres_url).set(database="no_such_database")
-    assert 'database "no_such_database" does not exist' in refusal(url.render_as_string(hide_password=False))
+    assert 'database "no_such_database" does not exist' in read_refusal(url.render_as_string(hide_password=False))
 
 
-def test_a_database_where_nothing_may_be_made_says_so(postgres_url: str) -> None:
+def test_the_error_says_that_the_user_may_create_nothing(postgres_url: str) -> None:
     url = make_url(postgres_url).update_query_dict({"options": "-c default_transaction_read_only=on"})
     engine = open_engine(url)
     with pytest.raises(DatabaseUnavailable, match=r"refuses: cannot execute CREATE TABLE") as caught:
@@ -172,21 +174,24 @@ def test_a_database_where_nothing_may_be_made_says_so(postgres_url: str) -> None
     engine.dispose()
 
 
-def test_a_statement_that_the_server_cuts_short_says_so(postgres_url: str) -> None:
+def test_the_error_says_that_the_server_cancelled_a_statement(postgres_url: str) -> None:
     engine = open_engine(f"{postgres_url}?options=-c%20statement_timeout%3D50")
-    with pytest.raises(DatabaseUnavailable, match=r"gave up: .*statement timeout\. .*try again"), engine.begin() as one:
-        one.execute(text("SELECT pg_sleep(5)"))
+    with (
+        pytest.raises(DatabaseUnavailable, match=r"gave up: .*statement timeout\. .*try again"),
+        engine.begin() as connection,
+    ):
+        connection.execute(text("SELECT pg_sleep(5)"))
     engine.dispose()
 
 
-def test_a_connection_that_the_server_cut_is_said_to_be_cut(postgres_url: str) -> None:
+def test_the_error_says_that_the_server_cut_the_connection(postgres_url: str) -> None:
     engine = open_engine(postgres_url, pooled=False)
     with pytest.raises(DatabaseUnavailable, match="cannot be used"), engine.connect() as connection:
         connection.execute(text("SELECT pg_terminate_backend(pg_backend_pid())"))
     engine.dispose()
 
 
-def test_a_pooled_connection_that_died_meanwhile_is_replaced(postgres_url: str) -> None:
+def test_a_pooled_connection_that_has_died_is_replaced(postgres_url: str) -> None:
     engine, other = open_engine(postgres_url), open_engine(postgres_url, pooled=False)
     with engine.connect() as connection:
         pid = connection.execute(text("SELECT pg_backend_pid()")).scalar_one()
@@ -198,25 +203,27 @@ def test_a_pooled_connection_that_died_meanwhile_is_replaced(postgres_url: str) 
     other.dispose()
 
 
-def test_a_file_that_is_no_database_is_said_to_be_none(tmp_path: Path) -> None:
+def test_the_error_says_that_a_file_is_no_database(tmp_path: Path) -> None:
     file = tmp_path / "letter.txt"
     file.write_text("Dear Sir or Madam, " * 100)
-    assert refusal(f"sqlite:///{file}").startswith(f"The database file {file} cannot be used: file is not a database.")
+    assert read_refusal(f"sqlite:///{file}").startswith(
+        f"The database file {file} cannot be used: file is not a database."
+    )
 
 
-def test_a_file_where_none_can_be_made_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_created_gives_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    said = refusal(f"sqlite:///{tmp_path}/file/below/xero.db")
-    assert said.startswith(f"The database file {tmp_path}/file/below/xero.db cannot be made: Not a directory.")
+    message = read_refusal(f"sqlite:///{tmp_path}/file/below/xero.db")
+    assert message.startswith(f"The database file {tmp_path}/file/below/xero.db cannot be created: Not a directory.")
 
 
 @pytest.mark.parametrize("url", ["sqlite://", "sqlite:///:memory:"])
-def test_a_database_in_memory_is_refused_since_processes_share_it(url: str) -> None:
+def test_a_database_in_memory_is_refused(url: str) -> None:
     with pytest.raises(DatabaseUnavailable, match="must be a file"):
         open_engine(url)
 
 
-def test_without_postgresqls_driver_it_is_said_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_says_how_to_install_postgresqls_driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
     with pytest.raises(DatabaseUnavailable, match=r'psycopg is not installed.*"xero-pipeline\[postgres\]"') as caught:
         open_engine("postgresql+psycopg://xero:s3cret@127.0.0.1/xero")

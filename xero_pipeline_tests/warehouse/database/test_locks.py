@@ -1,4 +1,4 @@
-"""Named locks: one holder at a time, across threads and processes, and a dead holder holds nothing."""
+"""Named locks: one holder at a time across threads and processes, and a dead holder frees its lock."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from xero_pipeline.warehouse.database.engine import open_engine
 from xero_pipeline.warehouse.database.locks import Locks
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, LockTimeout
 from xero_pipeline_tests.migrated import cut_sessions
-from xero_pipeline_tests.processes import forking
+from xero_pipeline_tests.processes import get_fork_context
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def locks(database_url: str) -> Iterator[Locks]:
     engine.dispose()
 
 
-def test_who_waits_too_long_is_told_which_lock_it_was(locks: Locks) -> None:
+def test_a_lock_timeout_names_the_lock(locks: Locks) -> None:
     with (
         locks.hold("refresh-1", timeout=5),
         pytest.raises(LockTimeout, match="'refresh-1'"),
@@ -38,13 +38,13 @@ def test_who_waits_too_long_is_told_which_lock_it_was(locks: Locks) -> None:
         pass
 
 
-def test_a_lock_can_be_held_again_once_it_was_given_back_even_by_an_error(locks: Locks) -> None:
+def test_a_released_lock_can_be_held_again_even_after_an_error(locks: Locks) -> None:
     for _ in range(2):
         with pytest.raises(ZeroDivisionError), locks.hold("refresh-1", timeout=0.05):
             _ = 1 / 0
 
 
-def test_other_names_do_not_wait(locks: Locks) -> None:
+def test_locks_of_other_names_do_not_wait(locks: Locks) -> None:
     with (
         locks.hold("refresh-1", timeout=0.05),
         locks.hold("refresh/1", timeout=0.05),
@@ -75,15 +75,15 @@ def test_threads_exclude_each_other(locks: Locks) -> None:
     assert (inside, most) == (0, 1)
 
 
-def hold_until_killed(url: str, said: Connection) -> None:
+def hold_until_killed(url: str, pipe: Connection) -> None:
     with Locks(open_engine(url)).hold("one", timeout=30):
-        said.send("held")
+        pipe.send("held")
         signal.pause()
 
 
-def test_another_process_waits_and_a_killed_holder_frees_the_lock(database_url: str, locks: Locks) -> None:
-    here, there = forking().Pipe()
-    child = forking().Process(target=hold_until_killed, args=(database_url, there))
+def test_another_process_waits_until_a_killed_holder_frees_the_lock(database_url: str, locks: Locks) -> None:
+    here, there = get_fork_context().Pipe()
+    child = get_fork_context().Process(target=hold_until_killed, args=(database_url, there))
     child.start()
     assert here.poll(60)
     assert here.recv() == "held"
@@ -120,7 +120,7 @@ def test_waiting_for_a_lock_uses_up_no_connection_of_the_pool(postgres_url: str)
     engine.dispose()
 
 
-def test_a_holder_whose_connection_died_ends_without_an_error_of_its_own(postgres_url: str) -> None:
+def test_a_holder_whose_connection_died_ends_without_an_error(postgres_url: str) -> None:
     engine = open_engine(postgres_url)
     locks = Locks(engine)
     with locks.hold("one"):
@@ -131,49 +131,49 @@ def test_a_holder_whose_connection_died_ends_without_an_error_of_its_own(postgre
     engine.dispose()
 
 
-def test_who_lives_is_seen_by_others_until_the_block_ends(database_url: str, locks: Locks) -> None:
+def test_other_processes_see_a_liveness_lock_until_the_block_ends(database_url: str, locks: Locks) -> None:
     others = Locks(open_engine(database_url))
-    with locks.live("run-1"):
-        assert others.lives("run-1")
-        assert not others.lives("run-2")
-    assert not others.lives("run-1")
+    with locks.hold_liveness("run-1"):
+        assert others.is_held("run-1")
+        assert not others.is_held("run-2")
+    assert not others.is_held("run-1")
     others.close()
 
 
-def test_who_lives_is_seen_again_though_the_server_cut_the_session(
+def test_a_liveness_lock_is_taken_again_after_the_server_cut_the_session(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("xero_pipeline.warehouse.database.locks._LOOK_AFTER", 0.05)
-    monkeypatch.setattr("xero_pipeline.warehouse.database.locks._TAKE_AGAIN", 0.05)
+    monkeypatch.setattr("xero_pipeline.warehouse.database.locks._CHECK_INTERVAL", 0.05)
+    monkeypatch.setattr("xero_pipeline.warehouse.database.locks._RETRY_INTERVAL", 0.05)
     engine = open_engine(postgres_url)
     locks, others = Locks(engine), Locks(engine)
-    with locks.live("run-1"):
+    with locks.hold_liveness("run-1"):
         for _ in range(2):
             assert cut_sessions(engine) > 0
-            until(lambda: others.lives("run-1"))
+            wait_until(lambda: others.is_held("run-1"))
         cut_sessions(engine)
-    assert not others.lives("run-1")
+    assert not others.is_held("run-1")
     assert "keeps run-1" not in [thread.name for thread in threading.enumerate()]
     locks.close()
     others.close()
     engine.dispose()
 
 
-def until(holds: Callable[[], bool]) -> None:
+def wait_until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
-    while not holds():
+    while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
-def test_a_folder_where_no_lock_file_can_be_made_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_lock_file_that_cannot_be_created_gives_one_clear_line(tmp_path: Path) -> None:
     (tmp_path / "xero.db.locks").write_text("in the way")
     locks = Locks(open_engine(f"sqlite:///{tmp_path}/xero.db"))
     with pytest.raises(DatabaseUnavailable, match="cannot be used"), locks.hold("one"):
         pass
 
 
-def test_what_a_server_sets_against_long_statements_and_idle_sessions_cuts_no_lock_short(postgres_url: str) -> None:
+def test_a_servers_limits_for_long_statements_and_idle_sessions_end_no_lock(postgres_url: str) -> None:
     strict = "options=-c%20statement_timeout%3D100%20-c%20idle_session_timeout%3D100"
     engine = open_engine(f"{postgres_url}?{strict}")
     locks = Locks(engine)
@@ -186,10 +186,10 @@ def test_what_a_server_sets_against_long_statements_and_idle_sessions_cuts_no_lo
     waiting = threading.Thread(target=wait_and_note)
     with locks.hold("one"):
         waiting.start()
-        assert not entered.wait(0.5), "it is held for longer than a session may idle"
+        assert not entered.wait(0.5), "the lock is held for longer than a session may be idle"
         with pytest.raises(LockTimeout), locks.hold("one", timeout=0.3):
             pass
-    assert entered.wait(30), "it was waited for longer than a statement may take"
+    assert entered.wait(30), "the thread waited for longer than a statement may take"
     waiting.join()
     locks.close()
     engine.dispose()

@@ -1,4 +1,4 @@
-"""The schema: migrations make what the tables' definitions say, and nothing runs on any but the newest."""
+"""The schema: migrations create what the tables' definitions say, and only the newest schema is accepted."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from xero_pipeline.warehouse.database.migrating import latest_revision, migrate,
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, NotMigrated
 from xero_pipeline_tests import migrated
 from xero_pipeline_tests.migrated import empty_postgres, make_tables
-from xero_pipeline_tests.processes import forking
+from xero_pipeline_tests.processes import get_fork_context
 
 
 @pytest.fixture
@@ -33,11 +33,11 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
-def test_migrations_and_tables_say_the_same(engine: Engine) -> None:
+def test_migrations_create_the_defined_tables(engine: Engine) -> None:
     for module in pkgutil.walk_packages(xero_pipeline.warehouse.__path__, "xero_pipeline.warehouse."):
         if ".migrations." in module.name:
             continue  # only Alembic can import these
-        # Whichever module defines tables: all of them hang on the one metadata.
+        # Import every module, so that all tables are registered with the metadata.
         importlib.import_module(module.name)
     migrate(engine)
     with engine.connect() as connection:
@@ -45,15 +45,13 @@ def test_migrations_and_tables_say_the_same(engine: Engine) -> None:
         assert compare_metadata(context, metadata) == []
 
 
-def test_what_other_tests_begin_with_is_what_migrating_makes(
-    database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_tables_of_other_tests_equal_the_migrated_ones(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(migrated, "_statements", {})
-    for how in ("migrated indeed", "what was noted of that said again", "put aside and taken back"):
-        engine = open_engine(database_url.replace("warehouse.db", f"{how}.db"))
+    for source in ("migrated", "recorded statements", "put aside and taken back"):
+        engine = open_engine(database_url.replace("warehouse.db", f"{source}.db"))
         if engine.dialect.name == "postgresql":
             empty_postgres(database_url)
-            if how != "put aside and taken back":
+            if source != "put aside and taken back":
                 execute(engine, "DROP SCHEMA IF EXISTS put_aside CASCADE")
         make_tables(engine)
         require_current(engine)
@@ -75,7 +73,9 @@ def test_what_other_tests_begin_with_is_what_migrating_makes(
         "DELETE FROM alembic_version",
     ],
 )
-def test_whatever_a_test_does_the_next_one_begins_with_what_migrating_makes(postgres_url: str, change: str) -> None:
+def test_every_test_begins_with_the_migrated_schema_whatever_the_previous_one_changed(
+    postgres_url: str, change: str
+) -> None:
     engine = open_engine(postgres_url)
     make_tables(engine)
     execute(engine, change)
@@ -87,8 +87,8 @@ def test_whatever_a_test_does_the_next_one_begins_with_what_migrating_makes(post
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
         for table in metadata.sorted_tables:
             assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 0
-        begun = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL"
-        assert connection.execute(text(begun)).all() == []
+        used_sequences = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL"
+        assert connection.execute(text(used_sequences)).all() == []
     engine.dispose()
 
 
@@ -99,7 +99,7 @@ def execute(engine: Engine, statement: str) -> None:
 
 def test_the_tables_have_the_promised_names_columns_and_keys(engine: Engine) -> None:
     migrate(engine)
-    stamp = {"data_source", "currency", "updated_at"}
+    provenance = {"data_source", "currency", "updated_at"}
     week = ("tenant_id", "week_ending")
     promised = {
         "xero_tokens": (
@@ -124,21 +124,21 @@ def test_the_tables_have_the_promised_names_columns_and_keys(engine: Engine) -> 
             week,
             {"basis", "total_trading_income", "cost_of_sales", "gross_profit", "other_income"}
             | {"operating_expenses", "net_profit"}
-            | stamp,
+            | provenance,
         ),
         "financial_weekly_lines": (
             (*week, "account_id"),
-            {"account_code", "account_name", "account_type", "category", "amount"} | stamp,
+            {"account_code", "account_name", "account_type", "category", "amount"} | provenance,
         ),
         "revenue_weekly": (
             (*week, "revenue_type", "region"),
-            {"invoiced", "credited", "net_revenue", "tax", "invoice_count", "credit_note_count"} | stamp,
+            {"invoiced", "credited", "net_revenue", "tax", "invoice_count", "credit_note_count"} | provenance,
         ),
         "cash_position_weekly": (
             (*week, "bank_account_id"),
             {"bank_account_name", "opening_balance", "cash_received", "cash_spent", "currency_gain"}
             | {"closing_balance"}
-            | stamp,
+            | provenance,
         ),
     }
     inspector = inspect(engine)
@@ -148,7 +148,7 @@ def test_the_tables_have_the_promised_names_columns_and_keys(engine: Engine) -> 
     assert inspector.get_view_names() == ["weekly_summary"]
 
 
-def test_a_database_that_was_not_migrated_is_refused_and_stays_as_it_is(database_url: str, engine: Engine) -> None:
+def test_an_unmigrated_database_is_refused_and_not_changed(database_url: str, engine: Engine) -> None:
     with pytest.raises(NotMigrated, match="xero-pipeline migrate"):
         require_current(engine)
     if database_url.startswith("sqlite"):
@@ -167,7 +167,7 @@ def test_a_migrated_database_is_accepted_and_migrating_again_changes_nothing(eng
         assert connection.execute(text("SELECT value FROM sync_cursors")).scalar_one() == "c"
 
 
-def test_a_newer_schema_is_refused_by_both_and_says_that_this_program_is_old(engine: Engine) -> None:
+def test_both_functions_refuse_a_newer_schema_and_ask_for_a_newer_version(engine: Engine) -> None:
     migrate(engine)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
@@ -177,8 +177,8 @@ def test_a_newer_schema_is_refused_by_both_and_says_that_this_program_is_old(eng
 
 
 @pytest.fixture
-def one_more_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The package's own migrations and one that makes a table and then fails."""
+def failing_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The package's own migrations, and another one that creates a table and then fails."""
     folder = tmp_path / "100% migrations"
     shutil.copytree(Path(migrating.__file__).parents[1] / "migrations", folder)
     script = folder / "versions" / "9000_next.py"
@@ -190,14 +190,14 @@ def one_more_migration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
         "    op.execute('SELECT 1 FROM nowhere')\n"
     )
     monkeypatch.setattr(migrating, "_FOLDER", folder)
-    migrating._revisions.cache_clear()
+    migrating._list_revisions.cache_clear()
     yield script
-    migrating._revisions.cache_clear()
+    migrating._list_revisions.cache_clear()
 
 
 def test_an_older_schema_is_refused_until_it_is_migrated(engine: Engine, request: pytest.FixtureRequest) -> None:
     older = migrate(engine)
-    script = request.getfixturevalue("one_more_migration")
+    script = request.getfixturevalue("failing_migration")
     with pytest.raises(NotMigrated, match=f"at schema {older}.*needs 9000.*xero-pipeline migrate"):
         require_current(engine)
     script.write_text(script.read_text().replace("nowhere", "next"))
@@ -210,7 +210,7 @@ def test_a_migration_that_fails_halfway_leaves_the_schema_as_it_was(
 ) -> None:
     migrate(engine)
     before = sorted(inspect(engine).get_table_names())
-    request.getfixturevalue("one_more_migration")
+    request.getfixturevalue("failing_migration")
     with pytest.raises(Exception, match="nowhere"):
         migrate(engine)
     assert sorted(inspect(engine).get_table_names()) == before
@@ -224,9 +224,9 @@ def migrate_at_once(url: str, barrier: Barrier) -> None:
     engine.dispose()
 
 
-def test_processes_that_migrate_at_once_all_succeed(database_url: str) -> None:
-    barrier = forking().Barrier(3)
-    children = [forking().Process(target=migrate_at_once, args=(database_url, barrier)) for _ in range(3)]
+def test_processes_that_migrate_at_the_same_time_all_succeed(database_url: str) -> None:
+    barrier = get_fork_context().Barrier(3)
+    children = [get_fork_context().Process(target=migrate_at_once, args=(database_url, barrier)) for _ in range(3)]
     for child in children:
         child.start()
     for child in children:
@@ -234,7 +234,7 @@ def test_processes_that_migrate_at_once_all_succeed(database_url: str) -> None:
     assert [child.exitcode for child in children] == [0, 0, 0]
 
 
-def test_a_server_that_is_not_there_is_unavailable_rather_than_unmigrated() -> None:
+def test_a_missing_server_is_unavailable_and_not_unmigrated() -> None:
     engine = open_engine("postgresql+psycopg://someone:s3cret@127.0.0.1:1/books")
     for use in (require_current, migrate):
         with pytest.raises(DatabaseUnavailable) as caught:
@@ -243,7 +243,7 @@ def test_a_server_that_is_not_there_is_unavailable_rather_than_unmigrated() -> N
     engine.dispose()
 
 
-def test_what_a_server_sets_against_long_statements_does_not_cut_migrating_short(postgres_url: str) -> None:
+def test_a_servers_limits_for_long_statements_do_not_stop_a_migration(postgres_url: str) -> None:
     strict = open_engine(f"{postgres_url}?options=-c%20statement_timeout%3D100%20-c%20lock_timeout%3D100")
     holder = open_engine(postgres_url)
     with ThreadPoolExecutor() as pool:

@@ -1,4 +1,4 @@
-"""Money and moments come back from either database exactly as they were given, or are refused."""
+"""Both databases return money and moments exactly as they were written, or refuse to write them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from sqlalchemy.exc import StatementError
 from xero_pipeline.warehouse.database.engine import open_engine
 from xero_pipeline.warehouse.database.types import Money, UtcDateTime
 
-held = Table("held", MetaData(), Column("id", Integer, primary_key=True), Column("a", Money), Column("at", UtcDateTime))
+stored = Table(
+    "stored", MetaData(), Column("id", Integer, primary_key=True), Column("a", Money), Column("at", UtcDateTime)
+)
 
 each = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -24,18 +26,18 @@ each = settings(max_examples=60, deadline=None, suppress_health_check=[HealthChe
 @pytest.fixture
 def engine(database_url: str) -> Iterator[Engine]:
     engine = open_engine(database_url)
-    held.metadata.create_all(engine)
+    stored.metadata.create_all(engine)
     yield engine
     engine.dispose()
 
 
-def keep(engine: Engine, **values: Any) -> Any:
-    """Write a row and read it back."""
+def write_and_read(engine: Engine, **values: Any) -> Any:
+    """Write one row and return what the database then holds."""
     with engine.begin() as connection:
-        connection.execute(delete(held))
-        connection.execute(insert(held).values(**values))
+        connection.execute(delete(stored))
+        connection.execute(insert(stored).values(**values))
     with engine.connect() as connection:
-        return connection.execute(select(held)).one()
+        return connection.execute(select(stored)).one()
 
 
 cents = st.integers(-(10**18) + 1, 10**18 - 1).map(lambda whole: Decimal(whole).scaleb(-2))
@@ -47,8 +49,8 @@ cents = st.integers(-(10**18) + 1, 10**18 - 1).map(lambda whole: Decimal(whole).
 @example(Decimal("-9999999999999999.99"))
 @example(Decimal("-0.01"))
 @example(Decimal("0.1") + Decimal("0.2"))
-def test_an_amount_comes_back_exactly(engine: Engine, amount: Decimal) -> None:
-    back = keep(engine, a=amount).a
+def test_an_amount_is_read_exactly_as_written(engine: Engine, amount: Decimal) -> None:
+    back = write_and_read(engine, a=amount).a
     assert type(back) is Decimal
     assert (back, back.as_tuple().exponent) == (amount, -2)
 
@@ -59,7 +61,7 @@ def test_an_amount_comes_back_exactly(engine: Engine, amount: Decimal) -> None:
 def test_an_amount_without_a_fraction_of_a_cent_is_written_with_two_decimals(
     engine: Engine, given_amount: str, written: str
 ) -> None:
-    assert str(keep(engine, a=Decimal(given_amount)).a) == written
+    assert str(write_and_read(engine, a=Decimal(given_amount)).a) == written
 
 
 @pytest.mark.parametrize(
@@ -78,50 +80,52 @@ def test_an_amount_without_a_fraction_of_a_cent_is_written_with_two_decimals(
 )
 def test_anything_but_exact_cents_is_refused(engine: Engine, wrong: object) -> None:
     with pytest.raises(StatementError), engine.begin() as connection:
-        connection.execute(insert(held).values(a=wrong))
+        connection.execute(insert(stored).values(a=wrong))
 
 
-def test_sqlite_holds_plain_text_and_postgresql_a_numeric(engine: Engine) -> None:
-    keep(engine, a=Decimal("161101.83"), at=datetime(2026, 11, 24, 12, 0, tzinfo=timezone(timedelta(hours=11))))
+def test_sqlite_stores_plain_text_and_postgresql_a_numeric(engine: Engine) -> None:
+    write_and_read(
+        engine, a=Decimal("161101.83"), at=datetime(2026, 11, 24, 12, 0, tzinfo=timezone(timedelta(hours=11)))
+    )
     kind = "typeof" if engine.dialect.name == "sqlite" else "pg_typeof"
     with engine.connect() as connection:
         amount, moment, of = connection.execute(
-            text(f"SELECT CAST(a AS TEXT), CAST(at AS TEXT), CAST({kind}(a) AS TEXT) FROM held")
+            text(f"SELECT CAST(a AS TEXT), CAST(at AS TEXT), CAST({kind}(a) AS TEXT) FROM stored")
         ).one()
     assert amount == "161101.83"
     assert moment == ("2026-11-24 01:00:00.000000" if of == "text" else "2026-11-24 01:00:00+00")
     assert of == ("text" if engine.dialect.name == "sqlite" else "numeric")
 
 
-# Not to the very ends of the calendar, where a zone's shift would leave it.
+# Not quite the first and last days of the calendar, since converting the time zone would leave it.
 _FIRST, _LAST = datetime(1900, 1, 2), datetime(9999, 12, 30)  # noqa: DTZ001
 moments = st.datetimes(_FIRST, _LAST, timezones=st.timezones())
 
 
 @each
 @given(moments)
-def test_a_moment_comes_back_as_the_same_moment_in_utc(engine: Engine, moment: datetime) -> None:
-    back = keep(engine, at=moment).at
+def test_a_moment_is_read_as_the_same_moment_in_utc(engine: Engine, moment: datetime) -> None:
+    back = write_and_read(engine, at=moment).at
     assert back == moment.astimezone(UTC)
     assert back.tzinfo is UTC
 
 
 @pytest.mark.parametrize("wrong", [datetime(2026, 11, 24), "2026-11-24", 0])  # noqa: DTZ001
-def test_a_moment_that_knows_no_zone_is_refused(engine: Engine, wrong: object) -> None:
+def test_a_moment_without_a_time_zone_is_refused(engine: Engine, wrong: object) -> None:
     with pytest.raises(StatementError), engine.begin() as connection:
-        connection.execute(insert(held).values(at=wrong))
+        connection.execute(insert(stored).values(at=wrong))
 
 
-def test_nothing_is_nothing(engine: Engine) -> None:
-    row = keep(engine, a=None, at=None)
+def test_none_is_stored_as_null(engine: Engine) -> None:
+    row = write_and_read(engine, a=None, at=None)
     assert (row.a, row.at) == (None, None)
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(moments, min_size=2, max_size=6))
-def test_moments_sort_in_the_database_as_they_pass(engine: Engine, given_moments: list[datetime]) -> None:
+def test_moments_sort_chronologically_in_the_database(engine: Engine, given_moments: list[datetime]) -> None:
     with engine.begin() as connection:
-        connection.execute(delete(held))
-        connection.execute(insert(held), [{"at": moment} for moment in given_moments])
-        back = connection.execute(select(held.c.at).order_by(held.c.at)).scalars().all()
+        connection.execute(delete(stored))
+        connection.execute(insert(stored), [{"at": moment} for moment in given_moments])
+        back = connection.execute(select(stored.c.at).order_by(stored.c.at)).scalars().all()
     assert back == sorted(moment.astimezone(UTC) for moment in given_moments)

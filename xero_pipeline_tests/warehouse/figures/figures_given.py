@@ -1,4 +1,4 @@
-"""Weeks of figures as the layers above hand them to the warehouse. No test is here."""
+"""Weeks of figures as the layers above pass them to the warehouse. There is no test in this module."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def cell(revenue_type: str, region: str, invoiced: str, credited: str = "0.00", 
 
 def revenue(*cells: tuple[Any, ...]) -> Write:
     cells_given = frame(CELL_COLUMNS, *cells)
-    return lambda connection, stamp: replace_revenue(connection, stamp, cells_given)
+    return lambda connection, provenance: replace_revenue(connection, provenance, cells_given)
 
 
 def account(account_id: str, closing: str, name: str = "Cheque") -> tuple[Any, ...]:
@@ -76,7 +76,7 @@ def account(account_id: str, closing: str, name: str = "Cheque") -> tuple[Any, .
 
 def cash(*accounts: tuple[Any, ...]) -> Write:
     accounts_given = frame(CASH_COLUMNS, *accounts)
-    return lambda connection, stamp: replace_cash(connection, stamp, accounts_given)
+    return lambda connection, provenance: replace_cash(connection, provenance, accounts_given)
 
 
 def line(account_id: str, amount: str, category: str = "trading_income", name: str = "Sales") -> tuple[Any, ...]:
@@ -86,10 +86,12 @@ def line(account_id: str, amount: str, category: str = "trading_income", name: s
 def profit(income: str, *lines: tuple[Any, ...], basis: str = "accrual") -> Write:
     totals = dict.fromkeys(TOTALS, Decimal("0.00")) | {"total_trading_income": Decimal(income)}
     lines_given = frame(LINE_COLUMNS, *lines)
-    return lambda connection, stamp: replace_profit_and_loss(connection, stamp, basis, totals, lines_given)
+    return lambda connection, provenance: replace_profit_and_loss(connection, provenance, basis, totals, lines_given)
 
 
-def stamp(week: Week = WEEK, tenant_id: str = "org-1", now: datetime = NOW, run_id: str = "run-1") -> Provenance:
+def make_provenance(
+    week: Week = WEEK, tenant_id: str = "org-1", now: datetime = NOW, run_id: str = "run-1"
+) -> Provenance:
     return Provenance(tenant_id, week, "AUD", "xero_mock", run_id, now)
 
 
@@ -103,7 +105,7 @@ def land(
     status: str = "success",
     run_id: str = "run-1",
 ) -> ReplaceResult:
-    """One sync of one week, from the log's first row to the last figure."""
+    """Sync one week: begin its row of the log, and land its figures."""
     log_id = warehouse.log.start(tenant_id, sync_type, week, run_id)
     return warehouse.land(
         write,

@@ -1,4 +1,4 @@
-"""Balances that do not hang together give away a payment that was dated back."""
+"""Balances that differ between two weeks reveal a back-dated payment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from decimal import Decimal
 import pandas as pd
 import pytest
 
-from xero_pipeline.warehouse.figures.balances import weeks_with_old_balances
+from xero_pipeline.warehouse.figures.balances import find_weeks_with_old_balances
 from xero_pipeline.warehouse.figures.weekly import replace_cash
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
@@ -21,14 +21,14 @@ WEEKS = [LAST.shift(-4), LAST.shift(-3), LAST.shift(-2), LAST.shift(-1), LAST]
 
 
 class Book:
-    """Weeks of one bank account, read by runs."""
+    """The weeks of one bank account, as runs have read them."""
 
     def __init__(self, warehouse: Warehouse, clock: FakeClock) -> None:
         self._warehouse = warehouse
         self._clock = clock
 
     def read(self, run: str, weeks: Sequence[Week], opening: str, move: str) -> None:
-        """Land these weeks, each moving the balance by as much, as that run would."""
+        """Land these weeks as that run. Each week changes the balance by `move`."""
         balance = Decimal(opening)
         for week in weeks:
             self._clock.advance(seconds=1)
@@ -44,7 +44,7 @@ class Book:
             }
             frame = pd.DataFrame([row], dtype=object)
             self._warehouse.land(
-                lambda connection, stamp, frame=frame: replace_cash(connection, stamp, frame),
+                lambda connection, provenance, frame=frame: replace_cash(connection, provenance, frame),
                 tenant_id="t",
                 week=week,
                 currency="AUD",
@@ -57,8 +57,8 @@ class Book:
             balance += Decimal(move)
 
     @property
-    def old(self) -> tuple[Week, Week] | None:
-        return weeks_with_old_balances(self._warehouse.engine, "t")
+    def old_weeks(self) -> tuple[Week, Week] | None:
+        return find_weeks_with_old_balances(self._warehouse.engine, "t")
 
 
 @pytest.fixture
@@ -69,42 +69,42 @@ def book(database_url: str, clock: FakeClock) -> Book:
     warehouse.close()
 
 
-def test_weeks_that_hang_together_are_left_alone(book: Book) -> None:
+def test_weeks_whose_balances_agree_are_not_read_again(book: Book) -> None:
     book.read("first", WEEKS, "100.00", "10.00")
-    assert book.old is None
+    assert book.old_weeks is None
 
 
-def test_after_a_week_was_read_anew_with_another_closing_every_later_one_is_old(book: Book) -> None:
+def test_every_week_after_one_that_was_read_again_with_another_closing_balance_is_old(book: Book) -> None:
     book.read("first", WEEKS, "100.00", "10.00")
     book.read("edit", [WEEKS[1]], "110.00", "25.00")
-    assert book.old == (WEEKS[2], WEEKS[-1])
+    assert book.old_weeks == (WEEKS[2], WEEKS[-1])
     book.read("balances", WEEKS[2:], "135.00", "10.00")
-    assert book.old is None
+    assert book.old_weeks is None
 
 
-def test_a_week_that_was_read_before_the_one_after_it_is_the_old_one(book: Book) -> None:
+def test_of_two_weeks_that_differ_the_one_read_first_is_old(book: Book) -> None:
     book.read("first", WEEKS, "100.00", "10.00")
     book.read("daily", WEEKS[3:], "135.00", "10.00")
-    assert book.old == (WEEKS[2], WEEKS[2])
+    assert book.old_weeks == (WEEKS[2], WEEKS[2])
 
 
-def test_two_weeks_of_one_run_are_as_xero_has_them_whether_they_fit_or_not(book: Book) -> None:
+def test_two_weeks_that_one_run_has_read_are_accepted_even_if_they_differ(book: Book) -> None:
     book.read("first", WEEKS[:3], "100.00", "10.00")
     book.read("first", WEEKS[3:], "999.00", "10.00")
-    assert book.old is None
+    assert book.old_weeks is None
 
 
-def test_a_gap_breaks_no_chain(book: Book) -> None:
+def test_a_missing_week_makes_no_week_old(book: Book) -> None:
     book.read("first", WEEKS[:2], "100.00", "10.00")
     book.read("second", WEEKS[3:], "500.00", "10.00")
-    assert book.old is None
+    assert book.old_weeks is None
 
 
-def test_weeks_that_do_not_fit_in_xero_either_come_to_rest(book: Book) -> None:
+def test_weeks_that_differ_in_xero_too_are_not_read_for_ever(book: Book) -> None:
     book.read("first", WEEKS[:2], "100.00", "10.00")
     book.read("second", WEEKS[2:], "500.00", "10.00")
     read: list[tuple[Week, Week]] = []
-    while (old := book.old) is not None:
+    while (old := book.old_weeks) is not None:
         read.append(old)
         assert len(read) < 4
         first, opening = (WEEKS[1], "110.00") if old[0] == WEEKS[1] else (WEEKS[2], "500.00")

@@ -1,4 +1,4 @@
-"""A week is replaced whole: the table holds what was given, and what changed of a landed week is kept."""
+"""A week is replaced whole: the table holds the given rows, and changes of a landed week become restatements."""
 
 from __future__ import annotations
 
@@ -39,25 +39,23 @@ from xero_pipeline_tests.warehouse.figures.figures_given import (
     land_profit,
     land_revenue,
     line,
+    make_provenance,
     profit,
     revenue,
-    stamp,
 )
 
 
 def rows(warehouse: Warehouse, table: Table) -> list[dict[str, Any]]:
     with warehouse.engine.connect() as connection:
-        found = connection.execute(select(table).order_by(*table.primary_key.columns)).mappings()
-        return [dict(row) for row in found]
+        mappings = connection.execute(select(table).order_by(*table.primary_key.columns)).mappings()
+        return [dict(row) for row in mappings]
 
 
 def changes(landing: ReplaceResult) -> list[tuple[str, str, str, str | None, str | None]]:
     return [(r.table_name, r.row_key, r.column_name, r.old_value, r.new_value) for r in landing.restated]
 
 
-def test_what_was_given_is_what_is_held_and_each_row_says_where_it_came_from(
-    warehouse: Warehouse, clock: FakeClock
-) -> None:
+def test_the_given_rows_are_stored_with_their_provenance(warehouse: Warehouse, clock: FakeClock) -> None:
     landing = land_revenue(warehouse, revenue(cell("residential", "north", "161101.83", "1.00", 4)))
     assert (landing.rows, landing.restated, landing.previous) == (1, [], False)
     assert rows(warehouse, revenue_weekly) == [
@@ -79,7 +77,7 @@ def test_what_was_given_is_what_is_held_and_each_row_says_where_it_came_from(
     ]
 
 
-def test_profit_and_loss_is_a_row_and_its_lines(warehouse: Warehouse) -> None:
+def test_a_profit_and_loss_is_stored_as_a_row_of_totals_and_its_lines(warehouse: Warehouse) -> None:
     landing = land_profit(warehouse, profit("10.00", line("acc-1", "7.00"), line("acc-2", "3.00")))
     assert landing.rows == 3
     (totals,) = rows(warehouse, financial_weekly)
@@ -91,23 +89,23 @@ def test_profit_and_loss_is_a_row_and_its_lines(warehouse: Warehouse) -> None:
 
 
 @pytest.mark.parametrize("empty", [frame(CELL_COLUMNS), pd.DataFrame()])
-def test_an_empty_week_replaces_too(warehouse: Warehouse, empty: pd.DataFrame) -> None:
+def test_an_empty_week_also_replaces_the_figures(warehouse: Warehouse, empty: pd.DataFrame) -> None:
     land_revenue(warehouse, revenue(cell("residential", "north", "5.00")))
-    landing = land_revenue(warehouse, lambda connection, stamp: replace_revenue(connection, stamp, empty))
+    landing = land_revenue(warehouse, lambda connection, provenance: replace_revenue(connection, provenance, empty))
     assert rows(warehouse, revenue_weekly) == []
     assert (landing.rows, landing.previous, len(landing.restated)) == (0, True, 6)
 
 
-def test_other_weeks_and_organisations_stay(warehouse: Warehouse) -> None:
+def test_other_weeks_and_organisations_are_not_changed(warehouse: Warehouse) -> None:
     land_cash(warehouse, cash(account("bank-1", "1.00")), week=WEEK.previous)
     land_cash(warehouse, cash(account("bank-1", "2.00")), tenant_id="org-2")
     land_cash(warehouse, cash(account("bank-1", "3.00")))
     land_cash(warehouse, cash())
-    held = [(row["tenant_id"], row["closing_balance"]) for row in rows(warehouse, cash_position_weekly)]
-    assert held == [("org-1", Decimal("1.00")), ("org-2", Decimal("2.00"))]
+    stored = [(row["tenant_id"], row["closing_balance"]) for row in rows(warehouse, cash_position_weekly)]
+    assert stored == [("org-1", Decimal("1.00")), ("org-2", Decimal("2.00"))]
 
 
-def test_the_same_week_again_restates_nothing_and_leaves_the_rows_alone(warehouse: Warehouse, clock: FakeClock) -> None:
+def test_landing_the_same_week_again_restates_and_changes_nothing(warehouse: Warehouse, clock: FakeClock) -> None:
     write = revenue(cell("residential", "north", "5.00"), cell("commercial", "north", "6.00"))
     land_revenue(warehouse, write)
     before = rows(warehouse, revenue_weekly)
@@ -117,7 +115,7 @@ def test_the_same_week_again_restates_nothing_and_leaves_the_rows_alone(warehous
     assert rows(warehouse, revenue_weekly) == before
 
 
-def test_only_the_row_that_changed_says_so(warehouse: Warehouse, clock: FakeClock) -> None:
+def test_only_a_changed_row_gets_a_new_update_time(warehouse: Warehouse, clock: FakeClock) -> None:
     land_revenue(warehouse, revenue(cell("commercial", "north", "6.00"), cell("residential", "north", "5.00")))
     clock.advance(days=1)
     land_revenue(warehouse, revenue(cell("commercial", "north", "6.00"), cell("residential", "north", "5.50")))
@@ -127,7 +125,7 @@ def test_only_the_row_that_changed_says_so(warehouse: Warehouse, clock: FakeCloc
     ]
 
 
-def test_figures_that_differ_appear_or_vanish_are_restated(warehouse: Warehouse, clock: FakeClock) -> None:
+def test_figures_that_change_appear_or_disappear_are_restated(warehouse: Warehouse, clock: FakeClock) -> None:
     land_cash(warehouse, cash(account("bank-1", "1.00"), account("bank-2", "2.00", "Savings")))
     clock.advance(days=7)
     landing = land_cash(warehouse, cash(account("bank-1", "1.50"), account("bank-3", "0.00", "Till")), run_id="run-2")
@@ -146,11 +144,11 @@ def test_figures_that_differ_appear_or_vanish_are_restated(warehouse: Warehouse,
         (table, "bank-3", "currency_gain", None, "0.00"),
         (table, "bank-3", "closing_balance", None, "0.00"),
     ]
-    assert warehouse.restatements() == landing.restated
+    assert warehouse.list_restatements() == landing.restated
     first = landing.restated[0]
     assert (first.tenant_id, first.week, first.row_name) == ("org-1", WEEK, "Cheque")
     assert (first.restated_at, first.dagster_run_id) == (clock.now(), "run-2")
-    assert landing.restated[2].row_name == "Savings", "a row that is gone is still called by its name"
+    assert landing.restated[2].row_name == "Savings", "a row that is gone keeps its name"
 
 
 def test_counts_and_categories_are_restated_and_names_are_not(warehouse: Warehouse) -> None:
@@ -170,7 +168,7 @@ def test_counts_and_categories_are_restated_and_names_are_not(warehouse: Warehou
     assert rows(warehouse, financial_weekly)[0]["basis"] == "cash"
 
 
-def test_a_first_landing_restates_nothing_though_a_try_before_it_failed(warehouse: Warehouse) -> None:
+def test_a_first_landing_restates_nothing_even_after_a_failed_attempt(warehouse: Warehouse) -> None:
     failed = warehouse.log.start("org-1", "invoices", WEEK, "run-0")
     warehouse.log.fail(failed, api_calls=1, error_log=None)
     land_profit(warehouse, profit("1.00"))
@@ -178,14 +176,14 @@ def test_a_first_landing_restates_nothing_though_a_try_before_it_failed(warehous
     assert (landing.previous, landing.restated) == (False, [])
 
 
-def test_a_week_that_had_landed_empty_is_restated_when_figures_come(warehouse: Warehouse) -> None:
+def test_a_week_that_had_landed_empty_is_restated_when_it_gets_figures(warehouse: Warehouse) -> None:
     land_revenue(warehouse, revenue())
     landing = land_revenue(warehouse, revenue(cell("residential", "north", "5.00")))
     assert landing.previous
     assert ("revenue_weekly", "residential / north", "invoiced", None, "5.00") in changes(landing)
 
 
-def test_rows_that_are_held_count_as_landed_though_the_log_was_lost(warehouse: Warehouse) -> None:
+def test_stored_rows_count_as_landed_even_without_a_row_in_the_sync_log(warehouse: Warehouse) -> None:
     land_profit(warehouse, profit("5.00", line("acc-1", "5.00")))
     with warehouse.engine.begin() as connection:
         connection.execute(text("DELETE FROM xero_sync_logs"))
@@ -195,25 +193,26 @@ def test_rows_that_are_held_count_as_landed_though_the_log_was_lost(warehouse: W
     assert ("financial_weekly_lines", "acc-1", "amount", "5.00", "4.00") in changes(landing)
 
 
-def test_restatements_are_listed_newest_first_since_a_day_of_one_organisation(
-    warehouse: Warehouse, clock: FakeClock
-) -> None:
+def test_restatements_are_listed_newest_first_and_can_be_filtered(warehouse: Warehouse, clock: FakeClock) -> None:
     for amount in ("1.00", "2.00", "3.00"):
         for tenant in ("org-1", "org-2"):
             land_profit(warehouse, profit(amount), tenant_id=tenant)
         clock.advance(days=1)
     now = clock.now()
-    listed = [(one.tenant_id, one.old_value, one.new_value) for one in warehouse.restatements()]
+    listed = [
+        (restatement.tenant_id, restatement.old_value, restatement.new_value)
+        for restatement in warehouse.list_restatements()
+    ]
     assert listed == [
         ("org-1", "2.00", "3.00"),
         ("org-2", "2.00", "3.00"),
         ("org-1", "1.00", "2.00"),
         ("org-2", "1.00", "2.00"),
     ]
-    assert len(warehouse.restatements(since=now - timedelta(days=1))) == 2
-    assert len(warehouse.restatements(since=now)) == 0
-    assert len(warehouse.restatements(tenant_id="org-2")) == 2
-    (newest,) = warehouse.restatements(limit=1)
+    assert len(warehouse.list_restatements(since=now - timedelta(days=1))) == 2
+    assert len(warehouse.list_restatements(since=now)) == 0
+    assert len(warehouse.list_restatements(tenant_id="org-2")) == 2
+    (newest,) = warehouse.list_restatements(limit=1)
     assert newest.as_dict() == {
         "tenantId": "org-1",
         "weekEnding": "2026-11-21",
@@ -238,18 +237,18 @@ CELLS = st.dictionaries(
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(weeks=st.lists(CELLS, min_size=1, max_size=4))
-def test_after_any_row_of_syncs_the_last_is_held_and_the_restatements_tell_the_whole_way(
+def test_after_any_series_of_syncs_the_last_one_is_stored_and_the_restatements_lead_to_it(
     warehouse: Warehouse, weeks: list[dict[tuple[str, str], tuple[Any, ...]]]
 ) -> None:
     with warehouse.engine.begin() as connection:
         for table in ("xero_sync_logs", "restatements", "revenue_weekly"):
             connection.execute(text(f"DELETE FROM {table}"))
-    told: dict[tuple[str, str], str | None] = {}
+    restated_figures: dict[tuple[str, str], str | None] = {}
     for number, week in enumerate(weeks):
         landing = land_revenue(warehouse, revenue(*((*key, *values) for key, values in week.items())))
-        held = rows(warehouse, revenue_weekly)
+        stored = rows(warehouse, revenue_weekly)
         assert {
-            (row["revenue_type"], row["region"]): tuple(row[name] for name in CELL_COLUMNS[2:]) for row in held
+            (row["revenue_type"], row["region"]): tuple(row[name] for name in CELL_COLUMNS[2:]) for row in stored
         } == week
         figures = {
             (" / ".join(key), name): str(value)
@@ -258,11 +257,15 @@ def test_after_any_row_of_syncs_the_last_is_held_and_the_restatements_tell_the_w
         }
         if number == 0:
             assert landing.restated == []
-            told = dict(figures)
-        for one in landing.restated:
-            assert told.get((one.row_key, one.column_name)) == one.old_value != one.new_value
-            told[one.row_key, one.column_name] = one.new_value
-        assert {key: value for key, value in told.items() if value is not None} == figures
+            restated_figures = dict(figures)
+        for restatement in landing.restated:
+            assert (
+                restated_figures.get((restatement.row_key, restatement.column_name))
+                == restatement.old_value
+                != restatement.new_value
+            )
+            restated_figures[restatement.row_key, restatement.column_name] = restatement.new_value
+        assert {key: value for key, value in restated_figures.items() if value is not None} == figures
 
 
 def with_value(columns: list[str], row: tuple[Any, ...], column: str, value: object) -> pd.DataFrame:
@@ -278,23 +281,23 @@ NIL = dict.fromkeys(TOTALS, Decimal("0.00"))
 
 
 def lines_write(lines: pd.DataFrame, totals: Mapping[str, Any] = NIL) -> Write:
-    return lambda connection, stamp: replace_profit_and_loss(connection, stamp, "accrual", totals, lines)
+    return lambda connection, provenance: replace_profit_and_loss(connection, provenance, "accrual", totals, lines)
 
 
 def cells_write(cells: pd.DataFrame) -> Write:
-    return lambda connection, stamp: replace_revenue(connection, stamp, cells)
+    return lambda connection, provenance: replace_revenue(connection, provenance, cells)
 
 
 def cash_write(accounts: pd.DataFrame) -> Write:
-    return lambda connection, stamp: replace_cash(connection, stamp, accounts)
+    return lambda connection, provenance: replace_cash(connection, provenance, accounts)
 
 
 @pytest.mark.parametrize(
-    ("write", "said"),
+    ("write", "message"),
     [
-        (cells_write(frame(CELL_COLUMNS, GOOD_CELL).drop(columns=["tax", "region"])), "lacks region, tax"),
+        (cells_write(frame(CELL_COLUMNS, GOOD_CELL).drop(columns=["tax", "region"])), "lack region, tax"),
         (cells_write(frame(CELL_COLUMNS, GOOD_CELL).assign(colour="red")), "unknown columns colour"),
-        (cells_write(frame(CELL_COLUMNS, GOOD_CELL, GOOD_CELL)), "residential / north is there twice"),
+        (cells_write(frame(CELL_COLUMNS, GOOD_CELL, GOOD_CELL)), "residential / north occurs twice"),
         (
             cells_write(with_value(CELL_COLUMNS, GOOD_CELL, "tax", 0.1)),
             "tax: money must be a Decimal, not a float",
@@ -305,7 +308,7 @@ def cash_write(accounts: pd.DataFrame) -> Write:
         ),
         (cells_write(with_value(CELL_COLUMNS, GOOD_CELL, "tax", None)), "tax: a value is missing"),
         (cells_write(with_value(CELL_COLUMNS, GOOD_CELL, "region", None)), "region: a value is missing"),
-        (cells_write(with_value(CELL_COLUMNS, GOOD_CELL, "region", 7)), "region: a text is wanted"),
+        (cells_write(with_value(CELL_COLUMNS, GOOD_CELL, "region", 7)), "region: the value must be text"),
         (
             cells_write(with_value(CELL_COLUMNS, GOOD_CELL, "invoice_count", 1.0)),
             "invoice_count: .* whole number",
@@ -314,15 +317,15 @@ def cash_write(accounts: pd.DataFrame) -> Write:
             cells_write(with_value(CELL_COLUMNS, GOOD_CELL, "invoice_count", True)),
             "invoice_count: .* whole number",
         ),
-        (cells_write(frame([*CELL_COLUMNS[:-1], "tax"], GOOD_CELL)), "lacks credit_note_count"),
-        (cash_write(frame(CELL_COLUMNS, GOOD_CELL)), "cash_position_weekly: .* lacks"),
+        (cells_write(frame([*CELL_COLUMNS[:-1], "tax"], GOOD_CELL)), "lack credit_note_count"),
+        (cash_write(frame(CELL_COLUMNS, GOOD_CELL)), "cash_position_weekly: .* lack "),
         (
             cash_write(with_value(CASH_COLUMNS, GOOD_ACCOUNT, "bank_account_id", float("nan"))),
             "a value is missing",
         ),
         (
             lines_write(frame(LINE_COLUMNS, GOOD_LINE), {"net_profit": Decimal("0.00")}),
-            "financial_weekly: .* lacks",
+            "financial_weekly: .* lack ",
         ),
         (lines_write(frame(LINE_COLUMNS, GOOD_LINE), {**NIL, "tax": Decimal("0.00")}), "unknown columns tax"),
         (
@@ -331,16 +334,16 @@ def cash_write(accounts: pd.DataFrame) -> Write:
         ),
     ],
 )
-def test_a_frame_of_another_shape_is_refused_before_anything_is_touched(
-    sqlite_warehouse: Warehouse, write: Write, said: str
+def test_a_frame_with_wrong_columns_or_values_is_refused_before_anything_changes(
+    sqlite_warehouse: Warehouse, write: Write, message: str
 ) -> None:
     land_revenue(sqlite_warehouse, revenue(GOOD_CELL))
-    with pytest.raises(WrongFrame, match=said), sqlite_warehouse.engine.begin() as connection:
-        write(connection, stamp())
+    with pytest.raises(WrongFrame, match=message), sqlite_warehouse.engine.begin() as connection:
+        write(connection, make_provenance())
     assert len(rows(sqlite_warehouse, revenue_weekly)) == 1
 
 
-def test_pandas_own_kinds_of_text_number_and_nothing_are_understood(warehouse: Warehouse) -> None:
+def test_pandas_types_of_text_numbers_and_missing_values_are_accepted(warehouse: Warehouse) -> None:
     lines = pd.DataFrame(
         {
             "account_id": pd.Series(["acc-1", "acc-2", "acc-3"], dtype="string"),
@@ -351,10 +354,12 @@ def test_pandas_own_kinds_of_text_number_and_nothing_are_understood(warehouse: W
             "amount": [Decimal("1.00")] * 3,
         }
     )
-    land_profit(warehouse, lambda connection, stamp: replace_profit_and_loss(connection, stamp, "accrual", NIL, lines))
-    held = rows(warehouse, financial_weekly_lines)
-    assert [row["account_code"] for row in held] == ["200", None, None]
-    assert [row["account_type"] for row in held] == ["REVENUE", None, None]
+    land_profit(
+        warehouse, lambda connection, provenance: replace_profit_and_loss(connection, provenance, "accrual", NIL, lines)
+    )
+    stored = rows(warehouse, financial_weekly_lines)
+    assert [row["account_code"] for row in stored] == ["200", None, None]
+    assert [row["account_type"] for row in stored] == ["REVENUE", None, None]
     counted = frame(CELL_COLUMNS, GOOD_CELL).astype({"invoice_count": "int64", "credit_note_count": "Int32"})
     land_revenue(warehouse, cells_write(counted))
     assert rows(warehouse, revenue_weekly)[0]["invoice_count"] == 1

@@ -1,4 +1,4 @@
-"""A week and the processes around it: a killed one changes nothing, two at once leave one week whole."""
+"""Landing a week in several processes: a killed one changes nothing, and two at once leave one week whole."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from multiprocessing.synchronize import Event as Flag
 import pytest
 from sqlalchemy import Connection, event, text
 
-from xero_pipeline.warehouse.figures.document_index import KeptDocument, replace_documents
+from xero_pipeline.warehouse.figures.document_index import StoredDocument, replace_documents
 from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.conftest import FakeClock
-from xero_pipeline_tests.processes import forking
+from xero_pipeline_tests.processes import get_fork_context
 from xero_pipeline_tests.warehouse.figures.figures_given import (
     KEY,
     NOW,
@@ -23,23 +23,23 @@ from xero_pipeline_tests.warehouse.figures.figures_given import (
     cell,
     land_profit,
     line,
+    make_provenance,
     profit,
     revenue,
-    stamp,
 )
 
 TIMES = 12
 
 
-def weeks_income(warehouse: Warehouse) -> tuple[str, ...]:
+def read_income(warehouse: Warehouse) -> tuple[str, ...]:
     """The total and every line of the week, as text."""
-    held = warehouse.week_figures("org-1", WEEK)
-    assert held.profit_and_loss is not None
-    return (str(held.profit_and_loss["total_trading_income"]), *(str(row["amount"]) for row in held.lines))
+    figures = warehouse.read_week_figures("org-1", WEEK)
+    assert figures.profit_and_loss is not None
+    return (str(figures.profit_and_loss["total_trading_income"]), *(str(row["amount"]) for row in figures.lines))
 
 
 def land_and_die(url: str, when: str) -> None:
-    """Replace the week, and be killed at the n-th statement that writes figures, or at the commit."""
+    """Replace the week, and get killed at the n-th statement that writes figures, or at the commit."""
     warehouse = Warehouse.open(url, [KEY], FakeClock())
     writes = 0
 
@@ -70,45 +70,45 @@ def land_and_die(url: str, when: str) -> None:
 
 
 @pytest.mark.parametrize("when", ["2", "commit"])
-def test_a_process_killed_in_the_middle_leaves_the_old_week_whole(
+def test_a_process_that_is_killed_halfway_leaves_the_old_week_whole(
     warehouse: Warehouse, database_url: str, when: str
 ) -> None:
     land_profit(warehouse, profit("3.00", line("acc-1", "1.00"), line("acc-2", "2.00")))
-    child = forking().Process(target=land_and_die, args=(database_url, when))
+    child = get_fork_context().Process(target=land_and_die, args=(database_url, when))
     child.start()
     child.join(timeout=60)
     assert child.exitcode == -signal.SIGKILL
-    assert weeks_income(warehouse) == ("3.00", "1.00", "2.00")
-    assert warehouse.restatements() == []
-    entry = warehouse.log.last("org-1", "profit_and_loss", WEEK)
+    assert read_income(warehouse) == ("3.00", "1.00", "2.00")
+    assert warehouse.list_restatements() == []
+    entry = warehouse.log.get_last("org-1", "profit_and_loss", WEEK)
     assert entry is not None
     assert entry.status == "running"
-    # The next try is not held up, and says that the one before was cut off.
+    # The next attempt does not wait, and records that the one before was cut off.
     land_profit(warehouse, profit("9.00", line("acc-1", "9.00")), run_id="run-3")
-    assert weeks_income(warehouse) == ("9.00", "9.00")
-    assert [entry.status for entry in warehouse.log.newest(5)] == ["success", "failed", "success"]
+    assert read_income(warehouse) == ("9.00", "9.00")
+    assert [entry.status for entry in warehouse.log.list_newest(5)] == ["success", "failed", "success"]
 
 
-def test_who_replaces_a_week_that_another_transaction_is_replacing_waits_for_it(warehouse: Warehouse) -> None:
+def test_a_transaction_waits_for_another_one_that_replaces_the_same_week(warehouse: Warehouse) -> None:
     landings: list[ReplaceResult] = []
 
     def replace() -> None:
         with warehouse.engine.begin() as connection:
-            landings.append(profit("7.00", line("acc-1", "3.00"), line("acc-4", "4.00"))(connection, stamp()))
+            landings.append(profit("7.00", line("acc-1", "3.00"), line("acc-4", "4.00"))(connection, make_provenance()))
 
     second = threading.Thread(target=replace)
     with warehouse.engine.begin() as connection:
-        profit("3.00", line("acc-1", "1.00"), line("acc-2", "2.00"))(connection, stamp())
+        profit("3.00", line("acc-1", "1.00"), line("acc-2", "2.00"))(connection, make_provenance())
         second.start()
-        _wait_until_somebody_waits(warehouse)
+        _wait_until_transaction_waits(warehouse)
     second.join()
-    assert weeks_income(warehouse) == ("7.00", "3.00", "4.00")
-    assert landings[0].previous, "it saw what the first one wrote"
+    assert read_income(warehouse) == ("7.00", "3.00", "4.00")
+    assert landings[0].previous, "the second transaction saw what the first one had written"
 
 
-def _wait_until_somebody_waits(warehouse: Warehouse) -> None:
+def _wait_until_transaction_waits(warehouse: Warehouse) -> None:
     if warehouse.engine.dialect.name == "sqlite":
-        # SQLite does not tell who waits; there is only one writer at a time anyhow.
+        # SQLite does not report waiting transactions, but it has only one writer at a time.
         threading.Event().wait(0.05)
         return
     here = "datname = current_database() AND wait_event_type = 'Lock'"
@@ -118,7 +118,7 @@ def _wait_until_somebody_waits(warehouse: Warehouse) -> None:
             if connection.execute(text(waiting)).scalar_one():
                 return
         threading.Event().wait(0.01)
-    raise AssertionError("nobody waits")
+    raise AssertionError("no transaction waits")
 
 
 ONE = ("3.00", "1.00", "2.00")
@@ -135,38 +135,38 @@ def land_again_and_again(url: str, week: tuple[str, str, str], barrier: Barrier,
     warehouse.close()
 
 
-def test_two_processes_with_the_same_week_leave_one_of_theirs_whole_at_every_moment(
+def test_two_processes_that_land_the_same_week_leave_one_whole_week_at_every_moment(
     warehouse: Warehouse, database_url: str
 ) -> None:
     land_profit(warehouse, profit(ONE[0], line("acc-1", ONE[1]), line(f"acc-{ONE[2]}", ONE[2])))
-    barrier, over = forking().Barrier(3), [forking().Event(), forking().Event()]
+    barrier, over = get_fork_context().Barrier(3), [get_fork_context().Event(), get_fork_context().Event()]
     children = [
-        forking().Process(target=land_again_and_again, args=(database_url, week, barrier, flag))
+        get_fork_context().Process(target=land_again_and_again, args=(database_url, week, barrier, flag))
         for week, flag in zip((ONE, OTHER), over, strict=True)
     ]
     for child in children:
         child.start()
     barrier.wait(timeout=60)
-    seen = {weeks_income(warehouse)}
+    seen = {read_income(warehouse)}
     while not all(flag.is_set() for flag in over) and any(child.is_alive() for child in children):
-        seen.add(weeks_income(warehouse))
+        seen.add(read_income(warehouse))
     for child in children:
         child.join(timeout=60)
     assert [child.exitcode for child in children] == [0, 0]
     assert seen <= {ONE, OTHER}
-    assert weeks_income(warehouse) in {ONE, OTHER}
-    # Each restatement starts from what the one before it left: nobody wrote over what he had not seen.
-    told = ONE[0]
-    for one in warehouse.restatements():
-        if one.column_name == "total_trading_income":
-            assert one.old_value == told
-            told = str(one.new_value)
-    assert told == weeks_income(warehouse)[0]
-    assert {entry.status for entry in warehouse.log.newest(100)} == {"success"}
+    assert read_income(warehouse) in {ONE, OTHER}
+    # Each restatement begins with the value that the one before it wrote, so no process overwrote an unseen value.
+    total = ONE[0]
+    for restatement in warehouse.list_restatements():
+        if restatement.column_name == "total_trading_income":
+            assert restatement.old_value == total
+            total = str(restatement.new_value)
+    assert total == read_income(warehouse)[0]
+    assert {entry.status for entry in warehouse.log.list_newest(100)} == {"success"}
 
 
-def test_two_landings_of_one_revenue_week_with_its_documents_both_succeed(warehouse: Warehouse) -> None:
-    documents = [KeptDocument(f"d{n}", WEEK, "figures", {}, NOW) for n in range(200)]
+def test_two_threads_that_land_the_same_revenue_week_with_its_documents_both_succeed(warehouse: Warehouse) -> None:
+    documents = [StoredDocument(f"d{n}", WEEK, "figures", {}, NOW) for n in range(200)]
     cells = revenue(cell("residential", "north", "1.00"))
     failed: list[BaseException] = []
 
@@ -190,7 +190,7 @@ def test_two_landings_of_one_revenue_week_with_its_documents_both_succeed(wareho
                     status="success",
                     api_calls=1,
                 )
-        except BaseException as error:  # noqa: BLE001 - whatever it was, the test says so
+        except BaseException as error:  # noqa: BLE001 - the test reports any error
             failed.append(error)
 
     threads = [threading.Thread(target=land, args=(f"run-{n}",)) for n in range(2)]

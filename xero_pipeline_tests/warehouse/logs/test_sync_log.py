@@ -1,4 +1,4 @@
-"""The sync log: each try has its row, a dead process's row is closed, and no secret is in it."""
+"""The sync log: each attempt has its row, the row of a dead process is closed, and no secret is stored."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import date
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from xero_pipeline.warehouse.logs.sync_log import INTERRUPTED, SyncLog, without_secrets
+from xero_pipeline.warehouse.logs.sync_log import INTERRUPTED, SyncLog, hide_secrets
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.warehouse.figures.figures_given import (
@@ -32,7 +32,7 @@ def test_a_sync_begins_as_running_and_ends_with_its_figures(
     warehouse: Warehouse, log: SyncLog, clock: FakeClock
 ) -> None:
     log_id = log.start("org-1", "invoices", WEEK, "run-1")
-    begun = log.last("org-1", "invoices", WEEK)
+    begun = log.get_last("org-1", "invoices", WEEK)
     assert begun is not None
     assert (begun.id, begun.status, begun.completed_at) == (log_id, "running", None)
     clock.advance(seconds=5)
@@ -45,7 +45,7 @@ def test_a_sync_begins_as_running_and_ends_with_its_figures(
             api_calls=7,
             error_log={"differences": ["ä"]},
         )
-    ended = log.last("org-1", "invoices", WEEK)
+    ended = log.get_last("org-1", "invoices", WEEK)
     assert ended is not None
     assert ended.as_dict() == {
         "id": log_id,
@@ -63,15 +63,15 @@ def test_a_sync_begins_as_running_and_ends_with_its_figures(
     json.dumps(ended.as_dict())
 
 
-def test_a_sync_that_failed_says_why(log: SyncLog) -> None:
+def test_a_failed_sync_stores_the_reason(log: SyncLog) -> None:
     log_id = log.start("org-1", "invoices", WEEK, "run-1")
     log.fail(log_id, api_calls=2, error_log={"error": "xero_unavailable", "message": "Xero is down."})
-    entry = log.newest(1)[0]
+    entry = log.list_newest(1)[0]
     assert (entry.status, entry.record_count, entry.api_calls) == ("failed", 0, 2)
     assert entry.error_log == {"error": "xero_unavailable", "message": "Xero is down."}
 
 
-def test_a_row_left_running_by_a_dead_process_is_closed_when_the_week_is_tried_again(
+def test_the_running_row_of_a_dead_process_is_closed_when_the_week_is_synced_again(
     log: SyncLog, clock: FakeClock
 ) -> None:
     dead = log.start("org-1", "invoices", WEEK, "run-1")
@@ -82,7 +82,7 @@ def test_a_row_left_running_by_a_dead_process_is_closed_when_the_week_is_tried_a
     ]
     clock.advance(hours=2)
     again = log.start("org-1", "invoices", WEEK, "run-2")
-    by_id = {entry.id: entry for entry in log.newest(10)}
+    by_id = {entry.id: entry for entry in log.list_newest(10)}
     assert (by_id[dead].status, by_id[dead].error_log, by_id[dead].completed_at) == (
         "failed",
         dict(INTERRUPTED),
@@ -91,24 +91,24 @@ def test_a_row_left_running_by_a_dead_process_is_closed_when_the_week_is_tried_a
     assert {by_id[number].status for number in [*others, again]} == {"running"}
 
 
-def test_a_process_thought_dead_that_ends_all_the_same_has_the_last_word(warehouse: Warehouse, log: SyncLog) -> None:
+def test_a_process_that_was_taken_for_dead_still_records_its_end(warehouse: Warehouse, log: SyncLog) -> None:
     slow = log.start("org-1", "invoices", WEEK, "run-1")
     log.start("org-1", "invoices", WEEK, "run-2")
     with warehouse.engine.begin() as connection:
         log.finish(connection, slow, status="success", record_count=0, api_calls=1)
-    entry = next(entry for entry in log.newest(5) if entry.id == slow)
+    entry = next(entry for entry in log.list_newest(5) if entry.id == slow)
     assert (entry.status, entry.error_log) == ("success", None)
 
 
-def test_rows_of_a_run_that_is_over_can_be_closed(log: SyncLog) -> None:
+def test_the_running_rows_of_an_ended_run_can_be_closed(log: SyncLog) -> None:
     log.start("org-1", "invoices", WEEK, "run-1")
     log.start("org-1", "bank_summary", WEEK, "run-1")
     log.start("org-2", "invoices", WEEK, "run-2")
     assert log.close_interrupted(run_id="run-1") == 2
-    assert [entry.tenant_id for entry in log.newest(10, status="running")] == ["org-2"]
+    assert [entry.tenant_id for entry in log.list_newest(10, status="running")] == ["org-2"]
 
 
-def test_the_newest_come_first_and_can_be_narrowed(log: SyncLog, clock: FakeClock) -> None:
+def test_the_newest_rows_come_first_and_can_be_filtered(log: SyncLog, clock: FakeClock) -> None:
     for tenant, kind, run in (
         ("org-1", "invoices", "run-1"),
         ("org-2", "invoices", "run-1"),
@@ -116,18 +116,18 @@ def test_the_newest_come_first_and_can_be_narrowed(log: SyncLog, clock: FakeCloc
     ):
         log.start(tenant, kind, WEEK, run)
         clock.advance(seconds=1)
-    assert [(entry.tenant_id, entry.sync_type) for entry in log.newest(2)] == [
+    assert [(entry.tenant_id, entry.sync_type) for entry in log.list_newest(2)] == [
         ("org-1", "bank_summary"),
         ("org-2", "invoices"),
     ]
-    assert [entry.sync_type for entry in log.newest(9, tenant_id="org-1")] == ["bank_summary", "invoices"]
-    assert [entry.tenant_id for entry in log.newest(9, sync_type="invoices")] == ["org-2", "org-1"]
-    assert log.newest(9, week=WEEK.previous) == []
-    assert [entry.tenant_id for entry in log.of_run("run-1")] == ["org-2", "org-1"]
-    assert log.last("org-2", "bank_summary", WEEK) is None
+    assert [entry.sync_type for entry in log.list_newest(9, tenant_id="org-1")] == ["bank_summary", "invoices"]
+    assert [entry.tenant_id for entry in log.list_newest(9, sync_type="invoices")] == ["org-2", "org-1"]
+    assert log.list_newest(9, week=WEEK.previous) == []
+    assert [entry.tenant_id for entry in log.list_for_run("run-1")] == ["org-2", "org-1"]
+    assert log.get_last("org-2", "bank_summary", WEEK) is None
 
 
-def test_landed_weeks_tell_for_each_kind_which_weeks_were_written_and_when(
+def test_landed_weeks_are_listed_for_each_kind_with_their_times(
     warehouse: Warehouse, log: SyncLog, clock: FakeClock
 ) -> None:
     land_revenue(warehouse, revenue(cell("a", "b", "1.00")), week=WEEK.shift(-2))
@@ -138,15 +138,15 @@ def test_landed_weeks_tell_for_each_kind_which_weeks_were_written_and_when(
     land_profit(warehouse, profit("0.00"), week=WEEK)
     log.fail(log.start("org-1", "bank_summary", WEEK, None), api_calls=0, error_log=None)
     log.start("org-1", "bank_summary", WEEK, None)
-    assert log.landed_weeks("org-1", WEEK.previous.ending) == {
+    assert log.list_landed_weeks("org-1", WEEK.previous.ending) == {
         "profit_and_loss": {WEEK: clock.now()},
         "invoices": {WEEK.previous: clock.now()},
         "bank_summary": {},
     }
-    assert list(log.landed_weeks("org-1", date(2020, 1, 1))["invoices"]) == [WEEK.shift(-2), WEEK.previous]
+    assert list(log.list_landed_weeks("org-1", date(2020, 1, 1))["invoices"]) == [WEEK.shift(-2), WEEK.previous]
 
 
-def test_no_other_status_gets_in(log: SyncLog, warehouse: Warehouse) -> None:
+def test_an_unknown_status_is_refused(log: SyncLog, warehouse: Warehouse) -> None:
     log_id = log.start("org-1", "invoices", WEEK, None)
     with pytest.raises(ValueError, match="splendid"), warehouse.engine.begin() as connection:
         log.finish(connection, log_id, status="splendid", record_count=0, api_calls=0)
@@ -154,7 +154,7 @@ def test_no_other_status_gets_in(log: SyncLog, warehouse: Warehouse) -> None:
         connection.exec_driver_sql("UPDATE xero_sync_logs SET status = 'splendid'")
 
 
-def test_a_row_that_is_not_there_cannot_be_finished(log: SyncLog) -> None:
+def test_a_missing_row_cannot_be_finished(log: SyncLog) -> None:
     with pytest.raises(LookupError, match="no row 77"):
         log.fail(77, api_calls=0, error_log=None)
 
@@ -172,19 +172,19 @@ JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ4In0.c2lnbmF0dXJl"
         ["postgresql+psycopg://someone:abcd@host/db"],
     ],
 )
-def test_what_looks_like_a_secret_is_hidden_from_the_log(log: SyncLog, value: object) -> None:
-    log.fail(log.start("org-1", "invoices", WEEK, None), api_calls=0, error_log={"said": value})
-    kept = json.dumps(log.newest(1)[0].error_log)
-    assert "[hidden]" in kept
-    assert "abcd" not in kept
-    assert JWT not in kept
+def test_values_that_look_like_secrets_are_hidden(log: SyncLog, value: object) -> None:
+    log.fail(log.start("org-1", "invoices", WEEK, None), api_calls=0, error_log={"answer": value})
+    stored = json.dumps(log.list_newest(1)[0].error_log)
+    assert "[hidden]" in stored
+    assert "abcd" not in stored
+    assert JWT not in stored
 
 
-def test_what_is_no_secret_stays_as_it_is() -> None:
-    said = {
+def test_other_values_stay_unchanged() -> None:
+    error_log = {
         "differences": [{"what": "gross profit", "by": "0.01"}],
         "tokens_left": 3,
         "at": None,
         "token bearer": 1,
     }
-    assert without_secrets(said) == said
+    assert hide_secrets(error_log) == error_log

@@ -210,7 +210,7 @@ def _create_call_tables() -> None:
     )
 
 
-# A week that landed without a single row has figures all the same: nothing was invoiced, nothing was held.
+# A week that landed without any row still has figures: the revenue, or the cash, is 0.00.
 _LANDED_EMPTY = """CASE WHEN EXISTS (
         SELECT 1 FROM xero_sync_logs AS log
         WHERE log.tenant_id = weeks.tenant_id AND log.week_ending = weeks.week_ending
@@ -260,9 +260,9 @@ def _summary(sum_revenue: str, sum_cash: str, zero: str) -> str:
 
 
 def _sum_of_text(column: str) -> str:
-    """SQLite: amounts are text; added up as whole cents, exactly, and written as text again.
+    """For SQLite, whose amounts are text: sum them exactly as whole cents and format the sum as text.
 
-    Text that somebody wrote there by hand without two decimals is read as a number.
+    Text that somebody entered by hand without two decimals is read as a number.
     """
     cents = (
         f"SUM(CASE WHEN {column} GLOB '*[0-9].[0-9][0-9]' THEN CAST(REPLACE({column}, '.', '') AS INTEGER) "

@@ -1,4 +1,4 @@
-"""Which document was counted in which week, and which weeks have to be read again."""
+"""The tables of the documents in each week's figures, and of the weeks that must be read again."""
 
 from typing import Any
 

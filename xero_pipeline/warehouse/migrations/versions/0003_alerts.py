@@ -1,4 +1,4 @@
-"""What went wrong and is well again, and who was told of it."""
+"""The tables of the alerts, their occurrences and their deliveries."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-// The words for what the API names in code: kinds of figures, states, columns, categories.
+// The labels of the API's codes: kinds of figures, statuses, columns, categories.
 
 export const SYNC_TYPES = {
   profit_and_loss: "Profit and loss",
@@ -40,11 +40,11 @@ export function problemSummary(errorLog) {
   if (errorLog.message) return errorLog.message;
   const count = differencesOf(errorLog).length;
   if (count > 0) return `${count} ${count === 1 ? "figure does" : "figures do"} not add up against Xero’s own totals.`;
-  if (Array.isArray(errorLog.notes) && errorLog.notes.length > 0) return `${errorLog.notes.length} remarks`;
-  return "No message was kept.";
+  if (Array.isArray(errorLog.notes) && errorLog.notes.length > 0) return `${errorLog.notes.length} notes`;
+  return "There is no message.";
 }
 
 export function differencesOf(errorLog) {
-  const found = Array.isArray(errorLog) ? errorLog : errorLog?.differences;
-  return Array.isArray(found) ? found : [];
+  const differences = Array.isArray(errorLog) ? errorLog : errorLog?.differences;
+  return Array.isArray(differences) ? differences : [];
 }
