@@ -162,6 +162,26 @@ restatements = Table(
     Index("ix_restatements_week", "tenant_id", "week_ending"),
 )
 
+# What Xero's totals say of a block of weeks, beside what the tables hold: one row for each block, kind and look.
+reconciliations = Table(
+    "reconciliations",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("first_week", Date, nullable=False),
+    Column("last_week", Date, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("difference", _Json),
+    Column("weeks_read_again", Integer, nullable=False),
+    Column("api_calls", Integer, nullable=False),
+    Column("dagster_run_id", Text),
+    Column("checked_at", UtcDateTime, nullable=False, index=True),
+    CheckConstraint("kind IN ('profit_and_loss', 'bank_summary', 'documents')", name="kind"),
+    CheckConstraint("status IN ('equal', 'mended', 'differs')", name="status"),
+    Index("ix_reconciliations_block", "tenant_id", "kind", "first_week", "last_week"),
+)
+
 oauth_states = Table(
     "oauth_states",
     metadata,
