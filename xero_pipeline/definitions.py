@@ -25,6 +25,7 @@ from xero_pipeline.automation.failure_alert import build_run_failure_alert_senso
 from xero_pipeline.automation.jobs import build_weekly_sync_job
 from xero_pipeline.automation.late_edits import build_late_edits_sensor
 from xero_pipeline.automation.missing_weeks import build_missing_weeks_sensor
+from xero_pipeline.automation.reconciliation import build_reconciliation_sensor
 from xero_pipeline.automation.schedule import build_daily_sync_schedule
 from xero_pipeline.resources import DeploymentOpener, build_resources, open_deployment
 from xero_pipeline.settings import Settings, load_settings
@@ -57,6 +58,7 @@ def build_defs(
         sensors=[
             build_missing_weeks_sensor(settings, job, opener=opener),
             build_late_edits_sensor(settings, job, opener=opener),
+            build_reconciliation_sensor(settings, job, opener=opener),
             build_connection_health_sensor(settings, opener=opener),
             build_run_failure_alert_sensor(settings, opener=opener),
         ],

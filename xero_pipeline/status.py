@@ -14,6 +14,7 @@ from xero_pipeline.resources import Deployment
 from xero_pipeline.warehouse.errors import NotDecryptable, UnknownOrganisation
 from xero_pipeline.warehouse.logs.alert_log import AlertLog
 from xero_pipeline.warehouse.logs.alert_rules import Alert
+from xero_pipeline.warehouse.logs.reconciliations import Proof, ReconciliationLog
 
 
 @dataclass(frozen=True)
@@ -24,6 +25,8 @@ class OrganisationStatus:
     usage: Usage
     days_left: int | None
     """Whole days until the refresh token expires unused; 0 once it has expired, `None` where there is none."""
+    proof: Proof | None = None
+    """How far the stored weeks are proven against Xero's totals; `None` if they have not been compared yet."""
     token_error: str | None = None
     """Why the stored tokens cannot be read and what to do about it; `None` when they can. It shows no token."""
 
@@ -41,6 +44,7 @@ class OrganisationStatus:
             "callsPerDay": self.usage.per_day,
             "callsLeftToday": self.usage.left_today,
             "tokenError": self.token_error,
+            "reconciliation": self.proof.as_dict() if self.proof else None,
         }
 
 
@@ -96,6 +100,7 @@ def read_deployment_status(
                 organisation,
                 budget.read_usage(organisation.tenant_id, now),
                 _count_days_left(organisation, now),
+                ReconciliationLog(deployment.warehouse.engine).read_proof(organisation.tenant_id),
                 _find_token_error(deployment, organisation.tenant_id),
             )
             for organisation in deployment.warehouse.tokens.list_organisations()

@@ -26,6 +26,7 @@ DEFINITIONS = {
             "adds_up_in_xero",
             "closing_follows_from_opening",
             "fresh",
+            "matches_xero_totals",
             "no_duplicates",
             "no_gaps",
             "opening_is_the_closing_before",
@@ -36,6 +37,7 @@ DEFINITIONS = {
             "fresh",
             "gross_and_net_add_up",
             "lines_add_up",
+            "matches_xero_totals",
             "no_duplicates",
             "no_gaps",
             "within_history",
@@ -43,6 +45,7 @@ DEFINITIONS = {
         "revenue_weekly": [
             "adds_up_in_xero",
             "fresh",
+            "matches_xero_totals",
             "net_is_invoiced_less_credited",
             "no_duplicates",
             "no_gaps",
@@ -55,6 +58,7 @@ DEFINITIONS = {
     "sensors": {
         "connection_health": "nothing, STOPPED",
         "late_edits": "weekly_sync, STOPPED",
+        "reconciliation": "weekly_sync, STOPPED",
         "missing_weeks": "weekly_sync, STOPPED",
         "run_failure_alert": "nothing, RUNNING",
     },
@@ -110,7 +114,7 @@ def test_the_code_location_has_exactly_these_definitions(definitions: dg.Definit
 def test_the_job_materialises_every_table_and_runs_every_check(definitions: dg.Definitions) -> None:
     layer = definitions.resolve_job_def("weekly_sync").asset_layer
     assert {key.to_user_string() for key in layer.executable_asset_keys} == set(DEFINITIONS["assets"])
-    assert len(layer.asset_graph.asset_check_keys) == 21
+    assert len(layer.asset_graph.asset_check_keys) == 24
 
 
 def test_every_asset_has_a_description_and_describes_its_columns(definitions: dg.Definitions) -> None:

@@ -91,10 +91,19 @@ class StatusResponse(_Model):
     organisations: list[OrganisationResponse]
 
 
+class ProofResponse(_Model):
+    """How far an organisation's stored weeks are proven against Xero's own totals."""
+
+    proven_up_to: date | None = Field(description="Up to this week every block is equal; null when none is.")
+    last_checked_at: AwareDatetime
+    differing_blocks: int = Field(description="How many comparisons differed at their last look.")
+
+
 class DetailedOrganisationResponse(OrganisationResponse):
     refresh_token_days_left: int | None
     calls_left_today: int = Field(description="The lower of our own count and Xero's.")
     token_error: str | None = Field(description="Why the stored tokens cannot be read; null when they can.")
+    reconciliation: ProofResponse | None = Field(description="null when nothing has been compared yet.")
 
 
 class AlertResponse(_Model):
@@ -152,6 +161,36 @@ class LogResponse(_Model):
     run_url: str | None = Field(description="The run's page in Dagster.")
     started_at: AwareDatetime
     completed_at: AwareDatetime | None
+
+
+class FigureDifferenceResponse(_Model):
+    """One figure of a block that differs. The amounts are exact texts; for documents they are counts."""
+
+    account_id: str
+    account_name: str
+    figure: str
+    stated: str
+    held: str
+    difference: str
+
+
+class ReconciliationResponse(_Model):
+    """One comparison of a block of weeks with Xero's own totals."""
+
+    tenant_id: str
+    tenant_name: str | None = Field(description="null when the organisation is no longer connected.")
+    kind: Literal["profit_and_loss", "bank_summary", "documents"]
+    first_week: date
+    last_week: date
+    status: Literal["equal", "mended", "differs"]
+    stated: str | None = Field(description="Xero's net profit, sum of closing balances, or number of documents.")
+    held: str | None = Field(description="The same from the tables.")
+    difference: str | None
+    figures: list[FigureDifferenceResponse] = Field(description="Every figure that differs.")
+    weeks_read_again: int
+    api_calls: int
+    dagster_run_id: str | None
+    checked_at: AwareDatetime
 
 
 class RunResponse(_Model):

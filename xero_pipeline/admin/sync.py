@@ -10,9 +10,17 @@ from typing import Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
-from xero_pipeline.admin.api_models import IsoDate, LogResponse, RunResponse, SchedulerResponse, SyncRequest
+from xero_pipeline.admin.api_models import (
+    IsoDate,
+    LogResponse,
+    ReconciliationResponse,
+    RunResponse,
+    SchedulerResponse,
+    SyncRequest,
+)
 from xero_pipeline.admin.context import AdminContext, AdminContextDep, describe_json_body, read_body
 from xero_pipeline.admin.error_responses import BadRequest, document_errors, document_response
+from xero_pipeline.warehouse.logs.reconciliations import ReconciliationLog
 from xero_pipeline.warehouse.logs.sync_log import LogEntry
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import NotConnected, ReconnectNeeded
@@ -118,6 +126,20 @@ def sync_logs(context: AdminContextDep, limit: Limit = 20, tenant_id: TenantId =
     """The sync log, newest first."""
     context.require_tenant(tenant_id)
     return _build_log_rows(context, context.deployment.warehouse.log.list_newest(limit, tenant_id=tenant_id))
+
+
+@router.get("/reconciliations", responses=document_errors(404))
+def reconciliations(
+    context: AdminContextDep, limit: Limit = 20, tenant_id: TenantId = None
+) -> list[ReconciliationResponse]:
+    """The comparisons of the stored weeks with Xero's own totals, newest first."""
+    context.require_tenant(tenant_id)
+    names = context.read_organisation_names()
+    log = ReconciliationLog(context.deployment.warehouse.engine)
+    return [
+        ReconciliationResponse.model_validate(row.as_dict() | {"tenantName": names.get(row.tenant_id)})
+        for row in log.list_newest(limit, tenant_id=tenant_id)
+    ]
 
 
 def _build_log_rows(context: AdminContext, entries: list[LogEntry]) -> list[LogResponse]:

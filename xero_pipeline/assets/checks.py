@@ -103,6 +103,14 @@ def _build_common_rules(kind: SyncType, *tables: Table) -> list[AssetCheckRule]:
             "with its lines; when it is corrected there, sync the week again.",
         ),
         AssetCheckRule(
+            "matches_xero_totals",
+            _cover_all_weeks(partial(presence.check_matches_xero_totals, kind=kind)),
+            "Fails when the stored weeks do not add up to what Xero states for the whole range of up to 52 weeks, "
+            "although the weeks that differed were read again. Unrealised currency gains need not add up over several "
+            "weeks. Look at any other account over the same range in Xero, beside the stored weeks; `xero-pipeline "
+            "reconcile` compares again.",
+        ),
+        AssetCheckRule(
             "no_duplicates",
             _cover_all_weeks(lambda snapshot: presence.check_no_duplicates(snapshot, *tables)),
             "Fails when a row is stored twice in one organisation's week, in another spelling or without the "

@@ -14,6 +14,7 @@ from xero_pipeline.assets.columns import build_column_schema
 from xero_pipeline.assets.outcomes import WeekOutcome
 from xero_pipeline.assets.pictures import WEEKS_SHOWN, Chart, Curve, render_chart_markdown
 from xero_pipeline.warehouse.figures.queries import find_newest_week, read_revenue_by_type
+from xero_pipeline.warehouse.logs.reconciliations import ReconciliationLog
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
@@ -114,6 +115,13 @@ def build_table_metadata(warehouse: Warehouse, kind: SyncType, organisations: Ma
         if chart is not None and (picture := render_chart_markdown(chart)):
             title = "last_weeks" if len(organisations) == 1 else f"last_weeks of {name}"
             metadata[title] = dg.MetadataValue.md(picture)
+    proofs = [
+        f"- {name}: {proof}, last compared {proof.last_checked_at:%Y-%m-%d %H:%M} UTC"
+        for tenant_id, name in _label_organisations(organisations).items()
+        if (proof := ReconciliationLog(warehouse.engine).read_proof(tenant_id)) is not None
+    ]
+    if proofs:
+        metadata["proven_against_xero"] = dg.MetadataValue.md("\n".join(proofs[:_MAX_LINES]))
     return metadata | {"dagster/row_count": dg.MetadataValue.int(sum(counts))}
 
 

@@ -80,6 +80,7 @@ _FAILURE_TEXTS = {
     "lock_timeout": FailureText("another process of this deployment is busy or hangs", _NOTHING_TO_DO),
     "rate_limited": FailureText("one of Xero's limits was reached", _NOTHING_TO_DO),
     "connection_lost": FailureText("the connection to Xero has ended", _RECONNECT),
+    "reconciliation_check_failed": FailureText("Xero's totals could not be compared", _NOTHING_TO_DO),
     "late_edits_failed": FailureText("Xero could not be asked what was edited", _NOTHING_TO_DO),
     "wrong_frame": FailureText("the figures do not fit the table", f"{_NOTHING_LOST} {_MORE_IN_LOG}"),
     "no_such_week": FailureText("a run asked for a week that cannot be synced", _MORE_IN_LOG),

@@ -34,6 +34,7 @@ from xero_pipeline.automation.planning import (
 )
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
+from xero_pipeline.money import ZERO
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Basis, Settings
 from xero_pipeline.warehouse.figures.balances import find_weeks_with_old_balances
@@ -43,11 +44,13 @@ from xero_pipeline.warehouse.figures.document_index import (
     read_last_seen_documents,
 )
 from xero_pipeline.warehouse.figures.stale_weeks import StaleWeeks, read_landing_times
+from xero_pipeline.warehouse.figures.totals import find_weeks_with_changed_movements, read_held_figures
 from xero_pipeline.warehouse.logs.cursors import read_cursor
 from xero_pipeline.warehouse.logs.sync_log import SyncType
-from xero_pipeline.weeks import Week
+from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline.xero.client import OrganisationClient
 from xero_pipeline.xero.errors import OrganisationDisconnected, RateLimited, ReconnectNeeded
+from xero_pipeline.xero.readers.bank_summary import read_bank_summary
 from xero_pipeline.xero.readers.document_state import DocumentState, read_document_state
 from xero_pipeline.xero.readers.documents import can_affect_reports
 
@@ -185,22 +188,80 @@ class LateEditFinder:
         return ranges, len(ready) - len(due)
 
     def _plan_balance_runs(self, under_way: set[Week]) -> Iterator[RunPlan]:
-        """Plan runs that only read bank summaries again. They come after every edited week has been read."""
-        warehouse = self._deployment.warehouse
-        for organisation in warehouse.tokens.list_connected():
+        """Plan runs that only read bank summaries again, or only profit and losses.
+
+        They come after every edited week has been read. A week whose bank movements were restated gets its profit and
+        loss read again, too: money that somebody entered later changes both.
+        """
+        if under_way:
+            return
+        for organisation in self._deployment.xero.list_organisations():
             tenant_id = organisation.tenant_id
-            old_balances = find_weeks_with_old_balances(self._engine, tenant_id)
-            if old_balances is None:
+            if organisation.organisation.status is not ConnectionStatus.CONNECTED:
                 continue
             calls = CALLS_PER_WEEK * count_affordable_weeks(self._deployment, tenant_id, reserved_daily_syncs=2)
-            first = old_balances[0]
-            last = min(old_balances[1], first.shift(min(calls, MAX_BALANCE_WEEKS_PER_TICK) - 1))
-            now = self._deployment.clock.now()
-            if calls < 1 or under_way or first in find_weeks_in_backoff(warehouse.log, tenant_id, now):
+            calls = min(calls, MAX_BALANCE_WEEKS_PER_TICK)
+            old_balances = self._find_old_balances(organisation)
+            if old_balances is not None:
+                yield from self._plan_single_asset("cash_position_weekly", tenant_id, old_balances, calls)
                 continue
-            last_try = warehouse.log.get_last(tenant_id, SyncType.BANK_SUMMARY, first)
-            key = build_run_key("balances", first, last, [tenant_id], last_try.id if last_try else 0, now)
-            yield RunPlan(first, last, (tenant_id,), key, assets=("cash_position_weekly",))
+            moved = find_weeks_with_changed_movements(self._engine, tenant_id)
+            for week_range in group_into_ranges(moved)[:MAX_RUNS_PER_TICK]:
+                yield from self._plan_single_asset("financial_weekly", tenant_id, week_range, calls)
+                calls -= (week_range[1].ending - week_range[0].ending).days // 7 + 1
+
+    def _plan_single_asset(
+        self, asset: str, tenant_id: str, week_range: tuple[Week, Week], calls: int
+    ) -> Iterator[RunPlan]:
+        """Plan the run that reads these weeks of one asset again, as far as the calls go."""
+        log, now = self._deployment.warehouse.log, self._deployment.clock.now()
+        first, last = week_range[0], min(week_range[1], week_range[0].shift(calls - 1))
+        if calls < 1 or first in find_weeks_in_backoff(log, tenant_id, now):
+            return
+        kind = SyncType.BANK_SUMMARY if asset == "cash_position_weekly" else SyncType.PROFIT_AND_LOSS
+        last_try = log.get_last(tenant_id, kind, first)
+        name = "balances" if kind is SyncType.BANK_SUMMARY else "movements"
+        key = build_run_key(name, first, last, [tenant_id], last_try.id if last_try else 0, now)
+        yield RunPlan(first, last, (tenant_id,), key, assets=(asset,))
+
+    def _find_old_balances(self, organisation: OrganisationClient) -> tuple[Week, Week] | None:
+        """Find the weeks whose bank summaries are out of date, all of them at once.
+
+        Where the older of two weeks is out of date, the weeks before it may be, too. Xero is asked about a few of them
+        to find the oldest one: each call halves the weeks in question.
+        """
+        old_balances = find_weeks_with_old_balances(self._engine, organisation.tenant_id)
+        if old_balances is None or old_balances[0] != old_balances[1]:
+            return old_balances
+        last = old_balances[1]
+        held = sorted(week for week in read_landing_times(self._engine, organisation.tenant_id) if week <= last)
+        low, high = 0, len(held) - 1
+        while low < high:
+            usage = read_call_usage(self._deployment, organisation.tenant_id)
+            if min(usage.left_this_minute, usage.left_today) < CALLS_PER_CHECK:
+                break
+            middle = (low + high) // 2
+            try:
+                is_current = self._has_current_balances(organisation, held[middle])
+            except PipelineError:
+                # The next tick asks again. Until then, one week is better than none.
+                break
+            low, high = (middle + 1, high) if is_current else (low, middle)
+        else:
+            return (held[high], last) if held else old_balances
+        return old_balances
+
+    def _has_current_balances(self, organisation: OrganisationClient, week: Week) -> bool:
+        """Ask Xero whether a week's stored balances are those of its bank summary."""
+        weeks = WeekRange(week, week)
+        stored = read_held_figures(self._engine, organisation.tenant_id, weeks).bank.get(week, {})
+        summary = read_bank_summary(organisation.fetch_bank_summary(week), week=week)
+        for row in summary.accounts.to_dict("records"):
+            account = stored.get(row["bank_account_id"].lower())
+            balances = (account.opening_balance, account.closing_balance) if account else (ZERO, ZERO)
+            if balances != (row["opening_balance"], row["closing_balance"]):
+                return False
+        return True
 
     def _build_run(self, week_range: tuple[Week, Week], tenants: Mapping[str, datetime]) -> RunPlan:
         log = self._deployment.warehouse.log

@@ -87,6 +87,11 @@ def status(as_json: bool) -> None:
     for organisation in deployment_status.organisations:
         if organisation.token_error:
             click.echo(f"tokens: {organisation.token_error}")
+    for organisation in deployment_status.organisations:
+        if organisation.proof:
+            name, checked_at = organisation.organisation.tenant_name, organisation.proof.last_checked_at
+            when = format_local_time(checked_at, deployment_status.timezone)
+            click.echo(f"Xero's totals: {name} is {organisation.proof}, last compared {when}")
     if deployment_status.organisations:
         zone = deployment_status.timezone
         titles = ("Organisation", "Id", "Status", f"Last sync ({zone})", "Refresh token", "Calls left today")

@@ -29,6 +29,7 @@ _COMMANDS = {
     "logs": "records:logs",
     "migrate": "serve:migrate",
     "mock-xero": "serve:mock_xero",
+    "reconcile": "reconcile:reconcile",
     "restatements": "records:restatements",
     "rotate-key": "connection:rotate_key",
     "status": "connection:status",

@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any
-from uuid import uuid4
 
 import click
-import dagster as dg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from xero_pipeline.assets.week_sync import choose_organisations
-from xero_pipeline.automation.dead_runs import end_dead_runs
-from xero_pipeline.automation.jobs import ASSETS, build_range_tags, build_run_config
+from xero_pipeline.automation.jobs import ASSETS
+from xero_pipeline.cli.materialize import materialize_weeks
 from xero_pipeline.cli.options import DATE, format_count, print_json, print_table
-from xero_pipeline.dagster_home import open_instance
-from xero_pipeline.definitions import build_defs
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.resources import Deployment, open_deployment
-from xero_pipeline.run_liveness import build_worker_tags, hold_run_lock
 from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.logs.sync_log import LogEntry
 from xero_pipeline.weeks import MAX_WEEKS, Week
@@ -132,7 +126,7 @@ def sync(
         clients = choose_organisations(opened.xero, organisations)
         display.follow(opened, len(chosen))
         with display:
-            result = _materialize(opened, chosen, organisations, display)
+            result = materialize_weeks(opened, chosen, organisations, progress=display)
         entries = opened.warehouse.log.list_for_run(result.run_id)
         _print_result(opened, chosen, clients, entries, run_id=result.run_id, as_json=as_json)
     failed = [entry for entry in entries if entry.status == "failed"]
@@ -152,28 +146,6 @@ def _choose_weeks(
             raise click.UsageError("--from is after --to.")
         return list(calendar.iterate_weeks(start, end))
     return calendar.list_latest_weeks(weeks or 1, now)
-
-
-def _materialize(
-    opened: Deployment, weeks: Sequence[Week], organisations: Sequence[str], display: ProgressDisplay
-) -> dg.ExecuteInProcessResult:
-    definitions = build_defs(
-        settings=opened.settings,
-        resource_overrides={"xero": opened.xero, "warehouse": opened.warehouse, "progress": display},
-    )
-    config = build_run_config(organisations) | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
-    logging.getLogger("dagster").setLevel(logging.CRITICAL)
-    run_id = str(uuid4())
-    with open_instance(opened.settings) as instance, hold_run_lock(opened.warehouse.locks, run_id):
-        # Without a daemon, nothing else ends the runs of a command that was killed.
-        end_dead_runs(instance, opened, opened.clock.now())
-        return definitions.resolve_job_def("weekly_sync").execute_in_process(
-            run_config=config,
-            instance=instance,
-            tags=build_range_tags(weeks[0], weeks[-1]) | build_worker_tags(),
-            run_id=run_id,
-            raise_on_error=False,
-        )
 
 
 def _print_result(

@@ -24,11 +24,13 @@ class ScheduleSettings(SettingsGroup):
     lookback_weeks: int = setting("SYNC_LOOKBACK_WEEKS", 4, ge=0, le=520)
     missing_weeks_seconds: int = setting("MISSING_WEEKS_SECONDS", 300, ge=5)
     late_edits_seconds: int = setting("LATE_EDITS_SECONDS", 900, ge=5)
+    reconciliation_seconds: int = setting("RECONCILIATION_SECONDS", 86400, ge=5)
 
     MEND: ClassVar[Mapping[str, str]] = {
         "SYNC_LOOKBACK_WEEKS": "must be a whole number from 0 to 520",
         "MISSING_WEEKS_SECONDS": "must be a whole number of seconds, 5 or more",
         "LATE_EDITS_SECONDS": "must be a whole number of seconds, 5 or more",
+        "RECONCILIATION_SECONDS": "must be a whole number of seconds, 5 or more",
     }
 
     @field_validator("timezone_name")

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 from xero_pipeline.grants import Organisation
-from xero_pipeline.weeks import Week
+from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline.xero.errors import PayloadNotUnderstood, XeroUnavailable
 from xero_pipeline.xero.http.session import XeroSession
 from xero_pipeline.xero.http.transport import XeroApis
@@ -60,8 +60,11 @@ class OrganisationClient:
     def accounts(self) -> dict[str, Account]:
         return read_accounts(self._apis.get("Accounts", "get_accounts", self.tenant_id))
 
-    def fetch_profit_and_loss(self, week: Week, *, cash_basis: bool) -> Json:
-        """Fetch the week's report without `periods`, with which Xero would apply the range to every column."""
+    def fetch_profit_and_loss(self, week: Week | WeekRange, *, cash_basis: bool) -> Json:
+        """Fetch the report of a week, or of up to 52 weeks in one column.
+
+        It is requested without `periods`, with which Xero would apply the range to every column.
+        """
         return self._apis.get(
             "Reports/ProfitAndLoss",
             "get_report_profit_and_loss",
@@ -72,7 +75,7 @@ class OrganisationClient:
             payments_only=cash_basis,
         )
 
-    def fetch_bank_summary(self, week: Week) -> Json:
+    def fetch_bank_summary(self, week: Week | WeekRange) -> Json:
         return self._apis.get(
             "Reports/BankSummary",
             "get_report_bank_summary",
@@ -81,12 +84,29 @@ class OrganisationClient:
             to_date=week.ending,
         )
 
-    def fetch_invoices(self, week: Week) -> DocumentListing:
+    def fetch_invoices(self, week: Week | WeekRange) -> DocumentListing:
         """Fetch the week's sales invoices with their lines, authorised or paid."""
-        where = _filter_by_week(week, "ACCREC")
-        return self._fetch_week("Invoices", "get_invoices", "InvoiceID", where=where, statuses=["AUTHORISED", "PAID"])
+        return self._fetch_week("Invoices", "get_invoices", "InvoiceID", **_filter_invoices(week))
 
-    def fetch_credit_notes(self, week: Week) -> DocumentListing:
+    def count_invoices(self, weeks: Week | WeekRange) -> int | None:
+        """Ask how many invoices `fetch_invoices` would return; `None` if the server does not count its pages.
+
+        One call: the count is in the pagination of a page of one invoice.
+        """
+        payload = self._apis.get(
+            "Invoices",
+            "get_invoices",
+            self.tenant_id,
+            order="InvoiceID ASC",
+            page=1,
+            page_size=1,
+            **_filter_invoices(weeks),
+        )
+        _read_rows(payload, "Invoices", "InvoiceID")
+        pagination = payload.get("pagination")
+        return None if pagination is None else _read_pagination(pagination, "Invoices")[1]
+
+    def fetch_credit_notes(self, week: Week | WeekRange) -> DocumentListing:
         """Fetch the week's credit notes to customers with their lines, in every status."""
         where = _filter_by_week(week, "ACCRECCREDIT")
         return self._fetch_week("CreditNotes", "get_credit_notes", "CreditNoteID", where=where)
@@ -200,8 +220,12 @@ class _ListReading:
         return Difference(f"the number of {container}", Decimal(self.count or 0), Decimal(len(self.documents)))
 
 
-def _filter_by_week(week: Week, document_type: str) -> str:
-    end = week.shift(1).start
+def _filter_invoices(weeks: Week | WeekRange) -> Json:
+    return {"where": _filter_by_week(weeks, "ACCREC"), "statuses": ["AUTHORISED", "PAID"]}
+
+
+def _filter_by_week(week: Week | WeekRange, document_type: str) -> str:
+    end = week.ending + timedelta(days=1)
     return f'Date>=DateTime({week.start:%Y, %m, %d}) AND Date<DateTime({end:%Y, %m, %d}) AND Type=="{document_type}"'
 
 

@@ -371,6 +371,11 @@ def organisation(**more: Any) -> Json:
         "callsPerDay": 4800,
         "callsLeftToday": 4688,
         "tokenError": None,
+        "reconciliation": {
+            "provenUpTo": "2026-11-21",
+            "lastCheckedAt": "2026-11-23T20:04:00+00:00",
+            "differingBlocks": 0,
+        },
     } | more
 
 

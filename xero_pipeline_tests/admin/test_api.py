@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -12,12 +13,19 @@ from typing import Any
 
 import httpx
 import pytest
+from pydantic.alias_generators import to_camel
 from sqlalchemy import text
 
 from xero_pipeline.admin.dagster_api import RunStatus
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.grants import ConnectionStatus
-from xero_pipeline.weeks import Week
+from xero_pipeline.warehouse.logs.reconciliations import (
+    Reconciliation,
+    ReconciliationKind,
+    ReconciliationLog,
+    ReconciliationStatus,
+)
+from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline.xero.errors import DayLimitReached
 from xero_pipeline_tests.admin.deployed import API, Page, open_client, point_settings_at, serve_page
 from xero_pipeline_tests.plain_xero import PlainXero
@@ -105,9 +113,61 @@ def test_the_status_of_a_connected_organisation(page: Page) -> None:
     ]
     details = page.api("/standing").json()
     assert (details["alertError"], details["alerts"]) == (None, [])
-    extra = {"refreshTokenDaysLeft": 50, "callsLeftToday": 4800, "tokenError": None}
+    extra = {"refreshTokenDaysLeft": 50, "callsLeftToday": 4800, "tokenError": None, "reconciliation": None}
     assert details["organisations"] == [body["organisations"][0] | extra]
     assert body.keys() == details.keys() - {"alertError", "alerts"}
+
+
+def test_comparisons_with_xeros_totals_are_listed_and_summed_up(page: Page) -> None:
+    page.connect(ALPHA)
+    first, last = Week(date(2025, 11, 29)), Week(date(2026, 11, 21))
+    figure = {
+        "account_id": "a-1",
+        "account_name": "Rent",
+        "figure": "contribution",
+        "stated": "-10.00",
+        "held": "-10.07",
+        "difference": "0.07",
+    }
+    amounts = {"stated": "90.00", "held": "89.93", "difference": "0.07"}
+    rows = [
+        Reconciliation(
+            tenant_id="t-1",
+            kind=kind,
+            weeks=WeekRange(first, last),
+            status=ReconciliationStatus.DIFFERS if kind == "profit_and_loss" else ReconciliationStatus.EQUAL,
+            difference=amounts | {"figures": [figure] if kind == "profit_and_loss" else [], "left_over": True},
+            weeks_read_again=1,
+            api_calls=9,
+            dagster_run_id=None,
+            checked_at=page.deployment.clock.now(),
+        )
+        for kind in ReconciliationKind
+    ]
+    log = ReconciliationLog(page.deployment.warehouse.engine)
+    log.record(rows)
+    listed = page.api("/reconciliations").json()
+    assert [row["kind"] for row in listed] == ["documents", "bank_summary", "profit_and_loss"]
+    assert listed[-1] == {
+        "tenantId": "t-1",
+        "tenantName": "Alpha",
+        "kind": "profit_and_loss",
+        "firstWeek": "2025-11-29",
+        "lastWeek": "2026-11-21",
+        "status": "differs",
+        **amounts,
+        "figures": [{to_camel(name): value for name, value in figure.items()}],
+        "weeksReadAgain": 1,
+        "apiCalls": 9,
+        "dagsterRunId": None,
+        "checkedAt": "2026-11-24T01:00:00Z",
+    }
+    proof = page.api("/standing").json()["organisations"][0]["reconciliation"]
+    assert (proof["provenUpTo"], proof["differingBlocks"]) == (None, 1)
+    log.record([replace(rows[0], status=ReconciliationStatus.MENDED)])
+    proof = page.api("/standing").json()["organisations"][0]["reconciliation"]
+    assert (proof["provenUpTo"], proof["differingBlocks"]) == ("2026-11-21", 0)
+    assert len(page.api("/reconciliations?limit=2").json()) == 2
 
 
 def test_open_alerts_are_listed_even_without_alert_urls(page: Page) -> None:

@@ -40,6 +40,7 @@ OPERATIONS = [
     "POST /api/v1/xero/sync",
     "GET /api/v1/xero/runs/{runId}",
     "GET /api/v1/xero/sync-logs",
+    "GET /api/v1/xero/reconciliations",
     "POST /api/v1/xero/scheduler/start",
     "POST /api/v1/xero/scheduler/stop",
     "GET /api/v1/xero/summary",

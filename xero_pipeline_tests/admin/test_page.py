@@ -239,6 +239,20 @@ def test_few_remaining_days_and_calls_are_marked(page: Page, stub: Stub) -> None
     expect(fact(page, "Calls left today").locator(".tone-warn")).to_be_visible()
 
 
+def test_how_far_the_weeks_are_proven_is_shown(page: Page, stub: Stub) -> None:
+    name = "Proven against Xero's totals"
+    stub.play(CONNECTED)
+    page.goto("/")
+    expect(fact(page, name)).to_contain_text("Up to 21/11/2026")
+    stub.play(CONNECTED.but(standing=standing(organisation(reconciliation=None))))
+    page.goto("/")
+    expect(fact(page, name)).to_contain_text("Not yet")
+    differing = {"provenUpTo": None, "lastCheckedAt": NOW, "differingBlocks": 2}
+    stub.play(CONNECTED.but(standing=standing(organisation(reconciliation=differing))))
+    page.goto("/")
+    expect(fact(page, name)).to_contain_text("2 comparisons differ")
+
+
 def test_a_custom_connection_has_no_refresh_token_that_expires(page: Page, stub: Stub) -> None:
     one = organisation(refreshTokenExpiresAt=None, refreshTokenDaysLeft=None)
     stub.play(CONNECTED.but(standing=standing(one)))

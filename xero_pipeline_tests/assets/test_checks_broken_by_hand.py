@@ -100,6 +100,17 @@ def _partial(kind: str) -> tuple[str, ...]:
     )
 
 
+def _leave_over(kind: str, sync_type: str) -> tuple[str, ...]:
+    """The weeks differ from Xero's total, although they were read again."""
+    return (
+        "INSERT INTO reconciliations (tenant_id, kind, first_week, last_week, status, difference, weeks_read_again, "
+        f"api_calls, checked_at) SELECT tenant_id, '{kind}', :week, :week, 'differs', "
+        '\'{"left_over": true, "figures": [{"account_name": "Rent", "figure": "contribution", "stated": "-10.07", '
+        '"held": "-10.00"}]}\', 1, 5, started_at '
+        f"FROM xero_sync_logs WHERE week_ending = :week AND sync_type = '{sync_type}'",
+    )
+
+
 _LINES = "financial_weekly_lines"
 _TOTALS = "financial_weekly"
 _CELLS = "revenue_weekly"
@@ -214,6 +225,21 @@ BREAKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
             "WHERE revenue_type = 'residential' AND week_ending = :week",
         ),
         ("revenue is", "a difference of"),
+    ),
+    "the profit and loss is not what Xero states for the range": (
+        "financial_weekly.matches_xero_totals",
+        _leave_over("profit_and_loss", "profit_and_loss"),
+        ("Xero states -10.07 for Rent", "add up to -10.00"),
+    ),
+    "the documents are not those that Xero counts": (
+        "revenue_weekly.matches_xero_totals",
+        _leave_over("documents", "invoices"),
+        ("Xero states",),
+    ),
+    "the bank summary is not what Xero states for the range": (
+        "cash_position_weekly.matches_xero_totals",
+        _leave_over("bank_summary", "bank_summary"),
+        ("Xero states",),
     ),
     "invoices do not add up in Xero": ("revenue_weekly.adds_up_in_xero", _partial("invoices"), ("Net Profit",)),
     "a cell is stored twice": (

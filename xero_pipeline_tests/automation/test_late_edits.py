@@ -17,6 +17,7 @@ from xero_pipeline.mock_xero import FaultKind, MockFault, MockLine
 from xero_pipeline.rate_limits import CallPermit, RateLimitHeaders
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.deployment import TENANT, RunningDeployment, run_deployment
+from xero_pipeline_tests.mock_books import find_wrong_weeks
 
 START = "2026-10-25"
 WEEKS = 4
@@ -213,6 +214,29 @@ def test_a_payment_makes_its_week_stale_and_the_balances_of_every_later_week(dep
     (balances,) = plan_runs(deployed)
     assert (balances.first, balances.last) == (deployed.latest.shift(-1), deployed.latest)
     assert balances.assets == ("cash_position_weekly",), "nothing else in those weeks has changed"
+
+
+def test_old_balances_are_put_right_at_once_and_then_the_profit_and_loss_of_what_moved(
+    deployed: RunningDeployment,
+) -> None:
+    moved = deployed.latest.shift(-3)
+    deployed.mock.add_bank_movement(TENANT, date=moved.start, account_code="404", amount=Decimal("-9.90"))
+    # The daily sync reads only the latest week again, and so shows that the balances before it are old.
+    assert deployed.sync(deployed.latest).success
+    deployed.clock.advance(minutes=1)
+    (balances,) = plan_runs(deployed)
+    assert (balances.first, balances.last) == (moved, deployed.latest.shift(-1)), "all of them in one run"
+    assert balances.assets == ("cash_position_weekly",)
+    assert deployed.sync(balances.first, balances.last, assets=balances.assets).success
+    deployed.clock.advance(minutes=1)
+    (movements,) = plan_runs(deployed)
+    assert (movements.first, movements.last) == (moved, moved)
+    assert movements.assets == ("financial_weekly",), "the bank fee is a cost of that week, too"
+    assert deployed.sync(moved, assets=movements.assets).success
+    deployed.clock.advance(minutes=1)
+    assert plan_runs(deployed) == []
+    weeks = [deployed.latest.shift(-number) for number in range(WEEKS)]
+    assert find_wrong_weeks(deployed, weeks) == {}
 
 
 def test_weeks_under_way_are_requested_afterwards(deployed: RunningDeployment) -> None:

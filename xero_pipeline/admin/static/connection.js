@@ -61,7 +61,7 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
       const behind = latestWeek ? weeksBetween(newestWeek, latestWeek) : 0;
       items.push(fact("Figures up to", day(newestWeek), behind > 0 ? `${plural(behind, "week")} behind` : "up to date", behind > 1 ? "warn" : null));
     }
-    if (organisations.length === 1) items.push(callsFact(organisations[0]), tokenFact(organisations[0]));
+    if (organisations.length === 1) items.push(proofFact(organisations[0]), callsFact(organisations[0]), tokenFact(organisations[0]));
     return items.filter(Boolean);
   }
 
@@ -111,6 +111,7 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
         "dl",
         { class: "facts small" },
         fact("Last sync", organisation.lastSyncAt ? moment(organisation.lastSyncAt, timezone) : "Never", null),
+        proofFact(organisation),
         callsFact(organisation),
         tokenFact(organisation),
       ),
@@ -196,6 +197,16 @@ function fact(name, value, note, tone = null, extra = null) {
     el("dt", {}, name),
     el("dd", {}, el("span", { class: "fact-value" }, value), note ? el("span", { class: `fact-note ${tone ? `tone-${tone}` : ""}` }, note) : null, extra),
   );
+}
+
+/** How far the stored weeks are proven against Xero's own totals. */
+function proofFact({ reconciliation }) {
+  if (!reconciliation) return fact("Proven against Xero's totals", "Not yet", "compared daily once the scheduler runs");
+  const { provenUpTo, lastCheckedAt, differingBlocks } = reconciliation;
+  const checked = `last looked ${ago(lastCheckedAt)}`;
+  const value = provenUpTo ? `Up to ${day(provenUpTo)}` : "No";
+  if (differingBlocks > 0) return fact("Proven against Xero's totals", value, `${plural(differingBlocks, "comparison")} differ, ${checked}`, "warn");
+  return fact("Proven against Xero's totals", value, checked);
 }
 
 function callsFact(organisation) {

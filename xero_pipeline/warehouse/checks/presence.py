@@ -11,6 +11,7 @@ from sqlalchemy import Table
 
 from xero_pipeline.money import to_cents, to_decimal
 from xero_pipeline.warehouse.checks.snapshot import Key, Violation, WarehouseSnapshot, cached_check
+from xero_pipeline.warehouse.logs.reconciliations import ReconciliationKind
 from xero_pipeline.warehouse.logs.sync_log import SyncStatus, SyncType
 from xero_pipeline.weeks import Week
 
@@ -18,6 +19,12 @@ _KIND_NAMES = {
     SyncType.PROFIT_AND_LOSS: "profit and loss",
     SyncType.INVOICES: "revenue",
     SyncType.BANK_SUMMARY: "cash position",
+}
+
+_RECONCILED = {
+    SyncType.PROFIT_AND_LOSS: ReconciliationKind.PROFIT_AND_LOSS,
+    SyncType.INVOICES: ReconciliationKind.DOCUMENTS,
+    SyncType.BANK_SUMMARY: ReconciliationKind.BANK_SUMMARY,
 }
 
 
@@ -74,6 +81,28 @@ def check_no_gaps(snapshot: WarehouseSnapshot, kind: SyncType) -> list[Violation
             if not snapshot.is_whole(kind, (tenant_id, week)):
                 violations.append(_describe_gap(snapshot, kind, (tenant_id, week), first[tenant_id], last[tenant_id]))
             week = week.shift(1)
+    return violations
+
+
+def check_matches_xero_totals(snapshot: WarehouseSnapshot, kind: SyncType) -> list[Violation]:
+    """The stored weeks add up to Xero's own totals over blocks of weeks, as the last reconciliation found them."""
+    violations = []
+    for row in snapshot.reconciliations:
+        if row.kind is not _RECONCILED[kind] or not row.is_left_over:
+            continue
+        for figure in row.difference.get("figures", []):
+            stated, held = to_decimal(figure["stated"]), to_decimal(figure["held"])
+            violations.append(
+                Violation(
+                    row.tenant_id,
+                    row.weeks.last,
+                    figure["account_name"],
+                    {"stated": stated, "held": held},
+                    f"over the weeks ending {row.weeks.first} to {row.weeks.last}, Xero states {stated} for "
+                    f"{figure['account_name']} ({figure['figure'].replace('_', ' ')}), the stored weeks add up to "
+                    f"{held}.",
+                )
+            )
     return violations
 
 

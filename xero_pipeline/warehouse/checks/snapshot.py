@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import wraps
@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, Table, func, select
 
 from xero_pipeline.warehouse.figures.queries import open_snapshot
+from xero_pipeline.warehouse.logs.reconciliations import Reconciliation, ReconciliationLog
 from xero_pipeline.warehouse.logs.sync_log import LANDED, SyncType
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
@@ -72,10 +73,12 @@ class WarehouseSnapshot:
         rows: Mapping[str, list[Row]],
         counts: Mapping[SyncType, Mapping[Key, int]],
         landed: Mapping[SyncType, Mapping[Key, LandedWeek]],
+        reconciliations: Sequence[Reconciliation] = (),
     ) -> None:
         self._rows = rows
         self.counts = counts
         self.landed = landed
+        self.reconciliations = reconciliations
         self.cached_results: dict[object, Any] = {}
 
     def rows(self, table: Table) -> list[Row]:
@@ -128,6 +131,7 @@ def read_snapshot(engine: Engine, *tables: Table) -> WarehouseSnapshot:
             {table.name: _read_rows(connection, table) for table in tables},
             {kind: _count_rows(connection, table) for kind, table in TABLE_OF.items()},
             _read_landed_weeks(connection),
+            ReconciliationLog(engine).list_current(),
         )
 
 

@@ -211,6 +211,17 @@ class SyncLog:
                 landed.setdefault(row.sync_type, {})[Week(row.week_ending)] = row.at
         return landed
 
+    def list_landed_since(self, tenant_id: str, moment: datetime) -> dict[str, set[Week]]:
+        """For each kind of figures, the weeks that landed from a sync that began after this moment."""
+        query = select(logs.c.sync_type, logs.c.week_ending).where(
+            logs.c.tenant_id == tenant_id, logs.c.started_at > moment, logs.c.status.in_(LANDED)
+        )
+        landed: dict[str, set[Week]] = {}
+        with self._engine.connect() as connection:
+            for row in connection.execute(query):
+                landed.setdefault(row.sync_type, set()).add(Week(row.week_ending))
+        return landed
+
     def close_interrupted(self, *, run_id: str) -> int:
         """Set the `running` rows of a Dagster run that is over to `failed`, and return their number."""
         with self._engine.begin() as connection:

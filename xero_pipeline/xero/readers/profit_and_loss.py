@@ -152,12 +152,17 @@ def _make_detail(account_id: str, row: ReportRow, amount: Decimal, accounts: Map
     if account is not None:
         if account.type in _BALANCE_SHEET or account.class_ in _NEVER_IN_PROFIT:
             raise PayloadNotUnderstood(f"The {NAME} report has the account {name[:60]!r} of type {account.type}.")
-        category = _CATEGORY_OF_TYPE.get(account.type) or (EXPENSES if account.class_ == "EXPENSE" else None)
+        category = get_category(account)
         if category is not None:
             nature = Nature.INCOME if category in INCOME_CATEGORIES else Nature.EXPENSE
         elif account.class_ == "REVENUE":
             nature = Nature.INCOME
     return AccountRow(account_id, name, amount, account, category, nature, row.path)
+
+
+def get_category(account: Account) -> str | None:
+    """Return the category that an account's type gives its rows; `None` if the type says nothing."""
+    return _CATEGORY_OF_TYPE.get(account.type) or (EXPENSES if account.class_ == "EXPENSE" else None)
 
 
 def _set_signs(report: _ReportRows) -> list[StatedAmount]:

@@ -124,6 +124,7 @@ _TABLES = (
     schema.revenue_weekly,
     schema.cash_position_weekly,
     schema.xero_sync_logs,
+    schema.reconciliations,
 )
 
 
@@ -136,7 +137,8 @@ def restore_afterwards(engine: Engine) -> Iterator[None]:
     with engine.begin() as connection:
         for table, rows in original.items():
             connection.execute(delete(table))
-            connection.execute(insert(table), rows)
+            if rows:
+                connection.execute(insert(table), rows)
 
 
 def execute_by_hand(engine: Engine, *statements: str) -> None:

@@ -1,0 +1,54 @@
+"""Materialising weeks in this process through Dagster: the run, its events and its logs are in the UI afterwards."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from uuid import uuid4
+
+import dagster as dg
+
+from xero_pipeline.assets.progress import Progress
+from xero_pipeline.automation.dead_runs import end_dead_runs
+from xero_pipeline.automation.jobs import ASSETS, build_range_tags, build_run_config
+from xero_pipeline.dagster_home import open_instance
+from xero_pipeline.definitions import build_defs
+from xero_pipeline.resources import Deployment
+from xero_pipeline.run_liveness import build_worker_tags, hold_run_lock
+from xero_pipeline.weeks import Week
+
+
+def materialize_weeks(
+    opened: Deployment,
+    weeks: Sequence[Week],
+    organisations: Sequence[str],
+    *,
+    progress: Progress,
+    assets: Sequence[str] = ASSETS,
+) -> dg.ExecuteInProcessResult:
+    """Materialise the weeks from the first to the last of `weeks` in one run of the job `weekly_sync`.
+
+    Args:
+        organisations: tenant ids; none means all.
+
+    Returns:
+        Dagster's result. A failed run does not raise.
+    """
+    definitions = build_defs(
+        settings=opened.settings,
+        resource_overrides={"xero": opened.xero, "warehouse": opened.warehouse, "progress": progress},
+    )
+    config = build_run_config(organisations, assets) | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    logging.getLogger("dagster").setLevel(logging.CRITICAL)
+    run_id = str(uuid4())
+    with open_instance(opened.settings) as instance, hold_run_lock(opened.warehouse.locks, run_id):
+        # Without a daemon, nothing else ends the runs of a command that was killed.
+        end_dead_runs(instance, opened, opened.clock.now())
+        return definitions.resolve_job_def("weekly_sync").execute_in_process(
+            run_config=config,
+            instance=instance,
+            tags=build_range_tags(weeks[0], weeks[-1]) | build_worker_tags(),
+            run_id=run_id,
+            raise_on_error=False,
+            asset_selection=None if tuple(assets) == ASSETS else [dg.AssetKey(asset) for asset in assets],
+        )
