@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 from zoneinfo import ZoneInfo
+
+from xero_pipeline.mock_xero.books.seeded_random import derive_uuid
 
 SYDNEY = ZoneInfo("Australia/Sydney")
 
@@ -32,6 +35,14 @@ class MockOrganisation:
     @property
     def books_seed(self) -> str:
         return self.tenant_id if self.seed is None else self.seed
+
+    @property
+    def organisation_id(self) -> str:
+        """Xero's `OrganisationID`, a UUID. It is the tenant id, as at Xero, where that is a UUID."""
+        try:
+            return str(UUID(self.tenant_id))
+        except ValueError:
+            return derive_uuid(self.tenant_id, "organisation")
 
 
 DEFAULT_ORGANISATIONS = (MockOrganisation(),)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -183,17 +184,92 @@ def test_a_timeframe_of_weeks_and_a_twelfth_period_are_refused(client: Client) -
 
 def test_the_organisation_and_its_accounts_are_listed(client: Client) -> None:
     (organisation,) = client.get_json("Organisation")["Organisations"]
-    assert (organisation["Name"], organisation["BaseCurrency"], organisation["OrganisationID"]) == (
-        "Mock Organisation",
-        "AUD",
-        TENANT,
-    )
+    assert (organisation["Name"], organisation["BaseCurrency"]) == ("Mock Organisation", "AUD")
     accounts = client.get_json("Accounts")["Accounts"]
     types = {account["Type"] for account in accounts}
     assert {"BANK", "REVENUE", "SALES", "OTHERINCOME", "DIRECTCOSTS", "EXPENSE", "OVERHEADS"} <= types
-    assert {"WAGESEXPENSE", "SUPERANNUATIONEXPENSE", "DEPRECIATN"} <= types
+    assert "DEPRECIATN" in types
+    assert {account["Code"]: account["Type"] for account in accounts if account["Code"] in ("477", "478")} == {
+        "477": "EXPENSE",
+        "478": "EXPENSE",
+    }
     assert {account["Class"] for account in accounts} == {"ASSET", "LIABILITY", "EQUITY", "REVENUE", "EXPENSE"}
     banks = client.get_json("Accounts", {"where": 'Type=="BANK"'})["Accounts"]
     summary = read_bank_rows(client.get_json("Reports/BankSummary", WEEK))
     assert {account["AccountID"] for account in banks} == set(summary) - {"Total"}
     assert [account["CurrencyCode"] for account in banks] == ["AUD", "USD"]
+
+
+def list_tracking(client: Client) -> dict[str, dict[str, str]]:
+    """By category: its TrackingCategoryID under "", and its options' ids."""
+    return {
+        category["Name"]: {
+            "": category["TrackingCategoryID"],
+            **{option["Name"]: option["TrackingOptionID"] for option in category["Options"]},
+        }
+        for category in client.get_json("TrackingCategories")["TrackingCategories"]
+    }
+
+
+def read_columns(report: Any) -> dict[str, dict[str, Decimal]]:
+    """By column title: the amounts by the text of the row's first cell."""
+    _, *titles = read_values(report["Reports"][0]["Rows"][0])
+    rows = [read_values(row) for _, rows in read_sections(report) for row in rows]
+    return {title: {row[0]: Decimal(row[column]) for row in rows} for column, title in enumerate(titles, 1)}
+
+
+@pytest.mark.parametrize("only", ["false", "true"])
+def test_a_tracking_category_gives_a_column_for_each_option(client: Client, only: str) -> None:
+    tracking = list_tracking(client)
+    params = {**FULL, "paymentsOnly": only}
+    (plain,) = read_columns(client.get_json("Reports/ProfitAndLoss", params)).values()
+    for category, ids in tracking.items():
+        columns = read_columns(client.get_json("Reports/ProfitAndLoss", {**params, "trackingCategoryID": ids[""]}))
+        *options, _, _ = columns
+        assert options == list(ids)[1:]
+        assert list(columns)[-2:] == ["Unassigned", "Total"]
+        assert columns["Total"] == plain
+        for row, amount in plain.items():
+            assert sum(columns[title][row] for title in [*options, "Unassigned"]) == amount, (category, row)
+        # Wages have no tracking category, and each option has sales.
+        assert columns["Unassigned"]["Wages and Salaries"] == plain["Wages and Salaries"]
+        assert all(columns[title]["Total Trading Income"] > 0 for title in options)
+
+
+def test_a_tracking_option_gives_its_column_alone_and_two_categories_each_combination(client: Client) -> None:
+    types, regions = list_tracking(client).values()
+    one = {**FULL, "trackingCategoryID": types[""], "trackingOptionID": types["Commercial"]}
+    both = {**one, "trackingCategoryID2": regions[""], "trackingOptionID2": regions["North"]}
+    (commercial,) = read_columns(client.get_json("Reports/ProfitAndLoss", one)).values()
+    ((title, north),) = read_columns(client.get_json("Reports/ProfitAndLoss", both)).items()
+    assert title == "Commercial, North"
+    label = "Total Trading Income"
+    documents = client.mock.books(TENANT).documents((date(2026, 10, 25), date(2026, 10, 31)))
+    lines = [
+        (line.region, document.credit_sign * document.base_net(line))
+        for document in documents
+        if document.kind.is_sale and document.status.is_counted
+        for line in document.lines
+        if line.revenue_type == "Commercial"
+    ]
+    assert commercial[label] * 100 == sum(amount for _, amount in lines)
+    assert north[label] * 100 == sum(amount for region, amount in lines if region == "North")
+    second = {**FULL, "trackingCategoryID": types[""], "trackingCategoryID2": regions[""]}
+    columns = read_columns(client.get_json("Reports/ProfitAndLoss", second))
+    assert len(columns) == 4 * 5 + 1
+    assert columns["Commercial, North"][label] == north[label]
+    assert columns["Total"] == read_columns(client.get_json("Reports/ProfitAndLoss", FULL))["31 Oct 26"]
+
+
+def test_wrong_tracking_parameters_are_refused(client: Client) -> None:
+    types, regions = list_tracking(client).values()
+    for params, message in (
+        ({"trackingOptionID": types["Commercial"]}, "TrackingCategoryID1 must be provided"),
+        ({"trackingOptionID2": types["Commercial"]}, "TrackingCategoryID2 must be provided"),
+        ({"trackingCategoryID": types["Commercial"]}, "not a tracking category"),
+        ({"trackingCategoryID": types[""], "trackingOptionID": regions["North"]}, "not an option"),
+        ({"trackingCategoryID": types[""], "periods": 2}, "periods"),
+    ):
+        refused = client.get("Reports/ProfitAndLoss", {**FULL, **params})
+        assert refused.status_code == 400
+        assert message in refused.json()["Elements"][0]["ValidationErrors"][0]["Message"]

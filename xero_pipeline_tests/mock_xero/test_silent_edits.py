@@ -94,6 +94,7 @@ def test_the_control_api_makes_each_silent_edit(
         lambda mock: mock.post_journal(TENANT, date=date(2026, 11, 3), account_code="469", amount=Decimal("0.001")),
         lambda mock: mock.retype_account(TENANT, "404", "BANK"),
         lambda mock: mock.retype_account(TENANT, "404", "NONSENSE"),
+        lambda mock: mock.retype_account(TENANT, "404", "WAGESEXPENSE"),
         lambda mock: mock.add_bank_movement(
             TENANT, date=date(2026, 11, 3), account_code="404", amount=Decimal(1), bank="404"
         ),
@@ -114,3 +115,15 @@ def test_a_state_file_without_these_tables_keeps_its_tokens(tmp_path: Path, cloc
     second.post_journal(TENANT, date=Week(date(2026, 11, 7)).start, account_code="469", amount=Decimal(-1))
     with sqlite3.connect(tmp_path / "state.db") as connection:
         assert connection.execute("SELECT count(*) FROM refresh_tokens WHERE revoked = 0").fetchone() == (1,)
+
+
+def test_a_type_in_the_state_file_that_xero_does_not_have_is_an_expense(
+    mock: MockXero, client: Client, tmp_path: Path
+) -> None:
+    mock.retype_account(TENANT, chart.BANK_FEES, "DIRECTCOSTS")
+    mock.close()
+    with sqlite3.connect(tmp_path / "mock-xero.db") as connection:
+        connection.execute("UPDATE account_types SET type = 'WAGESEXPENSE'")
+    [account] = client.get_json("Accounts", {"where": f'Code=="{chart.BANK_FEES}"'})["Accounts"]
+    assert (account["Type"], account["Class"]) == ("EXPENSE", "EXPENSE")
+    assert_figures_agree(client, WEEK)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import sqlite3
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -11,7 +12,12 @@ from zoneinfo import ZoneInfo
 from xero_pipeline.clock import Clock
 from xero_pipeline.mock_xero import problems
 from xero_pipeline.mock_xero.api import limits
-from xero_pipeline.mock_xero.api.company import render_accounts, render_organisation, render_tracking
+from xero_pipeline.mock_xero.api.company import (
+    render_accounts,
+    render_currencies,
+    render_organisation,
+    render_tracking,
+)
 from xero_pipeline.mock_xero.api.limits import RateLimitDecision
 from xero_pipeline.mock_xero.api.listing import ListEndpoint
 from xero_pipeline.mock_xero.api.reports import Reports
@@ -64,6 +70,8 @@ class AccountingApi:
         self._clock = clock
         self._limits = limits
         self._organisations = {organisation.tenant_id: organisation for organisation in organisations}
+        # At Xero the tenant id is the OrganisationID, so a client may send either.
+        self._tenant_ids = {organisation.organisation_id: organisation.tenant_id for organisation in organisations}
         self._zone = zone
 
     def books(self, tenant_id: str) -> Books:
@@ -90,13 +98,13 @@ class AccountingApi:
     ) -> MockResponse:
         """Answer an admitted call."""
         books = self.books(organisation.tenant_id)
-        resource, _, item = request.path.removeprefix(API_PATH).strip("/").partition("/")
+        resource, item = _split_path(request.path)
         if _name_endpoint(request.path) not in ENDPOINT_SCOPES:
             return problems.respond_not_found()
         if request.method != "GET":
             return problems.respond_method_not_allowed()
         try:
-            payload = self._build_payload(books, resource.lower(), item, request, now, ignore_dates)
+            payload = self._build_payload(books, resource, item, request, now, ignore_dates)
         except ValidationProblem as problem:
             return problems.respond_validation_error(str(problem))
         except QueryProblem as problem:
@@ -131,6 +139,7 @@ class AccountingApi:
     ) -> MockOrganisation | None:
         """The organisation that a call names, `None` if the app is not connected to it."""
         tenant_id = request.header("xero-tenant-id").strip()
+        tenant_id = self._tenant_ids.get(tenant_id.lower(), tenant_id)
         if context.custom and not tenant_id:
             tenant_id = next(iter(self._organisations))
         if tenant_id not in self._organisations:
@@ -154,11 +163,20 @@ class AccountingApi:
             if item:
                 return listing.answer_document(containers[resource], item)
             return listing.answer(containers[resource], request, ignore_dates=ignore_dates)
-        if item:
-            return None
-        if resource == "accounts":
-            return render_accounts(organisation, self.books(organisation.tenant_id).chart, request)
-        return render_organisation(organisation) if resource == "organisation" else render_tracking(organisation)
+        if resource == "organisation":
+            return None if item else render_organisation(organisation)
+        lists: dict[str, tuple[str, str, Callable[[], list[Json]]]] = {
+            "accounts": ("Accounts", "AccountID", lambda: render_accounts(organisation, books.chart, request)),
+            "currencies": ("Currencies", "Code", lambda: render_currencies(organisation, request)),
+            "trackingcategories": (
+                "TrackingCategories",
+                "TrackingCategoryID",
+                lambda: render_tracking(organisation, request),
+            ),
+        }
+        container, key, render = lists[resource]
+        rows = [row for row in render() if not item or row[key].lower() == item.lower()]
+        return {container: rows} if rows or not item else None
 
 
 def authenticate(
@@ -177,10 +195,17 @@ def authenticate(
     return RequestContext(row["client_id"], frozenset(row["scope"].split()), bool(row["custom"]))
 
 
+def _split_path(path: str) -> tuple[str, str]:
+    """The resource that a path names, in lower case, and what follows it. Xero takes Organisation and Organisations."""
+    resource, _, item = path.removeprefix(API_PATH).strip("/").partition("/")
+    resource = resource.lower()
+    return "organisation" if resource == "organisations" else resource, item
+
+
 def _name_endpoint(path: str) -> str:
     """The endpoint that a path names, as a key of `scopes.ENDPOINT_SCOPES`."""
-    resource, _, item = path.removeprefix(API_PATH).strip("/").lower().partition("/")
-    return f"{resource}/{item}" if resource == "reports" else resource
+    resource, item = _split_path(path)
+    return f"{resource}/{item.lower()}" if resource == "reports" else resource
 
 
 def _wrap_payload(payload: Json, request: MockRequest, now: dt.datetime) -> MockResponse:

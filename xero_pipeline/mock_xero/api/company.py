@@ -1,4 +1,4 @@
-"""GET Organisation, Accounts and TrackingCategories: the parts of an organisation that never change."""
+"""GET Organisation, Accounts, Currencies and TrackingCategories: the parts of an organisation that never change."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from xero_pipeline.mock_xero.api.listing import parse_modified_since
-from xero_pipeline.mock_xero.api.rendering import format_moment
-from xero_pipeline.mock_xero.api.where import parse_filter, sort_by
+from xero_pipeline.mock_xero.api.rendering import derive_option_id, derive_tracking_id, format_moment
+from xero_pipeline.mock_xero.api.where import Fields, parse_filter, sort_by
 from xero_pipeline.mock_xero.books import chart
 from xero_pipeline.mock_xero.books.chart import MockAccount
 from xero_pipeline.mock_xero.books.seeded_random import derive_uuid
@@ -24,6 +24,8 @@ _TIME_ZONES = {
     "GB": "GMTSTANDARDTIME",
     "US": "EASTERNSTANDARDTIME",
 }
+# Xero's `Version` of an organisation, by country; every other country has the global one.
+_VERSIONS = {"AU": "AU", "NZ": "NZ", "GB": "UK", "US": "US"}
 
 
 def render_organisation(organisation: MockOrganisation) -> Json:
@@ -34,7 +36,7 @@ def render_organisation(organisation: MockOrganisation) -> Json:
                 "Name": organisation.name,
                 "LegalName": organisation.name,
                 "PaysTax": True,
-                "Version": organisation.country if organisation.country in _TIME_ZONES else "GLOBAL",
+                "Version": _VERSIONS.get(organisation.country, "GLOBAL"),
                 "OrganisationType": "COMPANY",
                 "BaseCurrency": organisation.base_currency,
                 "CountryCode": organisation.country,
@@ -50,7 +52,7 @@ def render_organisation(organisation: MockOrganisation) -> Json:
                 "OrganisationEntityType": "COMPANY",
                 "Timezone": _TIME_ZONES.get(organisation.country, "UTC"),
                 "ShortCode": f"!{short}",
-                "OrganisationID": organisation.tenant_id,
+                "OrganisationID": organisation.organisation_id,
                 "Edition": "BUSINESS",
                 "Class": "PREMIUM",
                 "Addresses": [],
@@ -64,7 +66,7 @@ def render_organisation(organisation: MockOrganisation) -> Json:
 
 def render_accounts(
     organisation: MockOrganisation, accounts_by_code: Mapping[str, MockAccount], request: MockRequest
-) -> Json:
+) -> list[Json]:
     """The chart of accounts, with Xero's `where`, `order` and `If-Modified-Since`.
 
     Raises:
@@ -72,42 +74,53 @@ def render_accounts(
     """
     accounts = [_render_account(organisation, account) for account in accounts_by_code.values()]
     known = {"AccountID": "", "Code": "", "Name": "", "Type": "", "Class": "", "Status": "", "TaxType": ""}
-    if where := request.parameter("where"):
-        account_filter = parse_filter(where, known, "Account")
-        accounts = [account for account in accounts if account_filter.test(account)]
-    if order := request.parameter("order"):
-        sort_by(order, accounts, lambda account: account, known, "Account")
+    accounts = _select_rows(accounts, request, known, "Account")
     since = parse_modified_since(request)
-    if since is not None and since > _FOUNDED:
-        accounts = []
-    return {"Accounts": accounts}
+    return accounts if since is None or since <= _FOUNDED else []
 
 
-def render_tracking(organisation: MockOrganisation) -> Json:
+def render_currencies(organisation: MockOrganisation, request: MockRequest) -> list[Json]:
+    """The base currency and those of the documents, with Xero's `where` and `order`, as `render_accounts` has them."""
+    names = {organisation.base_currency: organisation.base_currency, **chart.CURRENCIES}
+    rows = [{"Code": code, "Description": name} for code, name in sorted(names.items())]
+    return _select_rows(rows, request, {"Code": "", "Description": ""}, "Currency")
+
+
+def render_tracking(organisation: MockOrganisation, request: MockRequest) -> list[Json]:
+    """The tracking categories, with Xero's `where` and `order`, as `render_accounts` has them."""
     tenant = organisation.tenant_id
-    categories = ((chart.REVENUE_TRACKING, chart.REVENUE_TYPES), (chart.REGION_TRACKING, chart.REGIONS))
-    return {
-        "TrackingCategories": [
-            {
-                "Name": name,
-                "Status": "ACTIVE",
-                "TrackingCategoryID": derive_uuid(tenant, "tracking", name),
-                "Options": [
-                    {
-                        "TrackingOptionID": derive_uuid(tenant, "option", name, option),
-                        "Name": option,
-                        "Status": "ACTIVE",
-                        "HasValidationErrors": False,
-                        "IsDeleted": False,
-                        "IsArchived": False,
-                        "IsActive": True,
-                    }
-                    for option in options
-                ],
-            }
-            for name, options in categories
-        ]
-    }
+    categories: list[Json] = [
+        {
+            "Name": name,
+            "Status": "ACTIVE",
+            "TrackingCategoryID": derive_tracking_id(tenant, name),
+            "Options": [
+                {
+                    "TrackingOptionID": derive_option_id(tenant, name, option),
+                    "Name": option,
+                    "Status": "ACTIVE",
+                    "HasValidationErrors": False,
+                    "IsDeleted": False,
+                    "IsArchived": False,
+                    "IsActive": True,
+                }
+                for option in options
+            ],
+        }
+        for name, options in chart.TRACKING.items()
+    ]
+    known = {"TrackingCategoryID": "", "Name": "", "Status": ""}
+    return _select_rows(categories, request, known, "TrackingCategory")
+
+
+def _select_rows(rows: list[Json], request: MockRequest, known: Fields, kind: str) -> list[Json]:
+    """The rows that pass `where`, sorted by `order`."""
+    if where := request.parameter("where"):
+        row_filter = parse_filter(where, known, kind)
+        rows = [row for row in rows if row_filter.test(row)]
+    if order := request.parameter("order"):
+        sort_by(order, rows, lambda row: row, known, kind)
+    return rows
 
 
 def _render_account(organisation: MockOrganisation, account: MockAccount) -> Json:

@@ -33,16 +33,23 @@ def format_moment(moment: dt.datetime) -> str:
     return f"/Date({int(moment.timestamp() * 1000)}+0000)/"
 
 
+def derive_tracking_id(tenant_id: str, category: str) -> str:
+    """The TrackingCategoryID of a category, by its name."""
+    return derive_uuid(tenant_id, "tracking", category)
+
+
+def derive_option_id(tenant_id: str, category: str, option: str) -> str:
+    """The TrackingOptionID of a category's option, by its name."""
+    return derive_uuid(tenant_id, "option", category, option)
+
+
 class Renderer:
     """Renders one organisation's documents."""
 
     def __init__(self, organisation: MockOrganisation) -> None:
         self._organisation = organisation
         self._chart = chart.get_chart(organisation)
-        self._tracking = {
-            name: derive_uuid(organisation.tenant_id, "tracking", name)
-            for name in (chart.REVENUE_TRACKING, chart.REGION_TRACKING)
-        }
+        self._tracking = {name: derive_tracking_id(organisation.tenant_id, name) for name in chart.TRACKING}
 
     def render(self, document: Document, *, with_lines: bool) -> Json:
         """A document's JSON; `with_lines` is false in a list without `page`, which has no lines."""
@@ -118,6 +125,7 @@ class Renderer:
             "Status": document.status.value,
             "LineAmountTypes": document.tax.value,
             "UpdatedDateUTC": format_moment(document.updated_at),
+            "UpdatedDateUTCString": f"{document.updated_at:%Y-%m-%dT%H:%M:%SZ}",
             "CurrencyCode": document.currency,
         }
         if document.kind.is_credit:
@@ -182,7 +190,7 @@ class Renderer:
     def _render_tracking(self, name: str, option: str) -> Json:
         json = {"Name": name, "Option": option, "TrackingCategoryID": self._tracking[name]}
         if name == chart.REVENUE_TRACKING:
-            json["TrackingOptionID"] = derive_uuid(self._organisation.tenant_id, "option", name, option)
+            json["TrackingOptionID"] = derive_option_id(self._organisation.tenant_id, name, option)
         return json
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xero_pipeline.mock_xero.api.report_layouts import LAYOUTS, Layout, LayoutProfitLine, LayoutSection
+from xero_pipeline.mock_xero.api.tracking_columns import ReportColumn, list_tracking_columns
 from xero_pipeline.mock_xero.books import chart
 from xero_pipeline.mock_xero.books.documents import cents_to_decimal
 from xero_pipeline.mock_xero.books.figures import Credits, Figures, Movement
@@ -43,14 +44,20 @@ class Reports:
         return self._books.organisation
 
     def render_profit_and_loss(self, request: MockRequest, *, ignore_dates: bool = False) -> Json:
-        """The profit and loss report. Raises ValidationProblem if Xero would reject the dates, timeframe or periods."""
+        """The profit and loss report.
+
+        Raises:
+            ValidationProblem: Xero would reject the dates, timeframe, periods or tracking categories.
+        """
         days = self._read_days(request, ignore_dates)
-        columns = [days, *_list_earlier_columns(days, request)]
         cash_basis = (request.parameter("paymentsOnly") or "").lower() == "true"
-        credits = [self._figures.sum_credits(*column, cash_basis=cash_basis) for column in columns]
+        columns = list_tracking_columns(self._books, days, request, cash_basis=cash_basis) or [
+            ReportColumn(f"{last.day} {last:%b %y}", self._figures.sum_credits(first, last, cash_basis=cash_basis))
+            for first, last in (days, *_list_earlier_columns(days, request))
+        ]
+        header = _make_row("Header", _make_cell(""), *(_make_cell(column.title) for column in columns))
         layout = LAYOUTS[self._organisation.layout]
-        header = _make_row("Header", _make_cell(""), *(_make_cell(f"{last.day} {last:%b %y}") for _, last in columns))
-        rows = [header, *self._render_parts(layout, credits)]
+        rows = [header, *self._render_parts(layout, [column.credits for column in columns])]
         first, last = days
         window = f"{_format_long_date(first)} to {_format_long_date(last)}"
         return self._wrap_report("ProfitAndLoss", "Profit and Loss", "Profit & Loss", window, rows)

@@ -23,4 +23,5 @@ def _render_element(name: str, value: Any) -> str:
 
 
 def _make_singular(name: str) -> str:
-    return {"TrackingCategories": "TrackingCategory", "Rows": "Row", "Cells": "Cell"}.get(name, name.removesuffix("s"))
+    irregular = {"Addresses": "Address", "Currencies": "Currency", "TrackingCategories": "TrackingCategory"}
+    return irregular.get(name, name.removesuffix("s"))

@@ -1,6 +1,7 @@
-"""The chart of accounts, tracking categories, bank accounts and tax rates: the parts that never change.
+"""The chart of accounts, tracking categories, currencies, bank accounts and tax rates: the parts that never change.
 
 An account's `Type` decides its place in profit and loss, as in Xero.
+Every type here is one of Xero's, as its OpenAPI lists them (`AccountType`).
 """
 
 from __future__ import annotations
@@ -28,11 +29,23 @@ REVENUE_TRACKING = "Revenue Type"
 REGION_TRACKING = "Region"
 REVENUE_TYPES = ("Residential", "Commercial", "Retrospective")
 REGIONS = ("North", "South", "East", "West")
+TRACKING = {REVENUE_TRACKING: REVENUE_TYPES, REGION_TRACKING: REGIONS}
 
 TRADING_INCOME = frozenset({"REVENUE", "SALES"})
 OTHER_INCOME = frozenset({"OTHERINCOME"})
 COST_OF_SALES = frozenset({"DIRECTCOSTS"})
-EXPENSES = frozenset({"EXPENSE", "OVERHEADS", "WAGESEXPENSE", "SUPERANNUATIONEXPENSE", "DEPRECIATN"})
+EXPENSES = frozenset({"EXPENSE", "OVERHEADS", "DEPRECIATN"})
+
+# The currencies in which a document can be written, with the descriptions that Xero gives them.
+CURRENCIES = {
+    "AUD": "Australian Dollar",
+    "CAD": "Canadian Dollar",
+    "EUR": "Euro",
+    "GBP": "British Pound",
+    "NZD": "New Zealand Dollar",
+    "SGD": "Singapore Dollar",
+    "USD": "United States Dollar",
+}
 
 # Tax rates in percent, by country, for amounts that are taxed.
 TAX_PERCENT = {"AU": 10, "NZ": 15, "GB": 20, "US": 8}
@@ -71,8 +84,8 @@ _ACCOUNTS = (
     ("449", "Motor Vehicle Expenses", "EXPENSE", ""),
     ("453", "Office Expenses", "OVERHEADS", ""),
     (RENT, "Rent", "EXPENSE", ""),
-    (WAGES, "Wages and Salaries", "WAGESEXPENSE", ""),
-    (SUPERANNUATION, "Superannuation", "SUPERANNUATIONEXPENSE", ""),
+    (WAGES, "Wages and Salaries", "EXPENSE", ""),
+    (SUPERANNUATION, "Superannuation", "EXPENSE", ""),
     ("485", "Subscriptions", "EXPENSE", ""),
     ("489", "Telephone & Internet", "EXPENSE", ""),
     (CURRENCY_GAINS, "Bank Revaluations", "EXPENSE", "BANKCURRENCYGAIN"),

@@ -137,13 +137,13 @@ class Books:
         first, last = _to_range(period)
         credits: dict[str, int] = defaultdict(int)
         if cash_basis:
-            for document in self._find_paid_documents(first, last):
+            for document in self.find_paid_documents(first, last):
                 _post(document, credits)
         else:
             for document in self.documents(period):
                 if document.status.is_counted:
                     _post(document, credits)
-        for entry in self._iterate_entries(first, last):
+        for entry in self.iterate_entries(first, last):
             if entry.account is not None and (entry.in_cash_basis or not cash_basis):
                 credits[entry.account] += entry.credit
         return self._summarise_credits(credits)
@@ -200,7 +200,8 @@ class Books:
         zone = self._ledger.zone if self.organisation.payments_touch_documents else None
         return document.view_on(self.today, payment_zone=zone)
 
-    def _iterate_entries(self, first: dt.date, last: dt.date) -> Iterator[Entry]:
+    def iterate_entries(self, first: dt.date, last: dt.date) -> Iterator[Entry]:
+        """The entries of a range of days that are no documents."""
         for number in self._ledger.week_numbers(first, last):
             for entry in self._ledger.entries(number):
                 if first <= entry.day <= min(last, self.today):
@@ -209,7 +210,7 @@ class Books:
             added = silent_edits.load_entries(connection, self.organisation.tenant_id, first, min(last, self.today))
         yield from added
 
-    def _find_paid_documents(self, first: dt.date, last: dt.date) -> list[Document]:
+    def find_paid_documents(self, first: dt.date, last: dt.date) -> list[Document]:
         """Documents of any date that were paid in the range."""
         edited = self._load_edited(first, last)
         early = first - dt.timedelta(weeks=WEEKS_TO_PAY)
@@ -222,12 +223,12 @@ class Books:
 
     def _iterate_cash_entries(self, first: dt.date, last: dt.date) -> Iterator[Entry]:
         """Every entry in the range that changes a bank account."""
-        yield from (entry for entry in self._iterate_entries(first, last) if entry.bank is not None)
+        yield from (entry for entry in self.iterate_entries(first, last) if entry.bank is not None)
         for number in self._ledger.week_numbers(first, last):
             for entry in self._ledger.sweeps(number):
                 if first <= entry.day <= min(last, self.today):
                     yield entry
-        yield from map(make_payment, self._find_paid_documents(first, last))
+        yield from map(make_payment, self.find_paid_documents(first, last))
 
     def _calculate_opening(self, day: dt.date, bank: str) -> int:
         """The balance at the start of a day: the span's opening, earlier edits, and the span's entries so far."""

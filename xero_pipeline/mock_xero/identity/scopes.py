@@ -57,6 +57,7 @@ _DOCUMENTS = frozenset(
 ENDPOINT_SCOPES = {
     "organisation": _SETTINGS,
     "accounts": _SETTINGS,
+    "currencies": _SETTINGS,
     "trackingcategories": _SETTINGS,
     "invoices": _DOCUMENTS,
     "creditnotes": _DOCUMENTS,

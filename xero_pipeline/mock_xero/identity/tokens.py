@@ -156,7 +156,9 @@ class TokenEndpoint:
         if not self._app.can_request(" ".join(requested)) or requested & USER_SCOPES:
             return respond_token_error("invalid_scope")
         scope = " ".join(sorted(requested or (SCOPES - USER_SCOPES)))
-        connections.connect(connection, client_id, [self._organisations[0].tenant_id], "custom", now)
+        tenant_id = self._organisations[0].tenant_id
+        event = derive_uuid(client_id, tenant_id, "custom connection")
+        connections.connect(connection, client_id, [tenant_id], event, now)
         request_log.increment_counter(connection, "client_credentials")
         return MockResponse.from_json(self._issue_access_token(connection, client_id, scope, now, custom=True))
 
