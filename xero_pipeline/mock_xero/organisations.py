@@ -21,6 +21,8 @@ class MockOrganisation:
         documents: roughly how many sales invoices a week has.
         payments_touch_documents: whether a payment moves an invoice's `UpdatedDateUTC`. In Xero it does. Off
             by default, since otherwise every old week looks edited as its invoices are paid.
+        silent_edits: whether its books change in old weeks without any document, as `books/invented_edits.py` says.
+            Off by default, since the figures of every deployment in mock mode would be restated.
     """
 
     tenant_id: str = "mock-tenant-001"
@@ -31,6 +33,7 @@ class MockOrganisation:
     seed: str | None = None
     documents: int = 80
     payments_touch_documents: bool = False
+    silent_edits: bool = False
 
     @property
     def books_seed(self) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from xero_pipeline.mock_xero.books import edits, silent_edits
+from xero_pipeline.mock_xero.books import edits
 from xero_pipeline.mock_xero.books.documents import Document
 from xero_pipeline.mock_xero.books.entries import Entry
 from xero_pipeline.mock_xero.books.ledger import BANK_CODES, Cached, Ledger, make_payment
@@ -73,6 +73,7 @@ class Figures:
     """One organisation's figures at the time of a request."""
 
     def __init__(self, books: Books, state: State, now: dt.datetime) -> None:
+        self._books = books
         self._ledger = books.ledger
         self._state = state
         self._now = now
@@ -128,7 +129,7 @@ class Figures:
     def _make_movement(self, bank: str, day: dt.date, entries: list[Entry], reversed_entries: list[Entry]) -> Movement:
         with self._state.begin_read() as connection:
             opening = edits.sum_cash_before(connection, self._tenant, bank, day)
-            opening += silent_edits.sum_cash_before(connection, self._tenant, bank, day)
+        opening += self._books.sum_added_cash_before(bank, day, self._now)
         opening += self._ledger.opening(day, bank)
         received = _sum_received(entries, bank) - _sum_received(reversed_entries, bank)
         spent = _sum_spent(entries, bank) - _sum_spent(reversed_entries, bank)
@@ -156,8 +157,7 @@ class Figures:
                 _post(total, document, document.status.is_counted)
 
     def _load_added_entries(self, first: dt.date, last: dt.date) -> list[Entry]:
-        with self._state.begin_read() as connection:
-            return silent_edits.load_entries(connection, self._tenant, first, min(last, self._today))
+        return self._books.load_added_entries(first, min(last, self._today), self._now)
 
     def _load_edits(self, first: dt.date, last: dt.date) -> list[tuple[Document | None, Document]]:
         """The edited documents that affect the range, each after the ledger's original (`None` if new)."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from xero_pipeline.clock import Clock
-from xero_pipeline.mock_xero.books import chart, edits, silent_edits
+from xero_pipeline.mock_xero.books import chart, edits, invented_edits, silent_edits
 from xero_pipeline.mock_xero.books.documents import Document, DocumentKind, cents_to_decimal
 from xero_pipeline.mock_xero.books.entries import Entry
 from xero_pipeline.mock_xero.books.identifiers import parse_week_number
@@ -93,8 +93,10 @@ class Books:
     @property
     def chart(self) -> dict[str, chart.MockAccount]:
         """The organisation's accounts by code, with the types that they have now."""
+        accounts = chart.get_chart(self.organisation)
+        accounts = invented_edits.apply_types(self.organisation, self._ledger.zone, self._clock.now(), accounts)
         with self._state.begin_read() as connection:
-            return silent_edits.apply_types(connection, self.organisation.tenant_id, chart.get_chart(self.organisation))
+            return silent_edits.apply_types(connection, self.organisation.tenant_id, accounts)
 
     def account_id(self, code: str) -> str:
         return chart.get_chart(self.organisation)[code].id
@@ -206,9 +208,21 @@ class Books:
             for entry in self._ledger.entries(number):
                 if first <= entry.day <= min(last, self.today):
                     yield entry
+        yield from self.load_added_entries(first, min(last, self.today), self._clock.now())
+
+    def load_added_entries(self, first: dt.date, last: dt.date, now: dt.datetime) -> list[Entry]:
+        """The entries of a range of days that silent edits added, by a command or by the books themselves."""
         with self._state.begin_read() as connection:
-            added = silent_edits.load_entries(connection, self.organisation.tenant_id, first, min(last, self.today))
-        yield from added
+            added = silent_edits.load_entries(connection, self.organisation.tenant_id, first, last)
+        invented = invented_edits.list_entries(self.organisation, self._ledger.zone, now)
+        return [*added, *(entry for entry in invented if first <= entry.day <= last)]
+
+    def sum_added_cash_before(self, bank: str, day: dt.date, now: dt.datetime) -> int:
+        """How much such entries change a bank account's balance at the start of a day, in cents."""
+        with self._state.begin_read() as connection:
+            added = silent_edits.sum_cash_before(connection, self.organisation.tenant_id, bank, day)
+        invented = invented_edits.list_entries(self.organisation, self._ledger.zone, now)
+        return added + sum(entry.cash for entry in invented if entry.bank == bank and entry.day < day)
 
     def find_paid_documents(self, first: dt.date, last: dt.date) -> list[Document]:
         """Documents of any date that were paid in the range."""
@@ -239,7 +253,7 @@ class Books:
         opening = self._ledger.span_opening(span, bank) if span and day > FIRST_DAY else 0
         with self._state.begin_read() as connection:
             edited = edits.load_all(connection, self.organisation.tenant_id)
-            opening += silent_edits.sum_cash_before(connection, self.organisation.tenant_id, bank, start)
+        opening += self.sum_added_cash_before(bank, start, self._clock.now())
         for document in edited.values():
             location = self._ledger.find_document(document.id)
             for sign, version in ((1, document), (-1, location[1] if location else None)):
