@@ -46,7 +46,7 @@ types: .venv/ready-dev
 	$(BIN)/mypy
 
 definitions: .venv/ready-dev
-	XERO_MOCK_MODE=true XERO_ENCRYPTION_KEY=$$(printf '0%.0s' {1..64}) DAGSTER_HOME= $(BIN)/dagster definitions validate
+	XERO_MOCK_MODE=true XERO_ENCRYPTION_KEY=$$($(BIN)/python -c 'import secrets; print(secrets.token_hex(32))') DAGSTER_HOME= $(BIN)/dagster definitions validate
 
 ruff: .venv/ready-dev
 	$(BIN)/ruff check .

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -25,7 +26,7 @@ def run(home: Path, *arguments: str) -> tuple[float, str, str]:
         "PATH": os.environ["PATH"],
         "DAGSTER_HOME": str(home),
         "XERO_MOCK_MODE": "true",
-        "XERO_ENCRYPTION_KEY": "42" * 32,
+        "XERO_ENCRYPTION_KEY": secrets.token_hex(32),
     }
     started_at = time.perf_counter()
     process = subprocess.run(

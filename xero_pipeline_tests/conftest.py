@@ -29,6 +29,10 @@ hypothesis_settings.register_profile("explore", deadline=None)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
+# The tests' keys and tokens are short and plain. `test_strength.py` tests that such ones are refused.
+os.environ.setdefault("ALLOW_INSECURE", "weak_secrets")
+
+
 @event.listens_for(Engine, "connect")
 def _commit_without_waiting_for_the_disk(connection: object, _record: object) -> None:
     """Speed up every commit, Dagster's too. The tests kill processes, but they do not test power cuts."""

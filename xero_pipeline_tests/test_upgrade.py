@@ -5,6 +5,7 @@
 """
 
 import json
+import secrets
 import sqlite3
 import subprocess
 import sys
@@ -37,13 +38,28 @@ def rows(folder: Path, statement: str) -> list[tuple[object, ...]]:
         return connection.execute(statement).fetchall()
 
 
+def replace_weak_key(folder: Path) -> None:
+    """Do what the refusal of the throw-away key says: older releases took any key."""
+    file = folder / ".env"
+    old = next(line for line in file.read_text().splitlines() if line.startswith("XERO_ENCRYPTION_KEY="))
+    refused = subprocess.run([COMMAND, "migrate"], cwd=folder, env={}, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert "XERO_ENCRYPTION_KEY is one byte again and again" in refused.stderr
+    assert "put the old one into XERO_ENCRYPTION_KEYS_RETIRED and run `xero-pipeline rotate-key`" in refused.stderr
+    retired = old.replace("KEY=", "KEYS_RETIRED=")
+    text = file.read_text().replace("XERO_ENCRYPTION_KEYS_RETIRED=", retired)
+    file.write_text(text.replace(old, f"XERO_ENCRYPTION_KEY={secrets.token_hex(32)}"))
+
+
 def test_a_deployment_of_an_older_release_goes_on(folder: Path) -> None:
     figures = {table: rows(folder, f"SELECT * FROM {table}") for table in FIGURES}
     weeks = [week for (week,) in rows(folder, "SELECT DISTINCT week_ending FROM financial_weekly ORDER BY 1")]
     assert len(weeks) == 2
     assert all(figures.values())
 
+    replace_weak_key(folder)
     run(folder, "migrate")
+    assert "now encrypted under the current key" in run(folder, "rotate-key")
     for table, held in figures.items():
         columns = ", ".join(name for (name,) in rows(folder, f"SELECT name FROM pragma_table_info('{table}')"))
         assert len(rows(folder, f"SELECT {columns} FROM {table}")) == len(held), table

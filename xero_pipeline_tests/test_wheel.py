@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 import sys
@@ -40,7 +41,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_the_wheel_migrates_connects_and_syncs_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-c", "from xero_pipeline.cli import main; main()"]
-    environment = {"PYTHONPATH": str(installed), "XERO_MOCK_MODE": "true", "XERO_ENCRYPTION_KEY": "3d" * 32}
+    environment = {"PYTHONPATH": str(installed), "XERO_MOCK_MODE": "true", "XERO_ENCRYPTION_KEY": secrets.token_hex(32)}
 
     import_path = run(
         [sys.executable, "-c", "import xero_pipeline; print(xero_pipeline.__file__)"], tmp_path, **environment

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from xero_pipeline.cli.listening import format_address, listen
+from xero_pipeline.cli.loopback import listen_on_other_loopback
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings, load_settings
 
@@ -54,6 +55,7 @@ def admin(host: str, port: int | None) -> None:
     listening = listen(
         "The admin page", host, choose_admin_port(settings) if port is None else port, advice=_PORT_ADVICE
     )
+    both = [listening, *listen_on_other_loopback("The admin page", listening, settings.allow_insecure)]
     click.echo(f"the admin page is at {settings.server_url} (listening on {format_address(listening)})", err=True)
     # No access log: the callback's address holds the code and the state of a consent.
     config = uvicorn.Config(
@@ -65,4 +67,4 @@ def admin(host: str, port: int | None) -> None:
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )
     with watch_dagster(settings), contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+        uvicorn.Server(config).run(sockets=both)

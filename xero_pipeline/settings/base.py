@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -12,6 +13,17 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from xero_pipeline.errors import PipelineError
 
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+def is_loopback_host(host: str) -> bool:
+    """Whether a host name or address is this machine's own: `localhost`, a name below it, or a loopback address."""
+    name = host.strip("[]").lower().rstrip(".")
+    if name == "localhost" or name.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return False
 
 
 class SettingsError(PipelineError):

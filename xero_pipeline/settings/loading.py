@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from dotenv import dotenv_values
-from pydantic import AliasChoices, ValidationError
+from pydantic import AliasChoices, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 
 from xero_pipeline.settings.base import SettingsError
 from xero_pipeline.settings.people import PeopleSettings
 from xero_pipeline.settings.schedule import ScheduleSettings
+from xero_pipeline.settings.secret_files import SUFFIX, read_secret_files
 from xero_pipeline.settings.storage import StorageSettings
 from xero_pipeline.settings.xero import XeroSettings
 
@@ -28,6 +29,14 @@ class Settings(PeopleSettings, ScheduleSettings, StorageSettings, XeroSettings):
     """Every setting of `.env.example`, one field each."""
 
     MEND: ClassVar[Mapping[str, str]] = {**XeroSettings.MEND, **ScheduleSettings.MEND}
+
+    def list_weaknesses(self) -> list[str]:
+        """What is too weak to start with, and is not overruled by `ALLOW_INSECURE`: a line each."""
+        return [
+            text
+            for insecurity, text in (*self.find_weak_key(), *self.find_weak_people(), *self.find_weak_database())
+            if insecurity not in self.allow_insecure
+        ]
 
 
 def _environment_file() -> Path | None:
@@ -51,7 +60,7 @@ def load_settings(**overrides: Any) -> Settings:
     file = _environment_file()
     try:
         _require_known_variables(file)
-        return Settings(_env_file=file, **overrides)
+        settings = Settings(_env_file=file, **overrides, **_read_secrets(file, overrides))
     except ValidationError as error:
         problems = "; ".join(_describe(problem) for problem in error.errors())
         # A command that was started in another folder misses settings that the deployment has.
@@ -60,6 +69,29 @@ def load_settings(**overrides: Any) -> Settings:
     except (OSError, UnicodeError):
         # `from None`: what cannot be read may be a part of a secret.
         raise SettingsError(f"{file} cannot be read: it must be a text in UTF-8 that this user may read") from None
+    if weaknesses := settings.list_weaknesses():
+        raise SettingsError("; ".join(weaknesses))
+    return settings
+
+
+def _read_secrets(file: Path | None, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The secrets whose values are in files of their own, by setting. Relative paths start where `.env` is."""
+    values = {**(dotenv_values(file) if file else {}), **os.environ, **overrides}
+    folder = file.parent if file else Path(os.environ.get("DAGSTER_HOME") or "")
+    return dict(read_secret_files(values, list_secret_settings(), _list_secrets(many=True), folder))
+
+
+def list_secret_settings() -> list[str]:
+    """The names of the settings that are secrets. Each may also be given as the file `NAME_FILE` names."""
+    return [*_list_secrets(many=False), *_list_secrets(many=True)]
+
+
+def _list_secrets(*, many: bool) -> list[str]:
+    return [
+        _names(field)[0]
+        for field in Settings.model_fields.values()
+        if SecretStr.__name__ in str(field.annotation) and ("tuple" in str(field.annotation)) is many
+    ]
 
 
 # ${NAME} in a value of `.env` stands for that variable; ${NAME:-otherwise} has a default.
@@ -86,6 +118,7 @@ def export_dotenv_variables() -> None:
     """
     file = _environment_file()
     setting_names = {choice for field in Settings.model_fields.values() for choice in _names(field)}
+    setting_names.update(f"{name}{SUFFIX}" for name in list_secret_settings())
     for name, value in (dotenv_values(file) if file else {}).items():
         if value and name not in setting_names:
             os.environ.setdefault(name, value)

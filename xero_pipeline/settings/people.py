@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr, field_validator
 from pydantic_settings import NoDecode
 
-from xero_pipeline.settings.base import LOOPBACK, SettingsGroup, require_url, setting
+from xero_pipeline.settings.base import LOOPBACK, SettingsGroup, is_loopback_host, require_url, setting
+from xero_pipeline.settings.strength import Insecurity, describe_weak_token, overrule
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _BEFORE_ADDRESS = re.compile(rf",\s*(?={_ADDRESS.pattern})")
@@ -47,6 +49,24 @@ class PeopleSettings(SettingsGroup):
     @classmethod
     def _is_url(cls, value: str) -> str:
         return require_url(value)
+
+    def find_weak_people(self) -> Iterator[tuple[Insecurity, str]]:
+        """Describe a token that somebody can guess, and an address at which passwords travel in clear text."""
+        token = self.admin_token.get_secret_value() if self.admin_token else None
+        if token is not None and (problem := describe_weak_token(token)):
+            yield (
+                Insecurity.WEAK_SECRETS,
+                f"ADMIN_TOKEN {problem}: make a new one with `openssl rand -hex 24` and sign in with it, "
+                f"{overrule(Insecurity.WEAK_SECRETS)}",
+            )
+        server = urlsplit(self.server_url)
+        if server.scheme == "http" and not is_loopback_host(server.hostname or ""):
+            yield (
+                Insecurity.PLAIN_HTTP,
+                "SERVER_URL must be https off loopback, since sign-ins and figures travel there: put a proxy in front "
+                "(deploy/nginx.conf) and register the new redirect URI at Xero, "
+                f"{overrule(Insecurity.PLAIN_HTTP)}",
+            )
 
     @property
     def redirect_uri(self) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, ClassVar
 from urllib.parse import urlsplit
@@ -11,6 +11,7 @@ from pydantic import SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from xero_pipeline.settings.base import LOOPBACK, SettingsGroup, require_url, setting
+from xero_pipeline.settings.strength import Insecurity, describe_weak_key, overrule
 
 # The least scopes that are enough for everything here, all read-only (Xero's granular scopes, since March 2026).
 GRANULAR_SCOPES = (
@@ -110,6 +111,16 @@ class XeroSettings(SettingsGroup):
     def keys(self) -> list[bytes]:
         """The encryption key, then the retired ones that still decrypt: 32 bytes each."""
         return [bytes.fromhex(key.get_secret_value()) for key in (self.encryption_key, *self.encryption_keys_retired)]
+
+    def find_weak_key(self) -> Iterator[tuple[Insecurity, str]]:
+        """Describe an encryption key that somebody can guess. A retired one may be weak: that is how it retires."""
+        if problem := describe_weak_key(self.encryption_key.get_secret_value()):
+            yield (
+                Insecurity.WEAK_SECRETS,
+                f"XERO_ENCRYPTION_KEY {problem}, so it can be guessed: make a new one with `openssl rand -hex 32`, put "
+                "the old one into XERO_ENCRYPTION_KEYS_RETIRED and run `xero-pipeline rotate-key`, "
+                f"{overrule(Insecurity.WEAK_SECRETS)}",
+            )
 
     @property
     def data_source(self) -> str:

@@ -214,6 +214,21 @@ _NOT_ALLOWED = ("42501", "25006")
 _NO_RESOURCES = "53"
 
 _NETWORK_ERRORS = {
+    # The settings ask for a verified server off loopback (`StorageSettings.database_url`). These are libpq's words.
+    "root certificate file": (
+        "its certificate cannot be checked, so it was given no password; name the file of its certificate authority "
+        "with ?sslrootcert=/path/ca.pem in DATABASE_URL, or set ALLOW_INSECURE=database_without_tls"
+    ),
+    "certificate verify failed": (
+        "it shows a certificate of an authority that is not trusted, so it was given no password; name the file of "
+        "the right one with ?sslrootcert=/path/ca.pem in DATABASE_URL"
+    ),
+    "does not match host name": "its certificate is for another name than DATABASE_URL's, so it was given no password",
+    "does not support ssl": (
+        "it does not offer TLS, so it was given no password; switch TLS on at the server (ssl = on), or set "
+        "ALLOW_INSECURE=database_without_tls"
+    ),
+    "authentication method requirement": "it asks for the password in clear text, and was not given it",
     "connection refused": "nothing listens there",
     "timeout": "no answer in time",
     "resolve": "there is no such host",
