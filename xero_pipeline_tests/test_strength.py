@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import os
-import secrets
+import random
 import socket
 import socketserver
 import string
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -150,14 +152,17 @@ def test_no_random_key_is_refused(key: bytes) -> None:
     assert describe_weak_key(mixed.hex()) is None or len(set(mixed)) < 20
 
 
-def test_what_the_usual_commands_make_is_never_refused() -> None:
+def test_what_the_usual_commands_make_is_not_refused() -> None:
+    # The same tokens in every run: of a million of the shortest ones, one or two happen to look like words.
+    chance = random.Random(2026)
     for _ in range(3_000):
-        assert describe_weak_key(secrets.token_hex(32)) is None
+        assert describe_weak_key(chance.randbytes(32).hex()) is None
         for token in (
-            secrets.token_hex(16),
-            secrets.token_hex(24),
-            secrets.token_urlsafe(16),
-            secrets.token_urlsafe(32),
+            chance.randbytes(16).hex(),
+            chance.randbytes(24).hex(),
+            base64.urlsafe_b64encode(chance.randbytes(16)).decode().rstrip("="),
+            base64.b64encode(chance.randbytes(32)).decode(),
+            str(uuid.UUID(bytes=chance.randbytes(16))),
         ):
             assert describe_weak_token(token) is None, token
 

@@ -30,6 +30,8 @@ _WORD = re.compile(r"[A-Z]?[a-z]{2,}")
 # Words with signs between them, and digits at the end at most: `correct horse`, `AdminToken-2026`, `let-me-in!`. In a
 # random text digits are everywhere.
 _WORDS = re.compile(rf"[\W_]*(?:{_WORD.pattern}[\W_]{{0,2}})+[\W\d_]*")
+# English words have some 38 vowels in 100 letters, random letters 23, with y.
+_VOWELS = 0.28
 _ALPHABETS = (
     (re.compile(r"[0-9]+"), 10),
     (re.compile(r"[0-9a-f]+|[0-9A-F]+"), 16),
@@ -96,7 +98,8 @@ def estimate_bits(token: str) -> float:
     """How many bits of chance a token has at most: those of its characters, or of its words if it is made of words."""
     size = next((size for pattern, size in _ALPHABETS if pattern.fullmatch(token)), _PRINTABLE)
     bits = len(token) * math.log2(size)
-    if _WORDS.fullmatch(token):
+    letters = re.findall(r"[a-z]", token.lower())
+    if _WORDS.fullmatch(token) and sum(letter in "aeiouy" for letter in letters) >= _VOWELS * len(letters):
         # A long run of letters counts as a word for each eight.
         words = sum(math.ceil(len(word) / 8) for word in _WORD.findall(token))
         others = len(re.findall(r"\d", token))
