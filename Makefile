@@ -9,6 +9,8 @@ BIN := .venv/bin
 export DAGSTER_HOME := $(CURDIR)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DAGSTER_DISABLE_TELEMETRY := 1
+# Nobody else on this machine may read what a deployment writes, Python's compiled files included.
+PRIVATELY := umask 077;
 # Where Python is told to keep no bytecode, each of a hundred processes here would compile all of it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
@@ -18,13 +20,13 @@ help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
 sync: .venv/ready .env  ## install, migrate, connect the mock organisation, sync 13 weeks, print the figures
-	@$(BIN)/xero-pipeline migrate
-	@$(BIN)/xero-pipeline status --json | grep -q '"connected": true' || $(BIN)/xero-pipeline connect
-	@$(BIN)/xero-pipeline sync --weeks 13
+	@$(PRIVATELY) $(BIN)/xero-pipeline migrate
+	@$(PRIVATELY) $(BIN)/xero-pipeline status --json | grep -q '"connected": true' || $(BIN)/xero-pipeline connect
+	@$(PRIVATELY) $(BIN)/xero-pipeline sync --weeks 13
 
 dev: .venv/ready .env  ## Dagster on port 3000 and the admin page on port 3001; Ctrl-C ends both
-	@$(BIN)/xero-pipeline migrate
-	@$(BIN)/xero-pipeline dev
+	@$(PRIVATELY) $(BIN)/xero-pipeline migrate
+	@$(PRIVATELY) $(BIN)/xero-pipeline dev
 
 test: .venv/ready-dev  ## everything that CI runs
 	@$(MAKE) --no-print-directory --jobs 3 tests-of-parts tests-of-the-whole

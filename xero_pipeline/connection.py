@@ -169,17 +169,21 @@ class ConnectionService:
             raise UnknownOrganisation(f"No organisation with the id {tenant_id} is connected.")
         if tenant_id is None:
             for grant_id in dict.fromkeys(organisation.grant_id for organisation in leaving):
-                self._revoke_grant(grant_id)
+                self.revoke_grant(grant_id)
         else:
             self._disconnect_organisation(leaving[0])
         for organisation in leaving:
             log.info("disconnected %s", organisation.tenant_name)
         return leaving
 
-    def _revoke_grant(self, grant_id: str) -> None:
+    def revoke_grant(self, grant_id: str) -> None:
         """Revoke a whole consent, which disconnects every organisation of it.
 
         A Custom Connection has no refresh token to revoke. Its organisation is disconnected by its connection id.
+
+        Raises:
+            XeroError: Xero could not be reached. The tokens stay.
+            NotDecryptable: the tokens cannot be read. They stay.
         """
         # No other process may refresh during this: the revoked token must be the current one.
         with self._tokens.hold_refresh_lock(grant_id):

@@ -16,6 +16,7 @@ from filelock import FileLock, Timeout
 
 from xero_pipeline.dagster_internals import CheckError
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.private_files import close_to_others, is_open_to_others
 from xero_pipeline.settings import Settings, export_dotenv_variables
 
 # In an installed wheel these files are in the package; in a checkout they are at its root.
@@ -37,13 +38,28 @@ def prepare_home(settings: Settings) -> Path:
     The paths in dagster.yaml are relative to it. An existing dagster.yaml or workspace.yaml is not changed.
     """
     home = settings.home_folder
-    settings.data_folder.mkdir(parents=True, exist_ok=True)
+    settings.data_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if is_open_to_others(settings.data_folder) or is_open_to_others(home / ".env"):
+        close_home(settings)
     with _hold_folder_lock(settings):
         for name in _TEMPLATES:
             if not (home / name).exists():
                 (home / name).write_bytes(_read_template(name))
     os.chdir(home)
     return home
+
+
+def close_home(settings: Settings) -> None:
+    """Take the rights of other users from what the deployment wrote: older releases left them to the umask.
+
+    That is everything in `data/`, `.env`, and an SQLite database with its lock files, wherever it is.
+    """
+    files = [settings.home_folder / ".env"]
+    if settings.database_url.get_backend_name() == "sqlite":
+        database = str(settings.database_url.database)
+        files += [Path(f"{database}{ending}") for ending in ("", "-wal", "-shm", ".locks")]
+        files += Path(f"{database}.locks").glob("*")
+    close_to_others(settings.data_folder, *files)
 
 
 def open_instance(settings: Settings) -> dg.DagsterInstance:

@@ -27,6 +27,7 @@ from xero_pipeline.automation.late_edits import build_late_edits_sensor
 from xero_pipeline.automation.missing_weeks import build_missing_weeks_sensor
 from xero_pipeline.automation.reconciliation import build_reconciliation_sensor
 from xero_pipeline.automation.schedule import build_daily_sync_schedule
+from xero_pipeline.private_files import create_private_files
 from xero_pipeline.resources import DeploymentOpener, build_resources, open_deployment
 from xero_pipeline.settings import Settings, load_settings
 
@@ -84,4 +85,6 @@ def _build_assets(settings: Settings, partitions: dg.WeeklyPartitionsDefinition)
 def defs() -> dg.Definitions:
     # Skip the last garbage collection when the process ends, as the command line does. It takes about a second.
     atexit.register(gc.freeze)
+    # Dagster's code server and each run's process come here. They create Dagster's history and the compute logs.
+    create_private_files()
     return build_defs()

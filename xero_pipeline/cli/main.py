@@ -17,20 +17,24 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.private_files import create_private_files
 
 log = logging.getLogger("xero_pipeline.cli")
 
 
 _COMMANDS = {
     "admin": "admin:admin",
+    "backup": "backup:backup",
     "connect": "connection:connect",
     "dev": "serve:dev",
     "disconnect": "connection:disconnect",
+    "lockdown": "lockdown:lockdown",
     "logs": "records:logs",
     "migrate": "serve:migrate",
     "mock-xero": "serve:mock_xero",
     "reconcile": "reconcile:reconcile",
     "restatements": "records:restatements",
+    "restore": "backup:restore",
     "rotate-key": "connection:rotate_key",
     "status": "connection:status",
     "sync": "sync:sync",
@@ -132,4 +136,5 @@ def main() -> None:
     # Skip Python's last garbage collection: across all of Dagster it takes longer than most commands, and the
     # system frees the memory of a process that ends.
     atexit.register(gc.freeze)
+    create_private_files()
     cli()

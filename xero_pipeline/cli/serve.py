@@ -11,7 +11,7 @@ from xero_pipeline.cli.admin import choose_admin_port
 from xero_pipeline.cli.listening import format_address, listen
 from xero_pipeline.cli.supervise import find_tool, run_together
 from xero_pipeline.clock import SystemClock
-from xero_pipeline.dagster_home import open_instance
+from xero_pipeline.dagster_home import close_home, open_instance
 from xero_pipeline.mock_xero import MockXero
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import child_environment, load_settings
@@ -20,7 +20,9 @@ from xero_pipeline.settings import child_environment, load_settings
 @click.command()
 def migrate() -> None:
     """Bring the database to the newest schema."""
-    with Deployment(load_settings()) as opened:
+    settings = load_settings()
+    close_home(settings)
+    with Deployment(settings) as opened:
         click.echo(f"the database is at schema {opened.warehouse.migrate()}")
 
 

@@ -128,7 +128,7 @@ class State:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._idle: list[_OpenConnection] = []
         weakref.finalize(self, _close_all, self._idle)
         self._create_tables()

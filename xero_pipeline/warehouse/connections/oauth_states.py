@@ -71,3 +71,10 @@ class OAuthStates:
             if spent.rowcount != 1:
                 return StateProblem.USED
             return self._cipher.decrypt(row.code_verifier, f"{key}:code_verifier")
+
+    def forget_all(self) -> int:
+        """Delete every state, so that no consent that was begun can be finished. Returns how many were pending."""
+        with self._engine.begin() as connection:
+            pending = connection.execute(delete(oauth_states).where(oauth_states.c.used_at.is_(None))).rowcount
+            connection.execute(delete(oauth_states))
+        return pending

@@ -26,6 +26,8 @@ _BUSY_SECONDS = 30
 # The database holds tokens, so only its owner may read it. SQLite gives its -wal and -shm files the same mode.
 _OWNER_ONLY = 0o600
 _BEGIN = "sqlite_begin"
+APPLICATION_NAME = "xero-pipeline"
+"""What PostgreSQL's list of sessions calls ours."""
 
 _dumps = partial(json.dumps, ensure_ascii=False, default=str)
 
@@ -72,7 +74,7 @@ def get_sqlite_file(engine: Engine) -> Path | None:
 
 def _open_postgres(url: URL, *, pooled: bool) -> Engine:
     pool: dict[str, Any] = {"pool_pre_ping": True} if pooled else {"poolclass": NullPool}
-    defaults = {"connect_timeout": "10", "application_name": "xero-pipeline", "client_encoding": "utf8"}
+    defaults = {"connect_timeout": "10", "application_name": APPLICATION_NAME, "client_encoding": "utf8"}
     try:
         engine = create_engine(
             url,
@@ -119,7 +121,7 @@ def _open_sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "do_connect")
     def _create_missing_file(*_: object) -> None:
         if not file.exists():
-            _create_sqlite_file(file)
+            create_sqlite_file(file)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: sqlite3.Connection, _record: object) -> None:
@@ -138,10 +140,10 @@ def _open_sqlite(url: URL) -> Engine:
     return engine
 
 
-def _create_sqlite_file(file: Path) -> None:
+def create_sqlite_file(file: Path) -> None:
     """Create an empty database in WAL mode that only its owner can read. It appears complete or not at all."""
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with FileLock(f"{file}.new.lock", timeout=_BUSY_SECONDS, mode=_OWNER_ONLY):
             if file.exists():
                 return

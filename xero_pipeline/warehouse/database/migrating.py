@@ -36,7 +36,7 @@ def migrate(engine: Engine) -> str:
             # Wait without a limit for another migration, or for a process that uses a table.
             connection.execute(_DISABLE_TIMEOUTS)
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        _refuse_unknown(_read_revision(connection))
+        _refuse_unknown(read_revision(connection))
         config = Config()
         # Alembic parses the value like a configuration file, where a percent sign must be doubled.
         config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
@@ -56,7 +56,7 @@ def require_current(engine: Engine) -> None:
     if file is not None and not file.exists():
         raise NotMigrated(f"There is no database file {file} yet.")
     with engine.connect() as connection:
-        current = _read_revision(connection)
+        current = read_revision(connection)
     if current is None:
         raise NotMigrated("The database has no tables yet.")
     _refuse_unknown(current)
@@ -76,7 +76,13 @@ def latest_revision() -> str:
     return _list_revisions()[0]
 
 
-def _read_revision(connection: Connection) -> str | None:
+def is_known_revision(revision: str) -> bool:
+    """Whether this version of the program knows that schema: it is not a newer version's."""
+    return revision in _list_revisions()
+
+
+def read_revision(connection: Connection) -> str | None:
+    """The schema revision of a database; `None` if it has no tables."""
     return MigrationContext.configure(connection).get_current_revision()
 
 

@@ -1,0 +1,43 @@
+"""`backup` and `restore`: the database as one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from xero_pipeline.resources import Deployment
+from xero_pipeline.settings import load_settings
+from xero_pipeline.warehouse.database.backup import back_up
+from xero_pipeline.warehouse.database.backup import restore as restore_backup
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--to", "file", type=_FILE, required=True, metavar="FILE", help="A new file.")
+def backup(file: Path) -> None:
+    """Write the database into one file, also while it is in use.
+
+    Only its owner can read the file. The tokens in it are encrypted, and the key is not in it: keep .env elsewhere.
+    With PostgreSQL, pg_dump writes the file.
+    """
+    with Deployment(load_settings()) as opened:
+        written = back_up(opened.warehouse.engine, file)
+    click.echo(f"wrote {file}: {written.size / 1e6:.1f} MB, schema {written.revision}, without the key")
+
+
+@click.command()
+@click.option("--from", "file", type=_FILE, required=True, metavar="FILE", help="A file that backup wrote.")
+@click.option("--replace", is_flag=True, help="Replace everything that the database holds now.")
+def restore(file: Path, replace: bool) -> None:
+    """Put a backup into the database: all of it, or nothing.
+
+    First stop every process of the deployment. The key of the time of the backup must be in XERO_ENCRYPTION_KEY or
+    XERO_ENCRYPTION_KEYS_RETIRED. Xero may have ended a connection of an older backup; then connect again.
+    """
+    with Deployment(load_settings()) as opened:
+        restored = restore_backup(opened.warehouse.engine, file, replace=replace)
+    click.echo(f"restored {file}: schema {restored.revision}")
+    if not restored.is_current:
+        click.echo("run `xero-pipeline migrate` next: this version needs a newer schema")
