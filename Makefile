@@ -14,7 +14,7 @@ PRIVATELY := umask 077;
 # Where Python is told to keep no bytecode, each of a hundred processes here would compile all of it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help sync test dev lint linted ruff types layers definitions tests-of-parts tests-of-the-whole bench lock clean
+.PHONY: help sync test dev lint linted ruff types layers definitions tests-of-parts tests-of-the-whole bench lock audit sbom clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -65,6 +65,12 @@ lock: .venv/ready-dev  ## resolve the dependencies anew
 		--extra postgres --extra build pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
 		--extra postgres --extra build --extra dev pyproject.toml -o requirements-dev.lock
+
+audit: .venv/ready-dev  ## compare the locked dependencies with known vulnerabilities
+	$(BIN)/python -m supply_chain.audit
+
+sbom: .venv/ready-dev  ## the bill of materials, dist/sbom.cdx.json (CycloneDX)
+	$(BIN)/python -m supply_chain.sbom dist/sbom.cdx.json
 
 clean:  ## remove the environment; .env and data/, with the key, the tokens and every figure, stay
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .import_linter_cache

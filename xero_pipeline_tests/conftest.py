@@ -41,7 +41,7 @@ def _commit_without_waiting_for_the_disk(connection: object, _record: object) ->
 
 
 # The longest modules start first, so that at the end all workers are busy.
-_LONGEST_MODULES = ("test_year", "test_wheel")
+_LONGEST_MODULES = ("test_year", "test_private_files", "test_wheel")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,1 @@
+"""What the program is made of, and what is known about it: `make sbom` and `make audit`."""
