@@ -15,9 +15,11 @@ import yaml
 from filelock import FileLock, Timeout
 
 from xero_pipeline.dagster_internals import CheckError
+from xero_pipeline.dagster_storage import is_server_unverified
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.private_files import close_to_others, is_open_to_others
 from xero_pipeline.settings import Settings, export_dotenv_variables
+from xero_pipeline.settings.strength import Insecurity, overrule
 
 # In an installed wheel these files are in the package; in a checkout they are at its root.
 _TEMPLATES = ("dagster.yaml", "workspace.yaml")
@@ -71,6 +73,12 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     # This comes first: `prepare_home` changes the current folder, and `.env` may be in the current one.
     export_dotenv_variables()
     home = prepare_home(settings)
+    if Insecurity.DATABASE_WITHOUT_TLS not in settings.allow_insecure and is_server_unverified(home / "dagster.yaml"):
+        raise DagsterUnusable(
+            f"{home / 'dagster.yaml'} names a PostgreSQL server on another machine whose certificate is not checked.",
+            advice="Add `params: {sslmode: verify-full, sslrootcert: /path/ca.pem}` under postgres_db, "
+            f"{overrule(Insecurity.DATABASE_WITHOUT_TLS)}.",
+        )
     try:
         # One process at a time: two processes that both find no tables would both create them, and one would fail.
         with _hold_folder_lock(settings):

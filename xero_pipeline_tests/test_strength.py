@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 from xero_pipeline.cli.listening import PortTaken, listen
 from xero_pipeline.cli.loopback import listen_on_other_loopback
+from xero_pipeline.dagster_home import DagsterUnusable, open_instance
+from xero_pipeline.dagster_storage import is_server_unverified
 from xero_pipeline.settings import Settings, SettingsError, load_settings
 from xero_pipeline.settings.strength import Insecurity, describe_weak_key, describe_weak_token
 from xero_pipeline.warehouse.database.engine import open_engine
@@ -266,6 +268,33 @@ def test_only_a_server_on_this_machine_need_not_show_a_certificate(rest: str, mo
 def test_the_server_of_the_environment_counts_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PGHOST", "db.example.com")
     assert load(DATABASE_URL=postgres("/x")).database_url.query["sslmode"] == "verify-full"
+
+
+_STORAGE = "storage:\n  postgres:\n    postgres_{}\n"
+
+
+@pytest.mark.parametrize(
+    ("storage", "is_refused"),
+    [
+        ("db: {hostname: db.example.com, username: u, db_name: d}", True),
+        ("db: {hostname: {env: DAGSTER_PG_HOST}, username: u, db_name: d, params: {sslmode: require}}", True),
+        ("url: postgresql+psycopg2://u@db.example.com/d?sslmode=prefer", True),
+        ("db: {hostname: db.example.com, username: u, db_name: d, params: {sslmode: verify-full}}", False),
+        ("url: postgresql+psycopg2://u@db.example.com/d?sslmode=verify-ca", False),
+        ("db: {hostname: localhost, username: u, db_name: d}", False),
+        ("db: {hostname: {env: NOT_SET}, username: u, db_name: d}", False),
+        ("db: [nonsense", False),
+    ],
+)
+def test_dagsters_own_server_must_show_a_certificate_too(
+    storage: str, is_refused: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DAGSTER_PG_HOST", "192.0.2.7")
+    (tmp_path / "dagster.yaml").write_text(_STORAGE.format(storage))
+    assert is_server_unverified(tmp_path / "dagster.yaml") is is_refused
+    if is_refused:
+        with pytest.raises(DagsterUnusable, match=r"not checked\..*params: .*ALLOW_INSECURE=database_without_tls"):
+            open_instance(load(DAGSTER_HOME=str(tmp_path)))
 
 
 # ---- the page's port on the other loopback address -------------------------------------------------------------

@@ -15,7 +15,7 @@ from xero_pipeline.settings.base import is_loopback_host, setting
 from xero_pipeline.settings.strength import Insecurity, StrengthSettings, overrule
 
 # libpq's modes in which a false server cannot pass for the right one.
-_VERIFIED_MODES = {"verify-full", "verify-ca"}
+VERIFIED_MODES = {"verify-full", "verify-ca"}
 _ENCODE = "write @ as %40, : as %3A and / as %2F"
 
 
@@ -68,7 +68,7 @@ class StorageSettings(StrengthSettings):
         """Describe a connection to another machine on which a false server would be given the password."""
         url = make_url(self.database_url_text.get_secret_value())
         mode = url.query.get("sslmode")
-        if mode is not None and mode not in _VERIFIED_MODES and _leaves_machine(url):
+        if mode is not None and mode not in VERIFIED_MODES and leaves_machine(url):
             yield (
                 Insecurity.DATABASE_WITHOUT_TLS,
                 f"DATABASE_URL must not have sslmode={mode if mode in _MODES else '…'} for another machine: "
@@ -87,11 +87,11 @@ class StorageSettings(StrengthSettings):
         url = make_url(self.database_url_text.get_secret_value())
         if url.get_backend_name() == "sqlite":
             return url.set(database=str(self.home_folder / (url.database or "")))
-        if not _leaves_machine(url):
+        if not leaves_machine(url):
             return url
         if "sslmode" not in url.query and Insecurity.DATABASE_WITHOUT_TLS not in self.allow_insecure:
             return url.update_query_dict({"sslmode": "verify-full"})
-        if url.query.get("sslmode") in _VERIFIED_MODES or "require_auth" in url.query:
+        if url.query.get("sslmode") in VERIFIED_MODES or "require_auth" in url.query:
             return url
         return url.update_query_dict({"require_auth": "!password"})
 
@@ -99,7 +99,7 @@ class StorageSettings(StrengthSettings):
 _MODES = {"disable", "allow", "prefer", "require"}
 
 
-def _leaves_machine(url: URL) -> bool:
+def leaves_machine(url: URL) -> bool:
     """Whether the way to this PostgreSQL server may lead to another machine."""
     if url.get_backend_name() == "sqlite":
         return False
