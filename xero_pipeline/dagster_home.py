@@ -64,6 +64,11 @@ def close_home(settings: Settings) -> None:
     close_to_others(settings.data_folder, *files)
 
 
+def is_own_workspace(settings: Settings) -> bool:
+    """Whether somebody has written a workspace.yaml of their own, and not left the one that `prepare_home` creates."""
+    return (settings.home_folder / "workspace.yaml").read_bytes() != _read_template("workspace.yaml")
+
+
 def open_instance(settings: Settings) -> dg.DagsterInstance:
     """Open Dagster's own storage of this deployment, which its UI and daemon use too.
 

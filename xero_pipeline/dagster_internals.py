@@ -5,6 +5,13 @@ A new version of Dagster may move these names without notice. `test_dagster_inte
 which one has moved.
 """
 
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from dagster import DagsterInstance
+
 # Backfills that were requested and have no run yet. `DagsterInstance.get_backfills` takes these as its filter; the
 # public API has no other way to list them.
 from dagster._core.execution.backfill import BulkActionsFilter as BulkActionsFilter
@@ -37,3 +44,32 @@ from dagster_shared.check import CheckError as CheckError
 
 # The serialised error of a tick or a step, with its causes.
 from dagster_shared.error import SerializableErrorInfo as SerializableErrorInfo
+
+
+class DagsterWebApp:
+    """Dagster's UI and its GraphQL API as an ASGI application of this process.
+
+    Dagster documents the command `dagster-webserver` alone, which listens on a port of its own. That port checks
+    neither Host nor Origin, and asks nobody to sign in. Inside our own application it stands behind our checks.
+    """
+
+    def __init__(self, instance: DagsterInstance, workspace_file: Path, path_prefix: str) -> None:
+        """Load the code locations of the workspace file; takes some seconds if it starts their servers itself."""
+        # Imported here, because the GraphQL schema takes half a second, and no other process serves it.
+        # `WorkspaceProcessContext` holds the code locations and starts their servers.
+        from dagster._core.workspace.context import WorkspaceProcessContext
+
+        # `WorkspaceFileTarget` reads workspace.yaml.
+        from dagster._core.workspace.load_target import WorkspaceFileTarget
+
+        # `DagsterWebserver` makes the application, under a path prefix.
+        from dagster_webserver.webserver import DagsterWebserver
+
+        target = WorkspaceFileTarget([str(workspace_file)])
+        self._context = WorkspaceProcessContext(instance, target, version="", read_only=False)
+        server: Any = DagsterWebserver(self._context, app_path_prefix=path_prefix)
+        self.app: Any = server.create_asgi_app()
+
+    def close(self) -> None:
+        """End the code servers that this object has started."""
+        self._context.__exit__(None, None, None)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from xero_pipeline.printable import replace_control_characters
+
 
 class PipelineError(Exception):
     """An error that says what happened and what to do about it.
@@ -22,9 +24,14 @@ class PipelineError(Exception):
     default_advice: ClassVar[str] = ""
 
     def __init__(self, what: str, *, advice: str | None = None) -> None:
-        self.what = " ".join(what.split())
-        self.advice = " ".join((self.default_advice if advice is None else advice).split())
+        self.what = _make_one_line(what)
+        self.advice = _make_one_line(self.default_advice if advice is None else advice)
         super().__init__(self.what)
 
     def __str__(self) -> str:
         return f"{self.what} {self.advice}".strip()
+
+
+def _make_one_line(text: str) -> str:
+    # An organisation's name in the text may hold any character.
+    return " ".join(replace_control_characters(text).split())

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from xero_pipeline.admin import connection, figures, pages
 from xero_pipeline.admin import sync as syncing
-from xero_pipeline.admin.context import AdminContext, Sleep
+from xero_pipeline.admin.context import AdminContext, SharedChecks, Sleep
 from xero_pipeline.admin.dagster_api import DagsterApi, DagsterClient
+from xero_pipeline.admin.dagster_ui import DagsterDoor, DagsterUi, DagsterUiTransport
 from xero_pipeline.admin.error_responses import add_error_handlers
+from xero_pipeline.admin.repeats import RepeatCounter
 from xero_pipeline.admin.security import MOCK_PATH, RequestGuard, SecurityMiddleware, make_session_cookie
 from xero_pipeline.admin.sessions import Sessions
 from xero_pipeline.clock import Clock, SystemClock
 from xero_pipeline.mock_xero.server import create_mock_app
 from xero_pipeline.resources import Deployment
-from xero_pipeline.settings import Settings
+from xero_pipeline.settings import DAGSTER_PATH, Settings
 
 _DESCRIPTION = """\
 Connect Xero, check that the figures are fresh, sync by hand, switch the schedule on or off.
@@ -53,6 +57,8 @@ def create_app(
     clock: Clock | None = None,
     deployment: Deployment | None = None,
     dagster: DagsterClient | None = None,
+    dagster_ui: ASGIApp | None = None,
+    workspace_file: Path | None = None,
     sleep: Sleep = anyio.sleep,
 ) -> FastAPI:
     """Build the app for uvicorn or a test.
@@ -60,18 +66,25 @@ def create_app(
     Args:
         deployment, dagster: the caller's objects, which the app does not close. Without them the app opens and
             closes its own.
+        dagster_ui: the application under `/dagster`. Without `dagster` and with the default `DAGSTER_URL`, the app
+            serves Dagster's own, with the code locations of `workspace_file` (by default the deployment's).
         sleep: waits between two polls of a run.
     """
     clock = clock or (deployment.clock if deployment else SystemClock())
-    owned: list[Deployment | DagsterApi] = []
+    owned: list[Deployment | DagsterApi | DagsterUi] = []
     if deployment is None:
         deployment = Deployment(settings, clock=clock)
         owned.append(deployment)
-    if dagster is None:
+    if dagster is None and settings.serves_dagster:
+        dagster_ui = own_ui = DagsterUi(settings, workspace_file=workspace_file)
+        dagster = DagsterApi(f"{settings.server_url}{DAGSTER_PATH}", transport=DagsterUiTransport(own_ui))
+        owned += [dagster, own_ui]
+    elif dagster is None:
         dagster = DagsterApi(settings.dagster_url, ui_url=settings.dagster_page)
         owned.append(dagster)
     sessions = Sessions(settings, clock) if settings.admin_token else None
-    context = AdminContext(settings, clock, deployment, dagster, sessions, sleep)
+    checks = SharedChecks(deployment, dagster)
+    context = AdminContext(settings, clock, deployment, dagster, sessions, sleep, checks, RepeatCounter(clock))
     # Open them now: the first requests arrive together, and each would open its own.
     _ = (deployment.warehouse, deployment.backend, deployment.session)
 
@@ -92,7 +105,10 @@ def create_app(
     if deployment.backend.mock is not None:
         # People give the mock their consent on this machine: nothing may leave it.
         app.mount(MOCK_PATH, create_mock_app(deployment.backend.mock))
-    app.add_middleware(SecurityMiddleware, guard=RequestGuard(settings, clock, sessions))
+    if dagster_ui is not None:
+        app.add_middleware(DagsterDoor, dagster_ui=dagster_ui)
+    # Added last, so that it is the outermost layer.
+    app.add_middleware(SecurityMiddleware, guard=RequestGuard(settings, clock, sessions), clock=clock)
     app.openapi = lambda: _build_openapi(app, settings)  # type: ignore[method-assign]
     return app
 

@@ -26,6 +26,7 @@ from xero_pipeline.admin.error_responses import (
     document_only_errors,
     document_response,
 )
+from xero_pipeline.admin.repeats import describe_repeats
 from xero_pipeline.admin.security import Cookie
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import Grant
@@ -60,7 +61,7 @@ def connect(request: Request, context: AdminContextDep) -> Response:
     except PipelineError as error:
         if as_json:
             raise
-        return _redirect_with_reason(error)
+        return _redirect_with_reason(context, error)
     response: Response = JSONResponse({"url": url}) if as_json else RedirectResponse(url, 302)
     cookie.write(response, browser)
     return response
@@ -75,7 +76,7 @@ def _connect_custom(request: Request, context: AdminContext, as_json: bool) -> R
     except PipelineError as error:
         if as_json:
             raise
-        return _redirect_with_reason(error)
+        return _redirect_with_reason(context, error)
     return JSONResponse({"url": _CONNECTED_URL}) if as_json else RedirectResponse(_CONNECTED_URL, 302)
 
 
@@ -100,15 +101,19 @@ def callback(
     try:
         context.connection_service.finish_consent(answer, browser=cookie.read(request))
     except PipelineError as error:
-        return _redirect_with_reason(error)
+        return _redirect_with_reason(context, error)
     response = RedirectResponse(_CONNECTED_URL, 302)
     cookie.delete(response)
     return response
 
 
-def _redirect_with_reason(error: PipelineError) -> Response:
+def _redirect_with_reason(context: AdminContext, error: PipelineError) -> Response:
     reason = get_reason(error)
-    log.warning("connect failed, %s: %s (%s)", reason, describe_reason(reason), error.what)
+    # Anybody can send a callback, so refused ones must not fill the log.
+    left_out = context.refused_callbacks.count(reason)
+    if left_out is not None:
+        text = f"{describe_reason(reason)} ({error.what})"
+        log.warning("connect failed, %s: %s%s", reason, text, describe_repeats(left_out))
     return RedirectResponse(f"/?xero=error&reason={quote(reason, safe='')}", 302)
 
 

@@ -12,7 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from xero_pipeline.admin.dagster_api import DagsterClient
 from xero_pipeline.admin.error_responses import BadRequest, describe_validation_errors
+from xero_pipeline.admin.repeats import RepeatCounter
 from xero_pipeline.admin.sessions import Sessions
+from xero_pipeline.admin.shared_check import SharedCheck
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.clock import Clock
 from xero_pipeline.connection import ConnectionService
@@ -32,6 +34,23 @@ Sleep = Callable[[float], Awaitable[None]]
 BodyModel = TypeVar("BodyModel", bound=BaseModel)
 
 
+# How long the page waits for Dagster before it shows the scheduler as unknown, and the health check for each part.
+_SCHEDULER_SECONDS = 0.5
+_HEALTH_SECONDS = 2.0
+
+
+class SharedChecks:
+    """What many askers want to know at the same time, each looked at once for all of them."""
+
+    def __init__(self, deployment: Deployment, dagster: DagsterClient) -> None:
+        # Through lambdas: a test replaces the methods.
+        self.database = SharedCheck(
+            "The database", lambda: deployment.warehouse.require_current(), seconds=_HEALTH_SECONDS
+        )
+        self.dagster = SharedCheck("Dagster", lambda: dagster.check(), seconds=_HEALTH_SECONDS)
+        self.scheduler = SharedCheck("Dagster", lambda: dagster.is_scheduler_running(), seconds=_SCHEDULER_SECONDS)
+
+
 @dataclass(frozen=True)
 class AdminContext:
     """The objects that the routes use. `sessions` is `None` where the page needs no sign-in."""
@@ -42,15 +61,17 @@ class AdminContext:
     dagster: DagsterClient
     sessions: Sessions | None
     sleep: Sleep
+    checks: SharedChecks
+    refused_callbacks: RepeatCounter
 
     @property
     def connection_service(self) -> ConnectionService:
         return ConnectionService(self.deployment)
 
     def read_status(self) -> DeploymentStatus:
-        """Read the status. The scheduler is unknown (`None`) when Dagster does not answer or refuses."""
+        """Read the status. The scheduler is unknown (`None`) when Dagster does not answer soon, or refuses."""
         try:
-            running: bool | None = self.dagster.is_scheduler_running()
+            running: bool | None = self.checks.scheduler.ask()
         except PipelineError:
             running = None
         alert_error = open_alerter(self.deployment).delivery_error
@@ -84,7 +105,8 @@ class AdminContext:
         return self.dagster.build_run_url(run_id) if run_id else None
 
 
-def _get_context(request: Request) -> AdminContext:
+async def _get_context(request: Request) -> AdminContext:
+    # `async`, although it waits for nothing: otherwise it would need one of the threads, which may all be taken.
     context: AdminContext = request.app.state.context
     return context
 

@@ -110,20 +110,30 @@ class DagsterApi:
     Every method raises `DagsterDown` when Dagster does not answer, and `DagsterRefused` when it refuses.
     """
 
-    def __init__(self, url: str, *, ui_url: str | None = None, timeouts: httpx.Timeout = _TIMEOUTS) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        ui_url: str | None = None,
+        timeouts: httpx.Timeout = _TIMEOUTS,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
         """
         Args:
             url: the address of Dagster's webserver, `DAGSTER_URL`.
             ui_url: the address at which people open Dagster; `url` by default.
+            transport: carries the requests to Dagster in this process, instead of the network.
         """
         self._url = url
         self._ui_url = ui_url or url
         # Ignore the environment's proxy settings: Dagster runs beside the admin page.
-        self._http = httpx.Client(timeout=timeouts, trust_env=False)
+        self._http = httpx.Client(timeout=timeouts, trust_env=False, transport=transport)
 
     def check(self) -> None:
-        """Check that Dagster answers."""
-        self._post_query("query { version }", {})
+        """Check that Dagster answers, reads its storage, and has loaded the pipeline's code."""
+        data = self._post_query(_CHECK, {"selector": REPOSITORY})
+        if (data.get("repositoryOrError") or {}).get("__typename") != "Repository":
+            raise DagsterDown("Dagster answers, but it has not loaded xero_pipeline.definitions.")
 
     def launch_run(self, week: Week, organisations: Sequence[str] = ()) -> str:
         """Launch `weekly_sync` for one week and return the run's id. The run may be queued first.
@@ -253,6 +263,12 @@ def _get_first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")[:_MAX_MESSAGE_LENGTH]
 
 
+_CHECK = """
+query Check($selector: RepositorySelector!) {
+  repositoryOrError(repositorySelector: $selector) { __typename }
+  runsOrError(limit: 1) { __typename ... on Runs { results { id } } }
+}
+"""
 _LAUNCH = """
 mutation Launch($params: ExecutionParams!) {
   launchRun(executionParams: $params) {

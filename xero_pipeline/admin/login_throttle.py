@@ -1,4 +1,8 @@
-"""The throttle on wrong sign-in tokens: for each client, and for all clients together."""
+"""The throttle on wrong sign-in tokens: for each client, and for all clients together.
+
+It slows down whoever guesses and never the owner: the right token passes at any time, so nobody can lock the owner
+out by guessing. What makes guessing hopeless is the length of the token.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,10 @@ from xero_pipeline.errors import PipelineError
 
 # A person mistypes a few times. After that, each wrong token doubles the wait.
 FREE_ATTEMPTS = 5
-FREE_ATTEMPTS_OF_ALL = 50
+FREE_ATTEMPTS_OF_ALL = 30
 LONGEST_WAIT = timedelta(minutes=15)
-LONGEST_WAIT_OF_ALL = timedelta(minutes=1)
+# All clients together get about 70 answers an hour. A client may have many addresses.
+LONGEST_WAIT_OF_ALL = timedelta(minutes=2)
 # After this long without a wrong token, the count starts again at zero.
 MEMORY = timedelta(hours=1)
 _CLIENTS_REMEMBERED = 10_000
@@ -25,7 +30,10 @@ class TooManyGuesses(PipelineError):
     code = "too_many_guesses"
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__("Too many wrong tokens.", advice=f"Wait {retry_after} s, then try again.")
+        super().__init__(
+            "This token is wrong, and too many wrong ones were tried.",
+            advice=f"The right token is accepted at any time. A wrong one is answered again in {retry_after} s.",
+        )
         self.retry_after = retry_after
         """Whole seconds."""
 
@@ -49,20 +57,18 @@ class LoginThrottle:
     def record_attempt(self, client: str | None, has_right_token: bool) -> bool:
         """Count an attempt to sign in, and return whether its token was right.
 
-        While a client has to wait, every attempt raises, so no answer shows whether the token was right.
-
         Raises:
-            TooManyGuesses: with the seconds to wait.
+            TooManyGuesses: the token is wrong, and this client or all clients have to wait; with the seconds.
         """
-        client_key, now = _group_address(client), self._clock.now()
+        client_key, now = group_address(client), self._clock.now()
         with self._lock:
-            own = self._get_attempts(client_key, now)
-            for attempts in (own, self._all):
-                if attempts.blocked_until is not None and attempts.blocked_until > now:
-                    raise TooManyGuesses(math.ceil((attempts.blocked_until - now).total_seconds()))
             if has_right_token:
                 self._clients.pop(client_key, None)
                 return True
+            own = self._get_attempts(client_key, now)
+            waits = [attempts.blocked_until - now for attempts in (own, self._all) if attempts.blocked_until]
+            if waits and max(waits) > timedelta():
+                raise TooManyGuesses(math.ceil(max(waits).total_seconds()))
             _count_failure(own, now, FREE_ATTEMPTS, LONGEST_WAIT)
             _count_failure(self._all, now, FREE_ATTEMPTS_OF_ALL, LONGEST_WAIT_OF_ALL)
             return False
@@ -87,7 +93,7 @@ def _count_failure(attempts: _FailedAttempts, now: datetime, free: int, longest:
         attempts.blocked_until = now + min(longest, timedelta(seconds=2.0 ** min(attempts.wrong - free, 30)))
 
 
-def _group_address(client: str | None) -> str:
+def group_address(client: str | None) -> str:
     """The address that counts as one client. An IPv6 host has 2^64 addresses, so there it is the /64 network."""
     try:
         address = ipaddress.ip_address(client or "")

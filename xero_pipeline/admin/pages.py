@@ -5,23 +5,26 @@ The page gets its figures from the HTTP API. Its templates and scripts are in `t
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from fastapi import APIRouter, Request
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
 from xero_pipeline.admin.api_models import HealthResponse, UnhealthyResponse
 from xero_pipeline.admin.callback_reasons import describe_reason
 from xero_pipeline.admin.context import AdminContext, AdminContextDep, read_raw_body
+from xero_pipeline.admin.dagster_api import DagsterDown
 from xero_pipeline.admin.error_responses import document_only_errors, document_response
 from xero_pipeline.admin.login_throttle import TooManyGuesses
 from xero_pipeline.admin.security import is_loopback, make_session_cookie, restrict_to_own_path
 from xero_pipeline.admin.sessions import WrongToken
+from xero_pipeline.admin.shared_check import CheckTimedOut, SharedCheck
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.warehouse.errors import DatabaseUnavailable
 from xero_pipeline.weeks import NoSuchWeek
 
 FOLDER = Path(__file__).parent
@@ -115,7 +118,7 @@ async def sign_in(request: Request, context: AdminContextDep) -> Response:
     except WrongToken as error:
         return _render_login(request, next_path, status=401, error=str(error))
     except TooManyGuesses as error:
-        return _render_login(request, next_path, status=429, error=error.what, retry_after=error.retry_after)
+        return _render_login(request, next_path, status=429, error=str(error), retry_after=error.retry_after)
     response = RedirectResponse(next_path, 303)
     make_session_cookie(context.settings).write(response, context.sessions.begin())
     return response
@@ -127,7 +130,7 @@ def _render_login(
     return _templates.TemplateResponse(
         request,
         "login.html",
-        {"error": error, "retry_after": retry_after, "next": next_path},
+        {"error": error, "next": next_path},
         status_code=status,
         headers={"Retry-After": str(retry_after)} if retry_after else None,
     )
@@ -152,7 +155,11 @@ def sign_out(request: Request, context: AdminContextDep) -> Response:
 )
 async def healthz(context: AdminContextDep) -> Response:
     """Whether the database and Dagster answer. It needs no sign-in, so it shows nothing more."""
-    health = await run_in_threadpool(_check_health, context)
+    states = await asyncio.gather(
+        _read_state(context.checks.database, DatabaseUnavailable.code),
+        _read_state(context.checks.dagster, DagsterDown.code),
+    )
+    health = dict(zip(("database", "dagster"), states, strict=True))
     broken = [name for name, state in health.items() if state != "ok"]
     if not broken:
         return JSONResponse(health)
@@ -160,15 +167,17 @@ async def healthz(context: AdminContextDep) -> Response:
     return JSONResponse({**health, "error": {"code": f"{broken[0]}_down", "message": message.capitalize()}}, 503)
 
 
-def _check_health(context: AdminContext) -> dict[str, str]:
-    health = {}
-    for name, check in (
-        ("database", context.deployment.warehouse.require_current),
-        ("dagster", context.dagster.check),
-    ):
-        try:
-            check()
-            health[name] = "ok"
-        except PipelineError as error:
-            health[name] = error.code
-    return health
+async def _read_state(check: SharedCheck[None], code_of_silence: str) -> str:
+    try:
+        await check.ask_async()
+    except CheckTimedOut:
+        return code_of_silence
+    except PipelineError as error:
+        return error.code
+    return "ok"
+
+
+@router.get("/signed-in", include_in_schema=False)
+async def signed_in() -> Response:
+    """For a proxy that asks before it lets somebody through: 204 after the sign-in, else 401 (`security.py`)."""
+    return Response(status_code=204)

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
+from datetime import timedelta
 from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import MutableHeaders
-from starlette.requests import Request
+from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -25,10 +26,12 @@ from xero_pipeline.admin.error_responses import (
 from xero_pipeline.admin.sessions import SESSION_LIFE, Sessions
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.settings import Settings
+from xero_pipeline.settings import DAGSTER_PATH, Settings
 
 CALLBACK_PATH = "/api/v1/xero/callback"
 MOCK_PATH = "/mock-xero"
+# A proxy asks here whether a visitor has signed in. It understands 401 and nothing else (nginx's auth_request).
+SIGNED_IN_PATH = "/signed-in"
 _STATIC_PATH = "/static/"
 # The callback needs no sign-in: it requires the one-time state of a consent that this browser began.
 _OPEN_PATHS = {"/healthz", "/login", CALLBACK_PATH}
@@ -37,6 +40,12 @@ _SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
 _POLICY = "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'"
 
 _POLICY_HEADER = "Content-Security-Policy"
+# Dagster's UI brings a policy of its own, with a nonce for each of its scripts. These parts are added to it.
+_POLICY_OF_DAGSTER = "connect-src 'self'; form-action 'self'; frame-ancestors 'none'"
+# The only address that answers a WebSocket: Dagster's UI follows runs over it.
+_WEBSOCKET_PATH = f"{DAGSTER_PATH}/graphql"
+# A WebSocket stays open for hours. While it sends, whether it is still allowed is checked this often.
+_RECHECK = timedelta(seconds=5)
 
 _HEADERS = {
     _POLICY_HEADER: _POLICY,
@@ -47,6 +56,10 @@ _HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=()",
 }
+
+
+# A browser that has seen the page over https does not ask for it over http again, for a year.
+_HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 
 
 class OpenToTheNetwork(PipelineError):
@@ -89,7 +102,7 @@ class Cookie:
         self._seconds = seconds
         self.name = f"__Host-{name}" if self._secure else name
 
-    def read(self, request: Request) -> str | None:
+    def read(self, request: HTTPConnection) -> str | None:
         return request.cookies.get(self.name)
 
     def write(self, response: Response, value: str) -> None:
@@ -104,7 +117,7 @@ def make_session_cookie(settings: Settings) -> Cookie:
 
 
 class RequestGuard:
-    """Decides whether a request is let through. It does not depend on the routes."""
+    """Decides whether a request or a WebSocket is let through. It does not depend on the routes."""
 
     def __init__(self, settings: Settings, clock: Clock, sessions: Sessions | None) -> None:
         self._clock = clock
@@ -112,7 +125,12 @@ class RequestGuard:
         self._cookie = make_session_cookie(settings)
         self._server = urlsplit(settings.server_url)
 
-    def reject(self, request: Request) -> Response | None:
+    @property
+    def is_https(self) -> bool:
+        """Whether people reach the page over https."""
+        return self._server.scheme == "https"
+
+    def reject(self, request: HTTPConnection) -> Response | None:
         """Return the response to a refused request, or `None` for a request that is let through."""
         try:
             if self._sessions is None:
@@ -120,11 +138,13 @@ class RequestGuard:
             return self._reject_unauthenticated(request, self._sessions)
         except PipelineError as error:
             response = build_pipeline_error_response(error, self._clock)
+            if request.scope["path"] == SIGNED_IN_PATH:
+                response.status_code = 401
             if response.status_code == 401:
                 response.headers["WWW-Authenticate"] = "Bearer"
             return response
 
-    def _reject_wrong_host(self, request: Request) -> Response | None:
+    def _reject_wrong_host(self, request: HTTPConnection) -> Response | None:
         host = _parse_host(request.headers.get("host", ""))
         server_address = request.scope.get("server")
         # A server bound to every address also accepts connections from the network: refuse those.
@@ -133,7 +153,7 @@ class RequestGuard:
             return None
         return build_error_response(403, "host_refused", f"This page can only be reached at {self._server.geturl()}.")
 
-    def _reject_unauthenticated(self, request: Request, sessions: Sessions) -> Response | None:
+    def _reject_unauthenticated(self, request: HTTPConnection, sessions: Sessions) -> Response | None:
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
             sessions.require_token(token.strip(), request.client.host if request.client else None)
@@ -144,14 +164,15 @@ class RequestGuard:
             return _ask_to_sign_in(request)
         return self._reject_foreign_origin(request)
 
-    def _reject_foreign_origin(self, request: Request) -> Response | None:
-        if request.method in _SAFE_METHODS or self._is_own_request(request):
+    def _reject_foreign_origin(self, request: HTTPConnection) -> Response | None:
+        # A WebSocket can change something, and has no method.
+        if request.scope.get("method") in _SAFE_METHODS or self._is_own_request(request):
             return None
         return build_error_response(
             403, "origin_refused", "This request comes from another site, and changes something."
         )
 
-    def _is_own_request(self, request: Request) -> bool:
+    def _is_own_request(self, request: HTTPConnection) -> bool:
         """Whether the headers show one of our own pages, or no browser at all."""
         headers = request.headers
         origins = headers.getlist("origin")
@@ -172,38 +193,38 @@ class RequestGuard:
         server = self._server
         if origin_key == (server.scheme, server.hostname, _resolve_port(server.scheme, server.port)):
             return True
-        return parts.scheme in {"http", "https"} and bool(host) and parts.netloc.lower() == host.lower()
+        # On https a page of the same name that came unencrypted may be anybody's. This machine's own names are safe.
+        is_safe = parts.scheme == "https" or (
+            parts.scheme == "http" and (not self.is_https or is_loopback(parts.hostname or ""))
+        )
+        return is_safe and bool(host) and parts.netloc.lower() == host.lower()
 
 
 class SecurityMiddleware:
     """The outermost layer: guards every request, adds the security headers, and hides stack traces."""
 
-    def __init__(self, app: ASGIApp, *, guard: RequestGuard) -> None:
+    def __init__(self, app: ASGIApp, *, guard: RequestGuard, clock: Clock) -> None:
         self._app = app
         self._guard = guard
+        self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._app(scope, receive, send)
-            return
-        if scope["type"] != "http":
-            # The app serves HTTP only, so a web socket is closed (1008: policy violation).
-            await send({"type": "websocket.close", "code": 1008})
-            return
+        elif scope["type"] == "websocket":
+            await self._serve_websocket(scope, receive, send)
+        else:
+            await self._serve_request(scope, receive, send)
+
+    async def _serve_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope)
-        headers = self._choose_headers(scope["path"])
         response_started = False
 
         async def send_with_headers(message: Message) -> None:
             nonlocal response_started
             if message["type"] == "http.response.start":
                 response_started = True
-                response_headers = MutableHeaders(scope=message)
-                for name, value in headers.items():
-                    # The mock's consent page has its own styles and redirect, so it sends its own policy.
-                    has_own_policy = scope["path"].startswith(f"{MOCK_PATH}/") and name in response_headers
-                    if not (name == _POLICY_HEADER and has_own_policy):
-                        response_headers[name] = value
+                self._add_headers(scope["path"], MutableHeaders(scope=message))
             await send(message)
 
         response_app: ASGIApp = self._guard.reject(request) or self._app
@@ -214,19 +235,53 @@ class SecurityMiddleware:
             if not response_started:
                 await response(scope, receive, send_with_headers)
 
-    @staticmethod
-    def _choose_headers(path: str) -> Mapping[str, str]:
-        if path.startswith(_STATIC_PATH):
-            return {**_HEADERS, "Cache-Control": "no-cache"}
-        headers = {**_HEADERS, "Cache-Control": "no-store"}
+    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        connection = HTTPConnection(scope)
+        # Closed before it is accepted, it is answered with 403. 1008: policy violation.
+        refusal: Message = {"type": "websocket.close", "code": 1008}
+        if scope["path"] != _WEBSOCKET_PATH or self._guard.reject(connection) is not None:
+            await send(refusal)
+            return
+        checked_at, is_closed = self._clock.now(), False
+
+        async def send_while_allowed(message: Message) -> None:
+            nonlocal checked_at, is_closed
+            if not is_closed and self._clock.now() >= checked_at + _RECHECK:
+                # The session may have ended meanwhile.
+                checked_at = self._clock.now()
+                if self._guard.reject(connection) is not None:
+                    is_closed = True
+                    await send(refusal)
+            if not is_closed:
+                await send(message)
+
+        await self._app(scope, receive, send_while_allowed)
+
+    def _add_headers(self, path: str, headers: MutableHeaders) -> None:
+        own_policy = headers.get(_POLICY_HEADER)
+        for name, value in self._choose_headers(path).items():
+            headers[name] = value
+        if own_policy is not None and path.startswith(f"{MOCK_PATH}/"):
+            # The mock's consent page has its own styles and redirect, so it sends its own policy.
+            headers[_POLICY_HEADER] = own_policy
+        elif own_policy is not None and path.startswith(f"{DAGSTER_PATH}/"):
+            headers[_POLICY_HEADER] = f"{own_policy.rstrip('; ')}; {_POLICY_OF_DAGSTER}"
+        # Dagster's older form of Permissions-Policy; browsers complain of the two together.
+        del headers["Feature-Policy"]
+
+    def _choose_headers(self, path: str) -> Mapping[str, str]:
+        headers = _HEADERS | (_HSTS if self._guard.is_https else {})
+        if path.startswith((_STATIC_PATH, f"{DAGSTER_PATH}{_STATIC_PATH}")):
+            return {**headers, "Cache-Control": "no-cache"}
+        headers = {**headers, "Cache-Control": "no-store"}
         if path == CALLBACK_PATH:
             # The address holds the code and the state of a consent.
             headers["Referrer-Policy"] = "no-referrer"
         return headers
 
 
-def _ask_to_sign_in(request: Request) -> Response:
-    if request.method == "GET" and "text/html" in request.headers.get("accept", ""):
+def _ask_to_sign_in(request: HTTPConnection) -> Response:
+    if request.scope.get("method") == "GET" and "text/html" in request.headers.get("accept", ""):
         query = request.scope["query_string"].decode("latin-1")
         target = request.scope["path"] + (f"?{query}" if query else "")
         return RedirectResponse("/login" if target == "/" else f"/login?next={quote(target, safe='')}", 302)

@@ -157,6 +157,7 @@ def _build_log_rows(context: AdminContext, entries: list[LogEntry]) -> list[LogR
 def start_scheduler(context: AdminContextDep) -> SchedulerResponse:
     """Start Dagster's schedule `daily_sync` and its sensors."""
     context.dagster.start_scheduler()
+    context.checks.scheduler.forget()
     log.info("started the scheduler")
     return SchedulerResponse(running=True)
 
@@ -165,5 +166,6 @@ def start_scheduler(context: AdminContextDep) -> SchedulerResponse:
 def stop_scheduler(context: AdminContextDep) -> SchedulerResponse:
     """Stop Dagster's schedule `daily_sync` and its sensors."""
     context.dagster.stop_scheduler()
+    context.checks.scheduler.forget()
     log.info("stopped the scheduler")
     return SchedulerResponse(running=False)

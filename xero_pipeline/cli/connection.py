@@ -8,7 +8,7 @@ import click
 
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.dagster_health import is_running
-from xero_pipeline.cli.options import format_count, format_local_time, print_json, print_table
+from xero_pipeline.cli.options import format_count, format_local_time, print_json, print_line, print_table
 from xero_pipeline.connection import ConnectionService
 from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.resources import open_deployment
@@ -35,7 +35,7 @@ def connect() -> None:
             )
             return
         for organisation in stored:
-            click.echo(f"connected {organisation.tenant_name} ({organisation.tenant_id})")
+            print_line(f"connected {organisation.tenant_name} ({organisation.tenant_id})")
 
 
 @click.command()
@@ -45,7 +45,7 @@ def disconnect(organisation: str | None) -> None:
     with open_deployment(load_settings()) as opened:
         disconnected = ConnectionService(opened).disconnect(organisation)
         for former in disconnected:
-            click.echo(f"disconnected {former.tenant_name} ({former.tenant_id})")
+            print_line(f"disconnected {former.tenant_name} ({former.tenant_id})")
         if not disconnected:
             click.echo("nothing was connected")
 
@@ -81,17 +81,17 @@ def status(as_json: bool) -> None:
     click.echo(f"Xero{mode}: {'connected' if deployment_status.is_connected else 'not connected'}")
     click.echo(f"scheduler: {'running' if running else 'stopped'}")
     for alert in deployment_status.alerts:
-        click.echo(f"alert: {alert.title} (since {format_local_time(alert.opened_at, deployment_status.timezone)})")
+        print_line(f"alert: {alert.title} (since {format_local_time(alert.opened_at, deployment_status.timezone)})")
     if alert_error:
-        click.echo(f"alerts: {alert_error}")
+        print_line(f"alerts: {alert_error}")
     for organisation in deployment_status.organisations:
         if organisation.token_error:
-            click.echo(f"tokens: {organisation.token_error}")
+            print_line(f"tokens: {organisation.token_error}")
     for organisation in deployment_status.organisations:
         if organisation.proof:
             name, checked_at = organisation.organisation.tenant_name, organisation.proof.last_checked_at
             when = format_local_time(checked_at, deployment_status.timezone)
-            click.echo(f"Xero's totals: {name} is {organisation.proof}, last compared {when}")
+            print_line(f"Xero's totals: {name} is {organisation.proof}, last compared {when}")
     if deployment_status.organisations:
         zone = deployment_status.timezone
         titles = ("Organisation", "Id", "Status", f"Last sync ({zone})", "Refresh token", "Calls left today")

@@ -17,6 +17,7 @@ import click
 from sqlalchemy.exc import SQLAlchemyError
 
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.printable import HarmlessFormatter, replace_control_characters
 from xero_pipeline.private_files import create_private_files
 
 log = logging.getLogger("xero_pipeline.cli")
@@ -26,7 +27,7 @@ _COMMANDS = {
     "admin": "admin:admin",
     "backup": "backup:backup",
     "connect": "connection:connect",
-    "dev": "serve:dev",
+    "dev": "dev:dev",
     "disconnect": "connection:disconnect",
     "lockdown": "lockdown:lockdown",
     "logs": "records:logs",
@@ -72,7 +73,7 @@ class LazyCommandGroup(click.Group):
         except Exception as error:  # noqa: BLE001 - reported in one line and in the log
             message = _describe_error(error)
             log.info("%s", _format_stack(error))
-        click.echo(f"error: {message}", err=True)
+        click.echo(f"error: {replace_control_characters(message)}", err=True)
         sys.exit(1)
 
 
@@ -122,9 +123,8 @@ def cli(verbose: bool) -> None:
     # Set the level on the handler, not on the logger: dagster.yaml sends the same logger to Dagster's run logs.
     handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(logging.INFO if verbose else logging.WARNING)
-    logging.basicConfig(
-        level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s", handlers=[handler]
-    )
+    handler.setFormatter(HarmlessFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("xero_pipeline").setLevel(logging.INFO)
     if not verbose:
         # Dagster warns that parts of it are beta; users of the command can do nothing about that.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
@@ -14,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from xero_pipeline.printable import dump_harmless_json, replace_control_characters
 from xero_pipeline.resources import Deployment
 
 
@@ -51,8 +51,13 @@ def format_count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
+def print_line(text: str, *, err: bool = False) -> None:
+    """Print a line that may hold text from outside, such as an organisation's name."""
+    click.echo(replace_control_characters(text), err=err)
+
+
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(dump_harmless_json(value, indent=2))
 
 
 def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, figures: Sequence[str] = ()) -> None:
@@ -65,11 +70,7 @@ def print_table(titles: Sequence[str], rows: Iterable[Sequence[str]], *, figures
     for title in titles:
         table.add_column(title, justify="right" if title in figures else "left")
     for row in rows:
-        table.add_row(*map(_escape_control_characters, row))
+        # `Text`, because Rich would read `[x]` in a text as markup.
+        table.add_row(*(Text(replace_control_characters(text)) for text in row))
     console = Console()
     (console if console.is_terminal else Console(width=200)).print(table)
-
-
-def _escape_control_characters(text: str) -> Text:
-    """Make a cell that shows the text itself: Rich would read `[x]` as markup, and the terminal ESC as a command."""
-    return Text("".join(character if character.isprintable() else " " for character in text))

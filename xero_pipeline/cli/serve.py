@@ -1,20 +1,17 @@
-"""`migrate`, and the commands that run until Ctrl-C: `mock-xero` and `dev`."""
+"""`migrate`, and `mock-xero`, which runs until Ctrl-C."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
-from xero_pipeline.cli.admin import choose_admin_port
 from xero_pipeline.cli.listening import format_address, listen
-from xero_pipeline.cli.supervise import find_tool, run_together
 from xero_pipeline.clock import SystemClock
-from xero_pipeline.dagster_home import close_home, open_instance
+from xero_pipeline.dagster_home import close_home
 from xero_pipeline.mock_xero import MockXero
 from xero_pipeline.resources import Deployment
-from xero_pipeline.settings import child_environment, load_settings
+from xero_pipeline.settings import load_settings
 
 
 @click.command()
@@ -45,23 +42,3 @@ def mock_xero(host: str, port: int, state: Path) -> None:
     listening = listen("The mock Xero", host, port)
     click.echo(f"the mock Xero is at http://{format_address(listening)}", err=True)
     serve(mock, listening)
-
-
-@click.command()
-def dev() -> None:
-    """Run Dagster's UI and daemon, and the admin page, until Ctrl-C."""
-    settings = load_settings()
-    # Read this before `open_instance` changes to the deployment's folder: `.env` is found from the current one.
-    environment = child_environment(settings)
-    with Deployment(settings) as opened:
-        opened.warehouse.require_current()
-    # Open Dagster's storage once here: its servers would all create it at the same time, and a broken dagster.yaml
-    # is a one-line error here.
-    open_instance(settings).dispose()
-    home = settings.home_folder
-    port = str(urlsplit(settings.dagster_url).port or 3000)
-    commands = {
-        "Dagster": [find_tool("dagster"), "dev", "--workspace", str(home / "workspace.yaml"), "--port", port],
-        "the admin page": [find_tool("xero-pipeline"), "admin", "--port", str(choose_admin_port(settings))],
-    }
-    run_together(commands, cwd=home, environment=environment)

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import click
 
@@ -33,10 +34,23 @@ def find_tool(name: str) -> str:
     return str(Path(sys.executable).parent / name)
 
 
-def run_together(commands: Mapping[str, Sequence[str]], *, cwd: Path, environment: Mapping[str, str]) -> None:
+def run_together(
+    commands: Mapping[str, Sequence[str]],
+    *,
+    cwd: Path,
+    environment: Mapping[str, str],
+    output: IO[bytes] | None = None,
+    advice: str = "Its last lines above show why.",
+    announce: Callable[[], bool] = lambda: True,
+) -> None:
     """Run servers until Ctrl-C, SIGTERM, or the end of one of them; then end all and wait for them.
 
     Each server gets its own session: Ctrl-C does not reach it directly, and its child processes end with it.
+
+    Args:
+        output: the file to which they all write; by default the terminal.
+        advice: where to see why a server has ended by itself.
+        announce: asked again and again until it returns true, for what is said once they are ready.
 
     Raises:
         ServerEnded: one of them ended by itself.
@@ -49,16 +63,25 @@ def run_together(commands: Mapping[str, Sequence[str]], *, cwd: Path, environmen
     try:
         for name, command in commands.items():
             running[name] = subprocess.Popen(  # noqa: S603 - our own commands
-                command, cwd=cwd, env=dict(environment), start_new_session=True, preexec_fn=_restore_signal_handlers
+                command,
+                cwd=cwd,
+                env=dict(environment),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+                preexec_fn=_restore_signal_handlers,
             )
+        is_announced = False
         while not stop.wait(0.3):
+            is_announced = is_announced or announce()
             ended = [name for name, process in running.items() if process.poll() is not None]
             if ended:
                 break
     finally:
         _end_processes(list(running.values()))
     if ended:
-        raise ServerEnded(f"{' and '.join(ended)} ended by itself.", advice="Its last lines above show why.")
+        raise ServerEnded(f"{' and '.join(ended)} ended by itself.", advice=advice)
 
 
 def _restore_signal_handlers() -> None:

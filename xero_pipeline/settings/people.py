@@ -13,6 +13,9 @@ from pydantic_settings import NoDecode
 from xero_pipeline.settings.base import LOOPBACK, SettingsGroup, is_loopback_host, require_url, setting
 from xero_pipeline.settings.strength import Insecurity, describe_weak_token, overrule
 
+# Where the admin page serves Dagster's UI.
+DAGSTER_PATH = "/dagster"
+
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _BEFORE_ADDRESS = re.compile(rf",\s*(?={_ADDRESS.pattern})")
 
@@ -73,13 +76,24 @@ class PeopleSettings(SettingsGroup):
         return f"{self.server_url}/api/v1/xero/callback"
 
     @property
+    def serves_dagster(self) -> bool:
+        """Whether the admin page serves Dagster's UI itself, as it does by default.
+
+        A `DAGSTER_URL` with a path, or with the name of another machine, is a `dagster-webserver` of its own.
+        """
+        dagster = urlsplit(self.dagster_url)
+        return not dagster.path and dagster.hostname in LOOPBACK
+
+    @property
     def dagster_page(self) -> str:
         """The address of Dagster's UI for people.
 
-        It is `DAGSTER_URL`, except where that is a path on loopback and the admin page is reached by another name:
-        then a proxy serves both under that name (deploy/nginx.conf).
+        It is `/dagster` where the admin page is, if that serves it. A `dagster-webserver` on loopback with a path is
+        reached at that path, where a proxy serves both (deploy/nginx-separate-ui.conf). Any other is reached directly.
         """
         dagster, server = urlsplit(self.dagster_url), urlsplit(self.server_url)
+        if self.serves_dagster:
+            return f"{server.scheme}://{server.netloc}{DAGSTER_PATH}"
         if dagster.path and dagster.hostname in LOOPBACK and server.hostname not in LOOPBACK:
             return f"{server.scheme}://{server.netloc}{dagster.path}"
         return self.dagster_url
