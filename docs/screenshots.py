@@ -18,6 +18,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from xero_pipeline.admin.login_throttle import TooManyGuesses  # noqa: E402
 from xero_pipeline_tests.admin.canned import NOW, SCENES  # noqa: E402
 from xero_pipeline_tests.admin.chromium import ARGUMENTS, CHROMIUM  # noqa: E402
 from xero_pipeline_tests.admin.stub import Stub, run_stub  # noqa: E402
@@ -123,7 +124,7 @@ def take(browser: Browser, url: str, shot: Shot, stub: Stub | None, into: Path) 
     if stub is not None:
         stub.play(SCENES.get(shot.scene, SCENES["connected"]))
         if shot.scene == "sign-in-wrong":
-            stub.login_error, stub.retry_after = "This token is wrong, and too many were tried.", 16
+            stub.login_error = str(TooManyGuesses(16))
     context = browser.new_context(
         viewport={"width": shot.size[0], "height": shot.size[1]},
         color_scheme="dark" if shot.dark else "light",

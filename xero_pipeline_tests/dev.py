@@ -36,13 +36,14 @@ class DevDeployment:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.folder = folder
-        self.admin, self.dagster = f"http://localhost:{find_free_port()}", f"http://localhost:{find_free_port()}"
+        self.admin, self.former = f"http://localhost:{find_free_port()}", f"http://localhost:{find_free_port()}"
+        self.dagster = f"{self.admin}/dagster"
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("XERO_", "DAGSTER_"))}
         self.settings = {
             "XERO_ENCRYPTION_KEY": KEY,
             "DAGSTER_HOME": str(folder),
             "SERVER_URL": self.admin,
-            "DAGSTER_URL": self.dagster,
+            "DAGSTER_URL": self.former,
             "PIPELINE_START_DATE": LATEST.shift(-3).start.isoformat(),
             "LATE_EDITS_SECONDS": "5",
             **settings,

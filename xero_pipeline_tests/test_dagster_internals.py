@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import xero_pipeline
-from xero_pipeline_tests.private_imports import private_imports
+from xero_pipeline_tests.private_imports import is_private, private_imports
 
 PACKAGE = Path(xero_pipeline.__file__).parent
 INTERNALS = PACKAGE / "dagster_internals.py"
@@ -35,10 +35,10 @@ def test_no_other_module_imports_a_private_name_of_dagster() -> None:
 
 
 def test_each_private_name_has_its_reason_above_it() -> None:
-    lines = INTERNALS.read_text().splitlines()
+    lines = [line.strip() for line in INTERNALS.read_text().splitlines()]
     reasons = [number for number, line in enumerate(lines) if line.startswith("# ")]
-    for node in ast.parse(INTERNALS.read_text()).body:
-        if isinstance(node, ast.ImportFrom):
+    for node in ast.walk(ast.parse(INTERNALS.read_text())):
+        if isinstance(node, ast.ImportFrom) and is_private(node.module or ""):
             above = node.lineno - 2
             while lines[above].startswith("from "):
                 above -= 1

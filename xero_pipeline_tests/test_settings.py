@@ -36,15 +36,19 @@ def test_the_key_and_mock_mode_are_enough() -> None:
 @pytest.mark.parametrize(
     ("dagster", "server", "page"),
     [
-        ("http://localhost:3000", "http://localhost:3001", "http://localhost:3000"),
+        ("http://localhost:3000", "http://localhost:3001", "http://localhost:3001/dagster"),
+        ("http://[::1]:3000/", "http://127.0.0.1:3001", "http://127.0.0.1:3001/dagster"),
+        ("http://10.20.30.40:3000", "http://localhost:3001", "http://10.20.30.40:3000"),
         ("http://localhost:3000/dagster", "http://localhost:3001", "http://localhost:3000/dagster"),
         ("http://localhost:3000/dagster", "https://xero.example.com", "https://xero.example.com/dagster"),
         ("http://127.0.0.1:3000/dagster/", "https://example.com:8443/admin", "https://example.com:8443/dagster"),
-        ("http://localhost:3000", "https://xero.example.com", "http://localhost:3000"),
+        ("http://localhost:3000", "https://xero.example.com", "https://xero.example.com/dagster"),
         ("https://dagster.example.com/a", "https://xero.example.com", "https://dagster.example.com/a"),
     ],
 )
-def test_the_address_of_dagster_for_people_is_the_one_behind_the_proxy(dagster: str, server: str, page: str) -> None:
+def test_the_address_of_dagster_for_people_is_the_pages_own_or_the_one_behind_the_proxy(
+    dagster: str, server: str, page: str
+) -> None:
     assert load_mock_settings(DAGSTER_URL=dagster, SERVER_URL=server).dagster_page == page
 
 

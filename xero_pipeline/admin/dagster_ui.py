@@ -33,7 +33,8 @@ GRAPHQL_PATH = f"{DAGSTER_PATH}/graphql"
 _MAX_BODY_BYTES = 4 * 1024 * 1024
 # How long to wait before Dagster is opened again after it could not be.
 _RETRY_SECONDS = 10.0
-_CLOSES_WITHIN_SECONDS = 15.0
+# Closing waits for a code server that is just being started, so that it is ended and not left behind.
+_CLOSES_WITHIN_SECONDS = 25.0
 
 _STARTING = """\
 <!doctype html><html lang="en"><head><meta charset="utf-8"><meta http-equiv="refresh" content="2">

@@ -17,9 +17,9 @@ from xero_pipeline.errors import PipelineError
 
 # A person mistypes a few times. After that, each wrong token doubles the wait.
 FREE_ATTEMPTS = 5
-FREE_ATTEMPTS_OF_ALL = 30
+FREE_ATTEMPTS_OF_ALL = 50
 LONGEST_WAIT = timedelta(minutes=15)
-# All clients together get about 70 answers an hour. A client may have many addresses.
+# All clients together get fewer than 100 answers an hour. A client may have many addresses.
 LONGEST_WAIT_OF_ALL = timedelta(minutes=2)
 # After this long without a wrong token, the count starts again at zero.
 MEMORY = timedelta(hours=1)

@@ -17,7 +17,7 @@ FIRST = date(2025, 1, 4)
 NOW = "2026-11-24T01:00:00+00:00"
 MOCK = "mock-tenant-001"
 SECOND = "8be6b2a0-2f6e-4f4f-9f6e-2a5f7b0c1d22"
-DAGSTER = "http://localhost:3000"
+DAGSTER = "http://localhost:3001/dagster"
 Json = Any
 
 

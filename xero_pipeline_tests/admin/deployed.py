@@ -18,7 +18,9 @@ from typing import Any
 import httpx
 
 from xero_pipeline.admin.app import create_app
+from xero_pipeline.admin.connection_limits import ConnectionLimits
 from xero_pipeline.admin.dagster_api import DagsterDown, RunStatus, UnknownRun
+from xero_pipeline.admin.server import configure_server
 from xero_pipeline.grants import Connection, Tokens
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings, load_settings
@@ -164,11 +166,14 @@ def serve_page(
     migrate: bool = True,
     dagster: Any = None,
     clock: Any = None,
+    dagster_ui: Any = None,
+    limits: ConnectionLimits | None = None,
     **overrides: Any,
 ) -> Iterator[Page]:
-    """Serve the page.
+    """Serve the page, with the server that `xero-pipeline admin` runs.
 
     Args:
+        dagster_ui: the application under `/dagster`.
         template: a migrated SQLite database to copy; without one the deployment's own database is migrated.
         overrides: settings by name.
     """
@@ -189,7 +194,10 @@ def serve_page(
             if template is None and migrate:
                 deployment.warehouse.migrate()
             made.update(settings=settings, deployment=deployment)
-            return create_app(settings, clock=clock, deployment=deployment, dagster=dagster, sleep=sleep)
+            app = create_app(
+                settings, clock=clock, deployment=deployment, dagster=dagster, dagster_ui=dagster_ui, sleep=sleep
+            )
+            return configure_server(app, settings, limits=limits, timeout_graceful_shutdown=1)
 
         url = stack.enter_context(serve_app(make))
         client = stack.enter_context(open_client(url))

@@ -15,11 +15,16 @@ App = Callable[..., Any]
 
 
 @contextmanager
-def serve_app(make: Callable[[str], App]) -> Iterator[str]:
-    """Serve the app that `make` builds for the server's address, and yield that address, `http://localhost:<port>`."""
+def serve_app(make: Callable[[str], App | uvicorn.Config]) -> Iterator[str]:
+    """Serve what `make` builds for the server's address, and yield that address, `http://localhost:<port>`.
+
+    `make` returns an app, or the configuration of a server with its app.
+    """
     listening = socket.create_server(("127.0.0.1", 0))
     url = f"http://localhost:{listening.getsockname()[1]}"
-    config = uvicorn.Config(make(url), log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=1)
+    made = make(url)
+    plain = {"log_level": "warning", "access_log": False, "ws": "none", "timeout_graceful_shutdown": 1}
+    config = made if isinstance(made, uvicorn.Config) else uvicorn.Config(made, **plain)
     server = _PromptServer(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
     thread.start()

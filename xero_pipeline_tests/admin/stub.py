@@ -40,12 +40,11 @@ class Stub:
     """Method, path with query, and JSON body of every call of the API."""
     polls: int = 0
     login_error: str | None = None
-    retry_after: int | None = None
     url: str = ""
 
     def play(self, scene: Scene) -> None:
         self.scene, self.calls, self.polls = scene, [], 0
-        self.login_error = self.retry_after = None
+        self.login_error = None
 
     def build_app(self) -> Starlette:
         routes = [
@@ -75,7 +74,7 @@ class Stub:
         )
 
     async def _serve_login(self, request: Request) -> Response:
-        return _render("login.html", error=self.login_error, retry_after=self.retry_after)
+        return _render("login.html", error=self.login_error)
 
     async def _handle_connect(self, request: Request) -> Response:
         return RedirectResponse("/?xero=connected", status_code=302)

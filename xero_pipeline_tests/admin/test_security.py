@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 from collections.abc import Iterator
@@ -152,6 +153,28 @@ def test_our_own_pages_and_programs_can_change_something(page: Page) -> None:
         assert page.post(f"{API}/scheduler/start", headers=headers).status_code == 200, headers
 
 
+@pytest.mark.parametrize(
+    ("server", "host", "origin", "passes"),
+    [
+        ("https://xero.example.com", "xero.example.com", "https://xero.example.com", True),
+        ("https://xero.example.com", "xero.example.com", "http://xero.example.com", False),
+        ("https://xero.example.com", "other.example.com", "https://other.example.com", True),
+        ("https://xero.example.com", "localhost:3001", "http://localhost:3001", True),
+        ("http://localhost:3001", "box.lan:3001", "http://box.lan:3001", True),
+    ],
+)
+def test_on_https_the_scheme_of_the_origin_counts(
+    tmp_path: Path, migrated: Path, server: str, host: str, origin: str, passes: bool
+) -> None:
+    """A page of the same name that came unencrypted may come from whoever is on the way."""
+    with serve_page(tmp_path, template=migrated, SERVER_URL=server, ADMIN_TOKEN=TOKEN) as page:
+        cookies = page.post("/login", data={"token": TOKEN}).headers["set-cookie"].split(";")[0]
+        headers = {"Host": host, "Origin": origin, "Cookie": cookies}
+        answer = page.post(f"{API}/scheduler/start", headers=headers)
+        assert (answer.status_code == 200) is passes
+        assert ("strict-transport-security" in answer.headers) is server.startswith("https")
+
+
 def test_behind_a_proxy_the_origin_is_that_of_server_url(tmp_path: Path, migrated: Path) -> None:
     with serve_page(tmp_path, template=migrated, SERVER_URL="https://xero.example.com", ADMIN_TOKEN=TOKEN) as page:
         answer = page.post("/login", data={"token": TOKEN}, headers={"Origin": "https://evil.example"})
@@ -179,7 +202,16 @@ def test_without_a_session_a_browser_is_redirected_to_the_sign_in_and_a_program_
     assert (answer.status_code, answer.headers["location"]) == (302, "/login")
     answer = closed.api("/connect", headers=HTML)
     assert answer.headers["location"] == "/login?next=%2Fapi%2Fv1%2Fxero%2Fconnect"
-    for path in ("/", f"{API}/status", f"{API}/nothing", "/openapi.json", "/mock-xero/identity/connect/authorize"):
+    for path in (
+        "/",
+        f"{API}/status",
+        f"{API}/nothing",
+        "/openapi.json",
+        "/mock-xero/identity/connect/authorize",
+        "/signed-in",
+        "/dagster/",
+        "/dagster/graphql",
+    ):
         answer = closed.get(path)
         assert (answer.status_code, read_error_code(answer)) == (401, "sign_in_needed")
         assert answer.headers["www-authenticate"] == "Bearer"
@@ -326,15 +358,44 @@ def test_each_further_wrong_token_doubles_the_wait(closed: Page) -> None:
     assert waits == [1, 2, 4, 8, 16, 32]
 
 
-def test_while_a_client_has_to_wait_the_right_token_is_refused_too(closed: Page) -> None:
-    bearer = {"Authorization": f"Bearer {TOKEN}"}
+def test_while_a_client_has_to_wait_the_right_token_passes(closed: Page) -> None:
     for _ in range(FREE_ATTEMPTS):
         closed.api("/status", headers={"Authorization": "Bearer guess"})
-    refused = closed.api("/status", headers=bearer)
+    refused = closed.api("/status", headers={"Authorization": "Bearer guess"})
     assert (refused.status_code, read_error_code(refused)) == (429, "too_many_guesses")
     assert int(refused.headers["retry-after"]) == 1
-    closed.clock.advance(seconds=1)
-    assert closed.api("/status", headers=bearer).status_code == 200
+    page = closed.post("/login", data={"token": "guess"})
+    assert (page.status_code, "right token is accepted at any time" in page.text) == (429, True)
+    assert closed.api("/status", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 200
+    assert closed.post("/login", data={"token": TOKEN}).status_code == 303
+
+
+def test_nobody_locks_the_owner_out_by_guessing_from_many_addresses() -> None:
+    """20 guesses a second from 1,000 addresses, for a minute; the owner shares an address with one of them."""
+    clock = FakeClock()
+    throttle = LoginThrottle(clock)
+    answered = 0
+    for number in range(20 * 60):
+        with contextlib.suppress(TooManyGuesses):
+            answered += not throttle.record_attempt(f"10.0.{number % 1000 // 250}.{number % 250}", False)
+        if number % 12 == 0:
+            assert throttle.record_attempt("10.0.0.7", has_right_token=True) is True
+        clock.advance(seconds=1 / 20)
+    assert answered < 100
+
+
+def test_one_client_that_goes_on_guessing_gets_few_answers_an_hour() -> None:
+    clock = FakeClock()
+    throttle = LoginThrottle(clock)
+    answers = []
+    for _ in range(3):
+        answered = 0
+        for _ in range(3600):
+            with contextlib.suppress(TooManyGuesses):
+                answered += not throttle.record_attempt("10.0.0.7", has_right_token=False)
+            clock.advance(seconds=1)
+        answers.append(answered)
+    assert max(answers) < 20
 
 
 def test_the_throttle_does_not_affect_a_session(closed: Page) -> None:
@@ -370,7 +431,7 @@ def test_the_longest_wait_has_an_end_and_an_hour_forgives() -> None:
 
 def test_a_right_token_forgives_its_client() -> None:
     throttle = LoginThrottle(FakeClock())
-    for _ in range(10):
+    for _ in range(5):
         for _ in range(FREE_ATTEMPTS - 1):
             throttle.record_attempt("client", has_right_token=False)
         assert throttle.record_attempt("client", has_right_token=True) is True
@@ -418,6 +479,43 @@ def test_an_unexpected_error_shows_no_trace(page: Page, caplog: pytest.LogCaptur
     assert "RuntimeError" in caplog.text
     assert "start_scheduler" in caplog.text
     assert secret not in caplog.text
+
+
+def test_a_proxy_that_asks_who_has_signed_in_gets_nothing_but_204_and_401(closed: Page) -> None:
+    """nginx turns any other status of its question into an error of the server."""
+    assert closed.get("/signed-in").status_code == 401
+    statuses = {closed.get("/signed-in", headers={"Authorization": f"Bearer {n}"}).status_code for n in range(20)}
+    assert statuses == {401}
+    assert closed.get("/signed-in", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 204
+    closed.post("/login", data={"token": TOKEN})
+    assert closed.get("/signed-in").status_code == 204
+
+
+def test_who_sends_x_forwarded_for_is_believed_only_behind_a_proxy(tmp_path: Path, migrated: Path) -> None:
+    for server, statuses in (
+        ("http://localhost:3001", [401] * 5 + [429] * 5),
+        ("https://xero.example.com", [401] * 10),
+    ):
+        home = tmp_path / server.split("/")[2]
+        with serve_page(home, template=migrated, SERVER_URL=server, ADMIN_TOKEN=TOKEN) as page:
+            answers = [
+                page.api("/status", headers={"Authorization": "Bearer no", "X-Forwarded-For": f"10.0.0.{n}"})
+                for n in range(10)
+            ]
+            assert [answer.status_code for answer in answers] == statuses
+
+
+def test_refused_callbacks_are_counted_and_not_logged_one_by_one(page: Page, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(40):
+        assert page.api(f"/callback?state=made-up-{number}&code=x").status_code == 302
+    lines = [record.getMessage() for record in caplog.records if "connect failed" in record.getMessage()]
+    assert len(lines) == 1
+    page.clock.advance(minutes=2)
+    page.api("/callback?state=made-up&code=x")
+    page.api("/callback?error=access_denied")
+    lines = [record.getMessage() for record in caplog.records if "connect failed" in record.getMessage()]
+    assert len(lines) == 3
+    assert lines[1].endswith("(and 39 more like it since the last such line)")
 
 
 def test_a_web_socket_is_refused(page: Page) -> None:

@@ -106,7 +106,13 @@ def test_admin_serves_until_it_is_told_to_end(folder: Folder, tmp_path: Path, nu
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-c", "from xero_pipeline.cli import main; main()", "admin", "--port", "0"],
         cwd=tmp_path,
-        env={**kept, **folder.environment, "PYTHONPATH": str(ROOT), "ADMIN_TOKEN": "a-token-of-a-test"},
+        env={
+            **kept,
+            **folder.environment,
+            "PYTHONPATH": str(ROOT),
+            "ADMIN_TOKEN": "a-token-of-a-test",
+            "DAGSTER_URL": "http://127.0.0.1:1/dagster",
+        },
         stderr=subprocess.PIPE,
         text=True,
     )
