@@ -24,16 +24,16 @@ sync: .venv/ready .env  ## install, migrate, connect the mock organisation, sync
 	@$(PRIVATELY) $(BIN)/xero-pipeline status --json | grep -q '"connected": true' || $(BIN)/xero-pipeline connect
 	@$(PRIVATELY) $(BIN)/xero-pipeline sync --weeks 13
 
-dev: .venv/ready .env  ## Dagster on port 3000 and the admin page on port 3001; Ctrl-C ends both
+dev: .venv/ready .env  ## the admin page on port 3001, with Dagster's UI at /dagster; Ctrl-C ends it
 	@$(PRIVATELY) $(BIN)/xero-pipeline migrate
 	@$(PRIVATELY) $(BIN)/xero-pipeline dev
 
 test: .venv/ready-dev  ## everything that CI runs
 	@$(MAKE) --no-print-directory --jobs 3 tests-of-parts tests-of-the-whole
 
-WHOLE := xero_pipeline_tests/test_whole.py
+WHOLE := xero_pipeline_tests/test_whole.py xero_pipeline_tests/test_door.py
 tests-of-parts: .venv/ready-dev
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore $(WHOLE)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(addprefix --ignore=,$(WHOLE))
 
 # After the linters: these wait most of their time for Dagster's daemon, and the parts can have the rest.
 tests-of-the-whole: linted

@@ -11,8 +11,9 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -72,7 +73,9 @@ class DevDeployment:
 
 
 @contextmanager
-def run_process(command: list[str], deployed: DevDeployment, log: Path, is_up: Callable[[], bool]) -> Iterator[None]:
+def run_process(
+    command: list[str], deployed: DevDeployment, log: Path, is_up: Callable[[], bool]
+) -> Iterator[subprocess.Popen[bytes]]:
     """A server until left; ended by Ctrl-C, as a person does."""
     with log.open("wb") as said:
         running = subprocess.Popen(
@@ -87,7 +90,7 @@ def run_process(command: list[str], deployed: DevDeployment, log: Path, is_up: C
         )
     try:
         _wait(is_up, running, log)
-        yield
+        yield running
     finally:
         running.send_signal(signal.SIGINT)
         running.wait(60)
@@ -114,10 +117,36 @@ def is_healthy(url: str) -> bool:
 
 
 @contextmanager
-def run_dev(deployed: DevDeployment) -> Iterator[None]:
+def run_dev(deployed: DevDeployment) -> Iterator[subprocess.Popen[bytes]]:
     """`xero-pipeline dev` on a database that is migrated, until left."""
     with deployed.open() as opened:
         opened.warehouse.migrate()
     command = [*XERO_PIPELINE, "dev"]
-    with run_process(command, deployed, deployed.folder / "dev.log", lambda: is_healthy(f"{deployed.admin}/healthz")):
-        yield
+    is_up = partial(is_healthy, f"{deployed.admin}/healthz")
+    with run_process(command, deployed, deployed.folder / "dev.out", is_up) as running:
+        yield running
+
+
+def list_descendants(pid: int) -> set[int]:
+    """The process itself, and all that it and its children have started."""
+    found, left = set[int](), [pid]
+    while left:
+        found.add(parent := left.pop())
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            with suppress(OSError):
+                left += map(int, children.read_text().split())
+    return found
+
+
+def list_listening_ports(pids: set[int]) -> set[int]:
+    """The TCP ports on which these processes listen."""
+    inodes = set()
+    for pid in pids:
+        for file in Path(f"/proc/{pid}/fd").glob("*"):
+            with suppress(OSError):
+                inodes.add(os.readlink(file))
+    lines = [line.split() for name in ("tcp", "tcp6") for line in Path(f"/proc/net/{name}").read_text().splitlines()]
+    listening = "0A"
+    return {
+        int(line[1].rsplit(":", 1)[1], 16) for line in lines if line[3] == listening and f"socket:[{line[9]}]" in inodes
+    }

@@ -60,11 +60,11 @@ class LoginThrottle:
         Raises:
             TooManyGuesses: the token is wrong, and this client or all clients have to wait; with the seconds.
         """
+        if has_right_token:
+            # It changes no count: a program with the token may share its address with somebody who guesses.
+            return True
         client_key, now = group_address(client), self._clock.now()
         with self._lock:
-            if has_right_token:
-                self._clients.pop(client_key, None)
-                return True
             own = self._get_attempts(client_key, now)
             waits = [attempts.blocked_until - now for attempts in (own, self._all) if attempts.blocked_until]
             if waits and max(waits) > timedelta():
