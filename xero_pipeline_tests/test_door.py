@@ -236,6 +236,19 @@ def test_a_person_launches_a_backfill_through_the_door_and_watches_it_live(
     assert connected.read_rows("SELECT count(*) > 0 FROM financial_weekly") == [(1,)]
 
 
+def test_a_newcomer_sees_five_lines_and_the_rest_is_in_a_private_file(deployed: DevDeployment) -> None:
+    log = deployed.folder / "data" / "dev.log"
+    assert (deployed.folder / "dev.out").read_text().splitlines() == [
+        f"the admin page   {deployed.admin}",
+        f"Dagster's UI     {deployed.admin}/dagster",
+        f"the figures      {deployed.folder / 'data' / 'xero.db'}",
+        f"everything else  {log}",
+        "to stop          Ctrl-C",
+    ]
+    assert "dagster.daemon" in log.read_text()
+    assert log.stat().st_mode & 0o077 == 0
+
+
 def collect_live_events(page: Page) -> list[str]:
     """Return a list to which the texts are added that come over a WebSocket through the door."""
     texts: list[str] = []

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import httpx
@@ -18,8 +19,9 @@ from xero_pipeline.clock import SystemClock
 from xero_pipeline.grants import Connection
 from xero_pipeline.warehouse.errors import NotDecryptable
 from xero_pipeline_tests.admin.deployed import make_tokens
-from xero_pipeline_tests.admin.real_dagster import ROOT
+from xero_pipeline_tests.admin.real_dagster import ROOT, find_free_port
 from xero_pipeline_tests.cli.conftest import NEW, OLD, Folder
+from xero_pipeline_tests.dev import is_healthy, list_descendants
 
 # ---- rotate-key -------------------------------------------------------------------------------------------
 
@@ -75,6 +77,23 @@ def test_the_status_says_of_whom_the_tokens_cannot_be_read(folder: Folder) -> No
     ]
 
 
+def test_an_organisations_name_cannot_act_on_the_terminal(folder: Folder) -> None:
+    """An organisation's owner chooses its name, and may be anybody who connects."""
+    name = "Acme\x1b[2J\x9b31m\u202etxt\nerror: all is lost\x7f"
+    with folder.warehouse(OLD) as opened:
+        tokens = make_tokens(SystemClock(), "mark")
+        opened.tokens.save_consent(tokens, [Connection("c-1", "t-1", name)], now=SystemClock().now())
+    outputs = [
+        folder.run(*command, XERO_ENCRYPTION_KEY=key)
+        for key in (OLD, NEW)
+        for command in (["status"], ["status", "--json"], ["--verbose", "rotate-key"], ["disconnect"])
+    ]
+    for output in outputs:
+        assert all(line.isprintable() for line in output.output.split("\n")), output.output
+        assert not [line for line in output.output.splitlines() if line.startswith("error: all is lost")]
+    assert json.loads(outputs[1].stdout)["organisations"][0]["tenantName"] == name
+
+
 # ---- admin ------------------------------------------------------------------------------------------------
 
 
@@ -98,6 +117,35 @@ def test_admin_says_that_its_port_is_taken(folder: Folder) -> None:
 def test_admin_wants_a_migrated_database(folder: Folder, tmp_path: Path) -> None:
     refused = folder.run("admin", DATABASE_URL=f"sqlite:///{tmp_path / 'none.db'}")
     assert (refused.exit_code, "xero-pipeline migrate" in refused.stderr) == (1, True)
+
+
+def test_admin_ends_the_code_server_that_it_has_started(folder: Folder, tmp_path: Path) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("XERO_", "DAGSTER_"))}
+    port = find_free_port()
+    with (tmp_path / "admin.log").open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-c", "from xero_pipeline.cli import main; main()", "admin", "--port", str(port)],
+            cwd=tmp_path,
+            env={**kept, **folder.environment, "PYTHONPATH": str(ROOT)},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        deadline = time.monotonic() + 90
+        while not is_healthy(f"http://127.0.0.1:{port}/healthz") and time.monotonic() < deadline:
+            time.sleep(0.2)
+        assert is_healthy(f"http://127.0.0.1:{port}/healthz"), (tmp_path / "admin.log").read_text()[-2000:]
+        started = list_descendants(process.pid) - {process.pid}
+        assert started
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        while any(Path(f"/proc/{pid}").exists() for pid in started) and time.monotonic() < deadline + 60:
+            time.sleep(0.1)
+        assert [pid for pid in started if Path(f"/proc/{pid}").exists()] == []
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
