@@ -121,7 +121,9 @@ def test_the_error_for_a_malformed_setting_is_one_line_with_its_name_and_what_to
 def test_a_password_that_is_not_encoded_is_refused_and_no_part_of_it_is_shown(url: str) -> None:
     with pytest.raises(SettingsError, match=r"DATABASE_URL must .* write @ as %40") as caught:
         load_mock_settings(DATABASE_URL=url)
-    assert not re.search(r"Sup3r|S3c|ret|w0rd|333|127", str(caught.value))
+    # The error also names the folder, whose name may have any number in it.
+    shown = str(caught.value).replace(str(Path.cwd()), "")
+    assert not re.search(r"Sup3r|S3c|ret|w0rd|333|127", shown)
     assert caught.value.__suppress_context__
 
 
