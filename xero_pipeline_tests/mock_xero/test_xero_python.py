@@ -40,8 +40,10 @@ def typed(mock: MockXero) -> Iterator[TypedClient]:
     with serve(create_mock_app(mock)) as address, requests.Session() as session:
         access_token = sign_in(address, session)["Authorization"].removeprefix("Bearer ")
         token = {"access_token": access_token, "token_type": "Bearer", "expires_in": 1800, "scope": ["openid"]}
-        token_store = OAuth2Token(client_id="app", client_secret="secret")
-        client = ApiClient(Configuration(oauth2_token=token_store), pool_threads=1)
+        # Configuration() copies one hidden default, and takes its argument only the first time.
+        configuration = Configuration()
+        configuration.oauth2_token = OAuth2Token(client_id="app", client_secret="secret")
+        client = ApiClient(configuration, pool_threads=1)
         client.oauth2_token_getter(lambda: {**token, "expires_at": 4_000_000_000, "refresh_token": "unused"})
         client.oauth2_token_saver(lambda _token: None)
         yield TypedClient(
