@@ -64,6 +64,8 @@ class Reconciler:
         splits: Mapping[Week, tuple[int, int]] | None = None,
         may_ask: Callable[[], bool] = lambda: True,
     ) -> None:
+        # A process that lives long has cached the chart of accounts, and an account may have another type by now.
+        client.forget_accounts()
         self._client = client
         self._engine = engine
         self._xero = XeroTotals(client, cash_basis=cash_basis)

@@ -60,6 +60,10 @@ class OrganisationClient:
     def accounts(self) -> dict[str, Account]:
         return read_accounts(self._apis.get("Accounts", "get_accounts", self.tenant_id))
 
+    def forget_accounts(self) -> None:
+        """Have the chart of accounts requested anew when it is used next."""
+        self.__dict__.pop("accounts", None)
+
     def fetch_profit_and_loss(self, week: Week | WeekRange, *, cash_basis: bool) -> Json:
         """Fetch the report of a week, or of up to 52 weeks in one column.
 

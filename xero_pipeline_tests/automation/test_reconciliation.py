@@ -42,9 +42,7 @@ def deployed(synced_home: Path, tmp_path: Path) -> Iterator[RunningDeployment]:
 
 
 def plan_runs(deployed: RunningDeployment, under_way: set[Week] | None = None) -> list[RunPlan]:
-    """Evaluate one tick. A tick opens its deployment anew, so it has no cached chart of accounts."""
-    for client in deployed.deployment.xero.list_organisations():
-        client.__dict__.pop("accounts", None)
+    """Evaluate one tick."""
     planner = ReconciliationPlanner(deployed.deployment, open_alerter(deployed.deployment))
     return list(planner.plan_runs(under_way or set()).runs)
 

@@ -45,9 +45,6 @@ class Books:
         """Reconcile all weeks; return the rows and the calls that the server has seen."""
         warehouse, calls_before = self.deployment.warehouse, len(self.xero.calls)
         client = self.deployment.xero.list_organisations()[0]
-        # A new process has no cached chart of accounts.
-        for name in ("accounts", "details"):
-            client.__dict__.pop(name, None)
         rows = reconcile_organisation(
             client,
             warehouse.engine,
