@@ -1,7 +1,7 @@
 """Connects and disconnects organisations, for the admin page and for the command line.
 
 A consent begins with a one-time state and ends when every organisation of the consent is stored. If anything fails in
-between, nothing is changed.
+between, nothing is changed, and the tokens that Xero has issued for it are revoked where that ends nothing else.
 """
 
 from __future__ import annotations
@@ -12,9 +12,15 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
+from xero_pipeline.access import AccessControl
 from xero_pipeline.grants import Connection, Organisation, Tokens
 from xero_pipeline.resources import Deployment
-from xero_pipeline.warehouse.connections.oauth_states import OAuthStates, StateProblem
+from xero_pipeline.warehouse.connections.oauth_states import (
+    ConsentStarter,
+    OAuthStates,
+    PendingConsent,
+    StateProblem,
+)
 from xero_pipeline.warehouse.errors import UnknownOrganisation
 from xero_pipeline.xero.errors import ConnectionLost, ConsentFailed, ConsentProblem, RequestRefused, XeroError
 from xero_pipeline.xero.http.transport import XeroApis
@@ -33,12 +39,18 @@ _STATE_PROBLEMS = {
         "This sign-in was finished already: its state has been used.",
     ),
     StateProblem.EXPIRED: (ConsentProblem.STATE_EXPIRED, "This sign-in took longer than ten minutes."),
+    StateProblem.ENDED: (
+        ConsentProblem.STATE_ENDED,
+        "This sign-in has ended: since it began somebody signed out, disconnected, or changed the access token.",
+    ),
     StateProblem.OTHER_BROWSER: (
         ConsentProblem.OTHER_BROWSER,
         "This sign-in was begun in another browser.",
     ),
 }
 
+# Held while tokens are stored, so that a consent is stored before a disconnect lists the organisations, or not at all.
+_CONSENT_LOCK = "consents"
 # These scopes only tell who consented. The pipeline does not need them.
 _OPTIONAL_SCOPES = {"openid", "profile", "email"}
 _OFFLINE = "offline_access"
@@ -57,17 +69,18 @@ class ConnectionService:
         self._tokens = deployment.warehouse.tokens
         self._states = OAuthStates(deployment.warehouse.engine, deployment.warehouse.cipher)
 
-    def begin_consent(self, *, browser: str | None) -> str:
+    def begin_consent(self, *, browser: str | None, starter: ConsentStarter | None = None) -> str:
         """Begin a consent and return the address of Xero's consent page.
 
         Args:
             browser: a secret that only this browser knows, so that no other browser can finish the consent. `None`
                 on the command line: then any browser can finish it.
+            starter: who begins it. The consent ends when their session or access token does.
         """
         sign_in = self._deployment.sign_in
         state = secrets.token_urlsafe(32)
         verifier = sign_in.create_code_verifier()
-        self._states.begin(state, verifier, browser=browser, now=self._deployment.clock.now())
+        self._states.begin(state, verifier, browser=browser, now=self._deployment.clock.now(), starter=starter)
         return sign_in.build_consent_url(state=state, code_verifier=verifier)
 
     def finish_consent(self, answer: Mapping[str, str], *, browser: str | None) -> Sequence[Organisation]:
@@ -78,7 +91,7 @@ class ConnectionService:
             browser: the secret of this browser, as for `begin_consent`.
 
         Raises:
-            ConsentFailed: the state is missing, unknown, used, expired or another browser's; the person or Xero
+            ConsentFailed: the state is missing, unknown, used, expired, ended or another browser's; the person or Xero
                 refused the consent; the code is missing or refused; a requested scope is missing; no organisation was
                 chosen.
             AppRefused: the client id, the secret or the scopes are not those of the app at Xero.
@@ -86,15 +99,31 @@ class ConnectionService:
         state = answer.get("state", "")
         if not state:
             raise ConsentFailed("Xero's answer carries no state.", reason=ConsentProblem.STATE_MISSING)
-        verifier = self._states.use(state, browser=browser, now=self._deployment.clock.now())
-        if isinstance(verifier, StateProblem):
-            reason, what = _STATE_PROBLEMS[verifier]
-            raise ConsentFailed(what, reason=reason)
+        consent = self._states.use(state, browser=browser, now=self._deployment.clock.now())
+        if isinstance(consent, StateProblem):
+            raise _build_state_failure(consent)
+        self._require_in_force(consent)
         if answer.get("error"):
             raise _build_refusal(answer)
         if not answer.get("code"):
             raise ConsentFailed("Xero's answer carries no code.", reason=ConsentProblem.CODE_MISSING)
-        return self._store(self._deployment.sign_in.exchange_code(answer["code"], code_verifier=verifier))
+        tokens = self._deployment.sign_in.exchange_code(answer["code"], code_verifier=consent.code_verifier)
+        return self._store(tokens, consent)
+
+    def find_starter(self, answer: Mapping[str, str], *, browser: str | None) -> ConsentStarter | None:
+        """Tell who began the consent that this answer belongs to, as far as this browser may know."""
+        return self._states.find_starter(answer.get("state", ""), browser=browser)
+
+    def end_consents(self) -> int:
+        """End every consent in progress, and return how many there were."""
+        with self._deployment.warehouse.locks.hold(_CONSENT_LOCK, timeout=60.0):
+            return self._states.end_all(self._deployment.clock.now())
+
+    def _require_in_force(self, consent: PendingConsent) -> None:
+        access = AccessControl(self._deployment.settings, self._deployment.warehouse)
+        is_bound_and_over = consent.starter is not None and not access.may_finish(consent.starter)
+        if is_bound_and_over or self._states.has_ended(consent.state):
+            raise _build_state_failure(StateProblem.ENDED)
 
     def connect_custom(self) -> Sequence[Organisation]:
         """Connect a Xero Custom Connection, which uses client credentials and needs no browser."""
@@ -110,19 +139,50 @@ class ConnectionService:
         answer = mock.give_consent(self.begin_consent(browser=None))
         return self.finish_consent(dict(parse_qsl(urlsplit(answer).query)), browser=None)
 
-    def _store(self, tokens: Tokens) -> Sequence[Organisation]:
-        self._require_scopes(tokens)
-        apis = self._build_apis(tokens)
-        connections = [_fill_in_name(connection, apis) for connection in read_connections(apis.get_connections())]
-        if not connections:
-            raise ConsentFailed(
-                "The consent opened no organisation.",
-                reason=ConsentProblem.NO_ORGANISATION,
-                advice="Nothing was changed; begin again and choose at least one on Xero's page.",
-            )
-        stored = self._tokens.save_consent(tokens, connections, now=self._deployment.clock.now())
-        log.info("connected %s", ", ".join(organisation.tenant_name for organisation in stored))
+    def _store(self, tokens: Tokens, consent: PendingConsent | None = None) -> Sequence[Organisation]:
+        connections: Sequence[Connection] | None = None
+        try:
+            self._require_scopes(tokens)
+            apis = self._build_apis(tokens)
+            connections = read_connections(apis.get_connections())
+            named = [_fill_in_name(connection, apis) for connection in connections]
+            if not named:
+                raise ConsentFailed(
+                    "The consent opened no organisation.",
+                    reason=ConsentProblem.NO_ORGANISATION,
+                    advice="Nothing was changed; begin again and choose at least one on Xero's page.",
+                )
+            with self._deployment.warehouse.locks.hold(_CONSENT_LOCK, timeout=60.0):
+                if consent is not None:
+                    # Somebody may have signed out or disconnected while Xero was asked.
+                    self._require_in_force(consent)
+                stored = self._tokens.save_consent(tokens, named, now=self._deployment.clock.now())
+        except Exception:
+            self._revoke_unkept(tokens, connections)
+            raise
+        log.info("connected %s", format_names(stored))
         return stored
+
+    def _revoke_unkept(self, tokens: Tokens, connections: Sequence[Connection] | None) -> None:
+        """Revoke tokens that are not stored, unless that would end connections that are. Never raises.
+
+        Xero's revocation ends every connection of the person who consented. If one of these is stored, with the tokens
+        of an earlier consent, the new tokens are left to expire.
+        """
+        if not tokens.refresh_token:
+            # An access token alone cannot be revoked. It expires within half an hour.
+            return
+        try:
+            kept = {organisation.connection_id for organisation in self._tokens.list_organisations()}
+            if kept and connections is None:
+                connections = read_connections(self._build_apis(tokens).get_connections())
+            if kept.intersection(connection.connection_id for connection in connections or ()):
+                log.info("the tokens of the failed consent were not revoked: that would end kept connections")
+                return
+            self._deployment.sign_in.revoke(tokens.refresh_token)
+            log.info("revoked the tokens of the failed consent")
+        except Exception as error:  # noqa: BLE001 - the consent's own error is the one to show
+            log.warning("the tokens of the failed consent could not be revoked (%s)", type(error).__name__)
 
     def _require_scopes(self, tokens: Tokens) -> None:
         """Refuse a consent that lacks a scope. It would fail later, at the first sync or after half an hour."""
@@ -163,6 +223,8 @@ class ConnectionService:
             UnknownOrganisation: no such organisation is connected.
             XeroError: Xero could not be reached. The tokens of organisations that are still connected there stay.
         """
+        # First, so that no consent in progress connects an organisation again behind this disconnect.
+        self.end_consents()
         organisations = self._tokens.list_organisations()
         leaving = [organisation for organisation in organisations if tenant_id in (None, organisation.tenant_id)]
         if not leaving and tenant_id is not None:
@@ -214,6 +276,11 @@ class ConnectionService:
         self._tokens.forget(organisation.tenant_id)
 
 
+def format_names(organisations: Sequence[Organisation]) -> str:
+    """The names of organisations, for people."""
+    return ", ".join(organisation.tenant_name for organisation in organisations)
+
+
 def _fill_in_name(connection: Connection, apis: XeroApis) -> Connection:
     """Fill in a missing name: the one in the organisation's own details, or else its id."""
     if connection.tenant_name:
@@ -235,6 +302,11 @@ def is_granted(scope: str, granted: Collection[str]) -> bool:
     write_scope = scope.removesuffix(".read")
     broad = next((old for prefix, old in _BROAD_SCOPES.items() if write_scope.startswith(prefix)), write_scope)
     return bool({scope, write_scope, broad, f"{broad}.read"} & set(granted))
+
+
+def _build_state_failure(problem: StateProblem) -> ConsentFailed:
+    reason, what = _STATE_PROBLEMS[problem]
+    return ConsentFailed(what, reason=reason)
 
 
 def _build_refusal(answer: Mapping[str, str]) -> ConsentFailed:

@@ -10,7 +10,6 @@ from xero_pipeline.connection import ConnectionService
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import Organisation
 from xero_pipeline.resources import Deployment
-from xero_pipeline.warehouse.connections.oauth_states import OAuthStates
 
 log = logging.getLogger(__name__)
 
@@ -21,6 +20,8 @@ class LockdownReport:
 
     consents: int = 0
     """Consents that somebody had begun and not finished."""
+    sessions: int = 0
+    """Sessions of the admin page."""
     revoked: list[Organisation] = field(default_factory=list)
     not_revoked: dict[str, list[Organisation]] = field(default_factory=dict)
     """By the reason: the organisations that Xero did not disconnect. Their tokens here are deleted all the same."""
@@ -45,15 +46,16 @@ class LockdownReport:
 
 
 def lock_down(deployment: Deployment) -> LockdownReport:
-    """Forget pending consents, revoke every connection at Xero, and delete all tokens.
+    """End pending consents and sessions, revoke every connection at Xero, and delete all tokens.
 
     Tokens are deleted even where Xero does not answer: they may be what leaked, and a person can disconnect at Xero.
     """
     report = LockdownReport()
     warehouse = deployment.warehouse
-    # First, so that no consent that was begun before brings new tokens afterwards.
-    report.consents = OAuthStates(warehouse.engine, warehouse.cipher).forget_all()
     service = ConnectionService(deployment)
+    # First, so that no consent that was begun before brings new tokens afterwards, and nobody begins another one.
+    report.consents = service.end_consents()
+    report.sessions = warehouse.sessions.end_all()
     organisations = warehouse.tokens.list_organisations()
     for grant_id in dict.fromkeys(organisation.grant_id for organisation in organisations):
         members = [organisation for organisation in organisations if organisation.grant_id == grant_id]

@@ -3,26 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import anyio
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from xero_pipeline.admin import connection, figures, pages
+from xero_pipeline.admin import access, connection, figures, pages
 from xero_pipeline.admin import sync as syncing
 from xero_pipeline.admin.context import AdminContext, SharedChecks, Sleep
 from xero_pipeline.admin.dagster_api import DagsterApi, DagsterClient
 from xero_pipeline.admin.dagster_ui import DagsterDoor, DagsterUi, DagsterUiTransport
 from xero_pipeline.admin.error_responses import add_error_handlers
 from xero_pipeline.admin.repeats import RepeatCounter
-from xero_pipeline.admin.security import MOCK_PATH, RequestGuard, SecurityMiddleware, make_session_cookie
+from xero_pipeline.admin.roles import API_PATH, MOCK_PATH
+from xero_pipeline.admin.security import RequestGuard, SecurityMiddleware, make_session_cookie
 from xero_pipeline.admin.sessions import Sessions
+from xero_pipeline.audit import AuditTrail
 from xero_pipeline.clock import Clock, SystemClock
+from xero_pipeline.errors import PipelineError
 from xero_pipeline.mock_xero.server import create_mock_app
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import DAGSTER_PATH, Settings
@@ -82,15 +86,18 @@ def create_app(
     elif dagster is None:
         dagster = DagsterApi(settings.dagster_url, ui_url=settings.dagster_page)
         owned.append(dagster)
-    sessions = Sessions(settings, clock) if settings.admin_token else None
+    trail = AuditTrail(deployment.warehouse)
+    sessions = Sessions(settings, clock, deployment.warehouse, trail) if settings.needs_sign_in else None
     checks = SharedChecks(deployment, dagster)
-    context = AdminContext(settings, clock, deployment, dagster, sessions, sleep, checks, RepeatCounter(clock))
+    context = AdminContext(settings, clock, deployment, dagster, sessions, trail, sleep, checks, RepeatCounter(clock))
     # Open them now: the first requests arrive together, and each would open its own.
     _ = (deployment.warehouse, deployment.backend, deployment.session)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         yield
+        with suppress(PipelineError, SQLAlchemyError):
+            trail.store_guesses()
         for resource in owned:
             resource.close()
 
@@ -98,8 +105,8 @@ def create_app(
     app.state.context = context
     add_error_handlers(app, clock)
     # Include each router directly: FastAPI would process the routes of a nested router twice.
-    for part in (connection, syncing, figures):
-        app.include_router(part.router, prefix="/api/v1/xero")
+    for part in (connection, syncing, figures, access):
+        app.include_router(part.router, prefix=API_PATH)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.FOLDER / "static"), name="static")
     if deployment.backend.mock is not None:
@@ -114,11 +121,11 @@ def create_app(
 
 
 def _build_openapi(app: FastAPI, settings: Settings) -> dict[str, Any]:
-    """Build the OpenAPI document, once. With `ADMIN_TOKEN` it describes how to sign in."""
+    """Build the OpenAPI document, once. Where the page asks for a sign-in, it describes how to sign in."""
     if app.openapi_schema is None:
         document = get_openapi(title=app.title, version=app.version, description=app.description, routes=app.routes)
         document["servers"] = [{"url": settings.server_url}]
-        if settings.admin_token is not None:
+        if settings.needs_sign_in:
             document["components"]["securitySchemes"] = {
                 "bearer": {"type": "http", "scheme": "bearer"},
                 "session": {"type": "apiKey", "in": "cookie", "name": make_session_cookie(settings).name},

@@ -18,6 +18,8 @@ REASONS: dict[str, str] = {
     "connection is not there, begin again with Connect.",
     "state_expired": "This sign-in took longer than ten minutes and has expired. Nothing was changed; begin again "
     "with Connect.",
+    "state_ended": "This sign-in has ended, because somebody has signed out, disconnected or changed the access token "
+    "since it began. Nothing was changed; begin again with Connect.",
     "other_browser": "This sign-in was begun in another browser. Nothing was changed; begin and finish it in the "
     "same one.",
     # the consent

@@ -19,7 +19,7 @@ from xero_pipeline.admin.api_models import (
     StatusResponse,
 )
 from xero_pipeline.admin.callback_reasons import describe_reason, get_reason
-from xero_pipeline.admin.context import AdminContext, AdminContextDep, describe_json_body, read_body
+from xero_pipeline.admin.context import AdminContext, AdminContextDep, VisitorDep, describe_json_body, read_body
 from xero_pipeline.admin.error_responses import (
     build_error_response,
     document_errors,
@@ -28,9 +28,12 @@ from xero_pipeline.admin.error_responses import (
 )
 from xero_pipeline.admin.repeats import describe_repeats
 from xero_pipeline.admin.security import Cookie
+from xero_pipeline.admin.sessions import Visitor, find_origin
+from xero_pipeline.connection import format_names
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import Grant
-from xero_pipeline.warehouse.connections.oauth_states import STATE_LIFE
+from xero_pipeline.warehouse.access.audit_log import UNKNOWN_PERSON_NAME, Actor, AuditAction
+from xero_pipeline.warehouse.connections.oauth_states import STATE_LIFE, ConsentStarter
 
 log = logging.getLogger("xero_pipeline.admin")
 
@@ -46,18 +49,18 @@ _BROWSER_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")
     responses=document_response(302, "To Xero's consent page; for a Custom Connection, back to the page.")
     | document_errors(409, 502),
 )
-def connect(request: Request, context: AdminContextDep) -> Response:
+def connect(request: Request, context: AdminContextDep, visitor: VisitorDep) -> Response:
     """Begin a consent. With `Accept: application/json` the response is `{"url"}` instead of a redirect."""
     accepted = request.headers.get("accept", "")
     as_json = "application/json" in accepted and "text/html" not in accepted
     if context.settings.grant is Grant.CLIENT_CREDENTIALS:
-        return _connect_custom(request, context, as_json)
+        return _connect_custom(request, context, visitor, as_json)
     cookie = _make_browser_cookie(context)
     browser = cookie.read(request) or ""
     if not _BROWSER_SECRET.fullmatch(browser):
         browser = secrets.token_urlsafe(32)
     try:
-        url = context.connection_service.begin_consent(browser=browser)
+        url = context.connection_service.begin_consent(browser=browser, starter=_build_starter(visitor))
     except PipelineError as error:
         if as_json:
             raise
@@ -67,12 +70,19 @@ def connect(request: Request, context: AdminContextDep) -> Response:
     return response
 
 
-def _connect_custom(request: Request, context: AdminContext, as_json: bool) -> Response:
+def _build_starter(visitor: Visitor) -> ConsentStarter:
+    identity = visitor.identity
+    session_hash = identity.session.session_hash if identity.session else None
+    return ConsentStarter(visitor.actor, identity.credential, session_hash)
+
+
+def _connect_custom(request: Request, context: AdminContext, visitor: Visitor, as_json: bool) -> Response:
     # This GET changes something, so a page of another site must not be able to make a browser send it.
     if request.headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
         return build_error_response(403, "origin_refused", "This request comes from another site.")
     try:
-        context.connection_service.connect_custom()
+        with context.trail.recording(visitor.actor, AuditAction.CONNECT) as recorded:
+            recorded.subject = format_names(context.connection_service.connect_custom())
     except PipelineError as error:
         if as_json:
             raise
@@ -98,8 +108,13 @@ def callback(
     """Finish the consent: Xero sends the browser here. The query's names are those of OAuth."""
     answer = {"state": state, "code": code, "error": error, "error_description": error_description}
     cookie = _make_browser_cookie(context)
+    browser = cookie.read(request)
     try:
-        context.connection_service.finish_consent(answer, browser=cookie.read(request))
+        starter = context.connection_service.find_starter(answer, browser=browser)
+        # Without one, anybody may have sent this, so the log names nobody.
+        actor = starter.actor if starter else Actor(UNKNOWN_PERSON_NAME, "none", find_origin(request))
+        with context.trail.recording(actor, AuditAction.CONNECT) as recorded:
+            recorded.subject = format_names(context.connection_service.finish_consent(answer, browser=browser))
     except PipelineError as error:
         return _redirect_with_reason(context, error)
     response = RedirectResponse(_CONNECTED_URL, 302)
@@ -141,17 +156,18 @@ def standing(context: AdminContextDep) -> DetailedStatusResponse:
     responses=document_errors(400, 404, 409, 413, 502),
     openapi_extra=describe_json_body(DisconnectRequest),
 )
-async def disconnect(request: Request, context: AdminContextDep) -> DisconnectResponse:
+async def disconnect(request: Request, context: AdminContextDep, visitor: VisitorDep) -> DisconnectResponse:
     """Disconnect one organisation, or all, at Xero and here. Figures and logs stay.
 
     Disconnecting the last organisation stops the scheduler.
     """
     body = await read_body(request, DisconnectRequest)
-    return await run_in_threadpool(_disconnect, context, body.tenant_id)
+    return await run_in_threadpool(_disconnect, context, visitor, body.tenant_id)
 
 
-def _disconnect(context: AdminContext, tenant_id: str | None) -> DisconnectResponse:
-    context.connection_service.disconnect(tenant_id)
+def _disconnect(context: AdminContext, visitor: Visitor, tenant_id: str | None) -> DisconnectResponse:
+    with context.trail.recording(visitor.actor, AuditAction.DISCONNECT, tenant_id or "") as recorded:
+        recorded.subject = format_names(context.connection_service.disconnect(tenant_id))
     if context.deployment.warehouse.tokens.list_organisations():
         return DisconnectResponse()
     try:

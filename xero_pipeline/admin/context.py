@@ -13,8 +13,9 @@ from pydantic import BaseModel, ValidationError
 from xero_pipeline.admin.dagster_api import DagsterClient
 from xero_pipeline.admin.error_responses import BadRequest, describe_validation_errors
 from xero_pipeline.admin.repeats import RepeatCounter
-from xero_pipeline.admin.sessions import Sessions
+from xero_pipeline.admin.sessions import Sessions, Visitor
 from xero_pipeline.admin.shared_check import SharedCheck
+from xero_pipeline.audit import AuditTrail
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.clock import Clock
 from xero_pipeline.connection import ConnectionService
@@ -60,6 +61,7 @@ class AdminContext:
     deployment: Deployment
     dagster: DagsterClient
     sessions: Sessions | None
+    trail: AuditTrail
     sleep: Sleep
     checks: SharedChecks
     refused_callbacks: RepeatCounter
@@ -111,7 +113,15 @@ async def _get_context(request: Request) -> AdminContext:
     return context
 
 
+def _get_visitor(request: Request) -> Visitor:
+    visitor: Visitor | None = request.state.visitor
+    assert visitor is not None  # noqa: S101 - the guard lets nobody else reach a route that needs a sign-in
+    return visitor
+
+
 AdminContextDep = Annotated[AdminContext, Depends(_get_context)]
+VisitorDep = Annotated[Visitor, Depends(_get_visitor)]
+"""Who sends the request. Not for the routes that are open to everybody."""
 
 
 async def read_raw_body(request: Request) -> bytes:
@@ -129,16 +139,14 @@ async def read_raw_body(request: Request) -> bytes:
 
 
 async def read_body(request: Request, model: type[BodyModel]) -> BodyModel:
-    """Read and validate the JSON body. A request without a body gives the model's defaults.
+    """Read and validate the JSON body. No body is an empty object, which gives the model's defaults.
 
     Raises:
         BadRequest: the body is not JSON, or does not fit the model.
     """
     body = await read_raw_body(request)
-    if not body.strip():
-        return model()
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body if body.strip() else b"{}")
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         if any(problem["type"] == "json_invalid" for problem in problems):
@@ -146,7 +154,7 @@ async def read_body(request: Request, model: type[BodyModel]) -> BodyModel:
         raise BadRequest(describe_validation_errors(problems)) from None
 
 
-def describe_json_body(model: type[BaseModel]) -> dict[str, object]:
-    """Describe an optional JSON body for the OpenAPI document: `read_body` reads it, so FastAPI does not see it."""
+def describe_json_body(model: type[BaseModel], *, required: bool = False) -> dict[str, object]:
+    """Describe a JSON body for the OpenAPI document: `read_body` reads it, so FastAPI does not see it."""
     schema = model.model_json_schema(by_alias=True)
-    return {"requestBody": {"required": False, "content": {"application/json": {"schema": schema}}}}
+    return {"requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}}

@@ -21,9 +21,11 @@ from starlette.responses import JSONResponse, Response
 from xero_pipeline.admin.api_models import ErrorResponse
 from xero_pipeline.admin.dagster_api import DagsterDown, DagsterRefused, UnknownRun
 from xero_pipeline.admin.login_throttle import TooManyGuesses
-from xero_pipeline.admin.sessions import WrongToken
+from xero_pipeline.admin.sessions import NoRole, WrongToken
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.warehouse.access.persons import PersonNotAdded, UnknownPerson
+from xero_pipeline.warehouse.access.sessions import UnknownSession
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, UnknownOrganisation, WarehouseError
 from xero_pipeline.weeks import NoSuchWeek
 from xero_pipeline.xero.errors import ConnectionLost, RateLimited, XeroError, XeroUnavailable
@@ -45,7 +47,11 @@ _STATUSES: Sequence[tuple[type[PipelineError], int]] = (
     (NoSuchWeek, 422),
     (UnknownOrganisation, 404),
     (UnknownRun, 404),
+    (UnknownPerson, 404),
+    (UnknownSession, 404),
+    (PersonNotAdded, 422),
     (WrongToken, 401),
+    (NoRole, 403),
     (TooManyGuesses, 429),
     (ConnectionLost, 409),
     (RateLimited, 429),
@@ -137,8 +143,8 @@ def describe_validation_errors(problems: Sequence[Any]) -> str:
 
 _MEANINGS = {
     400: "The body is not valid JSON.",
-    401: "Sign in first, or send ADMIN_TOKEN as `Authorization: Bearer`.",
-    403: "The request comes from another site.",
+    401: "Sign in first, or send your access token as `Authorization: Bearer`.",
+    403: "Your role does not allow it, or the request comes from another site.",
     404: "What the request names does not exist.",
     405: "This address does not accept that method.",
     409: "No organisation is connected, or a person has to connect it again.",

@@ -11,19 +11,23 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from fastapi import APIRouter, Request
 from sqlalchemy.exc import SQLAlchemyError
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.templating import Jinja2Templates
 
+from xero_pipeline.access import Identity
 from xero_pipeline.admin.api_models import HealthResponse, UnhealthyResponse
 from xero_pipeline.admin.callback_reasons import describe_reason
-from xero_pipeline.admin.context import AdminContext, AdminContextDep, read_raw_body
+from xero_pipeline.admin.context import AdminContext, AdminContextDep, VisitorDep, read_raw_body
 from xero_pipeline.admin.dagster_api import DagsterDown
 from xero_pipeline.admin.error_responses import document_only_errors, document_response
 from xero_pipeline.admin.login_throttle import TooManyGuesses
 from xero_pipeline.admin.security import is_loopback, make_session_cookie, restrict_to_own_path
-from xero_pipeline.admin.sessions import WrongToken
+from xero_pipeline.admin.sessions import Sessions, WrongToken, find_origin
 from xero_pipeline.admin.shared_check import CheckTimedOut, SharedCheck
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.warehouse.access.audit_log import AuditAction
+from xero_pipeline.warehouse.access.roles import Role
 from xero_pipeline.warehouse.errors import DatabaseUnavailable
 from xero_pipeline.weeks import NoSuchWeek
 
@@ -34,7 +38,7 @@ _templates = Jinja2Templates(directory=FOLDER / "templates")
 
 
 @router.get("/", include_in_schema=False)
-def index(request: Request, context: AdminContextDep) -> Response:
+def index(request: Request, context: AdminContextDep, visitor: VisitorDep) -> Response:
     """The page."""
     canonical_url = _find_canonical_url(request, context)
     if canonical_url is not None:
@@ -60,7 +64,10 @@ def index(request: Request, context: AdminContextDep) -> Response:
             "first_week": str(calendar.first),
             "latest_week": latest,
             "dagster_url": context.settings.dagster_page,
-            "signed_in": context.sessions is not None,
+            "signed_in": visitor.identity.session is not None,
+            "who": visitor.identity.who if context.sessions is not None else None,
+            "role": visitor.identity.role.value,
+            "manages_access": context.sessions is not None and visitor.identity.role.includes(Role.OWNER),
         },
     )
 
@@ -99,7 +106,7 @@ def _build_notice(request: Request) -> dict[str, str] | None:
 def login_page(request: Request, context: AdminContextDep) -> Response:
     """The sign-in page. Redirects when no sign-in is needed or the browser has signed in."""
     next_path = restrict_to_own_path(request.query_params.get("next", "/"))
-    if context.sessions is None or context.sessions.is_valid(make_session_cookie(context.settings).read(request)):
+    if context.sessions is None or context.sessions.identify(make_session_cookie(context.settings).read(request)):
         return RedirectResponse(next_path, 303)
     return _render_login(request, next_path)
 
@@ -112,16 +119,22 @@ async def sign_in(request: Request, context: AdminContextDep) -> Response:
     if context.sessions is None:
         return RedirectResponse(next_path, 303)
     try:
-        context.sessions.require_token(
-            form.get("token", [""])[-1].strip(), request.client.host if request.client else None
+        identity = await run_in_threadpool(
+            context.sessions.require_token, form.get("token", [""])[-1].strip(), find_origin(request)
         )
     except WrongToken as error:
         return _render_login(request, next_path, status=401, error=str(error))
     except TooManyGuesses as error:
         return _render_login(request, next_path, status=429, error=str(error), retry_after=error.retry_after)
     response = RedirectResponse(next_path, 303)
-    make_session_cookie(context.settings).write(response, context.sessions.begin())
+    session = await run_in_threadpool(_begin_session, context, context.sessions, identity, find_origin(request))
+    make_session_cookie(context.settings).write(response, session)
     return response
+
+
+def _begin_session(context: AdminContext, sessions: Sessions, identity: Identity, origin: str) -> str:
+    with context.trail.recording(identity.at(origin), AuditAction.SIGN_IN):
+        return sessions.begin(identity, origin)
 
 
 def _render_login(
@@ -137,13 +150,23 @@ def _render_login(
 
 
 @router.post("/logout", include_in_schema=False)
-def sign_out(request: Request, context: AdminContextDep) -> Response:
+def sign_out(request: Request, context: AdminContextDep, visitor: VisitorDep) -> Response:
+    """End the session, and with it the consents that it began."""
     cookie = make_session_cookie(context.settings)
-    if context.sessions is not None:
-        context.sessions.end(cookie.read(request))
+    if context.sessions is not None and visitor.identity.session is not None:
+        with context.trail.recording(visitor.actor, AuditAction.SIGN_OUT):
+            context.sessions.end(cookie.read(request))
     response = RedirectResponse("/login", 303)
     cookie.delete(response)
     return response
+
+
+@router.get("/auth/{role}", include_in_schema=False, status_code=204)
+def check_role(role: Role) -> Response:
+    """Answer 204 to visitors with that role, for a proxy that asks before it lets somebody through to Dagster."""
+    # The guard has checked it (`roles.py`): it answers 401 or 403 to everybody else.
+    del role
+    return Response(status_code=204)
 
 
 @router.get(
@@ -175,9 +198,3 @@ async def _read_state(check: SharedCheck[None], code_of_silence: str) -> str:
     except PipelineError as error:
         return error.code
     return "ok"
-
-
-@router.get("/signed-in", include_in_schema=False)
-async def signed_in() -> Response:
-    """For a proxy that asks before it lets somebody through: 204 after the sign-in, else 401 (`security.py`)."""
-    return Response(status_code=204)

@@ -2,8 +2,9 @@
 
 On loopback without `ADMIN_TOKEN` the page is open to this machine. Then the Host header must be a name of this
 machine: otherwise any website could point its own name at 127.0.0.1 (DNS rebinding) and read the page. With
-`ADMIN_TOKEN` a request needs a session or a bearer token. In both cases a request that changes something must come
-from our own pages; a program that is not a browser sends no origin, and is let through.
+`ADMIN_TOKEN` a request needs a session or a bearer token, or the user of a trusted proxy, and the role that
+`roles.py` names. In both cases a request that changes something must come from our own pages; a program that is not a
+browser sends no origin, and is let through.
 """
 
 from __future__ import annotations
@@ -13,29 +14,43 @@ from collections.abc import Mapping
 from datetime import timedelta
 from urllib.parse import quote, urlsplit
 
+import anyio
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.datastructures import MutableHeaders
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from xero_pipeline.access import LOCAL_NAME, Identity, derive_admin_credential
 from xero_pipeline.admin.error_responses import (
     build_error_response,
     build_pipeline_error_response,
     build_unexpected_error_response,
 )
-from xero_pipeline.admin.sessions import SESSION_LIFE, Sessions
+from xero_pipeline.admin.roles import (
+    CALLBACK_PATH,
+    MOCK_PATH,
+    SAFE_METHODS,
+    STATIC_PATH,
+    find_action,
+    required_role,
+)
+from xero_pipeline.admin.sessions import Sessions, Visitor, find_origin
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import DAGSTER_PATH, Settings
+from xero_pipeline.warehouse.access.audit_log import AuditOutcome
+from xero_pipeline.warehouse.access.roles import Role
+from xero_pipeline.warehouse.access.sessions import SESSION_LIFE
+from xero_pipeline.warehouse.errors import DatabaseUnavailable
 
-CALLBACK_PATH = "/api/v1/xero/callback"
-MOCK_PATH = "/mock-xero"
-# A proxy asks here whether a visitor has signed in. It understands 401 and nothing else (nginx's auth_request).
-SIGNED_IN_PATH = "/signed-in"
-_STATIC_PATH = "/static/"
-# The callback needs no sign-in: it requires the one-time state of a consent that this browser began.
-_OPEN_PATHS = {"/healthz", "/login", CALLBACK_PATH}
-_SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
+BACKGROUND_HEADER = "X-Background"
+"""The page sends it with what it asks by itself, so that an open page does not keep an idle session alive."""
+
+# A proxy asks here whether a visitor may be let through. It understands 401 and 403 alone (nginx's auth_request).
+_PROXY_PATH = "/auth/"
+
+_GUARD_THREADS = 20
 
 _POLICY = "default-src 'self'; base-uri 'none'; object-src 'none'; form-action 'self'; frame-ancestors 'none'"
 
@@ -124,6 +139,13 @@ class RequestGuard:
         self._sessions = sessions
         self._cookie = make_session_cookie(settings)
         self._server = urlsplit(settings.server_url)
+        # On an open page everybody is the owner.
+        self._local_identity = Identity(LOCAL_NAME, Role.OWNER, derive_admin_credential(settings))
+
+    def may_block(self, request: HTTPConnection) -> bool:
+        """Whether `reject` asks the database about this request."""
+        is_open = required_role(request.scope["path"], _read_method(request)) is None
+        return self._sessions is not None and not (is_open and "authorization" not in request.headers)
 
     @property
     def is_https(self) -> bool:
@@ -134,11 +156,15 @@ class RequestGuard:
         """Return the response to a refused request, or `None` for a request that is let through."""
         try:
             if self._sessions is None:
+                request.state.visitor = Visitor(self._local_identity, find_origin(request))
                 return self._reject_wrong_host(request) or self._reject_foreign_origin(request)
-            return self._reject_unauthenticated(request, self._sessions)
+            return self._reject_by_role(request, self._sessions)
+        except SQLAlchemyError:
+            error = DatabaseUnavailable("The database cannot be used as it is.")
+            return build_pipeline_error_response(error, self._clock)
         except PipelineError as error:
             response = build_pipeline_error_response(error, self._clock)
-            if request.scope["path"] == SIGNED_IN_PATH:
+            if request.scope["path"].startswith(_PROXY_PATH):
                 response.status_code = 401
             if response.status_code == 401:
                 response.headers["WWW-Authenticate"] = "Bearer"
@@ -153,20 +179,38 @@ class RequestGuard:
             return None
         return build_error_response(403, "host_refused", f"This page can only be reached at {self._server.geturl()}.")
 
-    def _reject_unauthenticated(self, request: HTTPConnection, sessions: Sessions) -> Response | None:
+    def _reject_by_role(self, request: HTTPConnection, sessions: Sessions) -> Response | None:
+        needed = required_role(request.scope["path"], _read_method(request))
+        visitor, by_bearer = self._identify(request, sessions, is_needed=needed is not None)
+        request.state.visitor = visitor
+        if needed is not None and visitor is None:
+            return _ask_to_sign_in(request)
+        # No other site can make a browser send a bearer token, so there the origin needs no check.
+        foreign = None if by_bearer else self._reject_foreign_origin(request)
+        if foreign is not None or needed is None or visitor is None or visitor.identity.role.includes(needed):
+            return foreign
+        action = find_action(request.scope["path"], _read_method(request))
+        if action is not None:
+            sessions.trail.record(visitor.actor, action, outcome=AuditOutcome.REFUSED)
+        return build_error_response(
+            403, "role_needed", f"This needs the role {needed.value}; yours is {visitor.identity.role.value}."
+        )
+
+    def _identify(self, request: HTTPConnection, sessions: Sessions, *, is_needed: bool) -> tuple[Visitor | None, bool]:
+        """Return who sends the request, and whether a bearer token says so."""
+        origin = find_origin(request)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            sessions.require_token(token.strip(), request.client.host if request.client else None)
-            # No other site can make a browser send this header, so the origin needs no check.
-            return None
-        path = request.scope["path"]
-        if not (path in _OPEN_PATHS or path.startswith(_STATIC_PATH) or sessions.is_valid(self._cookie.read(request))):
-            return _ask_to_sign_in(request)
-        return self._reject_foreign_origin(request)
+            return Visitor(sessions.require_token(token.strip(), origin), origin), True
+        if not is_needed:
+            return None, False
+        by_person = BACKGROUND_HEADER not in request.headers
+        identity = sessions.identify(self._cookie.read(request), by_person=by_person)
+        identity = identity or sessions.identify_proxy_user(request)
+        return (None if identity is None else Visitor(identity, origin)), False
 
     def _reject_foreign_origin(self, request: HTTPConnection) -> Response | None:
-        # A WebSocket can change something, and has no method.
-        if request.scope.get("method") in _SAFE_METHODS or self._is_own_request(request):
+        if _read_method(request) in SAFE_METHODS or self._is_own_request(request):
             return None
         return build_error_response(
             403, "origin_refused", "This request comes from another site, and changes something."
@@ -207,6 +251,8 @@ class SecurityMiddleware:
         self._app = app
         self._guard = guard
         self._clock = clock
+        # Threads of its own: routes that wait for Xero or Dagster must not keep the guard from letting people in.
+        self._limiter: anyio.CapacityLimiter | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -227,8 +273,8 @@ class SecurityMiddleware:
                 self._add_headers(scope["path"], MutableHeaders(scope=message))
             await send(message)
 
-        response_app: ASGIApp = self._guard.reject(request) or self._app
         try:
+            response_app: ASGIApp = await self._reject(request) or self._app
             await response_app(scope, receive, send_with_headers)
         except Exception as error:  # noqa: BLE001 - the last handler: a person gets an answer, the log the trace
             response = build_unexpected_error_response(error, request)
@@ -239,7 +285,7 @@ class SecurityMiddleware:
         connection = HTTPConnection(scope)
         # Closed before it is accepted, it is answered with 403. 1008: policy violation.
         refusal: Message = {"type": "websocket.close", "code": 1008}
-        if scope["path"] != _WEBSOCKET_PATH or self._guard.reject(connection) is not None:
+        if scope["path"] != _WEBSOCKET_PATH or await self._reject(connection) is not None:
             await send(refusal)
             return
         checked_at, is_closed = self._clock.now(), False
@@ -249,13 +295,20 @@ class SecurityMiddleware:
             if not is_closed and self._clock.now() >= checked_at + _RECHECK:
                 # The session may have ended meanwhile.
                 checked_at = self._clock.now()
-                if self._guard.reject(connection) is not None:
+                if await self._reject(connection) is not None:
                     is_closed = True
                     await send(refusal)
             if not is_closed:
                 await send(message)
 
         await self._app(scope, receive, send_while_allowed)
+
+    async def _reject(self, request: HTTPConnection) -> Response | None:
+        if not self._guard.may_block(request):
+            return self._guard.reject(request)
+        if self._limiter is None:
+            self._limiter = anyio.CapacityLimiter(_GUARD_THREADS)
+        return await anyio.to_thread.run_sync(self._guard.reject, request, limiter=self._limiter)
 
     def _add_headers(self, path: str, headers: MutableHeaders) -> None:
         own_policy = headers.get(_POLICY_HEADER)
@@ -271,7 +324,7 @@ class SecurityMiddleware:
 
     def _choose_headers(self, path: str) -> Mapping[str, str]:
         headers = _HEADERS | (_HSTS if self._guard.is_https else {})
-        if path.startswith((_STATIC_PATH, f"{DAGSTER_PATH}{_STATIC_PATH}")):
+        if path.startswith((STATIC_PATH, f"{DAGSTER_PATH}{STATIC_PATH}")):
             return {**headers, "Cache-Control": "no-cache"}
         headers = {**headers, "Cache-Control": "no-store"}
         if path == CALLBACK_PATH:
@@ -288,7 +341,7 @@ def _ask_to_sign_in(request: HTTPConnection) -> Response:
     return build_error_response(
         401,
         "sign_in_needed",
-        "Sign in first, or send ADMIN_TOKEN as Authorization: Bearer.",
+        "Sign in first, or send your access token as Authorization: Bearer.",
         {"WWW-Authenticate": "Bearer"},
     )
 
@@ -317,3 +370,8 @@ def _is_remote_address(host: str) -> bool:
 
 def _resolve_port(scheme: str, port: int | None) -> int | None:
     return port or {"http": 80, "https": 443}.get(scheme)
+
+
+def _read_method(request: HTTPConnection) -> str:
+    """Return the request's method. A WebSocket has none, and can change something."""
+    return str(request.scope.get("method", "WEBSOCKET"))

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 from typing import Any
-from urllib.parse import urlsplit
 
 import uvicorn
 from starlette.types import ASGIApp
 
 from xero_pipeline.admin.connection_limits import ConnectionLimits, build_protocols
+from xero_pipeline.admin.proxy import accept_proxies
 from xero_pipeline.admin.repeats import RepeatFilter
-from xero_pipeline.admin.security import is_loopback
 from xero_pipeline.settings import Settings
 
 # A request that waits for its run must not delay the shutdown for longer than this.
@@ -38,12 +37,11 @@ def configure_server(
         # No access log: the callback's address holds the code and the state of a consent.
         "access_log": False,
         "server_header": False,
-        # The headers in which a proxy names its client are believed only where there is a proxy.
-        # Anybody can send them, and the throttle on wrong tokens counts by client.
-        "proxy_headers": not is_loopback(urlsplit(settings.server_url).hostname or ""),
+        # `accept_proxies` reads them, because it must know which address the connection itself comes from.
+        "proxy_headers": False,
         "timeout_graceful_shutdown": _SHUTDOWN_SECONDS,
     }
-    config = uvicorn.Config(app, **options | more)
+    config = uvicorn.Config(accept_proxies(app, settings), **options | more)
     error_log = logging.getLogger("uvicorn.error")
     if not any(isinstance(one, RepeatFilter) for one in error_log.filters):
         error_log.addFilter(RepeatFilter())

@@ -1,97 +1,134 @@
-"""Who has signed in: the token and the signed session cookie.
+"""Who has signed in: access tokens, session cookies, and the users that a trusted proxy names.
 
-`security.py` decides which requests are let through, `pages.py` has the sign-in page, and `login_throttle.py` limits
-wrong tokens.
+`security.py` decides which requests are let through, `pages.py` has the sign-in page, `login_throttle.py` limits wrong
+tokens. Sessions and persons are in the database (`warehouse/access/`).
 """
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import secrets
-from datetime import datetime, timedelta
+from dataclasses import dataclass
 
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
-from itsdangerous import BadSignature, TimestampSigner
+from starlette.requests import HTTPConnection
 
-from xero_pipeline.admin.login_throttle import LoginThrottle
+from xero_pipeline.access import AccessControl, Identity
+from xero_pipeline.admin.login_throttle import LoginThrottle, TooManyGuesses
+from xero_pipeline.admin.proxy import read_proxy_user
+from xero_pipeline.audit import AuditTrail
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import Settings
-
-SESSION_LIFE = timedelta(hours=12)
+from xero_pipeline.warehouse.access.audit_log import Actor
+from xero_pipeline.warehouse.store import Warehouse
 
 
 class WrongToken(PipelineError):
     code = "wrong_token"
-    default_advice = "It is the value of ADMIN_TOKEN where this pipeline runs."
+    default_advice = "It is your own access token, or the value of ADMIN_TOKEN where this pipeline runs."
 
 
-class _ClockedSigner(TimestampSigner):
-    """A signer that takes the time from the deployment's clock."""
+class NoRole(PipelineError):
+    """The proxy has signed somebody in who has no role here."""
 
-    def __init__(self, key: bytes, clock: Clock) -> None:
-        super().__init__(key, salt=b"session", key_derivation="hmac", digest_method=hashlib.sha256)
-        self._clock = clock
+    code = "no_role"
 
-    def get_timestamp(self) -> int:
-        return int(self._clock.now().timestamp())
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Who sends a request, and from where."""
+
+    identity: Identity
+    origin: str
+
+    @property
+    def actor(self) -> Actor:
+        return self.identity.at(self.origin)
+
+
+def find_origin(request: HTTPConnection) -> str:
+    """The address that a request comes from."""
+    return request.client.host if request.client else "unknown"
 
 
 class Sessions:
-    """The sessions of one process. It needs `ADMIN_TOKEN`."""
+    """The sign-in of one process. Without a setting that needs it, nobody has to sign in, and there is none."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        token = settings.admin_token.get_secret_value().encode() if settings.admin_token else b""
-        if not token:
-            raise ValueError("without ADMIN_TOKEN nobody can sign in")
-        self._digest = hashlib.sha256(token).digest()
-        self._signer = _ClockedSigner(_derive_signing_key(token, settings.keys[0]), clock)
-        self._throttle = LoginThrottle(clock)
+    def __init__(self, settings: Settings, clock: Clock, warehouse: Warehouse, trail: AuditTrail) -> None:
+        if not settings.needs_sign_in:
+            raise ValueError("without ADMIN_TOKEN or a trusted proxy nobody can sign in")
+        self._settings = settings
         self._clock = clock
-        self._ended: dict[str, datetime] = {}
+        self._store = warehouse.sessions
+        self._access = AccessControl(settings, warehouse)
+        self._throttle = LoginThrottle(clock)
+        self._trail = trail
 
-    def require_token(self, token: str, client: str | None) -> None:
-        """Check a token that a client sent.
+    @property
+    def trail(self) -> AuditTrail:
+        return self._trail
+
+    def require_token(self, token: str, client: str | None) -> Identity:
+        """Check a token that a client sent, and return whose it is. A wrong one is counted in the audit log.
 
         Raises:
-            WrongToken: it is not `ADMIN_TOKEN`.
+            WrongToken: it is nobody's.
             TooManyGuesses: this client, or all clients together, sent too many wrong tokens.
         """
-        # Compare digests, so that the time taken reveals neither the length nor the content of the token.
-        is_right = hmac.compare_digest(hashlib.sha256(token.encode()).digest(), self._digest)
-        if not self._throttle.record_attempt(client, is_right):
-            raise WrongToken("This token is wrong.")
-
-    def begin(self) -> str:
-        """Begin a session and return its cookie."""
-        return self._signer.sign(secrets.token_urlsafe(24)).decode()
-
-    def is_valid(self, cookie: str | None) -> bool:
-        """Whether the cookie belongs to a session that began here, has not expired and was not ended."""
-        return cookie is not None and self._read_session_id(cookie) is not None
-
-    def end(self, cookie: str | None) -> None:
-        """End a session. Its cookie, and any copy of it, is refused from now on.
-
-        A restart of the page forgets which sessions were ended; none is valid for longer than `SESSION_LIFE`.
-        """
-        ended_id = self._read_session_id(cookie) if cookie else None
-        now = self._clock.now()
-        self._ended = {session_id: until for session_id, until in self._ended.items() if until > now}
-        if ended_id is not None:
-            self._ended[ended_id] = now + SESSION_LIFE
-
-    def _read_session_id(self, cookie: str) -> str | None:
+        identity = self._access.identify_token(token)
         try:
-            session_id = self._signer.unsign(cookie, max_age=int(SESSION_LIFE.total_seconds())).decode()
-        except (BadSignature, UnicodeError):
+            is_right = self._throttle.record_attempt(client, identity is not None)
+        except TooManyGuesses:
+            self._trail.record_guess(client or "unknown", throttled=True)
+            raise
+        if not is_right or identity is None:
+            self._trail.record_guess(client or "unknown", throttled=False)
+            raise WrongToken("This token is wrong.")
+        return identity
+
+    def begin(self, identity: Identity, origin: str) -> str:
+        """Begin a session and return its cookie."""
+        cookie = secrets.token_urlsafe(32)
+        self._store.begin(
+            self._access.hash_session(cookie),
+            who=identity.who,
+            credential=identity.credential,
+            origin=origin,
+            now=self._clock.now(),
+        )
+        return cookie
+
+    def identify(self, cookie: str | None, *, by_person: bool = True) -> Identity | None:
+        """Tell whose session it is; `None` if there is none, or it has ended or expired.
+
+        Args:
+            by_person: whether a person has just used it. A request that the page sends by itself does not keep an idle
+                session alive.
+        """
+        identity = self._access.identify_session(cookie) if cookie else None
+        if identity is not None and identity.session is not None and by_person:
+            self._store.touch(identity.session, self._clock.now())
+        return identity
+
+    def identify_proxy_user(self, request: HTTPConnection) -> Identity | None:
+        """Tell whom the trusted proxy has signed in; `None` if the request does not come from it.
+
+        Raises:
+            NoRole: the proxy names somebody who has no role here.
+        """
+        name = read_proxy_user(request, self._settings)
+        if name is None:
             return None
-        return None if session_id in self._ended else session_id
+        identity = self._access.identify_name(name)
+        if identity is None:
+            raise NoRole(
+                "The proxy has signed you in, but you have no role here.",
+                advice="The owner gives you one with `xero-pipeline access add`.",
+            )
+        return identity
 
-
-def _derive_signing_key(token: bytes, encryption_key: bytes) -> bytes:
-    """Derive the key from both secrets, so that changing either one ends every session."""
-    derive = HKDF(algorithm=SHA256(), length=32, salt=b"xero-pipeline", info=b"admin session")
-    return derive.derive(hashlib.sha256(token).digest() + encryption_key)
+    def end(self, cookie: str | None) -> Identity | None:
+        """End a session, and return whose it was. Its cookie, and any copy of it, is refused from now on."""
+        identity = self._access.identify_session(cookie) if cookie else None
+        if identity is not None and identity.session is not None:
+            self._store.end(identity.session.id)
+        return identity

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Sequence
 from datetime import date, timedelta
 from typing import Annotated
 
@@ -18,8 +19,10 @@ from xero_pipeline.admin.api_models import (
     SchedulerResponse,
     SyncRequest,
 )
-from xero_pipeline.admin.context import AdminContext, AdminContextDep, describe_json_body, read_body
+from xero_pipeline.admin.context import AdminContext, AdminContextDep, VisitorDep, describe_json_body, read_body
 from xero_pipeline.admin.error_responses import BadRequest, document_errors, document_response
+from xero_pipeline.admin.sessions import Visitor
+from xero_pipeline.warehouse.access.audit_log import AuditAction
 from xero_pipeline.warehouse.logs.reconciliations import ReconciliationLog
 from xero_pipeline.warehouse.logs.sync_log import LogEntry
 from xero_pipeline.weeks import Week
@@ -50,6 +53,7 @@ async def sync(
     request: Request,
     response: Response,
     context: AdminContextDep,
+    visitor: VisitorDep,
     week_ending: Annotated[IsoDate | None, Query(alias="weekEnding")] = None,
     wait: bool = True,
 ) -> RunResponse:
@@ -61,7 +65,7 @@ async def sync(
     """
     body = await read_body(request, SyncRequest)
     week = _choose_week(context, week_ending, body.week_ending)
-    run_id = await run_in_threadpool(_launch_or_join, context, week)
+    run_id = await run_in_threadpool(_launch_or_join, context, visitor, week)
     run_response = await run_in_threadpool(_read_run, context, run_id)
     deadline = context.clock.now() + LONGEST_WAIT
     must_wait = wait and body.wait is not False
@@ -86,7 +90,21 @@ def _choose_week(context: AdminContext, in_query: date | None, in_body: date | N
     )
 
 
-def _launch_or_join(context: AdminContext, week: Week) -> str:
+def _launch_or_join(context: AdminContext, visitor: Visitor, week: Week) -> str:
+    with context.trail.recording(visitor.actor, AuditAction.SYNC, f"week ending {week}") as recorded:
+        connected = _list_tenants_to_sync(context)
+        with _launching:
+            run_id = context.dagster.find_unfinished_run(week)
+            if run_id is None:
+                run_id = context.dagster.launch_run(week, connected)
+                log.info("launched run %s for the week ending %s", run_id, week)
+        recorded.subject += f", run {run_id}"
+    return run_id
+
+
+def _list_tenants_to_sync(context: AdminContext) -> Sequence[str]:
+    """The tenant ids for a run; none stands for all. Leaves out organisations whose connection is lost: the run would
+    fail for them, and the page shows them."""
     tokens = context.deployment.warehouse.tokens
     organisations = tokens.list_organisations()
     if not organisations:
@@ -94,13 +112,7 @@ def _launch_or_join(context: AdminContext, week: Week) -> str:
     connected = [organisation.tenant_id for organisation in tokens.list_connected()]
     if not connected:
         raise ReconnectNeeded("No organisation is connected to Xero any longer.")
-    with _launching:
-        run_id = context.dagster.find_unfinished_run(week)
-        if run_id is None:
-            # Leave out organisations whose connection is lost: the run would fail for them, and the page shows them.
-            run_id = context.dagster.launch_run(week, connected if len(connected) < len(organisations) else ())
-            log.info("launched run %s for the week ending %s", run_id, week)
-    return run_id
+    return connected if len(connected) < len(organisations) else ()
 
 
 def _read_run(context: AdminContext, run_id: str) -> RunResponse:
@@ -154,18 +166,20 @@ def _build_log_rows(context: AdminContext, entries: list[LogEntry]) -> list[LogR
 
 
 @router.post("/scheduler/start", responses=document_errors(502))
-def start_scheduler(context: AdminContextDep) -> SchedulerResponse:
+def start_scheduler(context: AdminContextDep, visitor: VisitorDep) -> SchedulerResponse:
     """Start Dagster's schedule `daily_sync` and its sensors."""
-    context.dagster.start_scheduler()
+    with context.trail.recording(visitor.actor, AuditAction.START_SCHEDULER):
+        context.dagster.start_scheduler()
     context.checks.scheduler.forget()
     log.info("started the scheduler")
     return SchedulerResponse(running=True)
 
 
 @router.post("/scheduler/stop", responses=document_errors(502))
-def stop_scheduler(context: AdminContextDep) -> SchedulerResponse:
+def stop_scheduler(context: AdminContextDep, visitor: VisitorDep) -> SchedulerResponse:
     """Stop Dagster's schedule `daily_sync` and its sensors."""
-    context.dagster.stop_scheduler()
+    with context.trail.recording(visitor.actor, AuditAction.STOP_SCHEDULER):
+        context.dagster.stop_scheduler()
     context.checks.scheduler.forget()
     log.info("stopped the scheduler")
     return SchedulerResponse(running=False)

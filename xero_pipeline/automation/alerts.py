@@ -19,7 +19,7 @@ from xero_pipeline.automation.delivery import MessageKind, read_addresses
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.warehouse.logs.alert_log import AlertLog
-from xero_pipeline.warehouse.logs.alert_rules import AlertState, DeliveryClaim
+from xero_pipeline.warehouse.logs.alert_rules import EVENT_KINDS, AlertState, DeliveryClaim
 from xero_pipeline.warehouse.logs.sync_log import hide_secrets
 
 if TYPE_CHECKING:
@@ -116,6 +116,10 @@ class Alerter:
         """Close a cause that no longer means anything, without a message."""
         self.log.withdraw(cause, self._clock.now())
 
+    def is_told_to_all(self, cause: str) -> bool:
+        """Whether every address has got a message about every occurrence of a cause. True where there is no address."""
+        return not self.log.list_untold(cause, [address.label for address in self._addresses])
+
     def flush(self) -> None:
         """Send everything that is due: counts whose quiet time is over, and messages that failed before.
 
@@ -181,7 +185,7 @@ class Alerter:
         return f"Recovered: {alert.title}", body, MessageKind.SUCCESS
 
 
-WARNING_KINDS = frozenset({"partial", "token_expiry", "day_limit"})
+WARNING_KINDS = frozenset({"partial", "token_expiry", "day_limit", *EVENT_KINDS})
 """The kinds of alerts that are sent as warnings: they need attention, but not at once."""
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import dagster as dg
 
+from xero_pipeline.automation.access_alerts import notify_access
 from xero_pipeline.automation.alerts import Alerter, open_alerter
 from xero_pipeline.automation.connection_health import (
     notify_connections,
@@ -360,6 +361,7 @@ def build_run_failure_alert_sensor(
         with opener(settings) as deployment:
             alerter = open_alerter(deployment)
             summary = FailureMonitor(context.instance, deployment, alerter).evaluate()
+            notify_access(deployment, alerter)
             alerter.flush()
         return dg.SkipReason(summary)
 

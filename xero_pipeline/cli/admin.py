@@ -57,7 +57,7 @@ def admin(host: str, port: int | None, redirect_from: int | None, workspace: Pat
         opened.warehouse.require_current()
     logging.getLogger("xero_pipeline").setLevel(logging.INFO)
     server_name = urlsplit(settings.server_url).hostname or ""
-    if settings.admin_token is None and not is_loopback(server_name):
+    if not settings.needs_sign_in and not is_loopback(server_name):
         log.warning(
             "SERVER_URL is %s, and ADMIN_TOKEN is not set: anybody who reaches that address may do everything, unless "
             "a proxy in front of it requires a sign-in",

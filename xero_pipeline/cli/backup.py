@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
+from xero_pipeline.access import find_cli_actor
+from xero_pipeline.audit import AuditTrail
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import load_settings
+from xero_pipeline.warehouse.access.audit_log import AuditAction
 from xero_pipeline.warehouse.database.backup import back_up
 from xero_pipeline.warehouse.database.backup import restore as restore_backup
+from xero_pipeline.warehouse.errors import NotMigrated
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 
@@ -24,6 +29,7 @@ def backup(file: Path) -> None:
     """
     with Deployment(load_settings()) as opened:
         written = back_up(opened.warehouse.engine, file)
+        _record(opened, AuditAction.BACKUP, file)
     click.echo(f"wrote {file}: {written.size / 1e6:.1f} MB, schema {written.revision}, without the key")
 
 
@@ -38,6 +44,14 @@ def restore(file: Path, replace: bool) -> None:
     """
     with Deployment(load_settings()) as opened:
         restored = restore_backup(opened.warehouse.engine, file, replace=replace)
+        _record(opened, AuditAction.RESTORE, file)
     click.echo(f"restored {file}: schema {restored.revision}")
     if not restored.is_current:
         click.echo("run `xero-pipeline migrate` next: this version needs a newer schema")
+
+
+def _record(opened: Deployment, action: AuditAction, file: Path) -> None:
+    """Record what was done. A database of an older version may have no audit log yet."""
+    with suppress(NotMigrated):
+        opened.warehouse.require_current()
+        AuditTrail(opened.warehouse).record(find_cli_actor(), action, file.name)

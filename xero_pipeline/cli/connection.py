@@ -6,28 +6,35 @@ from zoneinfo import ZoneInfo
 
 import click
 
+from xero_pipeline.access import derive_admin_credential, find_cli_actor
+from xero_pipeline.audit import AuditTrail
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.dagster_health import is_running
 from xero_pipeline.cli.options import format_count, format_local_time, print_json, print_line, print_table
-from xero_pipeline.connection import ConnectionService
+from xero_pipeline.connection import ConnectionService, format_names
 from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.resources import open_deployment
 from xero_pipeline.settings import Grant, load_settings
 from xero_pipeline.status import OrganisationStatus, read_deployment_status
+from xero_pipeline.warehouse.access.audit_log import AuditAction
+from xero_pipeline.warehouse.connections.oauth_states import ConsentStarter
 
 
 @click.command()
 def connect() -> None:
     """Print the consent URL; in mock mode, or with client credentials, connect at once."""
     with open_deployment(load_settings()) as opened:
-        service = ConnectionService(opened)
-        if opened.settings.grant is Grant.CLIENT_CREDENTIALS:
-            stored = service.connect_custom()
-        elif opened.backend.mock is not None:
-            stored = service.connect_mock()
+        service, actor = ConnectionService(opened), find_cli_actor()
+        is_custom = opened.settings.grant is Grant.CLIENT_CREDENTIALS
+        if is_custom or opened.backend.mock is not None:
+            with AuditTrail(opened.warehouse).recording(actor, AuditAction.CONNECT) as recorded:
+                stored = service.connect_custom() if is_custom else service.connect_mock()
+                recorded.subject = format_names(stored)
         else:
+            # The admin page records the connection when the browser comes back to it.
+            starter = ConsentStarter(actor, derive_admin_credential(opened.settings))
             click.echo("Open this address, sign in to Xero and choose your organisations:", err=True)
-            click.echo(service.begin_consent(browser=None))
+            click.echo(service.begin_consent(browser=None, starter=starter))
             click.echo(
                 f"Xero sends the browser back to {opened.settings.redirect_uri}, "
                 "where `xero-pipeline admin` must answer.",
@@ -43,7 +50,10 @@ def connect() -> None:
 def disconnect(organisation: str | None) -> None:
     """Disconnect at Xero and delete the tokens here. Figures and logs stay."""
     with open_deployment(load_settings()) as opened:
-        disconnected = ConnectionService(opened).disconnect(organisation)
+        trail, actor = AuditTrail(opened.warehouse), find_cli_actor()
+        with trail.recording(actor, AuditAction.DISCONNECT, organisation or "") as recorded:
+            disconnected = ConnectionService(opened).disconnect(organisation)
+            recorded.subject = format_names(disconnected)
         for former in disconnected:
             print_line(f"disconnected {former.tenant_name} ({former.tenant_id})")
         if not disconnected:
@@ -57,8 +67,12 @@ def rotate_key() -> None:
     First put the new key into XERO_ENCRYPTION_KEY and the old one into XERO_ENCRYPTION_KEYS_RETIRED. Afterwards
     remove the old one.
     """
-    with open_deployment(load_settings()) as opened:
+    with (
+        open_deployment(load_settings()) as opened,
+        AuditTrail(opened.warehouse).recording(find_cli_actor(), AuditAction.ROTATE_KEY) as recorded,
+    ):
         count = opened.warehouse.tokens.rotate()
+        recorded.subject = format_count(count, "organisation")
     if count:
         click.echo(f"the tokens of {format_count(count, 'organisation')} are now encrypted under the current key")
     else:

@@ -24,7 +24,9 @@ log = logging.getLogger("xero_pipeline.cli")
 
 
 _COMMANDS = {
+    "access": "access:access",
     "admin": "admin:admin",
+    "audit": "access:audit",
     "backup": "backup:backup",
     "connect": "connection:connect",
     "dev": "dev:dev",

@@ -11,13 +11,16 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from xero_pipeline.access import find_cli_actor
 from xero_pipeline.assets.week_sync import choose_organisations
+from xero_pipeline.audit import AuditTrail
 from xero_pipeline.automation.jobs import ASSETS
 from xero_pipeline.cli.materialize import materialize_weeks
 from xero_pipeline.cli.options import DATE, format_count, print_json, print_table
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.resources import Deployment, open_deployment
 from xero_pipeline.settings import load_settings
+from xero_pipeline.warehouse.access.audit_log import AuditAction, AuditOutcome
 from xero_pipeline.warehouse.logs.sync_log import LogEntry
 from xero_pipeline.weeks import MAX_WEEKS, Week
 from xero_pipeline.xero.client import OrganisationClient
@@ -125,13 +128,22 @@ def sync(
         chosen = _choose_weeks(opened, week_ending, weeks, first, last)
         clients = choose_organisations(opened.xero, organisations)
         display.follow(opened, len(chosen))
-        with display:
+        trail = AuditTrail(opened.warehouse)
+        with display, trail.recording(find_cli_actor(), AuditAction.SYNC, _describe_weeks(chosen)) as recorded:
             result = materialize_weeks(opened, chosen, organisations, progress=display)
-        entries = opened.warehouse.log.list_for_run(result.run_id)
+            recorded.subject += f", run {result.run_id}"
+            entries = opened.warehouse.log.list_for_run(result.run_id)
+            failed = [entry for entry in entries if entry.status == "failed"]
+            if failed or not result.success:
+                recorded.outcome = AuditOutcome.FAILED.value
         _print_result(opened, chosen, clients, entries, run_id=result.run_id, as_json=as_json)
-    failed = [entry for entry in entries if entry.status == "failed"]
     if failed or not result.success:
         raise SyncFailed(_describe_failure(failed, clients), advice=f"Run {result.run_id} in Dagster's UI shows more.")
+
+
+def _describe_weeks(weeks: Sequence[Week]) -> str:
+    first, last = min(weeks), max(weeks)
+    return f"week ending {first}" if first == last else f"weeks ending {first} to {last}"
 
 
 def _choose_weeks(

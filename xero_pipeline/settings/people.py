@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import SecretStr, field_validator
+from pydantic import SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
 from xero_pipeline.settings.base import LOOPBACK, SettingsGroup, is_loopback_host, require_url, setting
@@ -17,6 +18,9 @@ from xero_pipeline.settings.strength import Insecurity, describe_weak_token, ove
 DAGSTER_PATH = "/dagster"
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
+# Headers that visitors send themselves, or that name no person.
+_NO_USER_HEADERS = {"authorization", "cookie", "host", "origin", "referer", "user-agent", "x-forwarded-for"}
 _BEFORE_ADDRESS = re.compile(rf",\s*(?={_ADDRESS.pattern})")
 
 
@@ -26,6 +30,8 @@ class PeopleSettings(SettingsGroup):
     server_url: str = setting("SERVER_URL", "http://localhost:3001")
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = setting("ALERT_URLS", ())
     admin_token: SecretStr | None = setting("ADMIN_TOKEN", None)
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = setting("TRUSTED_PROXIES", ())
+    trusted_proxy_user_header: str | None = setting("TRUSTED_PROXY_USER_HEADER", None)
     dagster_url: str = setting("DAGSTER_URL", "http://localhost:3000")
 
     @field_validator("alert_urls", mode="before")
@@ -46,6 +52,36 @@ class PeopleSettings(SettingsGroup):
                 raise ValueError(
                     f"must be Apprise addresses, such as mailto://…: number {number} does not begin as one"
                 )
+        return value
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _proxies(cls, value: object) -> object:
+        return tuple(filter(None, (part.strip() for part in value.split(",")))) if isinstance(value, str) else value
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for part in value:
+            try:
+                network = ipaddress.ip_network(part, strict=False)
+            except ValueError:
+                raise ValueError(
+                    "must be IP addresses or networks, comma-separated, such as 127.0.0.1 or 10.0.0.0/24"
+                ) from None
+            if network.prefixlen == 0:
+                raise ValueError("must not be every address: then anybody could claim to be anybody")
+        return value
+
+    @field_validator("trusted_proxy_user_header")
+    @classmethod
+    def _is_header(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None:
+            return None
+        if not _HEADER.fullmatch(value) or value.lower() in _NO_USER_HEADERS:
+            raise ValueError("must be the name of a header in which the proxy names the user, such as X-Forwarded-User")
+        if not info.data.get("trusted_proxies"):
+            raise ValueError("needs TRUSTED_PROXIES, the addresses of the proxy that sends this header")
         return value
 
     @field_validator("server_url", "dagster_url")
@@ -70,6 +106,11 @@ class PeopleSettings(SettingsGroup):
                 "(deploy/nginx.conf) and register the new redirect URI at Xero, "
                 f"{overrule(Insecurity.PLAIN_HTTP)}",
             )
+
+    @property
+    def needs_sign_in(self) -> bool:
+        """Whether the admin page asks who somebody is. On loopback without these settings it is open."""
+        return self.admin_token is not None or self.trusted_proxy_user_header is not None
 
     @property
     def redirect_uri(self) -> str:

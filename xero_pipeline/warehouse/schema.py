@@ -1,7 +1,8 @@
 """The tables. Alembic creates them (`migrations/`), and a test checks that both definitions agree.
 
 Some tables are defined next to the code that uses them: call permits (`call_budget/counts.py`), alerts
-(`logs/alert_log.py`), documents (`figures/document_index.py`) and stale weeks (`figures/stale_weeks.py`).
+(`logs/alert_log.py`), persons, sessions and the audit log (`access/`), documents (`figures/document_index.py`) and
+stale weeks (`figures/stale_weeks.py`).
 """
 
 from __future__ import annotations
@@ -190,6 +191,13 @@ oauth_states = Table(
     Column("browser_hash", Text),
     Column("created_at", UtcDateTime, nullable=False),
     Column("used_at", UtcDateTime),
+    # Who began the consent, and what it was begun with: it ends when that session or credential ends.
+    Column("who", Text),
+    Column("role", Text),
+    Column("origin", Text),
+    Column("credential", Text),
+    Column("session_hash", Text),
+    Column("ended_at", UtcDateTime),
 )
 
 sync_cursors = Table(

@@ -126,6 +126,7 @@ class ConsentProblem(StrEnum):
     STATE_UNKNOWN = "state_unknown"
     STATE_USED = "state_used"
     STATE_EXPIRED = "state_expired"
+    STATE_ENDED = "state_ended"
     OTHER_BROWSER = "other_browser"
     ACCESS_DENIED = "access_denied"
     CONSENT_REFUSED = "consent_refused"

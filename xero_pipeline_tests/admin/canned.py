@@ -35,8 +35,13 @@ class Scene:
     start: Json = field(
         default_factory=lambda: {"runId": RUN, "status": "queued", "logs": [], "url": f"{DAGSTER}/runs/{RUN}"}
     )
+    audit: Json = field(default_factory=lambda: audit_rows())
+    sessions: Json = field(default_factory=lambda: open_sessions())
+    persons: Json = field(default_factory=lambda: persons())
     notice: dict[str, str] | None = None
     signed_in: bool = False
+    who: str | None = None
+    role: str = "owner"
     mock_mode: bool = True
     delay: float = 0.0
     """Seconds that each request for figures takes, to show the loading state."""
@@ -443,8 +448,56 @@ RUN_PARTIAL[0]["logs"][1]["errorLog"] = PARTIAL_LOG
 RUN_FAILED = (_build_run("failed", "success", "failed", "success"),)
 RUN_FAILED[0]["logs"][1]["errorLog"] = FAILED_LOG
 
+
+def audit_rows() -> list[Json]:
+    """What three persons and a stranger did, newest first."""
+
+    def row(number: int, at: str, who: str, role: str, action: str, subject: str = "", **changes: Any) -> Json:
+        moment = f"2026-11-{at}:00+00:00"
+        given = {"origin": "203.0.113.7", "outcome": "success", "count": 1, "lastAt": moment} | changes
+        return {"id": number, "at": moment, "who": who, "role": role, "action": action, "subject": subject} | given
+
+    return [
+        row(8, "24T00:41", "unknown", "none", "sign_in", outcome="wrong_token", origin="198.51.100.23", count=37),
+        row(7, "24T00:20", "Tom Smith", "viewer", "sync", outcome="refused"),
+        row(6, "24T00:12", "ann@example.com", "owner", "add_access", "Tom Smith, viewer"),
+        row(5, "23T22:02", "bob", "operator", "start_scheduler"),
+        row(4, "23T22:01", "bob", "operator", "sync", f"week ending 2026-11-21, run {RUN}"),
+        row(3, "23T21:55", "bob", "operator", "sign_in"),
+        row(2, "23T20:00", "ann@example.com", "owner", "connect", "Kauri Kitchens Limited"),
+        row(1, "23T19:58", "xero", "owner", "rotate_key", "1 organisation", origin="cli"),
+    ]
+
+
+def open_sessions() -> list[Json]:
+    def session(number: int, who: str, role: str, seen: str, *, is_current: bool = False) -> Json:
+        return {
+            "id": number,
+            "who": who,
+            "role": role,
+            "origin": "203.0.113.7",
+            "beganAt": "2026-11-23T21:55:00+00:00",
+            "lastSeenAt": f"2026-11-24T{seen}:00+00:00",
+            "endsAt": "2026-11-24T01:40:00+00:00",
+            "isCurrent": is_current,
+        }
+
+    return [session(2, "ann@example.com", "owner", "00:59", is_current=True), session(1, "bob", "operator", "00:31")]
+
+
+def persons() -> list[Json]:
+    def person(name: str, role: str, *, has_token: bool = True) -> Json:
+        return {"name": name, "role": role, "hasToken": has_token, "createdAt": "2026-11-20T02:00:00+00:00"}
+
+    return [
+        person("ann@example.com", "owner", has_token=False),
+        person("bob", "operator"),
+        person("Tom Smith", "viewer"),
+    ]
+
+
 CONNECTED = Scene(standing(organisation()), run=RUN_STEPS)
-EMPTY: dict[str, Any] = {"summary": EMPTY_SUMMARY, "weeks": no_week, "logs": [], "restatements": []}
+EMPTY: dict[str, Any] = {"summary": EMPTY_SUMMARY, "weeks": no_week, "logs": [], "restatements": [], "audit": []}
 
 SCENES: dict[str, Scene] = {
     "connected": CONNECTED,
@@ -452,7 +505,9 @@ SCENES: dict[str, Scene] = {
         standing=standing(organisation(tenantName="Kauri Kitchens Limited"), mock_mode=False),
         mock_mode=False,
         signed_in=True,
+        who="ann@example.com",
     ),
+    "viewer": CONNECTED.but(signed_in=True, who="Tom Smith", role="viewer"),
     "not-connected": Scene(standing(scheduler=False), **EMPTY),
     "never-synced": Scene(
         standing(organisation(lastSyncAt=None, callsToday=3, callsLeftToday=4797), scheduler=False),
@@ -485,7 +540,7 @@ SCENES: dict[str, Scene] = {
     "loading": CONNECTED.but(delay=3600.0),
     "failing": CONNECTED.but(
         errors=dict.fromkeys(
-            ("summary", "weeks", "sync-logs", "restatements"),
+            ("summary", "weeks", "sync-logs", "restatements", "audit"),
             (500, "The database does not answer: is it running, and is DATABASE_URL right?"),
         )
     ),

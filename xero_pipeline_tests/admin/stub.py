@@ -70,6 +70,9 @@ class Stub:
             first_week=FIRST.isoformat(),
             dagster_url=DAGSTER,
             signed_in=scene.signed_in,
+            who=scene.who,
+            role=scene.role,
+            manages_access=scene.who is not None and scene.role == "owner",
             mock_mode=scene.mock_mode,
         )
 
@@ -87,7 +90,7 @@ class Stub:
         if call in self.scene.errors:
             status, message = self.scene.errors[call]
             return JSONResponse({"error": {"code": "error", "message": message}}, status)
-        if call in ("summary", "weeks", "sync-logs", "restatements") and self.scene.delay:
+        if call in ("summary", "weeks", "sync-logs", "restatements", "audit") and self.scene.delay:
             await asyncio.sleep(self.scene.delay)
         return JSONResponse(self._build_answer(call, rest, body), 202 if call == "sync" else 200)
 
@@ -104,6 +107,23 @@ class Stub:
                 return scene.logs
             case "restatements", None:
                 return scene.restatements
+            case "audit", None:
+                return scene.audit
+            case "sessions", None:
+                return scene.sessions
+            case "sessions", "end":
+                left = [session for session in scene.sessions if session["id"] != body.get("id", session["id"])]
+                self.scene = scene.but(sessions=left)
+                return {"ended": len(scene.sessions) - len(left)}
+            case "access", None:
+                return scene.persons
+            case "access", "add":
+                added = body | {"hasToken": True, "createdAt": "2026-11-24T01:00:00+00:00"}
+                self.scene = scene.but(persons=[*scene.persons, added])
+                return body | {"token": "xeropipe_shown-only-once"}
+            case "access", "remove":
+                self.scene = scene.but(persons=[one for one in scene.persons if one["name"] != body["name"]])
+                return {"success": True}
             case "sync", None:
                 return scene.start
             case "runs", _:

@@ -22,7 +22,7 @@ from xero_pipeline_tests.admin.test_dagster_ui import MUTATION, RecordingDagster
 
 TOKEN = "the-admin-token-7c1f"
 FILES = ["nginx.conf", "nginx-separate-ui.conf"]
-PATHS = ["/", f"{API}/status", "/login", "/dagster/", "/dagster/graphql", "/openapi.json", "/signed-in"]
+PATHS = ["/", f"{API}/status", "/login", "/dagster/", "/dagster/graphql", "/openapi.json", "/auth/operator"]
 SITE = f"https://{NAME}"
 
 
@@ -160,7 +160,7 @@ def test_the_owner_gets_in_while_somebody_guesses_at_every_path(proxied: Proxied
             # Where nginx asks first, it answers every refusal as 401 or by leading to the sign-in.
             assert answer.status_code in {303, 401, 405, 429}, path
             # These two never say whether they looked: the proxy's question knows 401 alone.
-            if path != "/signed-in" and not path.startswith("/dagster"):
+            if path != "/auth/operator" and not path.startswith("/dagster"):
                 looked_at += answer.status_code == 401
                 led_to_wait += answer.status_code == 429
             if number % 12 == 0:

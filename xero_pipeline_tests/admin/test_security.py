@@ -208,7 +208,7 @@ def test_without_a_session_a_browser_is_redirected_to_the_sign_in_and_a_program_
         f"{API}/nothing",
         "/openapi.json",
         "/mock-xero/identity/connect/authorize",
-        "/signed-in",
+        "/auth/operator",
         "/dagster/",
         "/dagster/graphql",
     ):
@@ -484,12 +484,12 @@ def test_an_unexpected_error_shows_no_trace(page: Page, caplog: pytest.LogCaptur
 
 def test_a_proxy_that_asks_who_has_signed_in_gets_nothing_but_204_and_401(closed: Page) -> None:
     """nginx turns any other status of its question into an error of the server."""
-    assert closed.get("/signed-in").status_code == 401
-    statuses = {closed.get("/signed-in", headers={"Authorization": f"Bearer {n}"}).status_code for n in range(20)}
+    assert closed.get("/auth/operator").status_code == 401
+    statuses = {closed.get("/auth/operator", headers={"Authorization": f"Bearer {n}"}).status_code for n in range(20)}
     assert statuses == {401}
-    assert closed.get("/signed-in", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 204
+    assert closed.get("/auth/operator", headers={"Authorization": f"Bearer {TOKEN}"}).status_code == 204
     closed.post("/login", data={"token": TOKEN})
-    assert closed.get("/signed-in").status_code == 204
+    assert closed.get("/auth/operator").status_code == 204
 
 
 def test_who_sends_x_forwarded_for_is_believed_only_behind_a_proxy(tmp_path: Path, migrated: Path) -> None:

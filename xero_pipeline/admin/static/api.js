@@ -12,7 +12,10 @@ export class ApiError extends Error {
   }
 }
 
-async function call(method, path, { body, query, timeout = TIMEOUT_MS } = {}) {
+// Tells the server that the page asks by itself, so that an open page does not keep an idle session alive.
+const BACKGROUND = { "X-Background": "1" };
+
+async function call(method, path, { body, query, timeout = TIMEOUT_MS, background = false } = {}) {
   const url = new URL(ROOT + path, window.location.origin);
   for (const [name, value] of Object.entries(query ?? {})) {
     if (value !== null && value !== undefined && value !== "") url.searchParams.set(name, value);
@@ -21,7 +24,7 @@ async function call(method, path, { body, query, timeout = TIMEOUT_MS } = {}) {
   try {
     response = await fetch(url, {
       method,
-      headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }) },
+      headers: { Accept: "application/json", ...(body === undefined ? {} : { "Content-Type": "application/json" }), ...(background ? BACKGROUND : {}) },
       body: body === undefined ? undefined : JSON.stringify(body),
       signal: AbortSignal.timeout(timeout),
       cache: "no-store",
@@ -53,15 +56,21 @@ async function readBody(response) {
 }
 
 export const api = {
-  status: () => call("GET", "/standing"),
+  status: (background = false) => call("GET", "/standing", { background }),
   disconnect: (tenantId) => call("POST", "/disconnect", { body: tenantId ? { tenantId } : {} }),
   startSync: (weekEnding) => call("POST", "/sync", { query: { wait: "false", weekEnding }, body: {} }),
-  run: (runId) => call("GET", `/runs/${encodeURIComponent(runId)}`),
+  run: (runId) => call("GET", `/runs/${encodeURIComponent(runId)}`, { background: true }),
   syncLogs: async (limit) => readList(await call("GET", "/sync-logs", { query: { limit } }), "logs"),
   scheduler: (on) => call("POST", on ? "/scheduler/start" : "/scheduler/stop", { body: {} }),
   summary: (weeks, currency) => call("GET", "/summary", { query: { weeks, currency } }),
   week: (ending) => call("GET", `/weeks/${encodeURIComponent(ending)}`),
   restatements: async (limit) => readList(await call("GET", "/restatements", { query: { limit } }), "restatements"),
+  audit: async (limit) => readList(await call("GET", "/audit", { query: { limit } }), "rows"),
+  sessions: async () => readList(await call("GET", "/sessions"), "sessions"),
+  endSession: (id) => call("POST", "/sessions/end", { body: id === null ? {} : { id } }),
+  persons: async () => readList(await call("GET", "/access"), "persons"),
+  addPerson: (name, role) => call("POST", "/access/add", { body: { name, role } }),
+  removePerson: (name) => call("POST", "/access/remove", { body: { name } }),
 };
 
 /** Returns the list itself, or the list that the body has under `name`. */

@@ -1,5 +1,7 @@
 // Starts the page: reads its settings, creates its parts, and connects them.
 
+import { accessLists } from "./access.js";
+import { auditLog } from "./audit.js";
 import { connectionCard } from "./connection.js";
 import { byId } from "./dom.js";
 import { restatementList, syncLog } from "./log.js";
@@ -11,15 +13,18 @@ import { weekFigures } from "./week.js";
 const REFRESH_MS = 60000;
 
 function start() {
-  const { timezone, latestWeek, firstWeek, dagsterUrl } = byId("content").dataset;
+  const { timezone, latestWeek, firstWeek, dagsterUrl, role } = byId("content").dataset;
+  const may = { operate: role !== "viewer", own: role === "owner" };
   let standing = null;
   let newestKnown = false;
   const connected = () => Boolean(standing?.connected);
-  const settings = { timezone, latestWeek, firstWeek, dagsterUrl, connected };
+  const settings = { timezone, latestWeek, firstWeek, dagsterUrl, connected, may };
 
   const week = weekFigures(settings);
   const log = syncLog(settings);
   const restatements = restatementList(settings);
+  const audit = auditLog(settings);
+  const access = document.getElementById("access") ? accessLists({ ...settings, onChanged: () => audit.load() }) : null;
   const trend = trends({
     connected,
     onPick: (ending) => {
@@ -33,7 +38,7 @@ function start() {
       newestKnown = true;
     },
   });
-  const scheduler = schedulerSwitch({ refresh: () => card.refresh() });
+  const scheduler = schedulerSwitch({ may, refresh: () => card.refresh(), onSwitched: () => audit.load() });
   const sync = syncControl({
     ...settings,
     onEnded: (ending) => {
@@ -42,6 +47,7 @@ function start() {
       week.choose(ending);
       log.load();
       restatements.load();
+      audit.load();
     },
   });
   const card = connectionCard({ ...settings, onStanding: showStanding, onDisconnected: loadFigures });
@@ -60,6 +66,8 @@ function start() {
     week.load();
     log.load();
     restatements.load();
+    audit.load();
+    access?.load();
   }
 
   showNotice();
@@ -67,7 +75,7 @@ function start() {
   if (embedded) card.show(JSON.parse(embedded));
   else card.refresh().then(() => standing ?? loadFigures());
   sync.resume();
-  window.setInterval(() => document.visibilityState === "visible" && card.refresh(), REFRESH_MS);
+  window.setInterval(() => document.visibilityState === "visible" && card.refresh(true), REFRESH_MS);
   document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && card.refresh());
 }
 

@@ -9,7 +9,7 @@ const LAST_DAYS = 3;
 const FEW_CALLS = 0.1;
 
 /** Creates the card. `onStanding` is called with each status, `onDisconnected` after a disconnect. */
-export function connectionCard({ timezone, latestWeek, onStanding, onDisconnected }) {
+export function connectionCard({ timezone, latestWeek, may, onStanding, onDisconnected }) {
   const card = byId("connection");
   let standing = null;
   let shown = null;
@@ -38,7 +38,8 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
     byId("state-icon").replaceChildren(icon(state.icon));
     byId("state-text").textContent = state.text;
     byId("organisation-name").textContent = state.title;
-    setText(byId("state-advice"), state.advice);
+    const forOthers = state.advice && !may.own ? "Only an owner of this page can connect it to Xero." : state.advice;
+    setText(byId("state-advice"), forOthers);
     setText(byId("alert-error"), standing.alertError ?? null);
     paintAlerts();
     const shownFacts = facts(standing);
@@ -47,7 +48,8 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
     paintOrganisations();
     byId("connect-text").textContent = state.connect;
     byId("connect").classList.toggle("primary", state.kind !== "on");
-    byId("disconnect").hidden = standing.organisations.length === 0;
+    byId("connect").hidden = !may.own;
+    byId("disconnect").hidden = !may.own || standing.organisations.length === 0;
   }
 
   function facts({ organisations, lastSyncAt }) {
@@ -128,16 +130,16 @@ export function connectionCard({ timezone, latestWeek, onStanding, onDisconnecte
     }
   }
 
-  async function refresh() {
+  async function refresh(background = false) {
     card.setAttribute("aria-busy", "true");
     try {
-      show(await api.status());
+      show(await api.status(background));
     } catch (error) {
       showError(error);
     }
   }
 
-  byId("connection-retry").addEventListener("click", refresh);
+  byId("connection-retry").addEventListener("click", () => refresh());
   setUpDisconnectDialog(() => standing, async () => {
     await refresh();
     byId("connect").focus();

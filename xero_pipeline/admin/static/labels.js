@@ -27,6 +27,14 @@ export const TABLES = {
   cash_position_weekly: "Cash",
 };
 
+export const ACTIONS = {
+  sign_in: "Sign-in",
+  sign_out: "Sign-out",
+  rotate_key: "Key rotation",
+  add_access: "Give access",
+  remove_access: "Take access",
+};
+
 /** "retrospective" → "Retrospective", "gross_profit" → "Gross profit", "closingCash" → "Closing cash". */
 export function humanise(name) {
   const words = String(name).replaceAll("_", " ").replace(/([a-z])([A-Z])/g, "$1 $2").toLowerCase().trim();

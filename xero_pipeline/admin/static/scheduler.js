@@ -3,7 +3,7 @@
 import { api } from "./api.js";
 import { announce, byId, setText } from "./dom.js";
 
-export function schedulerSwitch({ refresh }) {
+export function schedulerSwitch({ may, refresh, onSwitched }) {
   const button = byId("scheduler");
   let running = null;
   let pending = false;
@@ -16,7 +16,7 @@ export function schedulerSwitch({ refresh }) {
   function paint(connected = true) {
     const unknown = running === null || running === undefined;
     button.setAttribute("aria-checked", String(running === true));
-    button.disabled = pending || unknown || (!connected && running !== true);
+    button.disabled = !may.operate || pending || unknown || (!connected && running !== true);
     button.classList.toggle("busy", pending);
     const state = byId("scheduler-state");
     state.dataset.tone = unknown ? "bad" : running ? "good" : "quiet";
@@ -27,6 +27,7 @@ export function schedulerSwitch({ refresh }) {
         : connected
           ? "Off"
           : "Off. Connect first.";
+    if (!may.operate && !unknown) state.textContent = `${running ? "On" : "Off"}. Your role does not switch it.`;
   }
 
   button.addEventListener("click", async () => {
@@ -38,6 +39,7 @@ export function schedulerSwitch({ refresh }) {
     try {
       running = (await api.scheduler(turnOn)).running;
       announce(running ? "The scheduler is on." : "The scheduler is off.");
+      onSwitched();
     } catch (error) {
       setText(byId("scheduler-error"), error.message);
       await refresh();

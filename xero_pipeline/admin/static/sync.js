@@ -12,7 +12,7 @@ const LOST_AFTER = 5;
 const STORAGE_KEY = "xero-pipeline.run";
 const ENDED = new Set(["success", "failed", "canceled"]);
 
-export function syncControl({ firstWeek, latestWeek, onEnded }) {
+export function syncControl({ firstWeek, latestWeek, may, onEnded }) {
   const form = byId("sync-form");
   const select = byId("sync-week");
   const button = byId("sync-button");
@@ -30,7 +30,9 @@ export function syncControl({ firstWeek, latestWeek, onEnded }) {
 
   function show(standing) {
     organisations = standing.organisations;
-    const obstacle = !select.value
+    const obstacle = !may.operate
+      ? "Your role sees the figures but does not sync."
+      : !select.value
       ? "No week is over yet."
       : standing.schedulerRunning === null || standing.schedulerRunning === undefined
         ? "Dagster does not answer, so nothing can be synced from here now."

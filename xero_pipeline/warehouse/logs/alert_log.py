@@ -200,6 +200,17 @@ class AlertLog:
             if can_claim(alert, deliveries.get(alert.cause, {}).get(address), now)
         ]
 
+    def list_untold(self, cause: str, addresses: Sequence[str]) -> list[str]:
+        """The addresses that have not got a message about every occurrence of a cause."""
+        with self._engine.connect() as connection:
+            alert = _read_alert(connection, cause)
+            told = _read_deliveries(connection, [cause]).get(cause, {})
+        if alert is None:
+            return []
+        return [
+            address for address in addresses if told.get(address, Delivery()).notified_occurrences < alert.occurrences
+        ]
+
     def claim(self, cause: str, address: str, now: datetime) -> DeliveryClaim | None:
         """Take the right to notify one address; `None` if no message is due or another process has claimed it.
 

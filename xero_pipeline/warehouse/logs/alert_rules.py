@@ -19,6 +19,19 @@ class AlertState(StrEnum):
     RECOVERED = "recovered"
 
 
+class AlertKind(StrEnum):
+    """The kinds of alerts about access. The modules of `automation/` name the kinds of their own."""
+
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    GUESSING = "guessing"
+
+
+EVENT_KINDS = frozenset({AlertKind.CONNECTED, AlertKind.DISCONNECTED})
+"""The kinds that report what somebody did and no problem: they are sent once, never listed as open, and not recovered
+from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Alert:
     """One cause and its present state. `details` is for the program that opened it."""

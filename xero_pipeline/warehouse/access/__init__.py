@@ -1,0 +1,1 @@
+"""Who may use the admin page: persons and their roles, sessions, and the log of what people did."""

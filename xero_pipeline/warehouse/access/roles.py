@@ -1,0 +1,23 @@
+"""The three roles. A higher one may do everything that a lower one may."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Role(StrEnum):
+    """What a person may do."""
+
+    VIEWER = "viewer"
+    """Sees figures, logs and the status."""
+    OPERATOR = "operator"
+    """Also syncs, switches the scheduler, and uses Dagster's UI."""
+    OWNER = "owner"
+    """Also connects, disconnects, and manages access."""
+
+    def includes(self, other: Role) -> bool:
+        """Whether this role may do what `other` may."""
+        return _ORDER.index(self) >= _ORDER.index(other)
+
+
+_ORDER = (Role.VIEWER, Role.OPERATOR, Role.OWNER)
