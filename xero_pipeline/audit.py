@@ -22,6 +22,7 @@ from xero_pipeline.warehouse.access.audit_log import (
 from xero_pipeline.warehouse.logs.alert_log import AlertLog
 from xero_pipeline.warehouse.logs.alert_rules import AlertKind
 from xero_pipeline.warehouse.store import Warehouse
+from xero_pipeline.xero.errors import ConsentFailed
 
 GUESS_OUTCOMES = (AuditOutcome.WRONG_TOKEN, AuditOutcome.THROTTLED)
 # People mistype. This many wrong tokens in an hour, from all addresses together, are reported as guessing.
@@ -71,7 +72,7 @@ class AuditTrail:
         try:
             yield recorded
         except Exception as error:
-            recorded.outcome = error.code if isinstance(error, PipelineError) else AuditOutcome.FAILED.value
+            recorded.outcome = _find_code(error)
             raise
         finally:
             self.record(actor, action, recorded.subject, recorded.outcome)
@@ -149,6 +150,12 @@ _EVENTS = {
     AuditAction.DISCONNECT: (AlertKind.DISCONNECTED, "disconnected from"),
 }
 _DID = {AuditAction.CONNECT: "connected", AuditAction.DISCONNECT: "disconnected"}
+
+
+def _find_code(error: Exception) -> str:
+    if isinstance(error, ConsentFailed):
+        return error.reason.value
+    return error.code if isinstance(error, PipelineError) else AuditOutcome.FAILED.value
 
 
 def _describe_origin(origin: str) -> str:

@@ -46,6 +46,12 @@ OPERATIONS = [
     "GET /api/v1/xero/summary",
     "GET /api/v1/xero/weeks/{weekEnding}",
     "GET /api/v1/xero/restatements",
+    "GET /api/v1/xero/audit",
+    "GET /api/v1/xero/sessions",
+    "POST /api/v1/xero/sessions/end",
+    "GET /api/v1/xero/access",
+    "POST /api/v1/xero/access/add",
+    "POST /api/v1/xero/access/remove",
     "GET /healthz",
 ]
 

@@ -264,9 +264,10 @@ def test_a_wrong_token_is_refused_with_a_message(closed: Page) -> None:
 
 def test_a_session_ends_after_twelve_hours(closed: Page) -> None:
     closed.post("/login", data={"token": TOKEN})
-    closed.clock.advance(hours=11, minutes=59)
-    assert closed.api("/status").status_code == 200
-    closed.clock.advance(minutes=2)
+    for _ in range(14):
+        closed.clock.advance(minutes=51)
+        assert closed.api("/status").status_code == 200
+    closed.clock.advance(minutes=6)
     assert closed.api("/status").status_code == 401
 
 
