@@ -759,3 +759,92 @@ def test_after_too_many_wrong_tokens_the_right_one_can_be_sent_at_once(page: Pag
     page.goto("/login")
     expect(page.get_by_role("alert")).to_contain_text("The right token is accepted at any time.")
     expect(page.get_by_role("button", name="Sign in")).to_be_enabled()
+
+
+# ---- roles, access and the audit log ----------------------------------------------------------------------
+
+
+def test_a_viewer_is_shown_as_one_and_can_change_nothing(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["viewer"])
+    page.goto("/")
+    expect(page.locator("#visitor")).to_contain_text("Tom Smith")
+    expect(page.locator("#state")).to_have_text("Connected (Mock)")
+    for name in ("Connect another organisation", "Connect to Xero", "Dagster"):
+        expect(page.get_by_role("link", name=name, exact=True)).to_have_count(0)
+    expect(page.get_by_role("button", name="Disconnect…")).to_be_hidden()
+    expect(page.get_by_role("button", name="Sync now")).to_be_disabled()
+    expect(page.get_by_role("switch")).to_be_disabled()
+    expect(page.locator("#sync-disabled")).to_contain_text("Your role")
+    expect(page.locator("#access")).to_have_count(0)
+    expect(page.locator("#audit tbody tr").first).to_be_visible()
+    stub.play(SCENES["viewer"].but(standing=standing(scheduler=False), **EMPTY))
+    page.reload()
+    expect(page.locator("#state-advice")).to_contain_text("Only an owner")
+
+
+def test_the_audit_log_names_who_what_and_how_often(page: Page, stub: Stub) -> None:
+    page.goto("/")
+    rows = page.locator("#audit tbody tr")
+    expect(rows.nth(0)).to_contain_text("unknown")
+    expect(rows.nth(0)).to_contain_text("Wrong token")
+    expect(rows.nth(0)).to_contain_text("37 times until 24/11/2026 11:41")
+    expect(rows.nth(3)).to_contain_text("bob operator")
+    expect(rows.nth(3)).to_contain_text("Start scheduler")
+    # a page without a sign-in has no access to manage
+    expect(page.locator("#access")).to_have_count(0)
+
+
+def test_an_owner_ends_a_session_and_ends_all(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["connected-real"].but(**EMPTY))
+    page.goto("/")
+    expect(page.locator("#sessions-list tbody tr")).to_have_count(2)
+    page.get_by_role("button", name="End the session of bob from 203.0.113.7").click()
+    expect(page.locator("#sessions-list tbody tr")).to_have_count(1)
+    expect(page.locator("#sessions-list")).to_contain_text("this session")
+    page.get_by_role("button", name="End all").click()
+    expect(page).to_have_url(re.compile("/login$"))
+    assert list_calls(stub, "POST") == [("/sessions/end", {"id": 1}), ("/sessions/end", {})]
+
+
+def test_an_owner_gives_access_sees_the_token_once_and_takes_it_again(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["connected-real"].but(**EMPTY))
+    page.goto("/")
+    form = page.locator("#person-form")
+    form.get_by_label("Name").fill("Ned <b>")
+    form.get_by_label("Role").select_option("operator")
+    form.get_by_role("button", name="Add").click()
+    expect(page.locator("#new-token")).to_be_focused()
+    expect(page.locator("#new-token-value")).to_have_text("xeropipe_shown-only-once")
+    expect(page.locator("#persons-list")).to_contain_text("Ned <b>")
+    assert list_serious_violations(page, "#access") == []
+    page.get_by_role("button", name="I have kept it").click()
+    expect(page.locator("#new-token-value")).to_have_text("")
+    page.get_by_role("button", name="Remove Ned <b>").click()
+    expect(page.locator("#persons-list")).not_to_contain_text("Ned")
+    assert list_calls(stub, "POST") == [
+        ("/access/add", {"name": "Ned <b>", "role": "operator"}),
+        ("/access/remove", {"name": "Ned <b>"}),
+    ]
+
+
+def test_a_refused_change_of_access_says_why(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["connected-real"].but(**EMPTY))
+    page.goto("/")
+    expect(page.locator("#persons-list tbody tr")).to_have_count(3)
+    stub.scene = stub.scene.but(errors={"access": (422, "bob has access already.")})
+    page.locator("#person-name").fill("bob")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(page.locator("#access-error")).to_have_text("bob has access already.")
+
+
+def test_what_the_page_asks_by_itself_is_marked_as_such(page: Page, stub: Stub) -> None:
+    marked: list[bool] = []
+    page.on(
+        "request",
+        lambda request: marked.append("x-background" in request.headers) if "/standing" in request.url else None,
+    )
+    page.goto("/")
+    expect(page.locator("#state")).to_have_text("Connected (Mock)")
+    page.clock.run_for(61_000)
+    expect(page.locator("#connection")).to_have_attribute("aria-busy", "false")
+    assert marked == [True]

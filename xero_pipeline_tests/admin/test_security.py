@@ -286,14 +286,14 @@ def test_a_session_is_valid_only_with_the_same_token_and_key(
     tmp_path: Path, migrated: Path, other: dict[str, str]
 ) -> None:
     settings = {"ADMIN_TOKEN": TOKEN, "XERO_ENCRYPTION_KEY": KEY}
-    with serve_page(tmp_path / "a", template=migrated, **settings) as page:
+    with serve_page(tmp_path, template=migrated, **settings) as page:
         page.post("/login", data={"token": TOKEN})
         session = page.client.cookies["xero_pipeline_session"]
         tampered = session[:-2] + ("aa" if session[-2:] != "aa" else "bb")
-    with serve_page(tmp_path / "b", template=migrated, **settings) as same:
+    with serve_page(tmp_path, migrate=False, **settings) as same:
         assert same.api("/status", headers={"Cookie": f"xero_pipeline_session={session}"}).status_code == 200
         assert same.api("/status", headers={"Cookie": f"xero_pipeline_session={tampered}"}).status_code == 401
-    with serve_page(tmp_path / "c", template=migrated, **settings | other) as changed:
+    with serve_page(tmp_path, migrate=False, **settings | other) as changed:
         assert changed.api("/status", headers={"Cookie": f"xero_pipeline_session={session}"}).status_code == 401
 
 

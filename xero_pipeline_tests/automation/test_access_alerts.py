@@ -36,7 +36,7 @@ def test_a_connection_and_a_disconnect_are_each_told_once_and_never_recover(scen
     assert open_alerter(scene.deployment).log.list_open() == []
 
 
-def test_an_event_waits_for_an_address_that_does_not_answer(scene: Scene) -> None:
+def test_an_event_stays_until_it_was_told(scene: Scene) -> None:
     AuditTrail(scene.deployment.warehouse).record(ANN, AuditAction.CONNECT, "Alpha")
     notify_access(scene.deployment, open_alerter(scene.deployment))
     assert len(open_alerter(scene.deployment).log.list_open()) == 1
