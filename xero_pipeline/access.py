@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.access.audit_log import Actor
 from xero_pipeline.warehouse.access.persons import Person
-from xero_pipeline.warehouse.access.roles import Role
+from xero_pipeline.warehouse.access.roles import AccessRole
 from xero_pipeline.warehouse.access.sessions import StoredSession
 from xero_pipeline.warehouse.connections.oauth_states import ConsentStarter
 from xero_pipeline.warehouse.store import Warehouse
@@ -37,7 +37,7 @@ class Identity:
     """Who somebody is and what they may do. `session` is `None` for one who uses no session."""
 
     who: str
-    role: Role
+    role: AccessRole
     credential: str
     session: StoredSession | None = None
 
@@ -62,7 +62,7 @@ class AccessControl:
         # Compare digests, so that the time taken reveals neither the length nor the content of the token.
         given = hashlib.sha256(token.encode()).digest()
         if self._digest is not None and hmac.compare_digest(given, self._digest):
-            return Identity(ADMIN_NAME, Role.OWNER, self._admin_credential)
+            return Identity(ADMIN_NAME, AccessRole.OWNER, self._admin_credential)
         return _to_identity(self._persons.find_by_token(token))
 
     def identify_name(self, name: str) -> Identity | None:
@@ -98,11 +98,11 @@ class AccessControl:
         if starter.credential is None:
             return True
         identity = self._identify_credential(starter.credential)
-        return identity is not None and identity.role.includes(Role.OWNER)
+        return identity is not None and identity.role.includes(AccessRole.OWNER)
 
     def _identify_credential(self, credential: str) -> Identity | None:
         if hmac.compare_digest(credential.encode(), self._admin_credential.encode()):
-            return Identity(ADMIN_NAME, Role.OWNER, credential)
+            return Identity(ADMIN_NAME, AccessRole.OWNER, credential)
         return _to_identity(self._persons.find_by_credential(credential))
 
 
@@ -136,7 +136,7 @@ def derive_admin_credential(settings: Settings) -> str:
 
 def find_cli_actor() -> Actor:
     """The person at the command line: the operating system's user, who may do everything there."""
-    return Actor(_find_user_name(), Role.OWNER.value, CLI_ORIGIN)
+    return Actor(_find_user_name(), AccessRole.OWNER.value, CLI_ORIGIN)
 
 
 def _find_user_name() -> str:

@@ -22,7 +22,7 @@ from xero_pipeline.admin.error_responses import document_errors
 from xero_pipeline.admin.sessions import Visitor
 from xero_pipeline.admin.sync import Limit
 from xero_pipeline.warehouse.access.audit_log import AuditAction
-from xero_pipeline.warehouse.access.roles import Role
+from xero_pipeline.warehouse.access.roles import AccessRole
 
 router = APIRouter(tags=["access"])
 
@@ -100,7 +100,7 @@ async def add_person(request: Request, context: AdminContextDep, visitor: Visito
 
 def _add_person(context: AdminContext, visitor: Visitor, body: AddPersonRequest) -> NewPersonResponse:
     with context.trail.recording(visitor.actor, AuditAction.ADD_ACCESS) as recorded:
-        token = context.deployment.warehouse.persons.add(body.name, Role(body.role), now=context.clock.now())
+        token = context.deployment.warehouse.persons.add(body.name, AccessRole(body.role), now=context.clock.now())
         recorded.subject = f"{body.name}, {body.role}"
     return NewPersonResponse(name=body.name, role=body.role, token=token or "")
 

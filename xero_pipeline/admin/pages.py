@@ -27,7 +27,7 @@ from xero_pipeline.admin.sessions import Sessions, WrongToken, find_origin
 from xero_pipeline.admin.shared_check import CheckTimedOut, SharedCheck
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.warehouse.access.audit_log import AuditAction
-from xero_pipeline.warehouse.access.roles import Role
+from xero_pipeline.warehouse.access.roles import AccessRole
 from xero_pipeline.warehouse.errors import DatabaseUnavailable
 from xero_pipeline.weeks import NoSuchWeek
 
@@ -67,7 +67,7 @@ def index(request: Request, context: AdminContextDep, visitor: VisitorDep) -> Re
             "signed_in": visitor.identity.session is not None,
             "who": visitor.identity.who if context.sessions is not None else None,
             "role": visitor.identity.role.value,
-            "manages_access": context.sessions is not None and visitor.identity.role.includes(Role.OWNER),
+            "manages_access": context.sessions is not None and visitor.identity.role.includes(AccessRole.OWNER),
         },
     )
 
@@ -162,7 +162,7 @@ def sign_out(request: Request, context: AdminContextDep, visitor: VisitorDep) ->
 
 
 @router.get("/auth/{role}", include_in_schema=False, status_code=204)
-def check_role(role: Role) -> Response:
+def check_role(role: AccessRole) -> Response:
     """Answer 204 to visitors with that role, for a proxy that asks before it lets somebody through to Dagster."""
     # The guard has checked it (`roles.py`): it answers 401 or 403 to everybody else.
     del role

@@ -10,7 +10,7 @@ import re
 
 from xero_pipeline.settings import DAGSTER_PATH
 from xero_pipeline.warehouse.access.audit_log import AuditAction
-from xero_pipeline.warehouse.access.roles import Role
+from xero_pipeline.warehouse.access.roles import AccessRole
 
 API_PATH = "/api/v1/xero"
 CALLBACK_PATH = f"{API_PATH}/callback"
@@ -21,28 +21,28 @@ SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 # The callback needs no sign-in: it requires the one-time state of a consent that this browser began.
 OPEN_PATHS = frozenset({"/healthz", "/login", CALLBACK_PATH})
 
-CHANGING_ROUTES: dict[str, tuple[Role, AuditAction]] = {
-    "/logout": (Role.VIEWER, AuditAction.SIGN_OUT),
-    f"{API_PATH}/sync": (Role.OPERATOR, AuditAction.SYNC),
-    f"{API_PATH}/scheduler/start": (Role.OPERATOR, AuditAction.START_SCHEDULER),
-    f"{API_PATH}/scheduler/stop": (Role.OPERATOR, AuditAction.STOP_SCHEDULER),
-    f"{API_PATH}/disconnect": (Role.OWNER, AuditAction.DISCONNECT),
-    f"{API_PATH}/access/add": (Role.OWNER, AuditAction.ADD_ACCESS),
-    f"{API_PATH}/access/remove": (Role.OWNER, AuditAction.REMOVE_ACCESS),
-    f"{API_PATH}/sessions/end": (Role.OWNER, AuditAction.END_SESSION),
+CHANGING_ROUTES: dict[str, tuple[AccessRole, AuditAction]] = {
+    "/logout": (AccessRole.VIEWER, AuditAction.SIGN_OUT),
+    f"{API_PATH}/sync": (AccessRole.OPERATOR, AuditAction.SYNC),
+    f"{API_PATH}/scheduler/start": (AccessRole.OPERATOR, AuditAction.START_SCHEDULER),
+    f"{API_PATH}/scheduler/stop": (AccessRole.OPERATOR, AuditAction.STOP_SCHEDULER),
+    f"{API_PATH}/disconnect": (AccessRole.OWNER, AuditAction.DISCONNECT),
+    f"{API_PATH}/access/add": (AccessRole.OWNER, AuditAction.ADD_ACCESS),
+    f"{API_PATH}/access/remove": (AccessRole.OWNER, AuditAction.REMOVE_ACCESS),
+    f"{API_PATH}/sessions/end": (AccessRole.OWNER, AuditAction.END_SESSION),
 }
 """The routes that change something, by the template of their path: the role that they need, and what they do."""
 
 # What only some may read. The consent page of the mock belongs to connecting. Dagster's UI changes things, and which of
 # its requests only read cannot be told from outside.
-_READING_ROUTES: dict[str, Role] = {
-    f"{API_PATH}/connect": Role.OWNER,
-    f"{API_PATH}/access": Role.OWNER,
-    f"{API_PATH}/sessions": Role.OWNER,
-    "/auth/operator": Role.OPERATOR,
-    "/auth/owner": Role.OWNER,
+_READING_ROUTES: dict[str, AccessRole] = {
+    f"{API_PATH}/connect": AccessRole.OWNER,
+    f"{API_PATH}/access": AccessRole.OWNER,
+    f"{API_PATH}/sessions": AccessRole.OWNER,
+    "/auth/operator": AccessRole.OPERATOR,
+    "/auth/owner": AccessRole.OWNER,
 }
-_SUBTREES: dict[str, Role] = {DAGSTER_PATH: Role.OPERATOR, MOCK_PATH: Role.OWNER}
+_SUBTREES: dict[str, AccessRole] = {DAGSTER_PATH: AccessRole.OPERATOR, MOCK_PATH: AccessRole.OWNER}
 
 
 def _compile(template: str) -> re.Pattern[str]:
@@ -52,7 +52,7 @@ def _compile(template: str) -> re.Pattern[str]:
 _CHANGING = [(_compile(template), *rule) for template, rule in CHANGING_ROUTES.items()]
 
 
-def required_role(path: str, method: str) -> Role | None:
+def required_role(path: str, method: str) -> AccessRole | None:
     """Return the role that a request needs; `None` if it needs no sign-in.
 
     Args:
@@ -64,8 +64,8 @@ def required_role(path: str, method: str) -> Role | None:
     if path in OPEN_PATHS or path.startswith(STATIC_PATH):
         return None
     if method in SAFE_METHODS:
-        return _READING_ROUTES.get(path, Role.VIEWER)
-    return next((role for pattern, role, _ in _CHANGING if pattern.fullmatch(path)), Role.OWNER)
+        return _READING_ROUTES.get(path, AccessRole.VIEWER)
+    return next((role for pattern, role, _ in _CHANGING if pattern.fullmatch(path)), AccessRole.OWNER)
 
 
 def find_action(path: str, method: str) -> AuditAction | None:

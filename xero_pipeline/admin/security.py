@@ -40,7 +40,7 @@ from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import DAGSTER_PATH, Settings
 from xero_pipeline.warehouse.access.audit_log import AuditOutcome
-from xero_pipeline.warehouse.access.roles import Role
+from xero_pipeline.warehouse.access.roles import AccessRole
 from xero_pipeline.warehouse.access.sessions import SESSION_LIFE
 from xero_pipeline.warehouse.errors import DatabaseUnavailable
 
@@ -140,7 +140,7 @@ class RequestGuard:
         self._cookie = make_session_cookie(settings)
         self._server = urlsplit(settings.server_url)
         # On an open page everybody is the owner.
-        self._local_identity = Identity(LOCAL_NAME, Role.OWNER, derive_admin_credential(settings))
+        self._local_identity = Identity(LOCAL_NAME, AccessRole.OWNER, derive_admin_credential(settings))
 
     def may_block(self, request: HTTPConnection) -> bool:
         """Whether `reject` asks the database about this request."""

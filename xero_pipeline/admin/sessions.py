@@ -78,7 +78,8 @@ class Sessions:
         try:
             is_right = self._throttle.record_attempt(client, identity is not None)
         except TooManyGuesses:
-            self._trail.record_guess(client or "unknown", throttled=True)
+            if identity is None:
+                self._trail.record_guess(client or "unknown", throttled=True)
             raise
         if not is_right or identity is None:
             self._trail.record_guess(client or "unknown", throttled=False)

@@ -13,7 +13,7 @@ from xero_pipeline.cli.options import format_local_time, print_json, print_table
 from xero_pipeline.resources import open_deployment
 from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.access.audit_log import AuditAction, AuditRow
-from xero_pipeline.warehouse.access.roles import Role
+from xero_pipeline.warehouse.access.roles import AccessRole
 
 
 @click.group()
@@ -27,7 +27,9 @@ def access() -> None:
 
 @access.command()
 @click.argument("name")
-@click.option("--role", type=click.Choice([role.value for role in Role]), required=True, help="What the person may do.")
+@click.option(
+    "--role", type=click.Choice([role.value for role in AccessRole]), required=True, help="What the person may do."
+)
 @click.option(
     "--without-token", is_flag=True, help="Make no token: the person signs in at the proxy of TRUSTED_PROXIES."
 )
@@ -36,7 +38,7 @@ def add(name: str, role: str, without_token: bool) -> None:
     with open_deployment(load_settings()) as opened:
         with AuditTrail(opened.warehouse).recording(find_cli_actor(), AuditAction.ADD_ACCESS) as recorded:
             now = opened.clock.now()
-            token = opened.warehouse.persons.add(name, Role(role), now=now, with_token=not without_token)
+            token = opened.warehouse.persons.add(name, AccessRole(role), now=now, with_token=not without_token)
             recorded.subject = f"{name}, {role}"
         settings = opened.settings
     if not settings.needs_sign_in:

@@ -11,7 +11,7 @@ from sqlalchemy import text
 
 from xero_pipeline.audit import GUESSES_REPORTED, GUESSING_CAUSE, AuditTrail
 from xero_pipeline.warehouse.access.audit_log import Actor, AuditAction, AuditRow
-from xero_pipeline.warehouse.access.roles import Role
+from xero_pipeline.warehouse.access.roles import AccessRole
 from xero_pipeline.warehouse.logs.alert_log import AlertLog
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.admin.deployed import API, Page, serve_page
@@ -40,7 +40,7 @@ def test_twelve_actions_of_three_persons_are_twelve_right_rows_without_a_secret(
         persons = page.deployment.warehouse.persons
         tokens = {
             name: persons.add(name, role, now=page.clock.now()) or ""
-            for name, role in (("Vera", Role.VIEWER), ("Otto", Role.OPERATOR), ("Olga", Role.OWNER))
+            for name, role in (("Vera", AccessRole.VIEWER), ("Otto", AccessRole.OPERATOR), ("Olga", AccessRole.OWNER))
         }
         with page.browser() as viewer, page.browser() as operator, page.browser() as owner:
             for browser, name in ((viewer, "Vera"), (operator, "Otto"), (owner, "Olga")):

@@ -14,7 +14,7 @@ from starlette.routing import Mount
 
 from xero_pipeline.admin.app import create_app
 from xero_pipeline.admin.roles import CHANGING_ROUTES, OPEN_PATHS, SAFE_METHODS, required_role
-from xero_pipeline.warehouse.access.roles import Role
+from xero_pipeline.warehouse.access.roles import AccessRole
 from xero_pipeline_tests.admin.deployed import API, FakeDagster, Page, load_app_settings, serve_page
 
 TOKEN = "the-admin-token-7c1f"
@@ -28,7 +28,7 @@ def closed(tmp_path: Path, migrated: Path) -> Iterator[Page]:
         yield page
 
 
-def add_person(page: Page, name: str, role: Role) -> dict[str, str]:
+def add_person(page: Page, name: str, role: AccessRole) -> dict[str, str]:
     """Give somebody a role and return the header of their token."""
     token = page.deployment.warehouse.persons.add(name, role, now=page.clock.now())
     return {"Authorization": f"Bearer {token}"}
@@ -62,22 +62,22 @@ def test_every_route_but_the_open_ones_needs_a_role(routes: list[tuple[str, str]
 
 
 def test_what_is_not_listed_needs_an_owner() -> None:
-    assert required_role(f"{API}/something-new", "POST") is Role.OWNER
-    assert required_role("/", "DELETE") is Role.OWNER
-    assert required_role("/", "WEBSOCKET") is Role.OWNER
-    assert required_role(f"{API}/sync/", "POST") is Role.OWNER
+    assert required_role(f"{API}/something-new", "POST") is AccessRole.OWNER
+    assert required_role("/", "DELETE") is AccessRole.OWNER
+    assert required_role("/", "WEBSOCKET") is AccessRole.OWNER
+    assert required_role(f"{API}/sync/", "POST") is AccessRole.OWNER
 
 
 @pytest.mark.parametrize("method", ["GET", "POST", "WEBSOCKET"])
 @pytest.mark.parametrize("path", ["/dagster", "/dagster/", "/dagster/graphql", "/dagster/runs/a"])
 def test_dagsters_ui_needs_an_operator_whatever_the_method(path: str, method: str) -> None:
-    assert required_role(path, method) is Role.OPERATOR
-    assert required_role("/dagster-news", "GET") is Role.VIEWER
+    assert required_role(path, method) is AccessRole.OPERATOR
+    assert required_role("/dagster-news", "GET") is AccessRole.VIEWER
 
 
 def test_a_viewer_gets_403_on_every_post_and_sees_the_rest(closed: Page, routes: list[tuple[str, str]]) -> None:
     closed.connect(("t-1", "Alpha"))
-    viewer = add_person(closed, "Vera", Role.VIEWER)
+    viewer = add_person(closed, "Vera", AccessRole.VIEWER)
     for path in (path for method, path in routes if method == "POST" and path not in {"/login", SIGN_OUT}):
         answer = closed.post(path, headers=viewer, json={})
         assert (answer.status_code, answer.json()["error"]["code"]) == (403, "role_needed"), path
@@ -93,7 +93,7 @@ def test_a_viewer_gets_403_on_every_post_and_sees_the_rest(closed: Page, routes:
 
 def test_an_operator_syncs_and_switches_and_does_not_connect_or_disconnect(closed: Page) -> None:
     closed.connect(("t-1", "Alpha"))
-    operator = add_person(closed, "Otto", Role.OPERATOR)
+    operator = add_person(closed, "Otto", AccessRole.OPERATOR)
     assert closed.post(f"{API}/sync", headers=operator).status_code == 200
     assert closed.post(f"{API}/scheduler/start", headers=operator).json() == {"running": True}
     assert closed.get("/auth/operator", headers=operator).status_code == 204
@@ -104,7 +104,7 @@ def test_an_operator_syncs_and_switches_and_does_not_connect_or_disconnect(close
 
 
 def test_an_owner_of_their_own_token_may_do_everything(closed: Page) -> None:
-    owner = add_person(closed, "Olga", Role.OWNER)
+    owner = add_person(closed, "Olga", AccessRole.OWNER)
     assert closed.api("/connect", headers=owner).status_code == 302
     added = closed.post(f"{API}/access/add", headers=owner, json={"name": "Vera", "role": "viewer"}).json()
     assert closed.api("/status", headers={"Authorization": f"Bearer {added['token']}"}).status_code == 200
@@ -122,8 +122,8 @@ def test_an_owner_of_their_own_token_may_do_everything(closed: Page) -> None:
 
 def test_a_role_is_needed_after_the_origin_is_ours(closed: Page) -> None:
     """Another site's request is refused as such, and no refusal of the visitor's role is written down."""
-    closed.deployment.warehouse.persons.add("Vera", Role.VIEWER, now=closed.clock.now())
-    token = closed.deployment.warehouse.persons.add("Vic", Role.VIEWER, now=closed.clock.now())
+    closed.deployment.warehouse.persons.add("Vera", AccessRole.VIEWER, now=closed.clock.now())
+    token = closed.deployment.warehouse.persons.add("Vic", AccessRole.VIEWER, now=closed.clock.now())
     closed.post("/login", data={"token": token})
     answer = closed.post(f"{API}/sync", headers={"Origin": "https://evil.example"})
     assert answer.json()["error"]["code"] == "origin_refused"
@@ -132,7 +132,7 @@ def test_a_role_is_needed_after_the_origin_is_ours(closed: Page) -> None:
 
 
 def test_the_page_shows_a_viewer_who_they_are_and_nothing_that_they_cannot_use(closed: Page) -> None:
-    token = closed.deployment.warehouse.persons.add("Vera", Role.VIEWER, now=closed.clock.now())
+    token = closed.deployment.warehouse.persons.add("Vera", AccessRole.VIEWER, now=closed.clock.now())
     closed.post("/login", data={"token": token})
     shown = closed.get("/").text
     assert 'data-role="viewer"' in shown
@@ -148,7 +148,7 @@ PROXY = {"TRUSTED_PROXIES": "127.0.0.1", "TRUSTED_PROXY_USER_HEADER": "X-Forward
 
 def test_the_user_of_the_trusted_proxy_has_the_role_of_the_table(tmp_path: Path, migrated: Path) -> None:
     with serve_page(tmp_path, template=migrated, **PROXY) as page:
-        for name, role in (("Vera", Role.VIEWER), ("Otto", Role.OPERATOR)):
+        for name, role in (("Vera", AccessRole.VIEWER), ("Otto", AccessRole.OPERATOR)):
             assert page.deployment.warehouse.persons.add(name, role, now=page.clock.now(), with_token=False) is None
         assert page.api("/status", headers={"X-Forwarded-User": "Vera"}).status_code == 200
         assert page.post(f"{API}/scheduler/start", headers={"X-Forwarded-User": "Vera"}).status_code == 403
@@ -183,18 +183,18 @@ def test_nobody_but_the_trusted_proxy_says_who_somebody_is(
     """Not even by claiming, in X-Forwarded-For, to come from the proxy."""
     settings = PROXY | {"TRUSTED_PROXIES": "10.0.0.1", "ADMIN_TOKEN": TOKEN}
     with serve_page(tmp_path, template=migrated, **settings) as page:
-        page.deployment.warehouse.persons.add("Otto", Role.OPERATOR, now=page.clock.now())
+        page.deployment.warehouse.persons.add("Otto", AccessRole.OPERATOR, now=page.clock.now())
         assert httpx.get(f"{page.url}{API}/status", headers=headers).status_code == 401
 
 
 def test_two_names_in_the_header_are_none(tmp_path: Path, migrated: Path) -> None:
     with serve_page(tmp_path, template=migrated, **PROXY) as page:
-        page.deployment.warehouse.persons.add("Otto", Role.OPERATOR, now=page.clock.now())
+        page.deployment.warehouse.persons.add("Otto", AccessRole.OPERATOR, now=page.clock.now())
         two = [("X-Forwarded-User", "Otto"), ("X-Forwarded-User", "Vera")]
         assert httpx.get(f"{page.url}{API}/status", headers=two).status_code == 401
 
 
 def test_without_the_setting_no_header_says_who_somebody_is(closed: Page) -> None:
-    closed.deployment.warehouse.persons.add("Otto", Role.OPERATOR, now=closed.clock.now())
+    closed.deployment.warehouse.persons.add("Otto", AccessRole.OPERATOR, now=closed.clock.now())
     for name in ("X-Forwarded-User", "Remote-User", "X-Remote-User"):
         assert closed.api("/status", headers={name: "Otto"}).status_code == 401

@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from xero_pipeline.warehouse.access.roles import Role
+from xero_pipeline.warehouse.access.roles import AccessRole
 from xero_pipeline_tests.admin.deployed import API, KEY, Page, serve_page
 from xero_pipeline_tests.admin.test_callback import begin_consent, finish_consent, read_reason, serve_with_xero
 from xero_pipeline_tests.conftest import FakeClock
@@ -89,18 +89,18 @@ def test_a_changed_token_or_key_ends_the_sessions(closed: Page, changed: dict[st
 
 def test_a_removed_person_is_out_at_once_also_if_the_name_is_given_again(closed: Page) -> None:
     persons = closed.deployment.warehouse.persons
-    cookie = sign_in(closed, persons.add("Ann", Role.OPERATOR, now=closed.clock.now()) or "")
+    cookie = sign_in(closed, persons.add("Ann", AccessRole.OPERATOR, now=closed.clock.now()) or "")
     assert is_in(closed, cookie)
     admin = {"Authorization": f"Bearer {TOKEN}"}
     assert closed.post(f"{API}/access/remove", headers=admin, json={"name": "Ann"}).status_code == 200
     assert not is_in(closed, cookie)
-    persons.add("Ann", Role.OWNER, now=closed.clock.now())
+    persons.add("Ann", AccessRole.OWNER, now=closed.clock.now())
     assert not is_in(closed, cookie)
     assert closed.deployment.warehouse.sessions.list_open(closed.clock.now()) == []
 
 
 def test_the_owner_lists_sessions_ends_one_and_ends_all(closed: Page) -> None:
-    token = closed.deployment.warehouse.persons.add("Ann", Role.VIEWER, now=closed.clock.now())
+    token = closed.deployment.warehouse.persons.add("Ann", AccessRole.VIEWER, now=closed.clock.now())
     cookies = [sign_in(closed), sign_in(closed, token or ""), sign_in(closed)]
     listed = closed.api("/sessions", headers=cookies[0]).json()
     assert [(one["who"], one["role"], one["isCurrent"]) for one in listed] == [
@@ -168,7 +168,7 @@ def test_a_consent_dies_with_any_disconnect(tmp_path: Path, migrated: Path) -> N
 def test_a_consent_dies_when_the_owner_ends_the_session_or_takes_the_access(tmp_path: Path, migrated: Path) -> None:
     with connecting(tmp_path, migrated) as (page, browser, _):
         persons, admin = page.deployment.warehouse.persons, {"Authorization": f"Bearer {TOKEN}"}
-        token = persons.add("Ann", Role.OWNER, now=page.clock.now())
+        token = persons.add("Ann", AccessRole.OWNER, now=page.clock.now())
         browser.post("/login", data={"token": token})
         state = begin_consent(browser)["state"]
         page.post(f"{API}/sessions/end", headers=admin)

@@ -27,6 +27,7 @@ function start() {
   const access = document.getElementById("access") ? accessLists({ ...settings, onChanged: () => audit.load() }) : null;
   const trend = trends({
     connected,
+    may,
     onPick: (ending) => {
       week.choose(ending);
       byId("week").scrollIntoView({ behavior: prefersReducedMotion() ? "auto" : "smooth" });

@@ -11,7 +11,7 @@ import { humanise } from "./labels.js";
 const WEEKS = 26;
 const COLOURS = 6;
 
-export function trends({ onNewest, onPick, connected }) {
+export function trends({ onNewest, onPick, connected, may }) {
   const view = section("trends");
   const charts = [];
   let data = null;
@@ -45,13 +45,19 @@ export function trends({ onNewest, onPick, connected }) {
     picker.replaceChildren(...currencies.map((code) => new Option(code, code, false, code === data.currency)));
   }
 
+  /** The button to what brings figures, if the visitor's role allows it. */
+  function nextStep() {
+    if (connected()) return may.operate ? jumpButton("sync-button", "Choose a week to sync") : null;
+    return may.own ? jumpButton("connect", "Go to the connection") : null;
+  }
+
   function paint() {
     for (const chart of charts.splice(0)) chart.destroy();
     if (!newest(data.weeks)) {
       view.empty(
         "No figures yet",
         connected() ? "Sync the latest week to see its figures here; turn the scheduler on and the earlier weeks follow by themselves." : "Connect to Xero first; then the figures of each week gather here.",
-        { action: connected() ? jumpButton("sync-button", "Choose a week to sync") : jumpButton("connect", "Go to the connection"), picture: "chart" },
+        { action: nextStep(), picture: "chart" },
       );
       return;
     }

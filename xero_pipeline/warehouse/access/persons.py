@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import CheckConstraint, Column, Engine, Row, Table, Text, UniqueConstraint, delete, func, insert, select
 
-from xero_pipeline.warehouse.access.roles import Role
+from xero_pipeline.warehouse.access.roles import AccessRole
 from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.database.types import UtcDateTime
 from xero_pipeline.warehouse.errors import WarehouseError
@@ -56,7 +56,7 @@ class Person:
     """A person who may use the admin page. `credential` is what a session of theirs is bound to; it is no secret."""
 
     name: str
-    role: Role
+    role: AccessRole
     has_token: bool
     created_at: datetime
     credential: str
@@ -77,7 +77,7 @@ class Persons:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def add(self, name: str, role: Role, *, now: datetime, with_token: bool = True) -> str | None:
+    def add(self, name: str, role: AccessRole, *, now: datetime, with_token: bool = True) -> str | None:
         """Add a person and return the new access token, which nobody can read again.
 
         Args:
@@ -94,7 +94,7 @@ class Persons:
         if name.lower() in RESERVED_NAMES:
             raise PersonNotAdded(f"The name {name} is reserved.", advice="Choose another.")
         token = _PREFIX + secrets.token_urlsafe(32) if with_token else None
-        values = {"name": name, "role": Role(role).value, "token_hash": token and _hash(token), "created_at": now}
+        values = {"name": name, "role": AccessRole(role).value, "token_hash": token and _hash(token), "created_at": now}
         with self._engine.begin() as connection:
             # Two names that differ only in case would look like one person in the audit log.
             same = select(access_tokens.c.name).where(func.lower(access_tokens.c.name) == name.lower())
@@ -155,7 +155,7 @@ def _hash(token: str) -> str:
 def _to_person(row: Row[Any]) -> Person:
     return Person(
         name=row.name,
-        role=Role(row.role),
+        role=AccessRole(row.role),
         has_token=row.token_hash is not None,
         created_at=row.created_at,
         credential=(f"token:{row.token_hash}" if row.token_hash else f"person:{row.created_at.isoformat()}|{row.name}"),

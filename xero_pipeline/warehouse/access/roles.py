@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import StrEnum
 
 
-class Role(StrEnum):
+class AccessRole(StrEnum):
     """What a person may do."""
 
     VIEWER = "viewer"
@@ -15,9 +15,9 @@ class Role(StrEnum):
     OWNER = "owner"
     """Also connects, disconnects, and manages access."""
 
-    def includes(self, other: Role) -> bool:
+    def includes(self, other: AccessRole) -> bool:
         """Whether this role may do what `other` may."""
         return _ORDER.index(self) >= _ORDER.index(other)
 
 
-_ORDER = (Role.VIEWER, Role.OPERATOR, Role.OWNER)
+_ORDER = (AccessRole.VIEWER, AccessRole.OPERATOR, AccessRole.OWNER)
