@@ -6,7 +6,7 @@ from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 
 from xero_pipeline.access import AccessControl, remove_access
-from xero_pipeline.admin.api_models import (
+from xero_pipeline.admin.access_models import (
     AddPersonRequest,
     AuditResponse,
     EndSessionsRequest,

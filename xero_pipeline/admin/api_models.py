@@ -44,19 +44,21 @@ IsoDate = Annotated[date, BeforeValidator(_require_iso_date)]
 """A date as YYYY-MM-DD. Numbers and date-times are refused."""
 
 
-class _Model(BaseModel):
+class ApiModel(BaseModel):
+    """What every model has: names in camelCase outside, in snake_case inside."""
+
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
 # ---- errors ---------------------------------------------------------------------------------------------
 
 
-class ErrorText(_Model):
+class ErrorText(ApiModel):
     code: str = Field(description="A short, stable name for programs to check.", examples=["not_connected"])
     message: str = Field(description="What happened and what to do about it, for people.")
 
 
-class ErrorResponse(_Model):
+class ErrorResponse(ApiModel):
     """The body of every error response."""
 
     error: ErrorText
@@ -65,11 +67,11 @@ class ErrorResponse(_Model):
 # ---- connection -----------------------------------------------------------------------------------------
 
 
-class ConnectResponse(_Model):
+class ConnectResponse(ApiModel):
     url: str = Field(description="Where to send the browser: Xero's consent page, or back to this page.")
 
 
-class OrganisationResponse(_Model):
+class OrganisationResponse(ApiModel):
     tenant_id: str
     tenant_name: str
     status: Literal["connected", "reconnect_needed"]
@@ -82,7 +84,7 @@ class OrganisationResponse(_Model):
     calls_per_day: int
 
 
-class StatusResponse(_Model):
+class StatusResponse(ApiModel):
     connected: bool
     tenant_name: str | None
     last_sync_at: AwareDatetime | None
@@ -91,7 +93,7 @@ class StatusResponse(_Model):
     organisations: list[OrganisationResponse]
 
 
-class ProofResponse(_Model):
+class ProofResponse(ApiModel):
     """How far an organisation's stored weeks are proven against Xero's own totals."""
 
     proven_up_to: date | None = Field(description="Up to this week every block is equal; null when none is.")
@@ -106,7 +108,7 @@ class DetailedOrganisationResponse(OrganisationResponse):
     reconciliation: ProofResponse | None = Field(description="null when nothing has been compared yet.")
 
 
-class AlertResponse(_Model):
+class AlertResponse(ApiModel):
     kind: str
     title: str
     text: str = Field(description="What happened, and what to do.")
@@ -121,7 +123,7 @@ class DetailedStatusResponse(StatusResponse):
     organisations: list[DetailedOrganisationResponse]  # type: ignore[assignment]
 
 
-class DisconnectRequest(_Model):
+class DisconnectRequest(ApiModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=False)
 
     tenant_id: str | SkipJsonSchema[None] = Field(
@@ -137,7 +139,7 @@ class DisconnectRequest(_Model):
         return value
 
 
-class DisconnectResponse(_Model):
+class DisconnectResponse(ApiModel):
     success: Literal[True] = True
     warning: str | None = Field(None, description="What went wrong although the disconnect succeeded.")
 
@@ -145,7 +147,7 @@ class DisconnectResponse(_Model):
 # ---- syncing --------------------------------------------------------------------------------------------
 
 
-class LogResponse(_Model):
+class LogResponse(ApiModel):
     """One row of the sync log."""
 
     id: int
@@ -163,7 +165,7 @@ class LogResponse(_Model):
     completed_at: AwareDatetime | None
 
 
-class FigureDifferenceResponse(_Model):
+class FigureDifferenceResponse(ApiModel):
     """One figure of a block that differs. The amounts are exact texts; for documents they are counts."""
 
     account_id: str
@@ -174,7 +176,7 @@ class FigureDifferenceResponse(_Model):
     difference: str
 
 
-class ReconciliationResponse(_Model):
+class ReconciliationResponse(ApiModel):
     """One comparison of a block of weeks with Xero's own totals."""
 
     tenant_id: str
@@ -193,28 +195,28 @@ class ReconciliationResponse(_Model):
     checked_at: AwareDatetime
 
 
-class RunResponse(_Model):
+class RunResponse(ApiModel):
     run_id: str
     status: RunStatus
     logs: list[LogResponse] = Field(description="The run's rows of the sync log so far, newest first.")
     url: str = Field(description="The run's page in Dagster.")
 
 
-class SyncRequest(_Model):
+class SyncRequest(ApiModel):
     model_config = ConfigDict(extra="forbid", populate_by_name=False)
 
     week_ending: IsoDate | SkipJsonSchema[None] = Field(None, description="A week by its Saturday.")
     wait: bool | SkipJsonSchema[None] = Field(None, description="false to answer without waiting for the run to end.")
 
 
-class SchedulerResponse(_Model):
+class SchedulerResponse(ApiModel):
     running: bool
 
 
 # ---- figures --------------------------------------------------------------------------------------------
 
 
-class SummaryWeekResponse(_Model):
+class SummaryWeekResponse(ApiModel):
     """Sums over the organisations of one currency. null means unknown; 0.00 is a known amount."""
 
     week_ending: date
@@ -227,7 +229,7 @@ class SummaryWeekResponse(_Model):
     organisations: int = Field(description="The number of organisations in these sums.")
 
 
-class SummaryResponse(_Model):
+class SummaryResponse(ApiModel):
     currency: str | None = Field(description="The currency of every amount; null when there are none.")
     currencies: list[str] = Field(description="Every currency that has figures, the most used first.")
     weeks: list[SummaryWeekResponse] = Field(
@@ -235,7 +237,7 @@ class SummaryResponse(_Model):
     )
 
 
-class ProfitAndLossResponse(_Model):
+class ProfitAndLossResponse(ApiModel):
     basis: Literal["accrual", "cash"]
     total_trading_income: MoneyText
     cost_of_sales: MoneyText
@@ -245,7 +247,7 @@ class ProfitAndLossResponse(_Model):
     net_profit: MoneyText
 
 
-class ProfitAndLossLineResponse(_Model):
+class ProfitAndLossLineResponse(ApiModel):
     account_id: str
     account_code: str | None
     account_name: str
@@ -254,7 +256,7 @@ class ProfitAndLossLineResponse(_Model):
     amount: MoneyText
 
 
-class RevenueCellResponse(_Model):
+class RevenueCellResponse(ApiModel):
     revenue_type: str
     region: str
     invoiced: MoneyText
@@ -265,7 +267,7 @@ class RevenueCellResponse(_Model):
     credit_note_count: int
 
 
-class BankAccountResponse(_Model):
+class BankAccountResponse(ApiModel):
     bank_account_id: str
     bank_account_name: str
     opening_balance: MoneyText
@@ -275,7 +277,7 @@ class BankAccountResponse(_Model):
     closing_balance: MoneyText
 
 
-class RestatementResponse(_Model):
+class RestatementResponse(ApiModel):
     """A figure of a closed week that a later sync changed. `old` is null for a new row, `new` for a removed one."""
 
     tenant_id: str
@@ -292,7 +294,7 @@ class RestatementResponse(_Model):
     run_url: str | None
 
 
-class OrganisationWeekResponse(_Model):
+class OrganisationWeekResponse(ApiModel):
     tenant_id: str
     tenant_name: str | None
     currency: str
@@ -305,98 +307,17 @@ class OrganisationWeekResponse(_Model):
     restatements: list[RestatementResponse]
 
 
-class WeekResponse(_Model):
+class WeekResponse(ApiModel):
     week_ending: date
     organisations: list[OrganisationWeekResponse] = Field(
         description="Only the organisations with figures for the week."
     )
 
 
-# ---- access ---------------------------------------------------------------------------------------------
-
-RoleName = Literal["viewer", "operator", "owner"]
-
-
-class AuditResponse(_Model):
-    """One row of the audit log: something that somebody did, or a failure that was counted."""
-
-    id: int
-    at: AwareDatetime
-    who: str = Field(description="A person, `admin` (ADMIN_TOKEN), `local` (a page without a sign-in), or a user.")
-    role: str
-    origin: str = Field(description="The address that it came from, or `cli`.")
-    action: str
-    subject: str
-    outcome: str = Field(description="`success`, or why not.")
-    count: int = Field(description="How often it happened between `at` and `lastAt`; more than 1 for failures only.")
-    last_at: AwareDatetime
-
-
-class SessionResponse(_Model):
-    id: int
-    who: str
-    role: RoleName
-    origin: str
-    began_at: AwareDatetime
-    last_seen_at: AwareDatetime
-    ends_at: AwareDatetime = Field(description="When it ends if it is not used again.")
-    is_current: bool = Field(description="Whether this request uses it.")
-
-
-class EndSessionsRequest(_Model):
-    model_config = ConfigDict(extra="forbid", populate_by_name=False)
-
-    id: Annotated[int, Field(ge=1, le=2**53, strict=True)] | SkipJsonSchema[None] = Field(
-        None, description="Only this session; leave it out for all of them, your own included."
-    )
-
-    @field_validator("id", mode="before")
-    @classmethod
-    def _reject_null(cls, value: object) -> object:
-        # A null is probably a mistake, so it must not end everything.
-        if value is None:
-            raise ValueError("must be a number; leave it out to end all sessions")
-        return value
-
-
-class EndSessionsResponse(_Model):
-    ended: int = Field(description="How many sessions have ended.")
-
-
-class PersonResponse(_Model):
-    name: str
-    role: RoleName
-    has_token: bool = Field(description="false for somebody who only signs in at the proxy.")
-    created_at: AwareDatetime
-
-
-class AddPersonRequest(_Model):
-    model_config = ConfigDict(extra="forbid", populate_by_name=False)
-
-    name: str = Field(min_length=1, max_length=64)
-    role: RoleName
-
-
-class NewPersonResponse(_Model):
-    name: str
-    role: RoleName
-    token: str = Field(description="The access token. It is shown this once and stored only as a hash.")
-
-
-class RemovePersonRequest(_Model):
-    model_config = ConfigDict(extra="forbid", populate_by_name=False)
-
-    name: str = Field(min_length=1, max_length=64)
-
-
-class RemovePersonResponse(_Model):
-    success: Literal[True] = True
-
-
 # ---- health ---------------------------------------------------------------------------------------------
 
 
-class HealthResponse(_Model):
+class HealthResponse(ApiModel):
     """For each part `ok`, or the code of the error."""
 
     database: str

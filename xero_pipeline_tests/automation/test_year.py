@@ -318,11 +318,9 @@ def simulate(year: Year) -> Editors:
                 for _ in range(days_with_edits.count(number)):
                     year.clock.advance(seconds=60)
                     editors.edit_something()
-    # The last edits are found by the looks of the following days.
-    alerter = open_alerter(year.deployment)
-    for _ in range(20):
-        year.clock.advance(hours=12)
-        year.reconcile(alerter)
+    # The last edits are found by the ticks of the following days.
+    for number in range(DAYS, DAYS + 6):
+        year.tick(datetime.combine(BEGIN + timedelta(days=number), time(6), SYDNEY).astimezone(UTC))
     return editors
 
 
