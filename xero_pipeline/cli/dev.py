@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import tempfile
 import time
 import urllib.error
@@ -21,6 +22,7 @@ from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import DAGSTER_PATH, Settings, child_environment, load_settings
 
 _MODULE = "xero_pipeline.definitions"
+_DAEMON = "Dagster's daemon"
 _FORMER_DAGSTER_PORT = 3000
 _PATIENCE_SECONDS = 30.0
 
@@ -43,7 +45,8 @@ def dev() -> None:
     # For the socket of the code server: nobody else on this machine may enter the folder, and its path is short, as a
     # socket's has to be.
     with tempfile.TemporaryDirectory(prefix="xero-pipeline-") as folder, log_file.open("ab") as log:
-        commands = _build_commands(settings, Path(folder), former_port)
+        socket_file = None if is_own_workspace(settings) else Path(folder) / "code.sock"
+        commands = _build_commands(settings, socket_file, former_port)
         run_together(
             commands,
             cwd=settings.home_folder,
@@ -51,27 +54,34 @@ def dev() -> None:
             output=log,
             advice=f"The end of {log_file} shows why.",
             announce=partial(_announce, settings, log_file, time.monotonic()),
+            # A daemon that starts before the code is there fails the backfills and retries that it finds.
+            waits={} if socket_file is None else {_DAEMON: partial(_is_listening, socket_file)},
         )
 
 
-def _build_commands(settings: Settings, folder: Path, former_port: int) -> dict[str, list[str]]:
+def _build_commands(settings: Settings, socket_file: Path | None, former_port: int) -> dict[str, list[str]]:
     workspace = settings.home_folder / "workspace.yaml"
     port = str(choose_admin_port(settings))
     page = [find_tool("xero-pipeline"), "admin", "--port", port, "--redirect-from", str(former_port)]
     commands = {}
-    if not is_own_workspace(settings):
+    if socket_file is not None:
         # One code server for the daemon and the page, instead of one for each. A workspace.yaml of somebody's own
         # may have other code locations, so it is used as it is.
-        socket = folder / "code.sock"
-        entry = {"socket": str(socket), "location_name": _MODULE}
-        workspace = folder / "workspace.yaml"
+        entry = {"socket": str(socket_file), "location_name": _MODULE}
+        workspace = socket_file.with_name("workspace.yaml")
         # JSON is YAML.
         workspace.write_text(json.dumps({"load_from": [{"grpc_server": entry}]}))
-        server = [find_tool("dagster"), "code-server", "start", "--socket", str(socket)]
+        server = [find_tool("dagster"), "code-server", "start", "--socket", str(socket_file)]
         commands["the code server"] = [*server, "--module-name", _MODULE, "--location-name", _MODULE]
-    commands["Dagster's daemon"] = [find_tool("dagster-daemon"), "run", "--workspace", str(workspace)]
+    commands[_DAEMON] = [find_tool("dagster-daemon"), "run", "--workspace", str(workspace)]
     commands["the admin page"] = [*page, "--workspace", str(workspace)]
     return commands
+
+
+def _is_listening(socket_file: Path) -> bool:
+    """Whether the code server has loaded the code: it listens from then on."""
+    with socket.socket(socket.AF_UNIX) as client:
+        return client.connect_ex(str(socket_file)) == 0
 
 
 def _begin_log(settings: Settings) -> Path:

@@ -42,6 +42,7 @@ def run_together(
     output: IO[bytes] | None = None,
     advice: str = "Its last lines above show why.",
     announce: Callable[[], bool] = lambda: True,
+    waits: Mapping[str, Callable[[], bool]] | None = None,
 ) -> None:
     """Run servers until Ctrl-C, SIGTERM, or the end of one of them; then end all and wait for them.
 
@@ -51,6 +52,7 @@ def run_together(
         output: the file to which they all write; by default the terminal.
         advice: where to see why a server has ended by itself.
         announce: asked again and again until it returns true, for what is said once they are ready.
+        waits: for a server that needs another one: asked again and again, and the server starts once it returns true.
 
     Raises:
         ServerEnded: one of them ended by itself.
@@ -60,28 +62,35 @@ def run_together(
         signal.signal(signal_number, lambda *_: stop.set())
     running: dict[str, subprocess.Popen[bytes]] = {}
     ended: list[str] = []
+    is_announced, waits = False, waits or {}
     try:
-        for name, command in commands.items():
-            running[name] = subprocess.Popen(  # noqa: S603 - our own commands
-                command,
-                cwd=cwd,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-                preexec_fn=_restore_signal_handlers,
-            )
-        is_announced = False
-        while not stop.wait(0.3):
+        while not ended:
+            for name, command in commands.items():
+                if name not in running and (name not in waits or waits[name]()):
+                    running[name] = _start(command, cwd, environment, output)
             is_announced = is_announced or announce()
-            ended = [name for name, process in running.items() if process.poll() is not None]
-            if ended:
+            if stop.wait(0.3):
                 break
+            ended = [name for name, process in running.items() if process.poll() is not None]
     finally:
         _end_processes(list(running.values()))
     if ended:
         raise ServerEnded(f"{' and '.join(ended)} ended by itself.", advice=advice)
+
+
+def _start(
+    command: Sequence[str], cwd: Path, environment: Mapping[str, str], output: IO[bytes] | None
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 - our own commands
+        command,
+        cwd=cwd,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=output,
+        start_new_session=True,
+        preexec_fn=_restore_signal_handlers,
+    )
 
 
 def _restore_signal_handlers() -> None:

@@ -41,3 +41,26 @@ def test_what_a_server_started_may_finish_although_the_server_itself_has_ended(t
     supervisor.send_signal(signal.SIGTERM)
     assert supervisor.wait(60) == 0
     assert (tmp_path / "saved").exists()
+
+
+WAITING = """
+import sys
+from pathlib import Path
+from xero_pipeline.cli.supervise import ServerEnded, run_together
+there = Path(sys.argv[1])
+touch = f"import pathlib, time; time.sleep(0.5); pathlib.Path({str(there)!r}).touch(); time.sleep(60)"
+first = [sys.executable, "-c", touch]
+second = [sys.executable, "-c", f"import pathlib, sys; sys.exit(not pathlib.Path({str(there)!r}).exists())"]
+try:
+    run_together({"second": second, "first": first}, cwd=there.parent, environment={}, waits={"second": there.exists})
+except ServerEnded as error:
+    print(error)
+"""
+
+
+def test_a_server_that_needs_another_one_starts_after_it(tmp_path: Path) -> None:
+    """A daemon that started before the code server failed the backfill that it found."""
+    command = [sys.executable, "-c", WAITING, str(tmp_path / "there")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.startswith("second ended by itself.")
+    assert (tmp_path / "there").exists()
