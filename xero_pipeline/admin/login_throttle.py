@@ -32,7 +32,7 @@ class TooManyGuesses(PipelineError):
     def __init__(self, retry_after: int) -> None:
         super().__init__(
             "This token is wrong, and too many wrong ones were tried.",
-            advice=f"The right token is accepted at any time. A wrong one is answered again in {retry_after} s.",
+            advice=f"The right token is accepted at any time. The next wrong one is answered in {retry_after} seconds.",
         )
         self.retry_after = retry_after
         """Whole seconds."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 import httpx
@@ -76,11 +77,22 @@ def run_nginx(folder: Path, file: str, *, page: str, dagster: str = "http://127.
         process.wait(20)
 
 
-def open_https(url: str, **headers: str) -> httpx.Client:
-    """Open a client that takes nginx for `xero.example.com`. The certificate is not what these tests are about."""
+@cache
+def make_ssl_context() -> ssl.SSLContext:
+    """A context that takes any certificate: it is not what these tests are about."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return httpx.Client(base_url=url, headers={"Host": NAME} | headers, verify=context, timeout=60, trust_env=False)
+    return context
+
+
+def open_https(url: str, *, address: str | None = None, **headers: str) -> httpx.Client:
+    """Open a client that takes nginx for `xero.example.com`.
+
+    Args:
+        address: the client's own address, any of 127.0.0.0/8.
+    """
+    transport = httpx.HTTPTransport(verify=make_ssl_context(), local_address=address, trust_env=False)
+    return httpx.Client(base_url=url, headers={"Host": NAME} | headers, transport=transport, timeout=60)
 
 
 def _wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:

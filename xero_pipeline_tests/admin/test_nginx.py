@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect as open_websocket
 
 from xero_pipeline_tests.admin.deployed import API, Page, serve_page
-from xero_pipeline_tests.admin.nginx import NAME, open_https, run_nginx
+from xero_pipeline_tests.admin.nginx import NAME, make_ssl_context, open_https, run_nginx
 from xero_pipeline_tests.admin.real_dagster import ROOT
 from xero_pipeline_tests.admin.serving import serve_app
 from xero_pipeline_tests.admin.test_dagster_ui import MUTATION, RecordingDagster
@@ -124,15 +123,13 @@ def test_another_site_reaches_neither_graphql_nor_the_websocket(proxied: Proxied
 
 def follow(proxied: Proxied, cookie: str, origin: str) -> int:
     """Open Dagster's WebSocket through nginx and return the status."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     uri, port = f"wss://{NAME}/dagster/graphql", int(proxied.url.rsplit(":", 1)[1])
     headers = {"Cookie": cookie} if cookie else {}
     try:
         with open_websocket(
             uri,
             address=("127.0.0.1", port),
-            ssl=context,
+            ssl=make_ssl_context(),
             origin=origin,
             additional_headers=headers,
             proxy=None,
@@ -145,18 +142,28 @@ def follow(proxied: Proxied, cookie: str, origin: str) -> int:
         return refused.response.status_code
 
 
-@pytest.mark.parametrize("forwarded", [False, True], ids=["as it is", "with a false X-Forwarded-For"])
-def test_the_owner_gets_in_while_somebody_guesses_at_every_path(proxied: Proxied, forwarded: bool) -> None:
-    """Twenty guesses a second for a minute: the clock moves with them. nginx names the one client that they are."""
+@pytest.mark.parametrize(
+    ("clients", "forwarded"),
+    [(1, False), (1, True), (1000, True)],
+    ids=["one client", "one client with a false X-Forwarded-For", "a thousand clients with a false X-Forwarded-For"],
+)
+def test_the_owner_gets_in_while_somebody_guesses_at_every_path(
+    proxied: Proxied, clients: int, forwarded: bool
+) -> None:
+    """Twenty guesses a second for a minute, from so many addresses: the clock moves with them."""
     served, looked_at, led_to_wait = 0, 0, 0
-    with proxied.open() as guesser, proxied.open(Authorization=f"Bearer {TOKEN}") as owner:
+    with ExitStack() as stack:
+        owner = stack.enter_context(proxied.open(Authorization=f"Bearer {TOKEN}"))
+        only = stack.enter_context(proxied.open())
         for number in range(1200):
-            path = PATHS[number % len(PATHS)]
+            path, client = PATHS[number % len(PATHS)], number % clients
             headers = {"X-Forwarded-For": f"10.{number % 10}.0.{number % 100}"} if forwarded else {}
-            if path == "/login":
-                answer = guesser.post(path, data={"token": f"guess-{number}"}, headers=headers)
-            else:
-                answer = guesser.get(path, headers=headers | {"Authorization": f"Bearer guess-{number}"})
+            address = f"127.1.{client // 250}.{client % 250 + 1}"
+            with nullcontext(only) if clients == 1 else open_https(proxied.url, address=address) as guesser:
+                if path == "/login":
+                    answer = guesser.post(path, data={"token": f"guess-{number}"}, headers=headers)
+                else:
+                    answer = guesser.get(path, headers=headers | {"Authorization": f"Bearer guess-{number}"})
             # Where nginx asks first, it answers every refusal as 401 or by leading to the sign-in.
             assert answer.status_code in {303, 401, 405, 429}, path
             # These two never say whether they looked: the proxy's question knows 401 alone.
@@ -169,4 +176,4 @@ def test_the_owner_gets_in_while_somebody_guesses_at_every_path(proxied: Proxied
                     assert person.get(f"{API}/status").status_code == 200
             proxied.page.clock.advance(seconds=1 / 20)
     assert served == 100
-    assert looked_at < 20 < led_to_wait
+    assert looked_at < (20 if clients == 1 else 100) < led_to_wait
