@@ -126,6 +126,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().__init__(*args, **options)
         self._limiter = limiter
         self._head_bytes = 0
+        self._is_serving = False
         self._request_timer: asyncio.TimerHandle | None = None
         self._write_timer: asyncio.TimerHandle | None = None
 
@@ -159,10 +160,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._stop_request_timer()
+        self._is_serving = True
         self._limiter.mark_busy(cast(LimitedConnection, self))
         super().on_message_complete()
 
     def on_response_complete(self) -> None:
+        self._is_serving = False
         super().on_response_complete()
         if self._request_timer is None and not self.transport.is_closing() and self.cycle.response_complete:
             self._limiter.mark_waiting(cast(LimitedConnection, self))
@@ -187,7 +190,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             raise ValueError("the head of the request is too long")
 
     def _start_request_timer(self, seconds: float) -> None:
-        self._request_timer = self.loop.call_later(seconds, self.transport.abort)
+        self._request_timer = self.loop.call_later(seconds, self._end_slow_request, seconds)
+
+    def _end_slow_request(self, seconds: float) -> None:
+        if self._is_serving:
+            # The slow request follows another one, whose response is still on its way.
+            self._start_request_timer(seconds)
+        else:
+            self.transport.abort()
 
     def _stop_request_timer(self) -> None:
         if self._request_timer is not None:
