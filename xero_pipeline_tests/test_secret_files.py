@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from xero_pipeline.settings import SettingsError, export_dotenv_variables, load_settings
+from xero_pipeline.settings import SettingsError, child_environment, export_dotenv_variables, load_settings
 from xero_pipeline.settings.loading import list_secret_settings
 
 KEY = "9f3b0c57d2e8461ab07c94e5f1d86a2374be0d95c8a1f6e3527b8d40196ce7fa"
@@ -81,6 +81,21 @@ def test_a_file_named_in_dotenv_starts_at_its_folder_and_is_not_exported(
     monkeypatch.setattr(os, "environ", environment := dict(os.environ))
     export_dotenv_variables()
     assert "ADMIN_TOKEN_FILE" not in environment
+
+
+def test_a_process_that_is_started_in_another_folder_finds_the_same_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    here, home = tmp_path / "here", tmp_path / "home"
+    for folder in (here, home):
+        folder.mkdir()
+    write_secret(here / "token", TOKEN)
+    (here / ".env").write_text(f"ADMIN_TOKEN_FILE=token\nDAGSTER_HOME={home}\n")
+    monkeypatch.chdir(here)
+    loaded = load_settings()
+    monkeypatch.setattr(os, "environ", child_environment(loaded))
+    monkeypatch.chdir(home)
+    assert load_settings() == loaded
 
 
 @pytest.mark.parametrize("mode", [0o404, 0o444, 0o644, 0o602])

@@ -148,5 +148,9 @@ def child_environment(settings: Settings) -> dict[str, str]:
     """
     file = _environment_file()
     is_elsewhere = file is not None and file.parent.resolve() != settings.home_folder
-    added = {name: value for name, value in dotenv_values(file).items() if value} if is_elsewhere else {}
+    added = {name: value for name, value in dotenv_values(file).items() if value} if file and is_elsewhere else {}
+    for name in (f"{secret}{SUFFIX}" for secret in list_secret_settings()):
+        if file and name in added:
+            # A relative path starts where that file is, which the new process does not know.
+            added[name] = str(file.parent.absolute() / Path(added[name]).expanduser())
     return {**added, **os.environ, "DAGSTER_HOME": str(settings.home_folder)}
