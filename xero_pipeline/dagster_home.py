@@ -54,13 +54,18 @@ def prepare_home(settings: Settings) -> Path:
 def close_home(settings: Settings) -> None:
     """Take the rights of other users from what the deployment wrote: older releases left them to the umask.
 
-    That is everything in `data/`, `.env`, and an SQLite database with its lock files, wherever it is.
+    That is everything in `data/`, `.env`, the files of Dagster's settings (they may hold a password), and an SQLite
+    database with its lock files, wherever it is. What belongs to another user than `data/` stays as it is: the
+    deployment's user may read root's `.env` by the rights that would be taken.
     """
-    files = [settings.home_folder / ".env"]
+    files = [settings.home_folder / name for name in (".env", *_TEMPLATES)]
     if settings.database_url.get_backend_name() == "sqlite":
         database = str(settings.database_url.database)
         files += [Path(f"{database}{ending}") for ending in ("", "-wal", "-shm", ".locks")]
         files += Path(f"{database}.locks").glob("*")
+    if settings.data_folder.is_dir():
+        owner = settings.data_folder.stat().st_uid
+        files = [file for file in files if file.exists() and file.stat().st_uid == owner]
     close_to_others(settings.data_folder, *files)
 
 

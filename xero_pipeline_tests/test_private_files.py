@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from xero_pipeline.dagster_home import prepare_home
+from xero_pipeline.dagster_home import close_home, prepare_home
 from xero_pipeline.mock_xero.faults import FaultKind, MockFault
 from xero_pipeline.private_files import close_to_others
 from xero_pipeline.settings import load_settings
@@ -92,6 +92,22 @@ def test_what_an_older_release_left_open_is_closed(tmp_path: Path, monkeypatch: 
         "xero.db": 0o600,
     }
     assert stat.S_IMODE(outside.stat().st_mode) == 0o666, "a link is not followed"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to another user")
+def test_what_belongs_to_another_user_than_the_data_stays_readable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root runs `migrate` for the user `xero`, whose services read root's `.env`."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir(mode=0o755)
+    os.chown(tmp_path / "data", 65534, 65534)
+    (tmp_path / ".env").write_text("")
+    (tmp_path / ".env").chmod(0o644)
+    settings = load_settings(XERO_MOCK_MODE="true", XERO_ENCRYPTION_KEY=KEY, DAGSTER_HOME=str(tmp_path))
+    close_home(settings)
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / ".env").stat().st_mode) == 0o644
 
 
 def test_rights_of_the_owner_stay_as_they_are(tmp_path: Path) -> None:
