@@ -12,7 +12,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.pool import NullPool
 
-from xero_pipeline.warehouse.database.migrating import migrate
+from xero_pipeline.warehouse.database.migrating import VERSION_TABLE, migrate
 
 _statements: dict[str, list[str]] = {}
 
@@ -35,7 +35,7 @@ _DEFINITION_CHECKSUM = text(
         UNION ALL SELECT concat('rule ', r.oid, ' ', r.xmin) FROM pg_rewrite r JOIN ours ON ev_class = ours.oid
         UNION ALL SELECT concat('sequence ', seqrelid, ' ', s.xmin) FROM pg_sequence s JOIN ours ON seqrelid = ours.oid
         UNION ALL SELECT concat('function ', oid, ' ', xmin) FROM pg_proc WHERE pronamespace = 'public'::regnamespace
-        UNION ALL SELECT concat('version ', version_num) FROM public.alembic_version
+        UNION ALL SELECT concat('version ', version_num) FROM public.xero_pipeline_alembic_version
     ) AS entries
     """
 )
@@ -81,7 +81,7 @@ def empty_postgres(url: str) -> None:
 
 def _is_unchanged(connection: Connection) -> bool:
     checksum = connection.execute(text("SELECT obj_description('public'::regnamespace, 'pg_namespace')")).scalar_one()
-    if not checksum or connection.execute(text("SELECT to_regclass('public.alembic_version')")).scalar_one() is None:
+    if not checksum or not inspect(connection).has_table(VERSION_TABLE):
         return False
     return bool(connection.execute(_DEFINITION_CHECKSUM).scalar_one() == checksum)
 
@@ -90,7 +90,7 @@ def _delete_rows(connection: Connection) -> int:
     """Delete all rows and reset the sequences. Returns the number of deleted rows."""
     connection.execute(text("SET LOCAL session_replication_role = replica"))
     tables = inspect(connection).get_table_names()
-    deleted = [connection.execute(text(f'DELETE FROM public."{name}"')) for name in tables if name != "alembic_version"]
+    deleted = [connection.execute(text(f'DELETE FROM public."{name}"')) for name in tables if name != VERSION_TABLE]
     connection.execute(
         text(
             "SELECT setval(seqrelid, seqstart, false) FROM pg_sequence JOIN pg_class ON pg_class.oid = seqrelid"

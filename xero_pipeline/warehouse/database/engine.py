@@ -92,8 +92,9 @@ def _open_postgres(url: URL, *, pooled: bool) -> Engine:
         ) from None
 
     @event.listens_for(engine, "connect")
-    def _set_utc(connection: Any, _record: object) -> None:
-        connection.execute("SET TIME ZONE 'UTC'")
+    def _set_formats(connection: Any, _record: object) -> None:
+        # A server, role or database may set others. psycopg reads dates in the ISO style only.
+        connection.execute("SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD', false)")
         connection.commit()
 
     return engine

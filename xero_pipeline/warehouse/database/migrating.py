@@ -1,4 +1,8 @@
-"""Checking which schema a database has, and migrating it to the newest one, which `migrations/` defines."""
+"""Checking which schema a database has, and migrating it to the newest one, which `migrations/` defines.
+
+The version is in a table of our own name, `VERSION_TABLE`. Alembic's usual name, `alembic_version`, is also that of
+every other program that uses Alembic, such as Dagster's storage. Releases up to 1.0.0 kept our version there.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +13,20 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, delete, insert, inspect, select, text
 
 from xero_pipeline.warehouse.database.engine import get_sqlite_file
+from xero_pipeline.warehouse.database.sessions import require_own_sessions
 from xero_pipeline.warehouse.errors import NotMigrated
 
+VERSION_TABLE = "xero_pipeline_alembic_version"
+# As Alembic defines them.
+_versions, _old_versions = (
+    Table(name, MetaData(), Column("version_num", String(32), primary_key=True))
+    for name in (VERSION_TABLE, "alembic_version")
+)
+# A table that each revision created, for those revisions that were ever stored in the old version table.
+_TABLES_BY_REVISION = {"0001": "xero_tokens", "0002": "synced_documents", "0003": "alerts", "0004": "reconciliations"}
 _FOLDER = Path(__file__).parents[1] / "migrations"
 # PostgreSQL's advisory locks are numbers. This one is "xeromigr" in ASCII.
 _LOCK = 0x7865726F6D696772
@@ -29,18 +42,20 @@ def migrate(engine: Engine) -> str:
 
     Raises:
         NotMigrated: the database was made by a newer version of this program.
-        DatabaseUnavailable: it cannot be reached.
+        DatabaseUnavailable: it cannot be reached, or only through a pooler that splits sessions.
     """
+    require_own_sessions(engine)
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             # Wait without a limit for another migration, or for a process that uses a table.
             connection.execute(_DISABLE_TIMEOUTS)
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
         _refuse_unknown(read_revision(connection))
+        _move_old_version(connection)
         config = Config()
         # Alembic parses the value like a configuration file, where a percent sign must be doubled.
         config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
-        config.attributes["connection"] = connection
+        config.attributes |= {"connection": connection, "version_table": VERSION_TABLE}
         command.upgrade(config, "head")
     return latest_revision()
 
@@ -50,11 +65,12 @@ def require_current(engine: Engine) -> None:
 
     Raises:
         NotMigrated: its schema is older or newer than this program's, or there is none.
-        DatabaseUnavailable: it cannot be reached.
+        DatabaseUnavailable: it cannot be reached, or only through a pooler that splits sessions.
     """
     file = get_sqlite_file(engine)
     if file is not None and not file.exists():
         raise NotMigrated(f"There is no database file {file} yet.")
+    require_own_sessions(engine)
     with engine.connect() as connection:
         current = read_revision(connection)
     if current is None:
@@ -83,7 +99,41 @@ def is_known_revision(revision: str) -> bool:
 
 def read_revision(connection: Connection) -> str | None:
     """The schema revision of a database; `None` if it has no tables."""
-    return MigrationContext.configure(connection).get_current_revision()
+    return _read_own_revision(connection) or _read_old_revision(connection)
+
+
+def _read_own_revision(connection: Connection) -> str | None:
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+
+
+def _read_old_revision(connection: Connection) -> str | None:
+    """Our revision in the old version table; `None` if there is none that is ours.
+
+    Another program's revision may have the same name as one of ours. Ours is the newest one whose tables are there,
+    with those of every revision before it.
+    """
+    tables = set(inspect(connection).get_table_names())
+    if _old_versions.name not in tables:
+        return None
+    stored = set(connection.execute(select(_old_versions.c.version_num)).scalars())
+    ours = None
+    for revision, table in _TABLES_BY_REVISION.items():
+        if table not in tables:
+            break
+        ours = revision if revision in stored else ours
+    return ours
+
+
+def _move_old_version(connection: Connection) -> None:
+    """Move our version into our own table. Another program's rows stay, and so does the old table if it has any."""
+    old = _read_old_revision(connection)
+    if old is None or _read_own_revision(connection) is not None:
+        return
+    _versions.create(connection, checkfirst=True)
+    connection.execute(insert(_versions).values(version_num=old))
+    connection.execute(delete(_old_versions).where(_old_versions.c.version_num == old))
+    if connection.execute(select(_old_versions)).first() is None:
+        _old_versions.drop(connection)
 
 
 def _refuse_unknown(current: str | None) -> None:

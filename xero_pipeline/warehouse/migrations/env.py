@@ -7,6 +7,7 @@ from alembic import context
 
 context.configure(
     connection=context.config.attributes["connection"],
+    version_table=context.config.attributes["version_table"],
     # SQLite cannot alter a table, so Alembic creates a new one and copies the rows.
     render_as_batch=True,
 )

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import sys
 import threading
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,24 @@ def test_postgresql_uses_utc_and_read_committed(postgres_url: str) -> None:
         ]
         assert values == ["UTC", "read committed"]
     engine.dispose()
+
+
+def test_a_server_that_writes_dates_in_another_style_is_read_all_the_same(postgres_url: str) -> None:
+    engine, database = open_engine(postgres_url), make_url(postgres_url).database
+    with engine.begin() as connection:
+        connection.execute(text(f"ALTER DATABASE {database} SET DateStyle = 'German, DMY'"))
+        connection.execute(text(f"ALTER DATABASE {database} SET TimeZone = 'Australia/Sydney'"))
+    engine.dispose()
+    try:
+        migrate(engine)
+        with engine.connect() as connection:
+            moment, day = connection.execute(text("SELECT timestamptz '2026-11-24 01:00+00', DATE '2026-11-21'")).one()
+        assert (moment, day) == (datetime(2026, 11, 24, 1, tzinfo=UTC), date(2026, 11, 21))
+    finally:
+        with engine.begin() as connection:
+            connection.execute(text(f"ALTER DATABASE {database} RESET DateStyle"))
+            connection.execute(text(f"ALTER DATABASE {database} RESET TimeZone"))
+        engine.dispose()
 
 
 def read_refusal(url: str) -> str:

@@ -11,7 +11,9 @@ from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy import Engine, func, inspect, select, text
 
@@ -19,11 +21,14 @@ import xero_pipeline.warehouse
 from xero_pipeline.warehouse.database import migrating
 from xero_pipeline.warehouse.database.engine import open_engine
 from xero_pipeline.warehouse.database.metadata import metadata
-from xero_pipeline.warehouse.database.migrating import latest_revision, migrate, require_current
+from xero_pipeline.warehouse.database.migrating import VERSION_TABLE, latest_revision, migrate, require_current
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, NotMigrated
 from xero_pipeline_tests import migrated
 from xero_pipeline_tests.migrated import empty_postgres, make_tables
 from xero_pipeline_tests.processes import get_fork_context
+
+# Alembic leaves its own table out of the comparison, if it knows its name.
+COMPARED = {"version_table": VERSION_TABLE}
 
 
 @pytest.fixture
@@ -41,7 +46,9 @@ def test_migrations_create_the_defined_tables(engine: Engine) -> None:
         importlib.import_module(module.name)
     migrate(engine)
     with engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "compare_server_default": True})
+        context = MigrationContext.configure(
+            connection, opts=COMPARED | {"compare_type": True, "compare_server_default": True}
+        )
         assert compare_metadata(context, metadata) == []
 
 
@@ -56,7 +63,7 @@ def test_the_tables_of_other_tests_equal_the_migrated_ones(database_url: str, mo
         make_tables(engine)
         require_current(engine)
         with engine.connect() as connection:
-            assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+            assert compare_metadata(MigrationContext.configure(connection, opts=COMPARED), metadata) == []
         engine.dispose()
 
 
@@ -70,7 +77,7 @@ def test_the_tables_of_other_tests_equal_the_migrated_ones(database_url: str, mo
         "ALTER TABLE financial_weekly ALTER COLUMN net_profit DROP NOT NULL",
         "CREATE INDEX another ON financial_weekly (net_profit)",
         "DROP TABLE restatements CASCADE",
-        "DELETE FROM alembic_version",
+        "DELETE FROM xero_pipeline_alembic_version",
     ],
 )
 def test_every_test_begins_with_the_migrated_schema_whatever_the_previous_one_changed(
@@ -84,7 +91,7 @@ def test_every_test_begins_with_the_migrated_schema_whatever_the_previous_one_ch
     make_tables(engine)
     require_current(engine)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert compare_metadata(MigrationContext.configure(connection, opts=COMPARED), metadata) == []
         for table in metadata.sorted_tables:
             assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 0
         used_sequences = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL"
@@ -170,7 +177,7 @@ def test_a_migrated_database_is_accepted_and_migrating_again_changes_nothing(eng
 def test_both_functions_refuse_a_newer_schema_and_ask_for_a_newer_version(engine: Engine) -> None:
     migrate(engine)
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE xero_pipeline_alembic_version SET version_num = '9999'"))
     for use in (require_current, migrate):
         with pytest.raises(NotMigrated, match=r"9999.*newer version"):
             use(engine)
@@ -214,6 +221,71 @@ def test_a_migration_that_fails_halfway_leaves_the_schema_as_it_was(
     with pytest.raises(Exception, match="nowhere"):
         migrate(engine)
     assert sorted(inspect(engine).get_table_names()) == before
+
+
+def migrate_as_releases_up_to_1_0_0(engine: Engine, revision: str) -> None:
+    """Migrate to that revision with Alembic's usual name of the version table."""
+    config = Config()
+    config.set_main_option("script_location", str(migrating._FOLDER))
+    with engine.begin() as connection:
+        config.attributes |= {"connection": connection, "version_table": "alembic_version"}
+        command.upgrade(config, revision)
+
+
+def read_versions(engine: Engine, table: str) -> list[str]:
+    with engine.connect() as connection:
+        return list(connection.execute(text(f"SELECT version_num FROM {table} ORDER BY 1")).scalars())
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
+def test_the_version_of_an_older_release_is_carried_over(engine: Engine, revision: str) -> None:
+    migrate_as_releases_up_to_1_0_0(engine, revision)
+    execute(engine, "INSERT INTO sync_cursors VALUES ('a', 'b', 'c', '2026-11-24 01:00:00.000000')")
+    with pytest.raises(NotMigrated, match=f"at schema {revision}, .*xero-pipeline migrate"):
+        require_current(engine)
+    assert migrate(engine) == latest_revision()
+    require_current(engine)
+    assert read_versions(engine, VERSION_TABLE) == [latest_revision()]
+    assert "alembic_version" not in inspect(engine).get_table_names()
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT value FROM sync_cursors")).scalar_one() == "c"
+
+
+@pytest.mark.parametrize("others", ["29b539ebc72a", "0001", "0004"])
+def test_another_programs_version_is_left_alone_even_if_it_is_named_as_one_of_ours(engine: Engine, others: str) -> None:
+    execute(engine, "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL PRIMARY KEY)")
+    execute(engine, f"INSERT INTO alembic_version VALUES ('{others}')")
+    with pytest.raises(NotMigrated, match="has no tables yet"):
+        require_current(engine)
+    for _ in range(2):
+        assert migrate(engine) == latest_revision()
+        require_current(engine)
+        assert read_versions(engine, "alembic_version") == [others]
+
+
+@pytest.mark.parametrize("others", ["29b539ebc72a", "0001"])
+def test_of_a_version_table_that_two_programs_share_only_our_row_is_taken(engine: Engine, others: str) -> None:
+    migrate_as_releases_up_to_1_0_0(engine, "0003")
+    execute(engine, f"INSERT INTO alembic_version VALUES ('{others}')")
+    assert migrate(engine) == latest_revision()
+    assert read_versions(engine, "alembic_version") == [others]
+    require_current(engine)
+
+
+def test_dagsters_storage_can_be_in_the_same_database(postgres_url: str) -> None:
+    storage = pytest.importorskip("dagster_postgres").DagsterPostgresStorage
+    engine = open_engine(postgres_url)
+    address = postgres_url.replace("+psycopg", "")
+    migrate_as_releases_up_to_1_0_0(engine, "0003")
+    assert migrate(engine) == latest_revision()
+    dagsters = storage(address, should_autocreate_tables=True)
+    assert dagsters.run_storage.get_run_ids() == []
+    assert migrate(engine) == latest_revision()
+    require_current(engine)
+    assert len(read_versions(engine, "alembic_version")) == 1
+    for part in (dagsters.event_log_storage, dagsters.run_storage, dagsters.schedule_storage):
+        part.dispose()
+    engine.dispose()
 
 
 def migrate_at_once(url: str, barrier: Barrier) -> None:
