@@ -100,9 +100,13 @@ def find_error_code(class_names: Iterable[str]) -> str:
 
     Without one of ours it is the innermost class name; for an empty chain it is `interrupted`.
     """
-    names = list(class_names)
-    codes = {error_class.__name__: error_class.code for error_class in _list_subclasses(PipelineError)}
+    names, codes = list(class_names), list_pipeline_errors()
     return next((codes[name] for name in names if name in codes), names[-1] if names else "interrupted")
+
+
+def list_pipeline_errors() -> dict[str, str]:
+    """List the names of our error classes with their codes."""
+    return {error_class.__name__: error_class.code for error_class in _list_subclasses(PipelineError)}
 
 
 def _list_subclasses(error_class: type[PipelineError]) -> Iterator[type[PipelineError]]:

@@ -14,9 +14,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from xero_pipeline.access import find_cli_actor
 from xero_pipeline.assets.week_sync import choose_organisations
 from xero_pipeline.audit import AuditTrail
+from xero_pipeline.automation.failure_text import list_pipeline_errors
 from xero_pipeline.automation.jobs import ASSETS
 from xero_pipeline.cli.materialize import materialize_weeks
 from xero_pipeline.cli.options import DATE, format_count, print_json, print_table
+from xero_pipeline.dagster_internals import StepFailureData
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.resources import Deployment, open_deployment
 from xero_pipeline.settings import load_settings
@@ -138,7 +140,8 @@ def sync(
                 recorded.outcome = AuditOutcome.FAILED.value
         _print_result(opened, chosen, clients, entries, run_id=result.run_id, as_json=as_json)
     if failed or not result.success:
-        raise SyncFailed(_describe_failure(failed, clients), advice=f"Run {result.run_id} in Dagster's UI shows more.")
+        description = _describe_failed_weeks(failed, clients) if failed else _describe_failed_run(result)
+        raise SyncFailed(description, advice=f"Run {result.run_id} in Dagster's UI shows more.")
 
 
 def _describe_weeks(weeks: Sequence[Week]) -> str:
@@ -220,9 +223,29 @@ def _combine_status(entries: Sequence[LogEntry]) -> str:
     return "partial" if "partial" in statuses else "success"
 
 
-def _describe_failure(failed: Sequence[LogEntry], organisations: Sequence[OrganisationClient]) -> str:
-    if not failed:
-        return "The sync failed before it reached the first week."
+def _describe_failed_run(result: dg.ExecuteInProcessResult) -> str:
+    """Say why the run failed although no week did, as when the database cannot be written."""
+    reasons = dict.fromkeys(filter(None, (_read_reason(event) for event in result.all_events)))
+    shown = " / ".join(list(reasons)[:_REASONS_SHOWN])
+    return f"The sync failed: {shown}" if shown else "The sync failed outside of any week."
+
+
+def _read_reason(event: dg.DagsterEvent) -> str | None:
+    """The text of an error of ours that failed a step. Any other error's text may hold a secret or a figure."""
+    data = event.event_specific_data
+    if not isinstance(data, StepFailureData):
+        return None
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return data.user_failure_data.description
+    error, ours, class_name = data.error, list_pipeline_errors(), ""
+    while error is not None and error.cls_name not in ours:
+        class_name, error = error.cls_name or class_name, error.cause or error.context
+    if error is None:
+        return f"{class_name} in the step {event.step_key}." if class_name else None
+    return " ".join(error.message.partition(": ")[2].split())
+
+
+def _describe_failed_weeks(failed: Sequence[LogEntry], organisations: Sequence[OrganisationClient]) -> str:
     names = {organisation.tenant_id: organisation.name for organisation in organisations}
     error_logs = [entry.error_log or {} for entry in failed]
     reasons = sorted({f"{log.get('message', '')} {log.get('advice', '')}".strip() for log in error_logs})

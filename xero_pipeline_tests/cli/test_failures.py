@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from xero_pipeline.cli import connection
+from xero_pipeline.warehouse.database import engine
 from xero_pipeline_tests.cli.conftest import OLD, Folder, one_line
 
 
@@ -111,6 +112,35 @@ def test_a_table_that_somebody_dropped_is_one_line(folder: Folder) -> None:
     with folder.warehouse(OLD) as opened, opened.engine.begin() as connection:
         connection.exec_driver_sql("DROP TABLE xero_sync_logs")
     assert "no such table: xero_sync_logs" in one_line(folder.run("logs"))
+
+
+def test_a_sync_of_a_locked_database_file_says_so(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "_BUSY_SECONDS", 0.1)
+    folder.run("connect")
+    with folder.warehouse(OLD) as opened, opened.engine.begin():
+        said = one_line(folder.run("sync"))
+    assert "The sync failed: The database file " in said
+    assert "cannot be used: database is locked. Check DATABASE_URL" in said
+
+
+def test_a_sync_as_a_user_who_may_only_read_says_so(folder: Folder, postgres_url: str) -> None:
+    assert folder.run("migrate", DATABASE_URL=postgres_url).exit_code == 0
+    assert folder.run("connect", DATABASE_URL=postgres_url).exit_code == 0
+    read_only = f"{postgres_url}?options=-c%20default_transaction_read_only%3Don"
+    said = one_line(folder.run("sync", DATABASE_URL=read_only))
+    assert "The sync failed: PostgreSQL at " in said
+    assert "in a read-only transaction. Ask its administrator" in said
+
+
+def test_a_sync_whose_log_refuses_every_row_names_the_error_and_none_of_its_text(folder: Folder) -> None:
+    folder.run("connect")
+    with folder.warehouse(OLD) as opened, opened.engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TRIGGER refuse BEFORE INSERT ON xero_sync_logs BEGIN SELECT raise(ABORT, 'secret words'); END"
+        )
+    said = one_line(folder.run("sync"))
+    assert "The sync failed: IntegrityError in the step " in said
+    assert "secret words" not in said
 
 
 def test_a_defect_is_one_line_that_says_where_and_the_log_has_its_stack_but_not_its_text(
