@@ -132,6 +132,32 @@ def test_a_password_that_is_not_encoded_is_refused_and_no_part_of_it_is_shown(ur
     assert caught.value.__suppress_context__
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mailto://alice:Sup3r@S3cret@smtp.example.com",
+        "json://alice:Sup3r@S3cret@127.0.0.1/path?to=a@example.com",
+        "slack://A/B/C,json://alice:@S3cret@127.0.0.1:8080",
+    ],
+)
+def test_a_password_of_an_alert_address_that_is_not_encoded_is_refused_and_not_shown(url: str) -> None:
+    with pytest.raises(SettingsError, match=r"ALERT_URLS must .* write @ as %40") as caught:
+        load_mock_settings(ALERT_URLS=url)
+    assert not re.search(r"Sup3r|S3c|ret|127", str(caught.value))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mailto://alice:p%40ss@example.com/bob@example.com?from=carol@example.com",
+        "slack://bot@A/B/C/#general/@somebody",
+        "tgram://123456789:abcdefg/@channel",
+    ],
+)
+def test_an_alert_address_may_have_an_at_sign_before_its_host_and_behind_it(url: str) -> None:
+    assert [given.get_secret_value() for given in load_mock_settings(ALERT_URLS=url).alert_urls] == [url]
+
+
 def test_an_encoded_password_is_decoded() -> None:
     url = load_mock_settings(DATABASE_URL="postgresql+psycopg://xero:p%40s%3As%2Fword@[::1]:5432/xero").database_url
     assert (url.password, url.host, url.port, url.database) == ("p@s:s/word", "::1", 5432, "xero")

@@ -45,6 +45,7 @@ from xero_pipeline.automation.planning import RETRY_NUMBER, has_automatic_retry,
 from xero_pipeline.dagster_internals import StepFailureData
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
+from xero_pipeline.run_liveness import is_run_alive
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.logs.alert_rules import Alert
 from xero_pipeline.warehouse.logs.sync_log import LogEntry, SyncStatus
@@ -58,6 +59,9 @@ _FAILURE_REASON, _TOLD_TO_END = "dagster/failure_reason", "UNEXPECTED_TERMINATIO
 # The job of the schedule and the command line, and the one that Dagster gives a backfill of assets.
 _OUR_JOBS = ("weekly_sync", "__ASSET_JOB")
 _PARTIALS_READ = 500
+_ROWS_READ = 5000
+# The runs whose end was seen last, far more than end within the overlap of two ticks.
+_ENDED_RUNS_KEPT = 500
 # Each tick reads a little further back, so that it misses no sync that ended during the last tick.
 _OVERLAP = timedelta(minutes=10)
 _A_DAY = timedelta(days=1)
@@ -97,12 +101,16 @@ class FailureMonitor:
             self._log.close_interrupted(run_id=event.run_id)
         for event in failed:
             self._report_failed_run(event)
+        # A person who cancels a run and then deletes it wants no alert about it.
+        ended = [*cursor.get("ended", []), *(event.run_id for event in [*failed, *canceled])][-_ENDED_RUNS_KEPT:]
+        self._report_deleted_runs(datetime.fromisoformat(cursor["partial_since"]), known=ended)
         self._report_partial_weeks(datetime.fromisoformat(cursor["partial_since"]))
         self._write_cursor(
             {
                 "failed": failed[-1].storage_id if failed else cursor["failed"],
                 "canceled": canceled[-1].storage_id if canceled else cursor["canceled"],
                 "partial_since": now.isoformat(),
+                "ended": ended,
             }
         )
         notify_failed_ticks(self._instance, self._alerter, [name for name in AUTOMATIONS if name != ALERT_SENSOR])
@@ -129,48 +137,73 @@ class FailureMonitor:
 
     def _report_failed_run(self, event: dg.EventLogRecord) -> None:
         run = self._instance.get_run_by_id(event.run_id)
-        if run is None or self._was_canceled(run.run_id) or _is_postponed(run):
-            # The run was deleted meanwhile, or ended by a person, or postponed by a restart.
+        if run is not None and (self._was_canceled(run.run_id) or _is_postponed(run)):
+            # The run was ended by a person, or postponed by a restart.
             return
-        reported = self._list_causes_of_first_try(run)
-        for (code, tenant_id), entries in self._list_causes(run).items():
+        reported = self._list_causes_of_first_try(run) if run is not None else ()
+        for (code, tenant_id), entries in self._list_causes(event.run_id).items():
             if (code, tenant_id) in reported:
                 continue
             if tenant_id is None:
-                self._notify_failed_run(run, event, code)
-            elif not self._notify_if_connection_lost(code, tenant_id, run.run_id, entries):
-                self._notify_failed_weeks(code, tenant_id, run.run_id, entries)
+                self._notify_failed_run(event, run, code)
+            else:
+                self._notify_failed_organisation(code, tenant_id, event.run_id, entries)
 
-    def _list_causes(self, run: dg.DagsterRun) -> dict[tuple[str, str | None], list[LogEntry]]:
+    def _report_deleted_runs(self, since: datetime, *, known: Collection[str]) -> None:
+        """Report the failed weeks of runs that somebody has deleted in Dagster, and their events with them.
+
+        Only the sync log knows of them. A run that failed before its first week leaves no trace there.
+
+        Args:
+            known: runs whose end was seen before they were deleted.
+        """
+        for run_id in self._list_deleted_runs(self._log.list_newest(_ROWS_READ, status=SyncStatus.RUNNING)):
+            if not is_run_alive(self._deployment.warehouse.locks, run_id):
+                self._log.close_interrupted(run_id=run_id)
+        ended = self._log.list_newest(_ROWS_READ, status=SyncStatus.FAILED, ended_since=since - _OVERLAP)
+        for run_id in self._list_deleted_runs(ended):
+            if run_id in known:
+                continue
+            for (code, tenant_id), entries in self._list_causes(run_id).items():
+                if tenant_id is not None:
+                    self._notify_failed_organisation(code, tenant_id, run_id, entries)
+
+    def _list_deleted_runs(self, entries: Sequence[LogEntry]) -> list[str]:
+        """List the runs that these rows name and that Dagster does not have, oldest first."""
+        run_ids = dict.fromkeys(entry.dagster_run_id for entry in reversed(entries) if entry.dagster_run_id)
+        return [run_id for run_id in run_ids if self._instance.get_run_by_id(run_id) is None]
+
+    def _list_causes(self, run_id: str) -> dict[tuple[str, str | None], list[LogEntry]]:
         """Group a run's failed weeks by error code and organisation. Without any, the cause is the run itself."""
         causes: dict[tuple[str, str | None], list[LogEntry]] = defaultdict(list)
-        for entry in self._log.list_for_run(run.run_id):
+        for entry in self._log.list_for_run(run_id):
             if entry.status == SyncStatus.FAILED:
                 causes[_read_error_code(entry), entry.tenant_id].append(entry)
-        return causes or {(self._find_run_error_code(run.run_id), None): []}
+        return causes or {(self._find_run_error_code(run_id), None): []}
 
     def _list_causes_of_first_try(self, run: dg.DagsterRun) -> Collection[tuple[str, str | None]]:
         """Return the causes that were reported for the failed run that Dagster retries with this one."""
         first_try = self._instance.get_run_by_id(run.parent_run_id) if run.parent_run_id else None
         if RETRY_NUMBER not in run.tags or first_try is None or _is_postponed(first_try):
             return ()
-        return self._list_causes(first_try).keys()
+        return self._list_causes(first_try.run_id).keys()
 
     def _was_canceled(self, run_id: str) -> bool:
         requests = self._instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.RUN_CANCELING, limit=1)
         return bool(requests.records)
 
-    def _notify_failed_run(self, run: dg.DagsterRun, event: dg.EventLogRecord, code: str) -> None:
-        """Report a run that failed outside any organisation's week."""
-        failure, weeks = get_failure_text(code), parse_run_weeks(dict(run.tags))
-        subject = format_weeks(weeks) if weeks else run.job_name
+    def _notify_failed_run(self, event: dg.EventLogRecord, run: dg.DagsterRun | None, code: str) -> None:
+        """Report a run that failed outside any organisation's week. `run` is `None` once it has been deleted."""
+        failure, weeks = get_failure_text(code), parse_run_weeks(dict(run.tags)) if run else []
+        job = event.event_log_entry.job_name or "a run"
+        subject = format_weeks(weeks) if weeks else job
         self._alerter.report_problem(
             f"run:{code}",
             f"Sync failed: {failure.summary}",
-            f"A run failed: {failure.summary}.\n{_capitalise(subject)}.\n{self._format_closing(failure, run.run_id)}",
-            {"code": code, "job": run.job_name, "failed_at": event.timestamp, "run": run.run_id},
+            f"A run failed: {failure.summary}.\n{_capitalise(subject)}.\n{self._format_closing(failure, event.run_id)}",
+            {"code": code, "job": job, "failed_at": event.timestamp, "run": event.run_id},
             kind="run_failure",
-            occurrence=run.run_id,
+            occurrence=event.run_id,
         )
 
     def _find_run_error_code(self, run_id: str) -> str:
@@ -188,6 +221,11 @@ class FailureMonitor:
                     return str(codes[0])
             names += list_error_names(getattr(data, "error", None))
         return find_error_code(names)
+
+    def _notify_failed_organisation(self, code: str, tenant_id: str, run_id: str, entries: Sequence[LogEntry]) -> None:
+        """Report an organisation's failure in a run: as a lost connection if that caused it, else its weeks."""
+        if not self._notify_if_connection_lost(code, tenant_id, run_id, entries):
+            self._notify_failed_weeks(code, tenant_id, run_id, entries)
 
     def _notify_failed_weeks(self, code: str, tenant_id: str, run_id: str, entries: Sequence[LogEntry]) -> None:
         """Report weeks of an organisation that did not land."""

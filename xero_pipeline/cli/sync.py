@@ -8,6 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 import click
+import dagster as dg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 

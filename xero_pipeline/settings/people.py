@@ -21,6 +21,8 @@ _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,63}")
 # Headers that visitors send themselves, or that name no person.
 _NO_USER_HEADERS = {"authorization", "cookie", "host", "origin", "referer", "user-agent", "x-forwarded-for"}
+# The second part of an address that is split here is its user, password and host.
+_AUTHORITY = re.compile(r"://|[/?#]")
 _BEFORE_ADDRESS = re.compile(rf",\s*(?={_ADDRESS.pattern})")
 
 
@@ -51,6 +53,12 @@ class PeopleSettings(SettingsGroup):
             if not _ADDRESS.match(url.get_secret_value()):
                 raise ValueError(
                     f"must be Apprise addresses, such as mailto://…: number {number} does not begin as one"
+                )
+            if _AUTHORITY.split(url.get_secret_value())[1].count("@") > 1:
+                # A part of the password would be read as the host, and then be shown as the address's name.
+                raise ValueError(
+                    f"must have one @ at most before each host: number {number} has several; in a user or a password "
+                    "write @ as %40"
                 )
         return value
 

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 
 from xero_pipeline.automation.alerts import AlertNotDelivered
-from xero_pipeline.run_liveness import WORKER_TAG
+from xero_pipeline.run_liveness import WORKER_TAG, hold_run_lock
 from xero_pipeline_tests.automation.scene import DEMO, OTHER, WEEK, Scene
 
 
@@ -158,10 +158,56 @@ def test_a_run_that_a_person_cancelled_is_not_reported(scene: Scene) -> None:
     scene.instance.report_run_canceling(run)
     scene.instance.report_run_canceled(run)
     other = scene.start_run()
+    scene.deployment.warehouse.log.start(DEMO.tenant_id, "invoices", WEEK, other.run_id)
     scene.instance.report_run_canceling(other)
     scene.instance.report_run_failed(other)
     scene.evaluate()
+    scene.instance.delete_run(other.run_id)
+    scene.evaluate()
     assert scene.inbox.messages == []
+
+
+def test_a_failed_run_that_was_deleted_before_the_tick_is_reported_once(scene: Scene) -> None:
+    deleted = scene.fail_run(weeks=(WEEK.previous, WEEK))
+    scene.instance.delete_run(deleted.run_id)
+    scene.evaluate()
+    [message] = scene.inbox.take_messages()
+    assert message.title == "Demo Company: Xero is unavailable, or the network is"
+    assert "Weeks ending 2026-11-14 to 2026-11-21: " in message.body
+    for _ in range(3):
+        scene.clock.advance(minutes=11)
+        scene.evaluate()
+    assert scene.inbox.messages == []
+    scene.land(WEEK.previous)
+    scene.land(WEEK)
+    scene.evaluate()
+    assert scene.inbox.titles == ["Recovered: Demo Company: Xero is unavailable, or the network is"]
+
+
+def test_a_run_that_was_deleted_with_its_last_sync_cut_off_is_reported(scene: Scene) -> None:
+    killed, alive = scene.start_run(), scene.start_run()
+    warehouse = scene.deployment.warehouse
+    warehouse.log.start(DEMO.tenant_id, "invoices", WEEK, killed.run_id)
+    warehouse.log.start(DEMO.tenant_id, "bank_summary", WEEK, alive.run_id)
+    scene.instance.delete_run(killed.run_id)
+    scene.instance.delete_run(alive.run_id)
+    with hold_run_lock(warehouse.locks, alive.run_id):
+        scene.evaluate()
+    assert [entry.sync_type for entry in warehouse.log.list_newest(5, status="running")] == ["bank_summary"]
+    [title] = scene.inbox.titles
+    assert title.startswith("Demo Company: the sync was cut off")
+
+
+def test_a_run_that_is_deleted_while_its_failure_is_looked_at_is_reported(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = scene.start_run()
+    scene.instance.report_run_failed(run)
+    monkeypatch.setattr(type(scene.instance), "get_run_by_id", lambda *_: None)
+    scene.evaluate()
+    [message] = scene.inbox.messages
+    assert message.title.startswith("Sync failed: ")
+    assert "weekly_sync" in message.body.lower()
 
 
 def test_a_run_that_has_ended_leaves_no_running_row_in_the_sync_log(scene: Scene) -> None:

@@ -180,12 +180,19 @@ class SyncLog:
         sync_type: str | None = None,
         week: Week | None = None,
         status: str | None = None,
+        ended_since: datetime | None = None,
     ) -> list[LogEntry]:
-        """The newest rows, newest first; only those of one organisation, kind, week or status if it is given."""
+        """The newest rows, newest first; only those of one organisation, kind, week or status if it is given.
+
+        Args:
+            ended_since: only syncs that ended at that moment or later.
+        """
         filters = {"tenant_id": tenant_id, "sync_type": sync_type, "status": status}
         where = [logs.c[name] == str(value) for name, value in filters.items() if value is not None]
         if week is not None:
             where.append(logs.c.week_ending == week.ending)
+        if ended_since is not None:
+            where.append(logs.c.completed_at >= ended_since)
         return self._read(*where, limit=limit)
 
     def list_for_run(self, run_id: str) -> list[LogEntry]:
