@@ -9,11 +9,12 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, urlsplit
 
 from xero_pipeline.access import AccessControl
-from xero_pipeline.grants import Connection, Organisation, Tokens
+from xero_pipeline.errors import PipelineError
+from xero_pipeline.grants import Connection, ConnectionStatus, Organisation, Tokens
 from xero_pipeline.resources import Deployment
 from xero_pipeline.warehouse.connections.oauth_states import (
     ConsentStarter,
@@ -21,8 +22,16 @@ from xero_pipeline.warehouse.connections.oauth_states import (
     PendingConsent,
     StateProblem,
 )
-from xero_pipeline.warehouse.errors import UnknownOrganisation
-from xero_pipeline.xero.errors import ConnectionLost, ConsentFailed, ConsentProblem, RequestRefused, XeroError
+from xero_pipeline.warehouse.errors import DatabaseUnavailable, UnknownOrganisation
+from xero_pipeline.xero.custom_connections import list_custom_connections
+from xero_pipeline.xero.errors import (
+    ConnectionLost,
+    ConsentFailed,
+    ConsentProblem,
+    OrganisationDisconnected,
+    RequestRefused,
+    XeroError,
+)
 from xero_pipeline.xero.http.transport import XeroApis
 from xero_pipeline.xero.oauth import read_connections
 from xero_pipeline.xero.readers.accounts import read_organisation
@@ -59,6 +68,23 @@ _BROAD_SCOPES = {
     "accounting.reports.": "accounting.reports",
     "accounting.invoices": "accounting.transactions",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnection:
+    """An organisation whose tokens have been deleted here. `unconfirmed` says why it may still be connected at Xero."""
+
+    organisation: Organisation
+    unconfirmed: str = ""
+
+    def __str__(self) -> str:
+        name = f"{self.organisation.tenant_name} ({self.organisation.tenant_id})"
+        if not self.unconfirmed:
+            return f"disconnected {name}"
+        return (
+            f"disconnected {name} here: its tokens are deleted. Xero did not confirm it: {self.unconfirmed} See in "
+            "Xero, under the organisation's connected apps, whether it is still connected there."
+        )
 
 
 class ConnectionService:
@@ -108,7 +134,12 @@ class ConnectionService:
         if not answer.get("code"):
             raise ConsentFailed("Xero's answer carries no code.", reason=ConsentProblem.CODE_MISSING)
         tokens = self._deployment.sign_in.exchange_code(answer["code"], code_verifier=consent.code_verifier)
-        return self._store(tokens, consent)
+        stored = self._store(tokens, consent)
+        names = {organisation.tenant_name for organisation in stored}
+        for former in self._tokens.list_connected():
+            if former.tenant_name in names and former.grant_id != stored[0].grant_id:
+                self._mark_if_gone(former)
+        return stored
 
     def find_starter(self, answer: Mapping[str, str], *, browser: str | None) -> ConsentStarter | None:
         """Tell who began the consent that this answer belongs to, as far as this browser may know."""
@@ -126,8 +157,17 @@ class ConnectionService:
             raise _build_state_failure(StateProblem.ENDED)
 
     def connect_custom(self) -> Sequence[Organisation]:
-        """Connect a Xero Custom Connection, which uses client credentials and needs no browser."""
-        return self._store(self._deployment.sign_in.request_client_credentials_token())
+        """Connect a Xero Custom Connection, which uses client credentials and needs no browser.
+
+        It opens one organisation. Every other one that is stored has to be connected again from then on: its requests
+        would be answered for the one that the Custom Connection opens now.
+        """
+        stored = self._store(self._deployment.sign_in.request_client_credentials_token())
+        opened = {organisation.tenant_id for organisation in stored}
+        for former in self._tokens.list_connected():
+            if former.tenant_id not in opened:
+                self._mark_lost(former)
+        return stored
 
     def connect_mock(self) -> Sequence[Organisation]:
         """Give the mock's consent, as a person does in the browser, and finish it."""
@@ -143,8 +183,8 @@ class ConnectionService:
         connections: Sequence[Connection] | None = None
         try:
             self._require_scopes(tokens)
-            apis = self._build_apis(tokens)
-            connections = read_connections(apis.get_connections())
+            apis = self._deployment.build_apis_for(tokens)
+            connections = self._list_connections(apis)
             named = [_fill_in_name(connection, apis) for connection in connections]
             if not named:
                 raise ConsentFailed(
@@ -175,7 +215,7 @@ class ConnectionService:
         try:
             kept = {organisation.connection_id for organisation in self._tokens.list_organisations()}
             if kept and connections is None:
-                connections = read_connections(self._build_apis(tokens).get_connections())
+                connections = self._list_connections(self._deployment.build_apis_for(tokens))
             if kept.intersection(connection.connection_id for connection in connections or ()):
                 log.info("the tokens of the failed consent were not revoked: that would end kept connections")
                 return
@@ -183,6 +223,31 @@ class ConnectionService:
             log.info("revoked the tokens of the failed consent")
         except Exception as error:  # noqa: BLE001 - the consent's own error is the one to show
             log.warning("the tokens of the failed consent could not be revoked (%s)", type(error).__name__)
+
+    def _mark_if_gone(self, former: Organisation) -> None:
+        """Mark an organisation that Xero no longer lists.
+
+        A reset of Xero's demo company replaces it by another one of the same name.
+        """
+        try:
+            listed = self.list_connections_at_xero(former.tenant_id)
+        except ConnectionLost:
+            listed = []
+        except PipelineError as error:
+            log.info("whether %s is still there is not known: %s", former.display_name, error)
+            return
+        if all(connection.tenant_id != former.tenant_id for connection in listed):
+            self._mark_lost(former)
+
+    def _mark_lost(self, former: Organisation) -> None:
+        # The grant id protects a new consent that is given meanwhile.
+        self._tokens.set_status(former.tenant_id, ConnectionStatus.RECONNECT_NEEDED, grant_id=former.grant_id)
+        log.info("%s has to be connected again", former.display_name)
+
+    def _list_connections(self, apis: XeroApis) -> Sequence[Connection]:
+        if self._deployment.sign_in.app.custom_connection:
+            return list_custom_connections(apis)
+        return read_connections(apis.get_connections())
 
     def _require_scopes(self, tokens: Tokens) -> None:
         """Refuse a consent that lacks a scope. It would fail later, at the first sync or after half an hour."""
@@ -200,28 +265,20 @@ class ConnectionService:
                 advice="Nothing was changed; compare XERO_SCOPES with .env.example, then connect again.",
             )
 
-    def _build_apis(self, tokens: Tokens) -> XeroApis:
-        """Build the APIs with these tokens, which are not stored yet."""
-        settings = self._deployment.settings
-        return XeroApis(
-            self._deployment.session,
-            api_url=settings.api_url,
-            access_token=lambda _rejected: tokens.access_token,
-        )
-
     def list_connections_at_xero(self, tenant_id: str) -> Sequence[Connection]:
         """List the connections that Xero has now for the consent that this organisation belongs to."""
-        return read_connections(self._deployment.build_apis(tenant_id).get_connections())
+        return self._list_connections(self._deployment.build_apis(tenant_id))
 
-    def disconnect(self, tenant_id: str | None = None) -> Sequence[Organisation]:
-        """Disconnect one organisation, or all, at Xero and here, and return them.
+    def disconnect(self, tenant_id: str | None = None) -> Sequence[Disconnection]:
+        """Disconnect one organisation, or all, at Xero and here.
 
-        Figures and logs stay. The tokens of an organisation are deleted only after Xero has disconnected it, or has
-        said that it is not connected.
+        Figures and logs stay. The tokens here are deleted in any case, even if Xero refuses or cannot be reached.
+
+        Returns:
+            Each organisation, with what Xero did not confirm.
 
         Raises:
             UnknownOrganisation: no such organisation is connected.
-            XeroError: Xero could not be reached. The tokens of organisations that are still connected there stay.
         """
         # First, so that no consent in progress connects an organisation again behind this disconnect.
         self.end_consents()
@@ -229,56 +286,67 @@ class ConnectionService:
         leaving = [organisation for organisation in organisations if tenant_id in (None, organisation.tenant_id)]
         if not leaving and tenant_id is not None:
             raise UnknownOrganisation(f"No organisation with the id {tenant_id} is connected.")
-        if tenant_id is None:
-            for grant_id in dict.fromkeys(organisation.grant_id for organisation in leaving):
-                self.revoke_grant(grant_id)
-        else:
-            self._disconnect_organisation(leaving[0])
-        for organisation in leaving:
-            log.info("disconnected %s", organisation.tenant_name)
-        return leaving
+        if tenant_id is not None:
+            return [self._disconnect_organisation(leaving[0])]
+        grant_ids = dict.fromkeys(organisation.grant_id for organisation in leaving)
+        return [disconnection for grant_id in grant_ids for disconnection in self._revoke_grant(grant_id)]
 
-    def revoke_grant(self, grant_id: str) -> None:
+    def _revoke_grant(self, grant_id: str) -> list[Disconnection]:
         """Revoke a whole consent, which disconnects every organisation of it.
 
         A Custom Connection has no refresh token to revoke. Its organisation is disconnected by its connection id.
-
-        Raises:
-            XeroError: Xero could not be reached. The tokens stay.
-            NotDecryptable: the tokens cannot be read. They stay.
         """
-        # No other process may refresh during this: the revoked token must be the current one.
-        with self._tokens.hold_refresh_lock(grant_id):
-            # Read inside the lock: somebody may have connected one of them again with another consent.
-            organisations = [
-                organisation for organisation in self._tokens.list_organisations() if organisation.grant_id == grant_id
-            ]
-            if not organisations:
-                return
-            refresh_token = self._tokens.load_tokens(organisations[0].tenant_id).refresh_token
-            if refresh_token:
-                self._deployment.sign_in.revoke(refresh_token)
-                self._tokens.forget_grant(grant_id)
-                return
-        for organisation in organisations:
-            self._disconnect_organisation(organisation)
-
-    def _disconnect_organisation(self, organisation: Organisation) -> None:
         try:
-            apis = self._deployment.build_apis(organisation.tenant_id, for_disconnect=True)
-            apis.delete_connection(organisation.connection_id)
-        except ConnectionLost as error:
-            log.info("%s was disconnected at Xero already: %s", organisation.tenant_name, error.what)
-        except RequestRefused as error:
-            if error.status != 404:
-                raise
-            log.info("%s was disconnected at Xero already", organisation.tenant_name)
+            # No other process may refresh during this: the revoked token must be the current one.
+            with self._tokens.hold_refresh_lock(grant_id):
+                # Read inside the lock: somebody may have connected one of them again with another consent.
+                organisations = self._list_of_grant(grant_id)
+                if not organisations:
+                    return []
+                refresh_token = self._tokens.load_tokens(organisations[0].tenant_id).refresh_token
+                if refresh_token:
+                    self._deployment.sign_in.revoke(refresh_token)
+                    self._tokens.forget_grant(grant_id)
+                    return [_report_disconnection(organisation) for organisation in organisations]
+        except DatabaseUnavailable:
+            raise
+        except PipelineError as error:
+            organisations = self._list_of_grant(grant_id)
+            self._tokens.forget_grant(grant_id)
+            return [_report_disconnection(organisation, error.what) for organisation in organisations]
+        return [self._disconnect_organisation(organisation) for organisation in organisations]
+
+    def _list_of_grant(self, grant_id: str) -> list[Organisation]:
+        return [organisation for organisation in self._tokens.list_organisations() if organisation.grant_id == grant_id]
+
+    def _disconnect_organisation(self, organisation: Organisation) -> Disconnection:
+        unconfirmed = ""
+        try:
+            if organisation.connection_id:
+                apis = self._deployment.build_apis(organisation.tenant_id, for_disconnect=True)
+                apis.delete_connection(organisation.connection_id)
+            else:
+                unconfirmed = "Xero has not told this app the connection's id."
+        except OrganisationDisconnected as error:
+            log.info("%s was disconnected at Xero already: %s", organisation.display_name, error.what)
+        except DatabaseUnavailable:
+            raise
+        except PipelineError as error:
+            if not isinstance(error, RequestRefused) or error.status != 404:
+                unconfirmed = error.what
         self._tokens.forget(organisation.tenant_id)
+        return _report_disconnection(organisation, unconfirmed)
+
+
+def _report_disconnection(organisation: Organisation, unconfirmed: str = "") -> Disconnection:
+    disconnection = Disconnection(organisation, unconfirmed)
+    log.info("%s", disconnection)
+    return disconnection
 
 
 def format_names(organisations: Sequence[Organisation]) -> str:
     """The names of organisations, for people."""
-    return ", ".join(organisation.tenant_name for organisation in organisations)
+    return ", ".join(organisation.display_name for organisation in organisations)
 
 
 def _fill_in_name(connection: Connection, apis: XeroApis) -> Connection:

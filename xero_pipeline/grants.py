@@ -67,3 +67,18 @@ class Organisation:
     expires_at: datetime
     last_sync_at: datetime | None
     refresh_token_expires_at: datetime | None
+    shares_name: bool = False
+    """Whether another stored organisation has the same name, as after a reset of Xero's demo company."""
+
+    @property
+    def display_name(self) -> str:
+        """The name for people: Xero's, with the tenant id behind it where two organisations have the same one."""
+        return f"{self.tenant_name} ({self.tenant_id})" if self.shares_name else self.tenant_name
+
+    @property
+    def reconnect_advice(self) -> str:
+        """What to do when the organisation has to be connected again."""
+        return (
+            "Connect again: on the admin page, or with `xero-pipeline connect`. If it is gone for good: "
+            f"`xero-pipeline disconnect --organisation {self.tenant_id}`."
+        )

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from xero_pipeline.connection import ConnectionService
-from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import Organisation
 from xero_pipeline.resources import Deployment
 
@@ -56,15 +55,11 @@ def lock_down(deployment: Deployment) -> LockdownReport:
     # First, so that no consent that was begun before brings new tokens afterwards, and nobody begins another one.
     report.consents = service.end_consents()
     report.sessions = warehouse.sessions.end_all()
-    organisations = warehouse.tokens.list_organisations()
-    for grant_id in dict.fromkeys(organisation.grant_id for organisation in organisations):
-        members = [organisation for organisation in organisations if organisation.grant_id == grant_id]
-        try:
-            service.revoke_grant(grant_id)
-            report.revoked += members
-        except PipelineError as error:
-            report.not_revoked.setdefault(error.what, []).extend(members)
-        warehouse.tokens.forget_grant(grant_id)
+    for disconnection in service.disconnect():
+        if disconnection.unconfirmed:
+            report.not_revoked.setdefault(disconnection.unconfirmed, []).append(disconnection.organisation)
+        else:
+            report.revoked.append(disconnection.organisation)
     _log(report.revoked, "revoked")
     return report
 

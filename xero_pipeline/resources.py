@@ -8,7 +8,7 @@ stored config.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,13 +18,14 @@ import dagster as dg
 from requests.adapters import BaseAdapter
 
 from xero_pipeline.clock import Clock, SystemClock
-from xero_pipeline.grants import Organisation
+from xero_pipeline.grants import Connection, Organisation, Tokens
 from xero_pipeline.mock_xero import MockTransport, MockXero
 from xero_pipeline.rate_limits import CallLimits
 from xero_pipeline.run_liveness import build_worker_tags, hold_run_lock
 from xero_pipeline.settings import Grant, Settings
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.xero.client import Xero
+from xero_pipeline.xero.custom_connections import list_custom_connections
 from xero_pipeline.xero.http.permits import OnWait
 from xero_pipeline.xero.http.session import XeroSession
 from xero_pipeline.xero.http.transport import XeroApis
@@ -100,7 +101,18 @@ class Deployment:
 
     @cached_property
     def access_tokens(self) -> AccessTokens:
-        return AccessTokens(self.warehouse.tokens, self.sign_in, self.clock)
+        custom = self.backend.app.custom_connection
+        return AccessTokens(
+            self.warehouse.tokens, self.sign_in, self.clock, self.list_custom_connections if custom else None
+        )
+
+    def list_custom_connections(self, tokens: Tokens) -> Sequence[Connection]:
+        """List what a Custom Connection's tokens, which need not be stored, open."""
+        return list_custom_connections(self.build_apis_for(tokens))
+
+    def build_apis_for(self, tokens: Tokens) -> XeroApis:
+        """Build Xero's APIs with these tokens, which need not be stored."""
+        return XeroApis(self.session, api_url=self.settings.api_url, access_token=lambda _rejected: tokens.access_token)
 
     def build_apis(self, tenant_id: str, *, for_disconnect: bool = False) -> XeroApis:
         """Build Xero's APIs for one organisation, with its access token. See `AccessTokens.get`."""

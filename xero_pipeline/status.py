@@ -35,6 +35,7 @@ class OrganisationStatus:
         return {
             "tenantId": self.organisation.tenant_id,
             "tenantName": self.organisation.tenant_name,
+            "displayName": self.organisation.display_name,
             "status": self.organisation.status.value,
             "connectedAt": self.organisation.connected_at.isoformat(),
             "lastSyncAt": _format_moment(self.organisation.last_sync_at),
@@ -73,7 +74,7 @@ class DeploymentStatus:
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as the HTTP API's JSON object."""
-        names = [status.organisation.tenant_name for status in self.organisations]
+        names = [status.organisation.display_name for status in self.organisations]
         return {
             "connected": self.is_connected,
             "tenantName": ", ".join(names) if names else None,

@@ -102,6 +102,7 @@ class ProofResponse(ApiModel):
 
 
 class DetailedOrganisationResponse(OrganisationResponse):
+    display_name: str = Field(description="The name, with the tenant id where two organisations have the same one.")
     refresh_token_days_left: int | None
     calls_left_today: int = Field(description="The lower of our own count and Xero's.")
     token_error: str | None = Field(description="Why the stored tokens cannot be read; null when they can.")

@@ -167,12 +167,13 @@ async def disconnect(request: Request, context: AdminContextDep, visitor: Visito
 
 def _disconnect(context: AdminContext, visitor: Visitor, tenant_id: str | None) -> DisconnectResponse:
     with context.trail.recording(visitor.actor, AuditAction.DISCONNECT, tenant_id or "") as recorded:
-        recorded.subject = format_names(context.connection_service.disconnect(tenant_id))
-    if context.deployment.warehouse.tokens.list_organisations():
-        return DisconnectResponse()
-    try:
-        context.dagster.stop_scheduler()
-    except PipelineError as error:
-        log.warning("disconnected, but the scheduler could not be stopped: %s", error)
-        return DisconnectResponse(warning=f"Disconnected, but the scheduler could not be stopped. {error}")
-    return DisconnectResponse()
+        disconnections = context.connection_service.disconnect(tenant_id)
+        recorded.subject = format_names([disconnection.organisation for disconnection in disconnections])
+    warnings = [str(disconnection) for disconnection in disconnections if disconnection.unconfirmed]
+    if not context.deployment.warehouse.tokens.list_organisations():
+        try:
+            context.dagster.stop_scheduler()
+        except PipelineError as error:
+            log.warning("disconnected, but the scheduler could not be stopped: %s", error)
+            warnings.append(f"Disconnected, but the scheduler could not be stopped. {error}")
+    return DisconnectResponse(warning=" ".join(warnings) or None)

@@ -273,7 +273,9 @@ def evaluate_checks(
     """
     snapshot = read_snapshot(warehouse.engine, *group.tables)
     context = AssetCheckContext(weeks, find_weeks_due(settings, warehouse))
-    names = {organisation.tenant_id: organisation.tenant_name for organisation in warehouse.tokens.list_organisations()}
+    names = {
+        organisation.tenant_id: organisation.display_name for organisation in warehouse.tokens.list_organisations()
+    }
     for rule in rules:
         yield _build_result(group, rule, rule.find_violations(snapshot, context), context, names)
 

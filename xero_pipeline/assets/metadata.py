@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any
@@ -41,7 +40,6 @@ def build_week_metadata(week: Week, outcomes: Sequence[WeekOutcome]) -> dict[str
 
     The totals are floats, because Dagster plots numbers over the weeks. `figures` has the exact decimals.
     """
-    labels = _label_organisations({outcome.tenant_id: outcome.tenant_name for outcome in outcomes})
     restated = [change for outcome in outcomes for change in outcome.restated]
     metadata: dict[str, Any] = {
         "week_ending": dg.MetadataValue.text(str(week)),
@@ -50,7 +48,7 @@ def build_week_metadata(week: Week, outcomes: Sequence[WeekOutcome]) -> dict[str
         "api_calls": dg.MetadataValue.int(sum(outcome.calls for outcome in outcomes)),
         "figures": dg.MetadataValue.json(
             {
-                labels[outcome.tenant_id]: {"currency": outcome.currency, "status": outcome.status}
+                outcome.tenant_name: {"currency": outcome.currency, "status": outcome.status}
                 | {name: str(amount) for name, amount in outcome.totals.items()}
                 for outcome in outcomes
             }
@@ -67,12 +65,6 @@ def build_week_metadata(week: Week, outcomes: Sequence[WeekOutcome]) -> dict[str
     if notes:
         metadata["notes"] = dg.MetadataValue.md("\n".join(notes[:_MAX_LINES]))
     return metadata
-
-
-def _label_organisations(names: Mapping[str, str]) -> dict[str, str]:
-    """The label of each organisation by tenant id: its name, with the id added where two have the same name."""
-    counts = Counter(names.values())
-    return {tenant_id: name if counts[name] == 1 else f"{name} ({tenant_id})" for tenant_id, name in names.items()}
 
 
 def _sum_totals(outcomes: Sequence[WeekOutcome]) -> dict[str, Decimal]:
@@ -105,19 +97,19 @@ def build_table_metadata(warehouse: Warehouse, kind: SyncType, organisations: Ma
     """Build the metadata of the whole table: the row count of the asset's tables, and a chart of the last weeks.
 
     Args:
-        organisations: their names by tenant id.
+        organisations: their names by tenant id; no two have the same one.
     """
     with warehouse.engine.connect() as connection:
         counts = [connection.execute(select(func.count()).select_from(table)).scalar_one() for table in _TABLES[kind]]
     metadata: dict[str, Any] = {}
-    for tenant_id, name in list(_label_organisations(organisations).items())[:_MAX_CHARTS]:
+    for tenant_id, name in list(organisations.items())[:_MAX_CHARTS]:
         chart = _read_chart(warehouse, kind, tenant_id, name)
         if chart is not None and (picture := render_chart_markdown(chart)):
             title = "last_weeks" if len(organisations) == 1 else f"last_weeks of {name}"
             metadata[title] = dg.MetadataValue.md(picture)
     proofs = [
         f"- {name}: {proof}, last compared {proof.last_checked_at:%Y-%m-%d %H:%M} UTC"
-        for tenant_id, name in _label_organisations(organisations).items()
+        for tenant_id, name in organisations.items()
         if (proof := ReconciliationLog(warehouse.engine).read_proof(tenant_id)) is not None
     ]
     if proofs:

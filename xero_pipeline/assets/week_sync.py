@@ -72,6 +72,8 @@ class WeekSync:
         except PipelineError as error:
             errors = {"errors": dg.MetadataValue.json([error.code])}
             raise dg.Failure(str(error), metadata=errors, allow_retries=False) from None
+        for left_out in list_left_out_organisations(self.xero, config.organisations):
+            context.log.warning("%s is left out: it has to be connected again", left_out.name)
         _tag_run(context, weeks, organisations)
         self.progress.begin(self.sync_type, len(weeks))
         for number, week in enumerate(weeks, start=1):
@@ -224,10 +226,11 @@ class WeekSync:
 
 
 def choose_organisations(xero: Xero, wanted: Sequence[str]) -> list[OrganisationClient]:
-    """Choose the organisations to sync: those with the tenant ids in `wanted`, or all where it is empty.
+    """Choose the organisations to sync: those with the tenant ids in `wanted`, or every connected one if it is empty.
 
     Raises:
         NotConnected: no organisation is connected.
+        ReconnectNeeded: every one has to be connected again.
         UnknownOrganisation: a wanted organisation is not connected.
     """
     organisations = xero.list_organisations()
@@ -236,7 +239,22 @@ def choose_organisations(xero: Xero, wanted: Sequence[str]) -> list[Organisation
     unknown = set(wanted) - {organisation.tenant_id for organisation in organisations}
     if unknown:
         raise UnknownOrganisation(f"No organisation with the id {', '.join(sorted(unknown))} is connected.")
-    return [organisation for organisation in organisations if not wanted or organisation.tenant_id in wanted]
+    if wanted:
+        return [organisation for organisation in organisations if organisation.tenant_id in wanted]
+    left_out = list_left_out_organisations(xero, wanted)
+    if len(left_out) == len(organisations):
+        names = ", ".join(organisation.name for organisation in organisations)
+        raise ReconnectNeeded(f"No organisation is connected to Xero any longer ({names}).")
+    return [organisation for organisation in organisations if organisation not in left_out]
+
+
+def list_left_out_organisations(xero: Xero, wanted: Sequence[str]) -> list[OrganisationClient]:
+    """List the organisations that `choose_organisations` leaves out: those that have to be connected again.
+
+    Each of their weeks would fail, so one that is gone for good would fail every sync.
+    """
+    lost = ConnectionStatus.RECONNECT_NEEDED
+    return [client for client in xero.list_organisations() if not wanted and client.organisation.status is lost]
 
 
 def _tag_run(

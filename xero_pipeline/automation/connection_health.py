@@ -196,7 +196,7 @@ def notify_connections(deployment: Deployment, alerter: Alerter) -> None:
             if cause not in open_alerts:
                 notify_lost_connection(alerter, organisation)
         elif cause in open_alerts:
-            alerter.report_recovery(cause, f"{organisation.tenant_name} is connected to Xero again.")
+            alerter.report_recovery(cause, f"{organisation.display_name} is connected to Xero again.")
     for cause, alert in open_alerts.items():
         if alert.details.get("tenant_id") not in organisations:
             alerter.withdraw(cause)
@@ -227,7 +227,7 @@ def notify_lost_connection(alerter: Alerter, organisation: Organisation, run_id:
             are one occurrence, whichever is noticed first.
     """
     cause, failure = build_connection_cause(organisation.tenant_id), get_failure_text("reconnect_needed")
-    name, alert = organisation.tenant_name, alerter.log.get(cause)
+    name, alert = organisation.display_name, alerter.log.get(cause)
     details = alert.details if alert is not None and alert.is_open else {}
     first = details.get("first") or f"lost:{alert.recovered_at if alert else organisation.connected_at}"
     first_run = details.get("first_run") or run_id
@@ -237,7 +237,7 @@ def notify_lost_connection(alerter: Alerter, organisation: Organisation, run_id:
         f"{name}: {failure.summary}",
         f"Xero no longer lets this app into {name}: the connection was ended, or has expired. Nothing is "
         "fetched until it is connected again; what is missing is then filled in.\n"
-        f"What to do: {failure.advice}{link}",
+        f"What to do: {organisation.reconnect_advice}{link}",
         {"tenant_id": organisation.tenant_id, "first": first, "first_run": first_run},
         kind="connection",
         # Named by the run, so that a run counts once however many of its errors say so and however often it is read.
@@ -256,7 +256,7 @@ def _is_temporary(error: PipelineError) -> bool:
 
 
 def _format_names(organisations: Sequence[Organisation]) -> str:
-    return format_list(organisation.tenant_name for organisation in organisations)
+    return format_list(organisation.display_name for organisation in organisations)
 
 
 def _build_details(grant_id: str, organisations: Sequence[Organisation]) -> dict[str, object]:

@@ -354,7 +354,7 @@ class FailureMonitor:
 
     def _get_name(self, tenant_id: str) -> str:
         organisation = self._organisations.get(tenant_id)
-        return organisation.tenant_name if organisation else tenant_id
+        return organisation.display_name if organisation else tenant_id
 
 
 def _is_postponed(run: dg.DagsterRun) -> bool:

@@ -59,7 +59,7 @@ class GapFinder:
         for organisation in organisations:
             chosen = self._choose_next_range(organisation, under_way)
             if isinstance(chosen, str):
-                reasons.append(f"{organisation.tenant_name}: {chosen}")
+                reasons.append(f"{organisation.display_name}: {chosen}")
             else:
                 tenants_by_range[chosen].append(organisation.tenant_id)
         return TickPlan(list(self._build_runs(tenants_by_range)), " ".join(reasons))

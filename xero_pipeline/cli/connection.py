@@ -10,9 +10,17 @@ from xero_pipeline.access import derive_admin_credential, find_cli_actor
 from xero_pipeline.audit import AuditTrail
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.dagster_health import is_running
-from xero_pipeline.cli.options import format_count, format_local_time, print_json, print_line, print_table
+from xero_pipeline.cli.options import (
+    describe_lost_connection,
+    format_count,
+    format_local_time,
+    print_json,
+    print_line,
+    print_table,
+)
 from xero_pipeline.connection import ConnectionService, format_names
 from xero_pipeline.dagster_home import open_instance
+from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import open_deployment
 from xero_pipeline.settings import Grant, load_settings
 from xero_pipeline.status import OrganisationStatus, read_deployment_status
@@ -43,20 +51,26 @@ def connect() -> None:
             return
         for organisation in stored:
             print_line(f"connected {organisation.tenant_name} ({organisation.tenant_id})")
+        for organisation in opened.warehouse.tokens.list_organisations():
+            if organisation.status is ConnectionStatus.RECONNECT_NEEDED:
+                print_line(describe_lost_connection(organisation), err=True)
 
 
 @click.command()
 @click.option("--organisation", metavar="ID", help="Only this one (tenant id).")
 def disconnect(organisation: str | None) -> None:
-    """Disconnect at Xero and delete the tokens here. Figures and logs stay."""
+    """Disconnect at Xero and delete the tokens here. Figures and logs stay.
+
+    The tokens are deleted even if Xero refuses or cannot be reached; stderr then says what Xero did not confirm.
+    """
     with open_deployment(load_settings()) as opened:
         trail, actor = AuditTrail(opened.warehouse), find_cli_actor()
         with trail.recording(actor, AuditAction.DISCONNECT, organisation or "") as recorded:
-            disconnected = ConnectionService(opened).disconnect(organisation)
-            recorded.subject = format_names(disconnected)
-        for former in disconnected:
-            print_line(f"disconnected {former.tenant_name} ({former.tenant_id})")
-        if not disconnected:
+            disconnections = ConnectionService(opened).disconnect(organisation)
+            recorded.subject = format_names([disconnection.organisation for disconnection in disconnections])
+        for disconnection in disconnections:
+            print_line(str(disconnection), err=bool(disconnection.unconfirmed))
+        if not disconnections:
             click.echo("nothing was connected")
 
 
@@ -103,9 +117,12 @@ def status(as_json: bool) -> None:
             print_line(f"tokens: {organisation.token_error}")
     for organisation in deployment_status.organisations:
         if organisation.proof:
-            name, checked_at = organisation.organisation.tenant_name, organisation.proof.last_checked_at
+            name, checked_at = organisation.organisation.display_name, organisation.proof.last_checked_at
             when = format_local_time(checked_at, deployment_status.timezone)
             print_line(f"Xero's totals: {name} is {organisation.proof}, last compared {when}")
+    for organisation in deployment_status.organisations:
+        if organisation.organisation.status is ConnectionStatus.RECONNECT_NEEDED:
+            print_line(f"connection: {describe_lost_connection(organisation.organisation)}")
     if deployment_status.organisations:
         zone = deployment_status.timezone
         titles = ("Organisation", "Id", "Status", f"Last sync ({zone})", "Refresh token", "Calls left today")

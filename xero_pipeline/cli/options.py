@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from typing import Any
@@ -13,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from xero_pipeline.grants import Organisation
 from xero_pipeline.printable import dump_harmless_json, replace_control_characters
 from xero_pipeline.resources import Deployment
 
@@ -36,9 +36,13 @@ DATE = DateParam()
 
 def read_organisation_names(opened: Deployment) -> dict[str, str]:
     """Map each organisation's tenant id to its name, followed by the id where two have the same name."""
-    names = {one.tenant_id: one.tenant_name for one in opened.warehouse.tokens.list_organisations()}
-    counts = Counter(names.values())
-    return {tenant_id: name if counts[name] == 1 else f"{name} ({tenant_id})" for tenant_id, name in names.items()}
+    return {one.tenant_id: one.display_name for one in opened.warehouse.tokens.list_organisations()}
+
+
+def describe_lost_connection(organisation: Organisation) -> str:
+    """Say that an organisation has to be connected again, and what to do."""
+    name = f"{organisation.tenant_name} ({organisation.tenant_id})"
+    return f"{name} has to be connected again. {organisation.reconnect_advice}"
 
 
 def format_local_time(moment: datetime, zone: ZoneInfo) -> str:

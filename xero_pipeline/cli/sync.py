@@ -13,12 +13,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from xero_pipeline.access import find_cli_actor
-from xero_pipeline.assets.week_sync import choose_organisations
+from xero_pipeline.assets.week_sync import choose_organisations, list_left_out_organisations
 from xero_pipeline.audit import AuditTrail
 from xero_pipeline.automation.failure_text import list_pipeline_errors
 from xero_pipeline.automation.jobs import ASSETS
 from xero_pipeline.cli.materialize import materialize_weeks
-from xero_pipeline.cli.options import DATE, format_count, print_json, print_table
+from xero_pipeline.cli.options import DATE, describe_lost_connection, format_count, print_json, print_table
 from xero_pipeline.dagster_internals import StepFailureData
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.resources import Deployment, open_deployment
@@ -130,6 +130,8 @@ def sync(
     with open_deployment(settings, on_wait=display.show_wait) as opened:
         chosen = _choose_weeks(opened, week_ending, weeks, first, last)
         clients = choose_organisations(opened.xero, organisations)
+        for client in list_left_out_organisations(opened.xero, organisations):
+            click.echo(f"left out: {describe_lost_connection(client.organisation)}", err=True)
         display.follow(opened, len(chosen))
         trail = AuditTrail(opened.warehouse)
         with display, trail.recording(find_cli_actor(), AuditAction.SYNC, _describe_weeks(chosen)) as recorded:
@@ -185,7 +187,12 @@ def _print_result(
             {
                 "runId": run_id,
                 "weeks": [
-                    {"weekEnding": str(week), "tenantId": o.tenant_id, "tenantName": o.name, "status": status}
+                    {
+                        "weekEnding": str(week),
+                        "tenantId": o.tenant_id,
+                        "tenantName": o.organisation.tenant_name,
+                        "status": status,
+                    }
                     | {
                         _to_camel_case(name): None if amount is None else str(amount)
                         for name, amount in amounts.items()

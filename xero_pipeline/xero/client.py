@@ -45,7 +45,7 @@ class OrganisationClient:
 
     @property
     def name(self) -> str:
-        return self.organisation.tenant_name
+        return self.organisation.display_name
 
     @property
     def attempts(self) -> int:

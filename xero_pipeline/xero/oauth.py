@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -53,6 +53,10 @@ class XeroApp:
     login_url: str
     identity_url: str
     custom_connection: bool = False
+
+
+ListConnections = Callable[[Tokens], Sequence[Connection]]
+"""Lists the organisations that these tokens open."""
 
 
 class TokenVault(Protocol):
@@ -218,8 +222,17 @@ class AccessTokens:
     and the next refresh sends it again (Xero allows that for 30 minutes).
     """
 
-    def __init__(self, vault: TokenVault, sign_in: SignIn, clock: Clock) -> None:
+    def __init__(
+        self, vault: TokenVault, sign_in: SignIn, clock: Clock, list_connections: ListConnections | None = None
+    ) -> None:
+        """
+        Args:
+            list_connections: for a Custom Connection, lists what a new access token opens. The connection can be
+                given another organisation at Xero. The token then opens that one, whichever organisation a request
+                names.
+        """
         self._vault = vault
+        self._list_connections = list_connections
         self._sign_in = sign_in
         self._clock = clock
         self._last_refusal: tuple[AppRefused | None, datetime] = (None, clock.now())
@@ -246,11 +259,11 @@ class AccessTokens:
                 if current_grant_id == grant_id:
                     if self._is_usable(tokens, rejected):
                         return tokens.access_token
-                    if fresh := self._refresh(grant_id, tokens):
+                    if fresh := self._refresh(grant_id, tenant_id, tokens):
                         return fresh.access_token
             # Somebody connected again or disconnected: the next round reads which of the two.
 
-    def _refresh(self, grant_id: str, tokens: Tokens) -> Tokens | None:
+    def _refresh(self, grant_id: str, tenant_id: str, tokens: Tokens) -> Tokens | None:
         refusal, until = self._last_refusal
         if refusal is not None and self._clock.now() < until:
             raise AppRefused(refusal.what, advice=refusal.advice, status=refusal.status)
@@ -262,10 +275,21 @@ class AccessTokens:
         except AppRefused as error:
             self._last_refusal = error, self._clock.now() + APP_REFUSAL_COOLDOWN
             raise
+        if self._list_connections is not None:
+            self._require_opened(grant_id, tenant_id, fresh)
         if not self._vault.save_refreshed(grant_id, fresh):
             return None
         log.info("refreshed the tokens of grant %s", grant_id)
         return fresh
+
+    def _require_opened(self, grant_id: str, tenant_id: str, fresh: Tokens) -> None:
+        assert self._list_connections is not None  # noqa: S101
+        if all(connection.tenant_id != tenant_id for connection in self._list_connections(fresh)):
+            self._vault.set_status(grant_id, ConnectionStatus.RECONNECT_NEEDED)
+            raise ReconnectNeeded(
+                f"The Custom Connection no longer opens the organisation {tenant_id}.",
+                advice="Connect with `xero-pipeline connect`: that stores the organisation that it opens now.",
+            )
 
     def _is_usable(self, tokens: Tokens, rejected: str | None) -> bool:
         return tokens.access_token != rejected and not tokens.expires_within(EXPIRY_MARGIN, self._clock.now())
@@ -273,7 +297,9 @@ class AccessTokens:
     def _load(self, tenant_id: str, for_disconnect: bool) -> tuple[str, Tokens]:
         organisation, tokens = self._vault.load_with_tokens(tenant_id)
         if not for_disconnect and organisation.status is ConnectionStatus.RECONNECT_NEEDED:
-            raise ReconnectNeeded(f"{organisation.tenant_name} is no longer connected to Xero.")
+            raise ReconnectNeeded(
+                f"{organisation.display_name} is no longer connected to Xero.", advice=organisation.reconnect_advice
+            )
         return organisation.grant_id, tokens
 
 

@@ -113,7 +113,13 @@ def test_the_status_of_a_connected_organisation(page: Page) -> None:
     ]
     details = page.api("/standing").json()
     assert (details["alertError"], details["alerts"]) == (None, [])
-    extra = {"refreshTokenDaysLeft": 50, "callsLeftToday": 4800, "tokenError": None, "reconciliation": None}
+    extra = {
+        "displayName": "Alpha",
+        "refreshTokenDaysLeft": 50,
+        "callsLeftToday": 4800,
+        "tokenError": None,
+        "reconciliation": None,
+    }
     assert details["organisations"] == [body["organisations"][0] | extra]
     assert body.keys() == details.keys() - {"alertError", "alerts"}
 
@@ -610,19 +616,33 @@ def test_an_invalid_grant_is_disconnected_even_so(tmp_path: Path, migrated: Path
         assert page.deployment.warehouse.tokens.list_organisations() == []
 
 
-def test_organisations_stay_connected_while_xero_does_not_answer(tmp_path: Path, migrated: Path) -> None:
-    broken = {"revocation": Answer(503), "connection-t-1": Answer(503)}
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [(Answer(503), "503"), (Answer(401, json={"error": "invalid_client"}), "Xero refuses the client id or secret")],
+)
+def test_a_disconnect_ends_without_tokens_and_says_what_xero_did_not_confirm(
+    tmp_path: Path, migrated: Path, answer: Answer, reason: str
+) -> None:
+    broken = {"revocation": answer, "connection-t-1": answer, "connection-t-2": answer}
     with serve_with_xero(tmp_path, migrated, **broken) as (page, _):
-        assert read_error(page.post(f"{API}/disconnect")) == (503, "xero_unavailable")
-        assert read_error(page.post(f"{API}/disconnect", json={"tenantId": "t-1"})) == (503, "xero_unavailable")
-        assert len(page.deployment.warehouse.tokens.list_organisations()) == 2
+        body = page.post(f"{API}/disconnect", json={"tenantId": "t-1"}).json()
+        assert body["success"] is True
+        assert body["warning"].startswith("disconnected Alpha (t-1) here: its tokens are deleted. Xero did not confirm")
+        assert [one.tenant_id for one in page.deployment.warehouse.tokens.list_organisations()] == ["t-2"]
+        body = page.post(f"{API}/disconnect").json()
+        assert "disconnected Beta (t-2) here" in body["warning"]
+        assert reason in body["warning"]
+        assert page.deployment.warehouse.tokens.list_organisations() == []
 
 
-def test_wrong_credentials_disconnect_nothing(tmp_path: Path, migrated: Path) -> None:
-    refusal = Answer(401, json={"error": "invalid_client"})
-    with serve_with_xero(tmp_path, migrated, revocation=refusal) as (page, _):
-        assert read_error(page.post(f"{API}/disconnect")) == (502, "app_refused")
-        assert len(page.deployment.warehouse.tokens.list_organisations()) == 2
+def test_two_organisations_of_one_name_are_told_apart_by_their_ids(page: Page) -> None:
+    page.connect(("t-1", "Demo"), ("t-2", "Demo"))
+    land_week(page, "100.00", tenant="t-1")
+    standing = page.api("/standing").json()
+    assert standing["tenantName"] == "Demo (t-1), Demo (t-2)"
+    assert [one["tenantName"] for one in standing["organisations"]] == ["Demo", "Demo"]
+    assert [one["displayName"] for one in standing["organisations"]] == ["Demo (t-1)", "Demo (t-2)"]
+    assert {row["tenantName"] for row in page.api("/sync-logs").json()} == {"Demo (t-1)"}
 
 
 def test_the_last_disconnect_succeeds_without_dagster_and_warns(tmp_path: Path, migrated: Path) -> None:

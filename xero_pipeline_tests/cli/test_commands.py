@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from xero_pipeline.cli.main import cli
 from xero_pipeline.dagster_home import open_instance
+from xero_pipeline.grants import Connection, ConnectionStatus
 from xero_pipeline.resources import Deployment
 from xero_pipeline.run_liveness import WORKER_TAG
 from xero_pipeline.settings import load_settings
@@ -198,6 +199,26 @@ def test_a_database_that_was_not_migrated_is_one_line(deployed: Deployed, comman
 def test_without_a_connection_a_sync_is_one_line(deployed: Deployed) -> None:
     deployed.run("migrate")
     assert "xero-pipeline connect" in one_line(deployed.run("sync"))
+
+
+def test_an_organisation_that_is_gone_fails_no_sync_and_a_line_says_that_it_is_left_out(connected: Deployed) -> None:
+    with Deployment(load_settings(**connected.environment)) as opened:
+        tokens = opened.warehouse.tokens
+        tokens.save_consent(tokens.load_tokens(TENANT), [Connection("c-2", "gone", "Demo")], now=opened.clock.now())
+        tokens.set_status("gone", ConnectionStatus.RECONNECT_NEEDED)
+    result = connected.run(*LATEST)
+    assert result.exit_code == 0, result.output
+    assert "left out: Demo (gone) has to be connected again. " in result.stderr
+    assert "`xero-pipeline disconnect --organisation gone`" in result.stderr
+    assert f"Demo ({TENANT})" in "".join(result.stdout.split("│"))
+    assert "disconnect --organisation gone" in connected.run("status").stdout
+    assert f"Demo ({TENANT})" in connected.run("logs").stdout
+    assert "Demo (gone) is no longer connected to Xero." in one_line(connected.run("sync", "--organisation", "gone"))
+    connected.xero.routes["c-2"] = Answer(400, body="not now")
+    result = connected.run("disconnect", "--organisation", "gone")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert result.stderr.startswith("disconnected Demo (gone) here: its tokens are deleted. Xero did not confirm it: ")
+    assert "left out" not in connected.run(*LATEST).stderr
 
 
 def test_status_tells_who_is_connected_and_what_is_left(synced: Deployed) -> None:

@@ -106,7 +106,7 @@ export function connectionCard({ timezone, latestWeek, may, onStanding, onDiscon
       el(
         "div",
         { class: "organisation-head" },
-        el("span", { class: "organisation-item-name" }, organisation.tenantName),
+        el("span", { class: "organisation-item-name" }, nameOf(organisation)),
         el("span", { class: `chip ${reconnect ? "chip-warn" : "chip-good"}` }, icon(reconnect ? "alert" : "check"), reconnect ? "Reconnect needed" : "Connected"),
       ),
       el(
@@ -159,10 +159,15 @@ export function connectionCard({ timezone, latestWeek, may, onStanding, onDiscon
   };
 }
 
+/** The organisation's name, with its id where two have the same name. */
+export function nameOf({ displayName, tenantName }) {
+  return displayName ?? tenantName;
+}
+
 /** Describes the state of the whole deployment: a word, a colour and a sentence. */
 function describeState({ organisations, mockMode }) {
   const lost = organisations.filter(({ status }) => status !== "connected");
-  const names = organisations.map(({ tenantName }) => tenantName);
+  const names = organisations.map(nameOf);
   const title = names.length > 2 ? `${names.length} organisations` : names.join(" and ");
   if (organisations.length === 0) {
     return {
@@ -173,10 +178,10 @@ function describeState({ organisations, mockMode }) {
     };
   }
   if (lost.length > 0) {
-    const which = lost.map(({ tenantName }) => tenantName).join(" and ");
+    const which = lost.map(nameOf).join(" and ");
     return {
       kind: "warn", icon: "alert", text: "Reconnect needed", title, connect: "Reconnect to Xero",
-      advice: `Xero no longer accepts the stored sign-in of ${which}. Connect again: figures and history stay, and missed weeks are fetched.`,
+      advice: `Xero no longer accepts the stored sign-in of ${which}. Connect again: figures and history stay, and missed weeks are fetched. If it is gone for good, disconnect it here.`,
     };
   }
   const unreadable = organisations.filter(({ tokenError }) => tokenError);
@@ -239,10 +244,10 @@ function setUpDisconnectDialog(getStanding, onDone) {
     const several = organisations.length > 1;
     byId("disconnect-choice").hidden = !several;
     options.replaceChildren(
-      ...(several ? organisations.map(({ tenantId, tenantName }, index) => option(tenantId, tenantName, index === 0)) : []),
+      ...(several ? organisations.map((organisation, index) => option(organisation.tenantId, nameOf(organisation), index === 0)) : []),
       ...(several ? [option("", organisations.length === 2 ? "Both organisations" : `All ${organisations.length} organisations`, false)] : []),
     );
-    byId("disconnect-title").textContent = several ? "Disconnect from Xero?" : `Disconnect ${organisations[0].tenantName}?`;
+    byId("disconnect-title").textContent = several ? "Disconnect from Xero?" : `Disconnect ${nameOf(organisations[0])}?`;
     setText(byId("disconnect-error"), null);
     dialog.showModal();
   });

@@ -1,6 +1,7 @@
 // The sync control: chooses a week, starts its run in Dagster, polls the run, and shows the outcome.
 
 import { api } from "./api.js";
+import { nameOf } from "./connection.js";
 import { day, fillWeeks, plural, shiftWeek } from "./dates.js";
 import { announce, byId, el, icon, isWebAddress, setText } from "./dom.js";
 import { problemSummary, STATUS, SYNC_TYPES } from "./labels.js";
@@ -103,7 +104,7 @@ export function syncControl({ firstWeek, latestWeek, may, onEnded }) {
 
   /** The parts of a run of one week, three kinds of figures for each organisation, each with its log entry. */
   function listParts(logs) {
-    const tenants = new Map(organisations.filter(({ status }) => status === "connected").map(({ tenantId, tenantName }) => [tenantId, tenantName]));
+    const tenants = new Map(organisations.filter(({ status }) => status === "connected").map((organisation) => [organisation.tenantId, nameOf(organisation)]));
     for (const entry of logs) tenants.set(entry.tenantId, entry.tenantName ?? tenants.get(entry.tenantId) ?? entry.tenantId);
     const several = tenants.size > 1;
     return [...tenants].flatMap(([tenantId, name]) =>

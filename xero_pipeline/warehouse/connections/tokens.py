@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Row, and_, delete, func, insert, or_, select, update
+from sqlalchemy import Engine, Row, and_, delete, exists, func, insert, or_, select, update
 
 from xero_pipeline.clock import Clock
 from xero_pipeline.grants import REFRESH_TOKEN_LIFE, Connection, ConnectionStatus, Organisation, Tokens
@@ -28,6 +28,18 @@ from xero_pipeline.warehouse.schema import xero_sync_logs as logs
 from xero_pipeline.warehouse.schema import xero_tokens as table
 
 _SECRETS = ("access_token", "refresh_token", "id_token")
+
+_others = table.alias("others")
+# Every column, and whether another organisation has the same name, as people compare names.
+_organisations = select(
+    table,
+    exists()
+    .where(
+        _others.c.tenant_id != table.c.tenant_id,
+        func.lower(func.trim(_others.c.tenant_name)) == func.lower(func.trim(table.c.tenant_name)),
+    )
+    .label("shares_name"),
+)
 
 
 class TokenStore:
@@ -72,7 +84,7 @@ class TokenStore:
 
     def list_organisations(self) -> list[Organisation]:
         """Every stored organisation, in the order of names."""
-        query = select(table).order_by(table.c.tenant_name, table.c.tenant_id)
+        query = _organisations.order_by(table.c.tenant_name, table.c.tenant_id)
         with self._engine.connect() as connection:
             return [_to_organisation(row) for row in connection.execute(query)]
 
@@ -206,7 +218,7 @@ class TokenStore:
 
     def _read_row(self, tenant_id: str) -> Row[Any]:
         with self._engine.connect() as connection:
-            row = connection.execute(select(table).where(table.c.tenant_id == tenant_id)).one_or_none()
+            row = connection.execute(_organisations.where(table.c.tenant_id == tenant_id)).one_or_none()
         if row is None:
             raise UnknownOrganisation(f"No organisation with the id {tenant_id} is connected.")
         return row
@@ -230,7 +242,8 @@ class TokenStore:
         try:
             return self._cipher.decrypt(value, associated_data(row.tenant_id, name))
         except NotDecryptable as error:
-            raise NotDecryptable(f"The tokens of {row.tenant_name} cannot be read. {error.what}") from None
+            name = _to_organisation(row).display_name
+            raise NotDecryptable(f"The tokens of {name} cannot be read. {error.what}") from None
 
     def _needs_rotation(self, row: Row[Any], name: str) -> bool:
         return self._cipher.needs_rotation(getattr(row, name), associated_data(row.tenant_id, name))
@@ -238,7 +251,8 @@ class TokenStore:
 
 def _lock_rows(connection: SqlConnection, *where: Any) -> Sequence[Row[Any]]:
     """Read rows and lock them until the transaction ends. SQLite's transaction has locked the whole file already."""
-    return connection.execute(select(table).where(*where).order_by(table.c.tenant_id).with_for_update()).all()
+    query = _organisations.where(*where).order_by(table.c.tenant_id)
+    return connection.execute(query.with_for_update(of=table)).all()
 
 
 def _lock_tenant(connection: SqlConnection, tenant_id: str) -> None:
@@ -267,4 +281,5 @@ def _to_organisation(row: Row[Any]) -> Organisation:
         expires_at=row.expires_at,
         last_sync_at=row.last_sync_at,
         refresh_token_expires_at=row.refreshed_at + REFRESH_TOKEN_LIFE if row.refresh_token is not None else None,
+        shares_name=bool(row.shares_name),
     )

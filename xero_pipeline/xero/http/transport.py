@@ -58,6 +58,7 @@ class XeroApis:
 
         Args:
             container: the endpoint as Xero names it (`Invoices`, `Reports/BankSummary`).
+            tenant_id: the organisation; empty for the only one that a Custom Connection opens.
             method: xero-python's method for it (`get_invoices`).
             arguments: the arguments of that method; `if_modified_since` as an aware `datetime`.
 
@@ -187,7 +188,10 @@ class _RestClient:
         connections = f"{self._api_url}/Connections"
         if url == connections or url.startswith(f"{connections}/"):
             url = f"{self._api_url}/connections{url[len(connections) :]}"
-        forwarded = {name: value for name, value in (headers or {}).items() if name.lower() in _FORWARDED_HEADERS}
+        # The empty id of an organisation stands for none: a Custom Connection needs no such header.
+        forwarded = {
+            name: value for name, value in (headers or {}).items() if value and name.lower() in _FORWARDED_HEADERS
+        }
         query = [(name, _format_query_value(value)) for name, value in query_params or ()]
         return _RestResponse(self._call_with_token(method, url, forwarded, query))
 

@@ -27,6 +27,8 @@ class Account:
 class OrganisationDetails:
     name: str
     base_currency: str
+    organisation_id: str | None = None
+    """Xero's `OrganisationID`, which is also the organisation's tenant id."""
 
 
 def normalise_account_id(account_id: str) -> str:
@@ -70,7 +72,11 @@ def read_organisation(payload: Mapping[str, Any]) -> OrganisationDetails:
     currency = _read_text(rows[0], "BaseCurrency")
     if not currency:
         raise PayloadNotUnderstood("Xero's description of the organisation has no BaseCurrency.")
-    return OrganisationDetails(name=_read_text(rows[0], "Name") or "", base_currency=currency.upper())
+    return OrganisationDetails(
+        name=_read_text(rows[0], "Name") or "",
+        base_currency=currency.upper(),
+        organisation_id=_read_text(rows[0], "OrganisationID"),
+    )
 
 
 def _read_text(row: Mapping[str, Any], name: str) -> str | None:

@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import select, update
 
-from xero_pipeline.grants import ConnectionStatus, Tokens
+from xero_pipeline.grants import Connection, ConnectionStatus, Tokens
 from xero_pipeline.warehouse.connections.cipher import Cipher, associated_data
 from xero_pipeline.warehouse.connections.tokens import TokenStore
 from xero_pipeline.warehouse.errors import LockTimeout, NotDecryptable, UnknownOrganisation
@@ -53,6 +53,17 @@ def test_a_consent_stores_every_organisation_with_its_own_encrypted_copies(
     assert rows["a"]["refresh_token"] != rows["b"]["refresh_token"]
     assert "first" not in str(rows)
     assert Cipher([KEY]).decrypt(rows["b"]["access_token"], "b:access_token") == "access-first"
+
+
+def test_two_organisations_of_one_name_are_told_apart_by_their_ids(store: TokenStore) -> None:
+    names = {"a": "Demo Company (AU)", "b": "Demo company (AU) ", "c": "Another"}
+    connections = [Connection(f"connection-{tenant}", tenant, name) for tenant, name in names.items()]
+    store.save_consent(tokens(), connections, now=NOW)
+    shown = {organisation.tenant_id: organisation.display_name for organisation in store.list_organisations()}
+    assert shown == {"a": "Demo Company (AU) (a)", "b": "Demo company (AU)  (b)", "c": "Another"}
+    assert store.get_organisation("a").display_name == shown["a"]
+    store.forget("b")
+    assert store.get_organisation("a").display_name == "Demo Company (AU)"
 
 
 def test_an_organisation_states_its_connections_status(store: TokenStore) -> None:
