@@ -148,6 +148,18 @@ class DisconnectResponse(ApiModel):
 # ---- syncing --------------------------------------------------------------------------------------------
 
 
+class AcceptRequest(ApiModel):
+    model_config = ConfigDict(extra="forbid", populate_by_name=False)
+
+    note: str = Field("", max_length=500, description="Why the figures are right as they are.")
+
+
+class AcceptanceResponse(ApiModel):
+    by: str
+    note: str | None
+    at: AwareDatetime
+
+
 class LogResponse(ApiModel):
     """One row of the sync log."""
 
@@ -164,6 +176,9 @@ class LogResponse(ApiModel):
     run_url: str | None = Field(description="The run's page in Dagster.")
     started_at: AwareDatetime
     completed_at: AwareDatetime | None
+    accepted: AcceptanceResponse | None = Field(
+        description="Who accepted that a partial week does not add up; null while one of its differences is open."
+    )
 
 
 class FigureDifferenceResponse(ApiModel):

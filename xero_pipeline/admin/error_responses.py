@@ -26,7 +26,13 @@ from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.warehouse.access.persons import PersonNotAdded, UnknownPerson
 from xero_pipeline.warehouse.access.sessions import UnknownSession
-from xero_pipeline.warehouse.errors import DatabaseUnavailable, UnknownOrganisation, WarehouseError
+from xero_pipeline.warehouse.errors import (
+    DatabaseUnavailable,
+    NoSuchLogRow,
+    NothingToAccept,
+    UnknownOrganisation,
+    WarehouseError,
+)
 from xero_pipeline.weeks import NoSuchWeek
 from xero_pipeline.xero.errors import ConnectionLost, RateLimited, XeroError, XeroUnavailable
 
@@ -46,6 +52,8 @@ class BadRequest(PipelineError):
 _STATUSES: Sequence[tuple[type[PipelineError], int]] = (
     (NoSuchWeek, 422),
     (UnknownOrganisation, 404),
+    (NoSuchLogRow, 404),
+    (NothingToAccept, 409),
     (UnknownRun, 404),
     (UnknownPerson, 404),
     (UnknownSession, 404),
@@ -147,7 +155,7 @@ _MEANINGS = {
     403: "Your role does not allow it, or the request comes from another site.",
     404: "What the request names does not exist.",
     405: "This address does not accept that method.",
-    409: "No organisation is connected, or a person has to connect it again.",
+    409: "No organisation is connected, a person has to connect it again, or there is nothing to accept.",
     413: "The body is too long.",
     422: "A value is invalid; the message names it.",
     429: "Too many requests; `Retry-After` says how long to wait.",

@@ -24,6 +24,7 @@ OPEN_PATHS = frozenset({"/healthz", "/login", CALLBACK_PATH})
 CHANGING_ROUTES: dict[str, tuple[AccessRole, AuditAction]] = {
     "/logout": (AccessRole.VIEWER, AuditAction.SIGN_OUT),
     f"{API_PATH}/sync": (AccessRole.OPERATOR, AuditAction.SYNC),
+    f"{API_PATH}/sync-logs/{{logId}}/accept": (AccessRole.OPERATOR, AuditAction.ACCEPT),
     f"{API_PATH}/scheduler/start": (AccessRole.OPERATOR, AuditAction.START_SCHEDULER),
     f"{API_PATH}/scheduler/stop": (AccessRole.OPERATOR, AuditAction.STOP_SCHEDULER),
     f"{API_PATH}/disconnect": (AccessRole.OWNER, AuditAction.DISCONNECT),

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from xero_pipeline.admin.api_models import (
+    AcceptRequest,
     IsoDate,
     LogResponse,
     ReconciliationResponse,
@@ -22,6 +23,8 @@ from xero_pipeline.admin.api_models import (
 from xero_pipeline.admin.context import AdminContext, AdminContextDep, VisitorDep, describe_json_body, read_body
 from xero_pipeline.admin.error_responses import BadRequest, document_errors, document_response
 from xero_pipeline.admin.sessions import Visitor
+from xero_pipeline.automation.alerts import open_alerter
+from xero_pipeline.automation.partial_weeks import PartialWeekMonitor
 from xero_pipeline.warehouse.access.audit_log import AuditAction
 from xero_pipeline.warehouse.logs.reconciliations import ReconciliationLog
 from xero_pipeline.warehouse.logs.sync_log import LogEntry
@@ -152,6 +155,35 @@ def reconciliations(
         ReconciliationResponse.model_validate(row.as_dict() | {"tenantName": names.get(row.tenant_id)})
         for row in log.list_newest(limit, tenant_id=tenant_id)
     ]
+
+
+@router.post(
+    "/sync-logs/{logId}/accept",
+    responses=document_errors(400, 404, 409, 413),
+    openapi_extra=describe_json_body(AcceptRequest),
+)
+async def accept(
+    request: Request,
+    context: AdminContextDep,
+    visitor: VisitorDep,
+    log_id: Annotated[int, Path(alias="logId", ge=1, le=2**63 - 1)],
+) -> LogResponse:
+    """Accept the differences of a `partial` row, and return the row. Its status and the figures stay.
+
+    The check and the alert close. The same differences on a later sync of that week are accepted as well.
+    """
+    body = await read_body(request, AcceptRequest)
+    return await run_in_threadpool(_accept, context, visitor, log_id, body.note)
+
+
+def _accept(context: AdminContext, visitor: Visitor, log_id: int, note: str) -> LogResponse:
+    deployment = context.deployment
+    with context.trail.recording(visitor.actor, AuditAction.ACCEPT, f"row {log_id} of the sync log"):
+        entry = deployment.warehouse.log.accept(log_id, who=visitor.actor.who, note=note)
+    log.info("the differences of row %d of the sync log were accepted", log_id)
+    # The sensor `run_failure_alert` evaluates the check again.
+    PartialWeekMonitor(deployment, open_alerter(deployment)).report_recoveries()
+    return _build_log_rows(context, [entry])[0]
 
 
 def _build_log_rows(context: AdminContext, entries: list[LogEntry]) -> list[LogResponse]:

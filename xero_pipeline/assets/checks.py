@@ -100,7 +100,8 @@ def _build_common_rules(kind: SyncType, *tables: Table) -> list[AssetCheckRule]:
             _cover_all_weeks(partial(presence.check_adds_up_in_xero, kind=kind)),
             "Fails when a week landed as `partial`: its figures differ from the totals that Xero states itself. "
             "The table has the figures of Xero's lines. Open the same week in Xero and compare the named total "
-            "with its lines; when it is corrected there, sync the week again.",
+            "with its lines; when it is corrected there, sync the week again. If it is right as it is, accept it: "
+            "`xero-pipeline accept`, or on the admin page.",
         ),
         AssetCheckRule(
             "matches_xero_totals",
@@ -300,15 +301,21 @@ def _build_result(
     ordered = sorted(
         violations, key=lambda violation: (violation.week in run_weeks, violation.week.ending), reverse=True
     )
-    metadata: dict[str, Any] = {"findings": dg.MetadataValue.int(len(ordered))}
-    if ordered:
-        metadata["what_was_found"] = _build_table(ordered[:_MAX_TABLE_ROWS], names)
+    found = [violation for violation in ordered if violation.accepted is None]
+    accepted = [violation for violation in ordered if violation.accepted is not None]
+    metadata: dict[str, Any] = {"findings": dg.MetadataValue.int(len(found))}
+    if found:
+        metadata["what_was_found"] = _build_table(found[:_MAX_TABLE_ROWS], names)
+    description = _describe_violations(found, names) if found else "No problem was found."
+    if accepted:
+        metadata["accepted"] = dg.MetadataValue.int(len(accepted))
+        description += f"\n\nAccepted, so not counted:\n{_describe_violations(accepted, names)}"
     return dg.AssetCheckResult(
-        passed=not ordered,
+        passed=not found,
         asset_key=group.asset,
         check_name=rule.name,
         severity=rule.severity,
-        description=_describe_violations(ordered, names) if ordered else "No problem was found.",
+        description=description,
         metadata=metadata,
     )
 
@@ -316,6 +323,7 @@ def _build_result(
 def _describe_violations(violations: Sequence[Violation], names: Mapping[str, str]) -> str:
     lines = [
         f"{names.get(violation.tenant_id, violation.tenant_id)}, week ending {violation.week}: {violation.sentence}"
+        + (f" It was {violation.accepted}." if violation.accepted else "")
         for violation in violations[:_MAX_LINES]
     ]
     if len(violations) > _MAX_LINES:

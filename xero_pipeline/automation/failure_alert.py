@@ -41,12 +41,14 @@ from xero_pipeline.automation.failure_text import (
     format_weeks,
     get_failure_text,
 )
+from xero_pipeline.automation.partial_weeks import PartialWeekMonitor, evaluate_accepted
 from xero_pipeline.automation.planning import RETRY_NUMBER, has_automatic_retry, parse_run_weeks
 from xero_pipeline.dagster_internals import StepFailureData
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.run_liveness import is_run_alive
 from xero_pipeline.settings import Settings
+from xero_pipeline.warehouse.logs.acceptances import read_accepted_kinds
 from xero_pipeline.warehouse.logs.alert_rules import Alert
 from xero_pipeline.warehouse.logs.sync_log import LogEntry, SyncStatus
 from xero_pipeline.weeks import Week
@@ -58,13 +60,11 @@ _MAX_RUNS_PER_TICK = 50
 _FAILURE_REASON, _TOLD_TO_END = "dagster/failure_reason", "UNEXPECTED_TERMINATION"
 # The job of the schedule and the command line, and the one that Dagster gives a backfill of assets.
 _OUR_JOBS = ("weekly_sync", "__ASSET_JOB")
-_PARTIALS_READ = 500
 _ROWS_READ = 5000
 # The runs whose end was seen last, far more than end within the overlap of two ticks.
 _ENDED_RUNS_KEPT = 500
 # Each tick reads a little further back, so that it misses no sync that ended during the last tick.
 _OVERLAP = timedelta(minutes=10)
-_A_DAY = timedelta(days=1)
 
 Json = dict[str, Any]
 
@@ -104,17 +104,23 @@ class FailureMonitor:
         # A person who cancels a run and then deletes it wants no alert about it.
         ended = [*cursor.get("ended", []), *(event.run_id for event in [*failed, *canceled])][-_ENDED_RUNS_KEPT:]
         self._report_deleted_runs(datetime.fromisoformat(cursor["partial_since"]), known=ended)
-        self._report_partial_weeks(datetime.fromisoformat(cursor["partial_since"]))
+        partial_weeks = PartialWeekMonitor(self._deployment, self._alerter)
+        partial_weeks.report_partial_weeks(datetime.fromisoformat(cursor["partial_since"]) - _OVERLAP)
+        with self._deployment.warehouse.engine.connect() as connection:
+            kinds, accepted = read_accepted_kinds(connection, after=cursor.get("accepted", 0))
+        evaluate_accepted(self._instance, self._deployment, kinds)
         self._write_cursor(
             {
                 "failed": failed[-1].storage_id if failed else cursor["failed"],
                 "canceled": canceled[-1].storage_id if canceled else cursor["canceled"],
                 "partial_since": now.isoformat(),
                 "ended": ended,
+                "accepted": accepted,
             }
         )
         notify_failed_ticks(self._instance, self._alerter, [name for name in AUTOMATIONS if name != ALERT_SENSOR])
         self._report_recoveries()
+        partial_weeks.report_recoveries()
         notify_connections(self._deployment, self._alerter)
         notify_failing_checks(self._instance, self._alerter)
         return f"{len(failed)} failed runs; {len(self._alerter.log.list_open())} alerts are open."
@@ -258,36 +264,6 @@ class FailureMonitor:
         notify_lost_connection(self._alerter, organisation, run_id)
         return True
 
-    def _report_partial_weeks(self, since: datetime) -> None:
-        """Report weeks that landed but do not add up: each week once, an organisation at most once a day."""
-        partials: dict[str, list[LogEntry]] = defaultdict(list)
-        for entry in self._log.list_newest(_PARTIALS_READ, status=SyncStatus.PARTIAL):
-            if _get_end(entry) >= since - _OVERLAP:
-                last = self._log.get_last(entry.tenant_id, entry.sync_type, entry.week)
-                if last is not None and last.id == entry.id:
-                    partials[entry.tenant_id].append(entry)
-        for tenant_id, entries in partials.items():
-            cause, name = f"partial:{tenant_id}", self._get_name(tenant_id)
-            weeks = self._read_open_details(cause, "weeks")
-            new_entries = [entry for entry in entries if str(entry.week) not in weeks.get(entry.sync_type, [])]
-            for entry in new_entries:
-                weeks.setdefault(entry.sync_type, []).append(str(entry.week))
-                run = f"\nRun: {self._alerter.build_run_url(entry.dagster_run_id)}" if entry.dagster_run_id else ""
-                week_list = format_weeks(_parse_week(text) for texts in weeks.values() for text in texts)
-                sync_types = format_list(SYNC_TYPE_NAMES.get(sync_type, sync_type) for sync_type in weeks)
-                self._alerter.report_problem(
-                    cause,
-                    f"{name}: figures do not add up",
-                    f"Figures of {name} landed, but do not add up to Xero's own totals.\n"
-                    f"{_capitalise(week_list)}: {sync_types}.\n"
-                    "What to do: the sync log says by how much and where; sync the weeks again, and if the "
-                    f"difference stays, compare them with Xero's own report.{run}",
-                    {"tenant_id": tenant_id, "weeks": weeks},
-                    kind="partial",
-                    occurrence=str(entry.id),
-                    quiet=_A_DAY,
-                )
-
     def _report_recoveries(self) -> None:
         for alert in self._alerter.log.list_open("run_failure", "day_limit", "partial"):
             tenant_id = alert.details.get("tenant_id")
@@ -296,9 +272,7 @@ class FailureMonitor:
                 self._alerter.withdraw(alert.cause)
             elif "failures" in alert.details:
                 self._report_if_weeks_landed(alert)
-            elif "weeks" in alert.details:
-                self._report_if_weeks_add_up(alert)
-            elif self._has_succeeded_since(alert):
+            elif alert.kind != "partial" and self._has_succeeded_since(alert):
                 self._alerter.report_recovery(alert.cause, "A later sync has succeeded.")
 
     def _report_if_weeks_landed(self, alert: Alert) -> None:
@@ -314,16 +288,6 @@ class FailureMonitor:
             self._alerter.report_recovery(
                 alert.cause, f"{self._get_name(tenant_id)}, {format_weeks(weeks)}: every figure has landed since."
             )
-
-    def _report_if_weeks_add_up(self, alert: Alert) -> None:
-        tenant_id, weeks = alert.details["tenant_id"], alert.details["weeks"]
-        for sync_type, texts in weeks.items():
-            for text in texts:
-                last = self._log.get_last(tenant_id, sync_type, _parse_week(text))
-                if last is None or last.status != SyncStatus.SUCCESS:
-                    return
-        week_list = format_weeks(_parse_week(text) for texts in weeks.values() for text in texts)
-        self._alerter.report_recovery(alert.cause, f"{self._get_name(tenant_id)}, {week_list}: the figures add up now.")
 
     def _has_succeeded_since(self, alert: Alert) -> bool:
         """Whether a run of the same job, or any sync, has succeeded since the failure."""

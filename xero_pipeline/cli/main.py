@@ -24,6 +24,7 @@ log = logging.getLogger("xero_pipeline.cli")
 
 
 _COMMANDS = {
+    "accept": "records:accept",
     "access": "access:access",
     "admin": "admin:admin",
     "audit": "access:audit",

@@ -1,8 +1,8 @@
 """The tables. Alembic creates them (`migrations/`), and a test checks that both definitions agree.
 
 Some tables are defined next to the code that uses them: call permits (`call_budget/counts.py`), alerts
-(`logs/alert_log.py`), persons, sessions and the audit log (`access/`), documents (`figures/document_index.py`) and
-stale weeks (`figures/stale_weeks.py`).
+(`logs/alert_log.py`), accepted differences (`logs/acceptances.py`), persons, sessions and the audit log (`access/`),
+documents (`figures/document_index.py`) and stale weeks (`figures/stale_weeks.py`).
 """
 
 from __future__ import annotations

@@ -53,6 +53,7 @@ class Stub:
             Route(API + "/connect", self._handle_connect),
             Route(API + "/{call}", self._handle_call, methods=["GET", "POST"]),
             Route(API + "/{call}/{rest}", self._handle_call, methods=["GET", "POST"]),
+            Route(API + "/sync-logs/{row:int}/accept", self._handle_accept, methods=["POST"]),
             Route("/static/{path:path}", _serve_static),
         ]
         return Starlette(routes=routes)
@@ -93,6 +94,16 @@ class Stub:
         if call in ("summary", "weeks", "sync-logs", "restatements", "audit") and self.scene.delay:
             await asyncio.sleep(self.scene.delay)
         return JSONResponse(self._build_answer(call, rest, body), 202 if call == "sync" else 200)
+
+    async def _handle_accept(self, request: Request) -> Response:
+        body = await request.json()
+        self.calls.append(("POST", request.url.path.removeprefix(API), body))
+        accepted = {"by": "admin page", "note": body["note"] or None, "at": "2026-11-24T01:00:00+00:00"}
+        logs = [
+            row | ({"accepted": accepted} if row["id"] == request.path_params["row"] else {}) for row in self.scene.logs
+        ]
+        self.scene = self.scene.but(logs=logs)
+        return JSONResponse(next(row for row in logs if row["id"] == request.path_params["row"]))
 
     def _build_answer(self, call: str, rest: str | None, body: Any) -> Any:
         scene = self.scene

@@ -635,6 +635,28 @@ def test_a_disconnect_ends_without_tokens_and_says_what_xero_did_not_confirm(
         assert page.deployment.warehouse.tokens.list_organisations() == []
 
 
+def test_a_difference_can_be_accepted_with_a_note(page: Page) -> None:
+    page.connect(ALPHA)
+    log = page.deployment.warehouse.log
+    log_id = log.start("t-1", "invoices", LATEST, "a-run")
+    error_log = {"differences": [{"where": "tax", "stated": "1.05", "found": "1.00", "difference": "0.05"}]}
+    with page.deployment.warehouse.engine.begin() as connection:
+        log.finish(connection, log_id, status="partial", record_count=1, api_calls=1, error_log=error_log)
+    alerter = open_alerter(page.deployment)
+    details = {"tenant_id": "t-1", "weeks": {"invoices": [str(LATEST)]}}
+    alerter.report_problem("partial:t-1", "Alpha: figures do not add up", "…", details, kind="partial")
+    body = page.post(f"{API}/sync-logs/{log_id}/accept", json={"note": "rounding"}).json()
+    assert (body["id"], body["status"], body["errorLog"]) == (log_id, "partial", error_log)
+    assert (body["accepted"]["by"], body["accepted"]["note"]) == ("admin page", "rounding")
+    assert page.api("/sync-logs").json() == [body]
+    assert alerter.log.list_open() == []
+    assert read_error(page.post(f"{API}/sync-logs/99/accept")) == (404, "no_such_log_row")
+    land_week(page, "10.00")
+    assert read_error(page.post(f"{API}/sync-logs/{log_id}/accept")) == (409, "nothing_to_accept")
+    assert read_error(page.post(f"{API}/sync-logs/{log_id}/accept", json={"note": "x" * 501}))[0] == 422
+    assert read_error(page.post(f"{API}/sync-logs/0/accept"))[0] == 422
+
+
 def test_two_organisations_of_one_name_are_told_apart_by_their_ids(page: Page) -> None:
     page.connect(("t-1", "Demo"), ("t-2", "Demo"))
     land_week(page, "100.00", tenant="t-1")

@@ -41,6 +41,7 @@ OPERATIONS = [
     "GET /api/v1/xero/runs/{runId}",
     "GET /api/v1/xero/sync-logs",
     "GET /api/v1/xero/reconciliations",
+    "POST /api/v1/xero/sync-logs/{logId}/accept",
     "POST /api/v1/xero/scheduler/start",
     "POST /api/v1/xero/scheduler/stop",
     "GET /api/v1/xero/summary",

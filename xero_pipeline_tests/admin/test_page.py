@@ -657,6 +657,19 @@ def test_an_error_in_the_log_can_be_opened_and_shows_what_to_do(page: Page) -> N
     expect(partial.get_by_role("row").nth(1)).to_contain_text("131,204.18")
 
 
+def test_a_difference_in_the_log_can_be_accepted_with_a_note(page: Page, stub: Stub) -> None:
+    page.goto("/")
+    partial = page.locator(".problem-warn")
+    partial.locator("summary").click()
+    partial.get_by_label("Note").fill("Xero rounds the tax")
+    partial.get_by_role("button", name="Accept").click()
+    expect(partial.locator("summary")).to_contain_text("Accepted by admin page (Xero rounds the tax).")
+    expect(partial.get_by_role("button", name="Accept")).to_have_count(0)
+    accepted = [call for call in stub.calls if call[1].endswith("/accept")]
+    assert accepted == [("POST", f"/sync-logs/{logs()[3]['id']}/accept", {"note": "Xero rounds the tax"})]
+    expect(page.locator(".problem-bad").get_by_role("button", name="Accept")).to_have_count(0)
+
+
 def test_a_note_on_a_successful_sync_is_shown_without_opening_it(page: Page, stub: Stub) -> None:
     rows = logs(3, troubled=False)
     rows[0]["errorLog"] = {"notes": ["Placed under operating expenses by where they stand."]}

@@ -61,6 +61,7 @@ export const api = {
   startSync: (weekEnding) => call("POST", "/sync", { query: { wait: "false", weekEnding }, body: {} }),
   run: (runId) => call("GET", `/runs/${encodeURIComponent(runId)}`, { background: true }),
   syncLogs: async (limit) => readList(await call("GET", "/sync-logs", { query: { limit } }), "logs"),
+  accept: (logId, note) => call("POST", `/sync-logs/${encodeURIComponent(logId)}/accept`, { body: { note } }),
   scheduler: (on) => call("POST", on ? "/scheduler/start" : "/scheduler/stop", { body: {} }),
   summary: (weeks, currency) => call("GET", "/summary", { query: { weeks, currency } }),
   week: (ending) => call("GET", `/weeks/${encodeURIComponent(ending)}`),

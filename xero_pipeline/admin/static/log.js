@@ -2,7 +2,7 @@
 
 import { api } from "./api.js";
 import { day, duration, moment } from "./dates.js";
-import { el, icon, externalLink, scrollable } from "./dom.js";
+import { announce, el, icon, externalLink, scrollable, setText } from "./dom.js";
 import { isNegative, isZero, minus, money } from "./money.js";
 import { section } from "./section.js";
 import { differencesOf, humanise, problemSummary, STATUS, SYNC_TYPES, TABLES } from "./labels.js";
@@ -82,12 +82,34 @@ export function syncLog({ timezone, dagsterUrl }) {
     const details = el(
       "details",
       { class: `problem problem-${status.tone}` },
-      el("summary", {}, problemSummary(entry.errorLog)),
-      el("div", { class: "problem-body" }, problemParts(entry.errorLog, timezone)),
+      el("summary", {}, problemSummary(entry.errorLog), entry.accepted ? ` ${acceptedText(entry.accepted)}` : null),
+      el("div", { class: "problem-body" }, problemParts(entry.errorLog, timezone), acceptancePart(entry)),
     );
     details.open = open.has(entry.id);
     details.addEventListener("toggle", () => (details.open ? open.add(entry.id) : open.delete(entry.id)));
     return details;
+  }
+
+  /** Who accepted the differences, or a form to accept them. */
+  function acceptancePart(entry) {
+    if (entry.accepted) return el("p", {}, `${acceptedText(entry.accepted)} At ${moment(entry.accepted.at, timezone)}.`);
+    if (entry.status !== "partial" || differencesOf(entry.errorLog).length === 0) return null;
+    const note = el("input", { type: "text", maxlength: "500", name: "note", placeholder: "Why it is right as it is" });
+    const button = el("button", { type: "submit", class: "button small" }, "Accept");
+    const failure = el("p", { class: "tone-bad", role: "alert", hidden: true });
+    const accept = async (event) => {
+      event.preventDefault();
+      button.disabled = true;
+      try {
+        await api.accept(entry.id, note.value.trim());
+        announce("Accepted.");
+        await load();
+      } catch (error) {
+        setText(failure, error.message);
+        button.disabled = false;
+      }
+    };
+    return el("form", { class: "accept", onsubmit: accept }, el("label", {}, el("span", {}, "Note"), note), button, failure);
   }
 
   function more(entries) {
@@ -100,6 +122,10 @@ export function syncLog({ timezone, dagsterUrl }) {
   }
 
   return { load };
+}
+
+function acceptedText({ by, note }) {
+  return `Accepted by ${by}${note ? ` (${note})` : ""}.`;
 }
 
 /** The note of an entry that has one note and nothing else: it is shown without anything to open. */

@@ -11,6 +11,7 @@ from sqlalchemy import Table
 
 from xero_pipeline.money import to_cents, to_decimal
 from xero_pipeline.warehouse.checks.snapshot import Key, Violation, WarehouseSnapshot, cached_check
+from xero_pipeline.warehouse.logs.acceptances import AcceptedDifferences, list_differences
 from xero_pipeline.warehouse.logs.reconciliations import ReconciliationKind
 from xero_pipeline.warehouse.logs.sync_log import SyncStatus, SyncType
 from xero_pipeline.weeks import Week
@@ -135,18 +136,21 @@ def check_fresh(snapshot: WarehouseSnapshot, kind: SyncType, due: Mapping[str, W
 
 
 def check_adds_up_in_xero(snapshot: WarehouseSnapshot, kind: SyncType) -> list[Violation]:
-    """No week has landed as `partial`, with figures that differ from the totals that Xero itself states."""
+    """No week has landed as `partial`, with figures that differ from the totals that Xero itself states.
+
+    A difference that a person has accepted is among the violations, marked as such.
+    """
     violations: list[Violation] = []
     for key, landed in sorted(snapshot.landed[kind].items()):
         if landed.status == SyncStatus.PARTIAL:
-            violations += _read_differences(key, landed.error_log)
+            violations += _read_differences(key, kind, landed.error_log, snapshot.accepted)
     return violations
 
 
-def _read_differences(key: Key, error_log: Any) -> list[Violation]:
-    differences = error_log.get("differences") if isinstance(error_log, Mapping) else error_log
+def _read_differences(key: Key, kind: SyncType, error_log: Any, accepted: AcceptedDifferences) -> list[Violation]:
+    week = key[0], kind.value, key[1].ending
     violations = []
-    for difference in differences if isinstance(differences, list) else []:
+    for difference in list_differences(error_log):
         if isinstance(difference, Mapping) and difference.get("where"):
             amounts = {name: amount for name in ("stated", "found") if (amount := _parse_amount(difference.get(name)))}
             sentence = (
@@ -155,10 +159,11 @@ def _read_differences(key: Key, error_log: Any) -> list[Violation]:
                 if len(amounts) == 2
                 else "Xero's own total differs from the sum of its parts."
             )
-            violations.append(Violation(*key, str(difference["where"]), amounts, f"{difference['where']}: {sentence}"))
+            where = str(difference["where"])
+            violations.append(Violation(*key, where, amounts, f"{where}: {sentence}", accepted.get(week, difference)))
     if not violations:
         sentence = "the figures do not add up to Xero's own totals; the sync log says more."
-        violations.append(Violation(*key, "", {}, sentence))
+        violations.append(Violation(*key, "", {}, sentence, accepted.get_for_all(week, error_log)))
     return violations
 
 

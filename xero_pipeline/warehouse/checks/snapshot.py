@@ -11,6 +11,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, Table, func, select
 
 from xero_pipeline.warehouse.figures.queries import open_snapshot
+from xero_pipeline.warehouse.logs.acceptances import Acceptance, AcceptedDifferences, read_accepted_differences
 from xero_pipeline.warehouse.logs.reconciliations import Reconciliation, ReconciliationLog
 from xero_pipeline.warehouse.logs.sync_log import LANDED, SyncType
 from xero_pipeline.warehouse.schema import (
@@ -42,7 +43,8 @@ class Violation:
     """One row or week that breaks a rule.
 
     `row` names the row as people know it, and is empty for the whole week. `amounts` holds the figures by name.
-    `sentence` says what is wrong, without naming the organisation and the week.
+    `sentence` says what is wrong, without naming the organisation and the week. `accepted` says who accepted it; it
+    then fails no check.
     """
 
     tenant_id: str
@@ -50,6 +52,7 @@ class Violation:
     row: str
     amounts: Mapping[str, Decimal | int]
     sentence: str
+    accepted: Acceptance | None = None
 
     @property
     def key(self) -> Key:
@@ -73,11 +76,13 @@ class WarehouseSnapshot:
         rows: Mapping[str, list[Row]],
         counts: Mapping[SyncType, Mapping[Key, int]],
         landed: Mapping[SyncType, Mapping[Key, LandedWeek]],
+        accepted: AcceptedDifferences = AcceptedDifferences({}),  # noqa: B008 - nothing changes it
         reconciliations: Sequence[Reconciliation] = (),
     ) -> None:
         self._rows = rows
         self.counts = counts
         self.landed = landed
+        self.accepted = accepted
         self.reconciliations = reconciliations
         self.cached_results: dict[object, Any] = {}
 
@@ -131,6 +136,7 @@ def read_snapshot(engine: Engine, *tables: Table) -> WarehouseSnapshot:
             {table.name: _read_rows(connection, table) for table in tables},
             {kind: _count_rows(connection, table) for kind, table in TABLE_OF.items()},
             _read_landed_weeks(connection),
+            read_accepted_differences(connection),
             ReconciliationLog(engine).list_current(),
         )
 

@@ -15,6 +15,16 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, and_, func, insert, select, update
 
 from xero_pipeline.clock import Clock
+from xero_pipeline.warehouse.errors import NoSuchLogRow, NothingToAccept
+from xero_pipeline.warehouse.logs.acceptances import (
+    Acceptance,
+    AcceptedDifferences,
+    SyncedWeek,
+    insert_acceptances,
+    list_differences,
+    normalise_difference,
+    read_accepted_differences,
+)
 from xero_pipeline.warehouse.schema import xero_sync_logs as logs
 from xero_pipeline.weeks import Week
 
@@ -59,6 +69,8 @@ class LogEntry:
     dagster_run_id: str | None
     started_at: datetime
     completed_at: datetime | None
+    accepted: Acceptance | None = None
+    """Who accepted all its differences; `None` if one of them is open, or if it has none."""
 
     def as_dict(self) -> dict[str, Any]:
         """The form of the HTTP API and of `--json`."""
@@ -74,6 +86,7 @@ class LogEntry:
             "dagsterRunId": self.dagster_run_id,
             "startedAt": self.started_at.isoformat(),
             "completedAt": self.completed_at.isoformat() if self.completed_at else None,
+            "accepted": self.accepted.as_dict() if self.accepted else None,
         }
 
 
@@ -241,10 +254,55 @@ class SyncLog:
             .values(status=SyncStatus.FAILED.value, error_log=dict(INTERRUPTED), completed_at=self._clock.now())
         ).rowcount
 
+    def accept(self, log_id: int, *, who: str, note: str | None = None) -> LogEntry:
+        """Record that a person accepts the differences of a `partial` row, and return the row.
+
+        Its status and figures stay. Accepting it again changes nothing.
+
+        Raises:
+            NoSuchLogRow: there is no such row.
+            NothingToAccept: it is not `partial`, names no difference, or its week has other figures by now.
+        """
+        entries = self._read(logs.c.id == log_id)
+        if not entries:
+            raise NoSuchLogRow(f"The sync log has no row {log_id}.")
+        entry = entries[0]
+        if entry.status != SyncStatus.PARTIAL:
+            raise NothingToAccept(f"Row {log_id} of the sync log is {entry.status}, not partial.")
+        if not list_differences(entry.error_log):
+            raise NothingToAccept(f"Row {log_id} of the sync log names no difference.")
+        newest = self._read(*_of_same_week(entry), logs.c.status.in_(LANDED), limit=1)[0]
+        if list(map(normalise_difference, list_differences(newest.error_log))) != list(
+            map(normalise_difference, list_differences(entry.error_log))
+        ):
+            raise NothingToAccept(
+                f"The week of row {log_id} has been read again since, with other figures: row {newest.id} is "
+                f"{newest.status}."
+            )
+        with self._engine.begin() as connection:
+            week = (entry.tenant_id, entry.sync_type, entry.week.ending)
+            insert_acceptances(connection, week, entry.error_log, who=who, note=note, now=self._clock.now())
+        return self._read(logs.c.id == log_id)[0]
+
     def _read(self, *where: ColumnElement[bool], limit: int | None = None) -> list[LogEntry]:
         query = select(logs).where(*where).order_by(logs.c.started_at.desc(), logs.c.id.desc()).limit(limit)
         with self._engine.connect() as connection:
-            return [_to_entry(dict(row._mapping)) for row in connection.execute(query)]
+            rows = [dict(row._mapping) for row in connection.execute(query)]
+            partial = [_get_synced_week(row) for row in rows if row["status"] == SyncStatus.PARTIAL]
+            accepted = read_accepted_differences(connection, partial)
+        return [_to_entry(row, accepted) for row in rows]
+
+
+def _of_same_week(entry: LogEntry) -> tuple[ColumnElement[bool], ...]:
+    return (
+        logs.c.tenant_id == entry.tenant_id,
+        logs.c.sync_type == entry.sync_type,
+        logs.c.week_ending == entry.week.ending,
+    )
+
+
+def _get_synced_week(row: Mapping[str, Any]) -> SyncedWeek:
+    return row["tenant_id"], row["sync_type"], row["week_ending"]
 
 
 def has_landed(connection: Connection, tenant_id: str, sync_type: str, week: Week) -> bool:
@@ -258,8 +316,10 @@ def has_landed(connection: Connection, tenant_id: str, sync_type: str, week: Wee
     return connection.execute(query.limit(1)).first() is not None
 
 
-def _to_entry(values: dict[str, Any]) -> LogEntry:
-    return LogEntry(week=Week(values.pop("week_ending")), **values)
+def _to_entry(values: dict[str, Any], accepted: AcceptedDifferences) -> LogEntry:
+    is_partial = values["status"] == SyncStatus.PARTIAL
+    acceptance = accepted.get_for_all(_get_synced_week(values), values["error_log"]) if is_partial else None
+    return LogEntry(week=Week(values.pop("week_ending")), accepted=acceptance, **values)
 
 
 _SECRET_NAME = re.compile(r"token|secret|password|authorization|code_verifier|encryption_key", re.IGNORECASE)

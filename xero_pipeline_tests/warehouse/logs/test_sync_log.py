@@ -59,6 +59,7 @@ def test_a_sync_begins_as_running_and_ends_with_its_figures(
         "dagsterRunId": "run-1",
         "startedAt": "2026-11-24T01:00:00+00:00",
         "completedAt": "2026-11-24T01:00:05+00:00",
+        "accepted": None,
     }
     json.dumps(ended.as_dict())
 
