@@ -43,12 +43,6 @@ class LockTimeout(WarehouseError):
     default_advice = "Another process of this deployment is busy or stuck; try again when it has finished."
 
 
-class BackupRefused(WarehouseError):
-    """A backup could not be written or restored. Nothing was changed."""
-
-    code = "backup_refused"
-
-
 class Superseded(WarehouseError):
     """A sync that began later has already landed the same week, so these older figures were not written."""
 

@@ -36,7 +36,7 @@ def test_a_damaged_file_of_the_mocks_is_named_with_what_to_do(folder: Folder, tm
         ),
         ("run_storage: {module: nowhere, class: X, config: {}}", "nowhere, which it names, cannot be found"),
         (
-            "storage: {postgres: {postgres_db: {hostname: h, username: u, db_name: d, password: 31415926}}}",
+            "storage: {postgres: {postgres_db: {hostname: localhost, username: u, db_name: d, password: 31415926}}}",
             "its entry at root:storage:postgres:postgres_db:password is not what Dagster expects",
         ),
     ],

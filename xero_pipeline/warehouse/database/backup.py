@@ -19,7 +19,7 @@ from sqlalchemy import Engine, inspect, text
 from xero_pipeline.warehouse.database import postgres_tools
 from xero_pipeline.warehouse.database.engine import create_sqlite_file, get_sqlite_file
 from xero_pipeline.warehouse.database.migrating import is_known_revision, latest_revision, read_revision
-from xero_pipeline.warehouse.errors import BackupRefused
+from xero_pipeline.warehouse.database.postgres_tools import BackupRefused
 
 _SQLITE_MARK = b"SQLite format 3\x00"
 _POSTGRES_MARK = b"PGDMP"

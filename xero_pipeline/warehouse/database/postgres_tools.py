@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Engine, inspect, text
 
 from xero_pipeline.warehouse.database.engine import APPLICATION_NAME
-from xero_pipeline.warehouse.errors import BackupRefused
+from xero_pipeline.warehouse.errors import WarehouseError
 
 _ENDPOINT = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE"}
 # libpq's other parameters that a DATABASE_URL may have, by the variable of its tools.
@@ -40,6 +40,12 @@ _VARIABLES = _ENDPOINT | {
     "connect_timeout": "PGCONNECT_TIMEOUT",
 }
 _LOCK_SECONDS = 10
+
+
+class BackupRefused(WarehouseError):
+    """A backup could not be written or restored. Nothing was changed."""
+
+    code = "backup_refused"
 
 
 def dump(engine: Engine, file: Path) -> None:

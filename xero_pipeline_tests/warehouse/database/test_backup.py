@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, text
 
-from xero_pipeline.warehouse.database.backup import back_up, restore
+from xero_pipeline.warehouse.database.backup import BackupRefused, back_up, restore
 from xero_pipeline.warehouse.database.engine import open_engine
 from xero_pipeline.warehouse.database.migrating import latest_revision, require_current
-from xero_pipeline.warehouse.errors import BackupRefused
 from xero_pipeline_tests.conftest import skip_or_fail
 from xero_pipeline_tests.migrated import empty_postgres, make_tables
 
