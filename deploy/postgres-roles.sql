@@ -36,8 +36,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE :"owner" IN SCHEMA public GRANT SELECT, INSERT
 ALTER DEFAULT PRIVILEGES FOR ROLE :"owner" IN SCHEMA public GRANT USAGE, SELECT ON SEQUENCES TO :"app";
 
 -- It need not change which migration the tables are at.
-SELECT format('REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM %I', :'app')
-WHERE to_regclass('public.alembic_version') IS NOT NULL
+SELECT format('REVOKE INSERT, UPDATE, DELETE ON xero_pipeline_alembic_version FROM %I', :'app')
+WHERE to_regclass('public.xero_pipeline_alembic_version') IS NOT NULL
 \gexec
 
 -- Dashboards: only what is named here. A new table is not seen until somebody adds it.

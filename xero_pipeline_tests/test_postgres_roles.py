@@ -124,7 +124,7 @@ def test_the_app_can_change_no_table(migrated: Roles) -> None:
             "DROP TABLE financial_weekly",
             "ALTER TABLE financial_weekly ADD COLUMN mine int",
             "TRUNCATE financial_weekly",
-            "UPDATE alembic_version SET version_num = '0'",
+            "UPDATE xero_pipeline_alembic_version SET version_num = '0'",
         ):
             with pytest.raises(ProgrammingError, match=r"permission denied|must be owner"):
                 connection.execute(text(statement))
@@ -142,7 +142,7 @@ def test_a_dashboard_reads_figures_and_sees_no_token(migrated: Roles) -> None:
     with roles.connect(roles.reader).connect() as connection:
         rows = connection.execute(text("SELECT week_ending, net_profit, closing_cash FROM weekly_summary")).all()
         assert len(rows) == 1
-        for table in ("xero_tokens", "oauth_states", "alerts", "alembic_version"):
+        for table in ("xero_tokens", "oauth_states", "alerts", "xero_pipeline_alembic_version"):
             with pytest.raises(ProgrammingError, match="permission denied"):
                 connection.execute(text(f"SELECT * FROM {table}"))
             connection.rollback()

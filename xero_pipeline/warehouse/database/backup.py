@@ -14,11 +14,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, create_engine, inspect, text
+from sqlalchemy.pool import StaticPool
 
 from xero_pipeline.warehouse.database import postgres_tools
 from xero_pipeline.warehouse.database.engine import create_sqlite_file, get_sqlite_file
-from xero_pipeline.warehouse.database.migrating import is_known_revision, latest_revision, read_revision
+from xero_pipeline.warehouse.database.migrating import (
+    VERSION_TABLE,
+    is_known_revision,
+    latest_revision,
+    read_revision,
+)
 from xero_pipeline.warehouse.database.postgres_tools import BackupRefused
 
 _SQLITE_MARK = b"SQLite format 3\x00"
@@ -136,10 +142,11 @@ def _check_sqlite(file: Path) -> str | None:
             if opened.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
                 raise BackupRefused(f"{file} is damaged: SQLite's integrity check fails.")
             tables = {name for (name,) in opened.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-            if "alembic_version" not in tables or "xero_tokens" not in tables:
+            if "xero_tokens" not in tables:
                 return None
-            found = opened.execute("SELECT version_num FROM alembic_version").fetchone()
-            return str(found[0]) if found else None
+            engine = create_engine("sqlite://", creator=lambda: opened, poolclass=StaticPool)
+            with engine.connect() as connection:
+                return read_revision(connection)
     except sqlite3.Error as error:
         raise BackupRefused(f"{file} cannot be read: {error}.") from None
 
@@ -201,7 +208,7 @@ def _require_known(file: Path, revision: str | None) -> str:
 
 def _require_room(engine: Engine, *, replace: bool) -> None:
     """Refuse a database that has rows, unless they may be replaced."""
-    tables = [name for name in inspect(engine).get_table_names() if name != "alembic_version"]
+    tables = [name for name in inspect(engine).get_table_names() if name != VERSION_TABLE]
     with engine.connect() as connection:
         quote = engine.dialect.identifier_preparer.quote
         filled = [

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, inspect, text
+from sqlalchemy import Engine, text
 
 from xero_pipeline.warehouse.database.engine import APPLICATION_NAME
+from xero_pipeline.warehouse.database.migrating import VERSION_TABLE, read_revision
 from xero_pipeline.warehouse.errors import WarehouseError
 
 _ENDPOINT = {"host": "PGHOST", "hostaddr": "PGHOSTADDR", "port": "PGPORT", "user": "PGUSER", "dbname": "PGDATABASE"}
@@ -63,8 +64,8 @@ def read_dumped_revision(file: Path) -> str | None:
     listed = _run("pg_restore", ["--list", str(file)])
     if not re.search(r" TABLE DATA \S+ xero_tokens ", listed):
         return None
-    rows = _run("pg_restore", ["--data-only", "--table=alembic_version", "--file=-", str(file)])
-    found = re.search(r"^COPY [^\n]*alembic_version [^\n]*FROM stdin;\n([^\n\\]+)\n\\\.$", rows, re.MULTILINE)
+    rows = _run("pg_restore", ["--data-only", f"--table={VERSION_TABLE}", "--file=-", str(file)])
+    found = re.search(rf"^COPY [^\n]*{VERSION_TABLE} [^\n]*FROM stdin;\n([^\n\\]+)\n\\\.$", rows, re.MULTILINE)
     return found[1] if found else None
 
 
@@ -92,8 +93,7 @@ def restore(engine: Engine, file: Path, revision: str) -> None:
                 "changed.",
                 advice="Stop every process of the deployment (the admin page, Dagster, a sync) and try again.",
             )
-        has_tables = inspect(connection).has_table("alembic_version")
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar() if has_tables else None
+        found = read_revision(connection)
     engine.dispose()
     prelude = [r"\set ON_ERROR_STOP on", "BEGIN;", f"SET LOCAL lock_timeout = '{_LOCK_SECONDS}s';"]
     if found is not None:

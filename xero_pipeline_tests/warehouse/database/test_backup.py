@@ -140,10 +140,12 @@ def test_a_database_in_use_is_not_restored(engine: Engine, database_url: str, tm
 
 def test_a_backup_of_a_newer_schema_is_refused(engine: Engine, tmp_path: Path) -> None:
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE xero_pipeline_alembic_version SET version_num = '9999'"))
     back_up(engine, tmp_path / "newer.backup")
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = :known"), {"known": latest_revision()})
+        connection.execute(
+            text("UPDATE xero_pipeline_alembic_version SET version_num = :known"), {"known": latest_revision()}
+        )
     engine.dispose()
     with pytest.raises(BackupRefused, match="at schema 9999, which this version of xero-pipeline does not know"):
         restore(engine, tmp_path / "newer.backup", replace=True)
@@ -212,10 +214,12 @@ def test_an_older_backup_is_not_mixed_with_a_newer_schema_in_postgres(postgres_u
     make_tables(engine)
     write(engine, "one")
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '0003'"))
+        connection.execute(text("UPDATE xero_pipeline_alembic_version SET version_num = '0003'"))
     back_up(engine, tmp_path / "older.backup")
     with engine.begin() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = :known"), {"known": latest_revision()})
+        connection.execute(
+            text("UPDATE xero_pipeline_alembic_version SET version_num = :known"), {"known": latest_revision()}
+        )
     with pytest.raises(BackupRefused, match="Make an empty database"):
         restore(engine, tmp_path / "older.backup", replace=True)
     assert read(engine) == {"one"}
