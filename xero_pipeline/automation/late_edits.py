@@ -34,6 +34,7 @@ from xero_pipeline.automation.planning import (
 )
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
+from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.money import ZERO
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Basis, Settings
@@ -257,7 +258,7 @@ class LateEditFinder:
         stored = read_held_figures(self._engine, organisation.tenant_id, weeks).bank.get(week, {})
         summary = read_bank_summary(organisation.fetch_bank_summary(week), week=week)
         for row in summary.accounts.to_dict("records"):
-            account = stored.get(row["bank_account_id"].lower())
+            account = stored.get(normalise_id(row["bank_account_id"]))
             balances = (account.opening_balance, account.closing_balance) if account else (ZERO, ZERO)
             if balances != (row["opening_balance"], row["closing_balance"]):
                 return False

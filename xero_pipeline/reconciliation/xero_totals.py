@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from decimal import Decimal
 
+from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.warehouse.figures.totals import BankTotals
 from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline.xero.client import OrganisationClient
-from xero_pipeline.xero.readers.accounts import normalise_account_id
 from xero_pipeline.xero.readers.bank_summary import AMOUNTS, read_bank_summary
 from xero_pipeline.xero.readers.document_state import read_document_state
 from xero_pipeline.xero.readers.documents import is_counted
@@ -46,7 +46,7 @@ class XeroTotals:
             figures = read_profit_and_loss(report, week=weeks, accounts=self._client.accounts)
             contributions: dict[str, Decimal] = {}
             for line in figures.lines.to_dict("records"):
-                account_id = normalise_account_id(line["account_id"])
+                account_id = normalise_id(line["account_id"])
                 self.names[account_id] = line["account_name"]
                 contributions[account_id] = line["amount"] if line["category"] in INCOME_CATEGORIES else -line["amount"]
             self._profit[weeks] = contributions
@@ -62,7 +62,7 @@ class XeroTotals:
             summary = read_bank_summary(self._client.fetch_bank_summary(weeks), week=weeks)
             totals: dict[str, BankTotals] = {}
             for account in summary.accounts.to_dict("records"):
-                account_id = normalise_account_id(account["bank_account_id"])
+                account_id = normalise_id(account["bank_account_id"])
                 self.names[account_id] = account["bank_account_name"]
                 totals[account_id] = BankTotals(**{name: account[name] for name in AMOUNTS})
             self._bank[weeks] = totals
@@ -85,7 +85,7 @@ class XeroTotals:
         keys = set()
         for document in self._client.fetch_credit_notes(weeks):
             state = read_document_state(document)
-            keys.add(state.key.lower())
+            keys.add(normalise_id(state.key))
             if is_counted(document):
-                counted.setdefault(state.week, {})[state.key.lower()] = state.figures
+                counted.setdefault(state.week, {})[normalise_id(state.key)] = state.figures
         return counted, keys

@@ -14,6 +14,7 @@ from functools import cached_property
 from typing import Any
 
 from xero_pipeline.grants import Organisation
+from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline.xero.errors import PayloadNotUnderstood, XeroUnavailable
 from xero_pipeline.xero.http.session import XeroSession
@@ -159,7 +160,7 @@ class OrganisationClient:
                 container, method, self.tenant_id, order=f"{key} ASC", page=page, page_size=PAGE_SIZE, **filters
             )
             rows = _read_rows(payload, container, key)
-            has_new_rows = any(row[key] not in documents for row in rows)
+            has_new_rows = any(normalise_id(str(row[key])) not in documents for row in rows)
             pagination = payload.get("pagination")
             if pagination is None:
                 # The server does not count its pages: continue until a page has nothing new.
@@ -175,7 +176,7 @@ class OrganisationClient:
                 if not has_new_rows and (rows or page < last_page):
                     # Xero counts wrongly, or documents have come and gone and moved known ones to this page.
                     return _ListReading(documents, pages, count, stuck_at=(page, last_page))
-            documents.update((row[key], row) for row in rows)
+            documents.update((normalise_id(str(row[key])), row) for row in rows)
             page += 1
             if page > MAX_PAGES:
                 raise PayloadNotUnderstood(f"The list of {container} of {self.name} has more than {MAX_PAGES} pages.")

@@ -240,3 +240,15 @@ def test_a_known_document_that_a_new_one_moves_to_the_last_page_is_no_error() ->
 def test_an_answer_without_a_valid_list_is_an_error(payload: dict[str, Any]) -> None:
     with connect_client(lambda _n: payload) as (client, _), pytest.raises(PayloadNotUnderstood):
         client.fetch_invoices(WEEK)
+
+
+def test_a_document_that_is_listed_twice_with_its_id_in_other_capitals_is_one_document() -> None:
+    document_id = "0f2e4b1a-9c3d-4e5f-8a7b-6c5d4e3f2a1b"
+    with connect_client(lambda n: list_payload(document_id.upper(), document_id, page=n, pages=1, count=2)) as (
+        client,
+        _,
+    ):
+        listing = client.fetch_invoices(WEEK)
+        assert [document.lower() for document in list_ids(listing)] == [document_id]
+        assert listing.miscount is not None
+        assert (listing.miscount.stated, listing.miscount.computed) == (2, 1)

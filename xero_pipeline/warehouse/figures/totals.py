@@ -1,6 +1,6 @@
 """The stored figures of a range of weeks, week by week, so that they can be compared with Xero's totals.
 
-Accounts are keyed by their ids in lower case: Xero's ids are GUIDs, in which case does not matter.
+Accounts and documents are keyed by `normalise_id`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import cached_property
 from sqlalchemy import Connection, Engine, and_, or_, select
 from sqlalchemy.sql import ColumnElement
 
+from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.money import ZERO
 from xero_pipeline.warehouse.figures.document_index import synced_documents
 from xero_pipeline.warehouse.figures.queries import open_snapshot
@@ -109,7 +110,7 @@ def read_held_figures(engine: Engine, tenant_id: str, weeks: WeekRange) -> HeldF
         documents: dict[Week, dict[str, str]] = {}
         query = select(synced_documents).where(_match(synced_documents.c, tenant_id, weeks))
         for row in connection.execute(query):
-            documents.setdefault(Week(row.week_ending), {})[row.document_id.lower()] = row.figures
+            documents.setdefault(Week(row.week_ending), {})[normalise_id(row.document_id)] = row.figures
     return HeldFigures(profit, bank, documents, names)
 
 
@@ -125,7 +126,7 @@ def _read_profit(
 ) -> dict[Week, dict[str, ProfitLineTotal]]:
     profit: dict[Week, dict[str, ProfitLineTotal]] = {}
     for row in connection.execute(select(lines).where(where).order_by(lines.c.week_ending)):
-        account_id = row.account_id.lower()
+        account_id = normalise_id(row.account_id)
         names[account_id] = row.account_name
         contribution = row.amount if row.category in _INCOME else -row.amount
         profit.setdefault(Week(row.week_ending), {})[account_id] = ProfitLineTotal(
@@ -139,7 +140,7 @@ def _read_bank(
 ) -> dict[Week, dict[str, BankTotals]]:
     bank: dict[Week, dict[str, BankTotals]] = {}
     for row in connection.execute(select(cash).where(where).order_by(cash.c.week_ending)):
-        account_id = row.bank_account_id.lower()
+        account_id = normalise_id(row.bank_account_id)
         names[account_id] = row.bank_account_name
         bank.setdefault(Week(row.week_ending), {})[account_id] = BankTotals(
             row.opening_balance, row.cash_received, row.cash_spent, row.currency_gain, row.closing_balance

@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 from sqlalchemy import Connection, Table, and_, delete, insert, select, text, update
 
+from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.warehouse.database.locks import compute_advisory_key
 from xero_pipeline.warehouse.database.types import Money, require_exact_cents
 from xero_pipeline.warehouse.errors import WrongFrame
@@ -35,6 +36,7 @@ from xero_pipeline.warehouse.schema import (
 
 _WEEK_KEY = ("tenant_id", "week_ending")
 _PROVENANCE = ("data_source", "currency", "updated_at")
+_IDS = ("account_id", "bank_account_id")
 
 
 @dataclass(frozen=True)
@@ -159,13 +161,19 @@ def _replace(
 ) -> list[Restatement]:
     """Make the table's week hold exactly `new`. Stores and returns the restatements."""
     stored_rows = connection.execute(select(table_shape.table).where(_match_week(table_shape, provenance))).mappings()
-    stored: _Rows = {tuple(row[name] for name in table_shape.row_key): dict(row) for row in stored_rows}
+    stored: _Rows = {}
+    for mapping in stored_rows:
+        row = dict(mapping)
+        key = tuple(normalise_id(row[name]) if name in _IDS else row[name] for name in table_shape.row_key)
+        if key in stored:
+            # The same row in another spelling, which somebody has inserted.
+            connection.execute(_delete_row(table_shape, row))
+        else:
+            stored[key] = row
     origin = {"data_source": provenance.data_source, "currency": provenance.currency}
     week = {"tenant_id": provenance.tenant_id, "week_ending": provenance.week.ending}
     for key in stored.keys() - new.keys():
-        connection.execute(
-            delete(table_shape.table).where(_match_week(table_shape, provenance), _match_row(table_shape, key))
-        )
+        connection.execute(_delete_row(table_shape, stored[key]))
     inserts = []
     for key, row in new.items():
         row = row | origin
@@ -173,11 +181,7 @@ def _replace(
             inserts.append(week | row | {"updated_at": provenance.now})
         elif any(stored[key][name] != value for name, value in row.items()):
             changes = row | {"updated_at": provenance.now}
-            connection.execute(
-                update(table_shape.table)
-                .where(_match_week(table_shape, provenance), _match_row(table_shape, key))
-                .values(changes)
-            )
+            connection.execute(update(table_shape.table).where(_match_row(table_shape, stored[key])).values(changes))
     if inserts:
         connection.execute(insert(table_shape.table), inserts)
     restated = _find_restatements(provenance, table_shape, stored, new) if previous else []
@@ -190,8 +194,12 @@ def _match_week(table_shape: _TableShape, provenance: Provenance) -> Any:
     return and_(columns.tenant_id == provenance.tenant_id, columns.week_ending == provenance.week.ending)
 
 
-def _match_row(table_shape: _TableShape, key: tuple[str, ...]) -> Any:
-    return and_(True, *(table_shape.table.c[name] == part for name, part in zip(table_shape.row_key, key, strict=True)))
+def _match_row(table_shape: _TableShape, row: Mapping[str, Any]) -> Any:
+    return and_(*(column == row[column.name] for column in table_shape.table.primary_key.columns))
+
+
+def _delete_row(table_shape: _TableShape, row: Mapping[str, Any]) -> Any:
+    return delete(table_shape.table).where(_match_row(table_shape, row))
 
 
 def _find_restatements(
@@ -273,4 +281,4 @@ def _read_value(column: Any, value: Any) -> Any:
         return int(value)
     if not isinstance(value, str):
         raise ValueError(f"the value must be text, not a {type(value).__name__}")
-    return value
+    return normalise_id(value) if column.name in _IDS else value

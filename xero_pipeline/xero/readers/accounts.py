@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.xero.errors import PayloadNotUnderstood
 
 
@@ -31,13 +32,8 @@ class OrganisationDetails:
     """Xero's `OrganisationID`, which is also the organisation's tenant id."""
 
 
-def normalise_account_id(account_id: str) -> str:
-    """Return the key of an account in lookups: Xero's ids are GUIDs, in which case does not matter."""
-    return account_id.strip().lower()
-
-
 def read_accounts(payload: Mapping[str, Any]) -> dict[str, Account]:
-    """Read every account, keyed by `normalise_account_id`.
+    """Read every account, keyed by its id as `normalise_id` spells it.
 
     Raises:
         PayloadNotUnderstood: there is no list, or a row has no id or no type.
@@ -49,8 +45,8 @@ def read_accounts(payload: Mapping[str, Any]) -> dict[str, Account]:
     for row in rows:
         if not isinstance(row, dict) or not row.get("AccountID") or not row.get("Type"):
             raise PayloadNotUnderstood("Xero's chart of accounts has a row without AccountID or Type.")
-        account_id = str(row["AccountID"])
-        accounts[normalise_account_id(account_id)] = Account(
+        account_id = normalise_id(str(row["AccountID"]))
+        accounts[account_id] = Account(
             account_id=account_id,
             code=_read_text(row, "Code"),
             name=_read_text(row, "Name") or account_id,

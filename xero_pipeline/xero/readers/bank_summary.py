@@ -59,7 +59,7 @@ def read_bank_summary(payload: Mapping[str, Any], *, week: Week | WeekRange) -> 
         _compute_closing_balance(account) != account["closing_balance"] for account in accounts
     ):
         raise PayloadNotUnderstood(f"The {NAME} report has an unknown column {extra_header[:60]!r}.")
-    ids = [account["bank_account_id"].lower() for account in accounts]
+    ids = [account["bank_account_id"] for account in accounts]
     if len(set(ids)) != len(ids):
         raise PayloadNotUnderstood(f"The {NAME} report has an account twice.")
     differences = [*_check_accounts(accounts), *_check_totals(rows, accounts, totals, columns)]

@@ -14,6 +14,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.money import to_decimal
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import PayloadNotUnderstood
@@ -83,7 +84,7 @@ def _compute_digest(document: Document, status: str) -> str:
 
 def _list_line_parts(line: Mapping[str, Any]) -> list[Any]:
     tracking = sorted([str(option.get("Name")), str(option.get("Option"))] for option in line.get("Tracking") or [])
-    account = str(line.get("AccountCode") or line.get("AccountID") or "")
+    account = str(line.get("AccountCode") or normalise_id(str(line.get("AccountID") or "")))
     return [_normalise_number(line.get("LineAmount")), _normalise_number(line.get("TaxAmount")), account, tracking]
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.money import ZERO, to_cents, to_decimal
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import PayloadNotUnderstood, WrongPeriod
@@ -65,11 +66,10 @@ class _Line:
 
 
 def get_document_key(document: Document) -> str:
-    """Return the document's id, which no edit changes."""
+    """Return the document's id in its one spelling. No edit changes it."""
     for name in ("InvoiceID", "CreditNoteID"):
         if document.get(name):
-            # The id is a GUID, in which case does not matter.
-            return str(document[name]).lower()
+            return normalise_id(str(document[name]))
     raise PayloadNotUnderstood("A document has neither InvoiceID nor CreditNoteID.")
 
 
@@ -330,6 +330,12 @@ def _read_tracking(document: Document, row: Mapping[str, Any]) -> list[Mapping[s
     categories = row.get("Tracking") or []
     if not isinstance(categories, list) or not all(isinstance(category, dict) for category in categories):
         raise PayloadNotUnderstood(f"{get_document_name(document)} has a Tracking that is not a list.")
+    for category in categories:
+        for name in ("Name", "Option"):
+            if not isinstance(category.get(name, ""), str | None):
+                raise PayloadNotUnderstood(
+                    f"{get_document_name(document)} has a line whose tracking {name} is not a text."
+                )
     return categories
 
 

@@ -21,7 +21,7 @@ import pandas as pd
 from xero_pipeline.money import ZERO
 from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline.xero.errors import PayloadNotUnderstood
-from xero_pipeline.xero.readers.accounts import Account, normalise_account_id
+from xero_pipeline.xero.readers.accounts import Account
 from xero_pipeline.xero.readers.gross_profit import find_gross_profit, place_unknown
 from xero_pipeline.xero.readers.profit_lines import (
     COST,
@@ -81,7 +81,7 @@ def read_profit_and_loss(
     """Read the profit and loss of a week, or of a range of weeks in one column.
 
     Args:
-        accounts: keyed by `accounts.normalise_account_id`.
+        accounts: keyed by their ids, as `read_accounts` returns them.
 
     Returns:
         The figures. Income is positive if it adds to the profit, expenses are positive if they reduce it, whatever
@@ -146,7 +146,7 @@ def _read_rows(rows: Sequence[ReportRow], accounts: Mapping[str, Account]) -> _R
 
 
 def _make_detail(account_id: str, row: ReportRow, amount: Decimal, accounts: Mapping[str, Account]) -> AccountRow:
-    account = accounts.get(normalise_account_id(account_id))
+    account = accounts.get(account_id)
     name = row.label or (account.name if account else account_id)
     category, nature = None, Nature.UNKNOWN
     if account is not None:
@@ -219,9 +219,9 @@ def _sum_by_account(details: Sequence[AccountRow]) -> list[dict[str, Any]]:
     for detail in details:
         account = detail.account
         line = lines.setdefault(
-            normalise_account_id(detail.account_id),
+            detail.account_id,
             {
-                "account_id": account.account_id if account else detail.account_id,
+                "account_id": detail.account_id,
                 "account_code": account.code if account else None,
                 "account_name": detail.name,
                 "account_type": account.type if account else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from decimal import Decimal
 
+from xero_pipeline.identifiers import CURRENCY_GAINS
 from xero_pipeline.xero.readers.accounts import Account
 from xero_pipeline.xero.readers.profit_signs import Nature
 
@@ -30,7 +31,7 @@ class AccountRow:
     @property
     def is_currency_gain(self) -> bool:
         """Whether the row is the realised and unrealised currency gains, which Xero groups without an account."""
-        return self.account_id.upper() == "FXGROUPID"
+        return self.account_id == CURRENCY_GAINS
 
     @property
     def contribution(self) -> Decimal:

@@ -14,6 +14,7 @@ from itertools import count
 from typing import Any
 
 from xero_pipeline.differences import Difference as Difference
+from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.money import to_cents, to_decimal
 from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline.xero.errors import PayloadNotUnderstood, WrongPeriod
@@ -54,13 +55,18 @@ class ReportRow:
 
     @property
     def account_id(self) -> str | None:
-        """The id of the row's account, from any of its cells; `None` for totals and profit lines.
+        """The id of the row's account in its one spelling, from any of its cells; `None` for totals and profit lines.
 
         Raises:
             PayloadNotUnderstood: its cells name two accounts, or one without an id.
         """
-        ids = {cell.attributes[name] for cell in self.cells for name in _ACCOUNT_IDS if name in cell.attributes}
-        if len({account_id.lower() for account_id in ids}) > 1 or "" in ids:
+        ids = {
+            normalise_id(cell.attributes[name])
+            for cell in self.cells
+            for name in _ACCOUNT_IDS
+            if name in cell.attributes
+        }
+        if len(ids) > 1 or "" in ids:
             raise PayloadNotUnderstood(f"The row {self.label[:60]!r} does not name exactly one account.")
         return next(iter(ids), None)
 

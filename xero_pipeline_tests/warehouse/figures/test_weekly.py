@@ -363,3 +363,38 @@ def test_pandas_types_of_text_numbers_and_missing_values_are_accepted(warehouse:
     counted = frame(CELL_COLUMNS, GOOD_CELL).astype({"invoice_count": "int64", "credit_note_count": "Int32"})
     land_revenue(warehouse, cells_write(counted))
     assert rows(warehouse, revenue_weekly)[0]["invoice_count"] == 1
+
+
+GUID = "0f2e4b1a-9c3d-4e5f-8a7b-6c5d4e3f2a1b"
+
+
+def respell(warehouse: Warehouse, table: Table, column: str) -> None:
+    """Write the ids in capitals, as an older version stored what Xero sent."""
+    with warehouse.engine.begin() as connection:
+        connection.execute(table.update().values({column: GUID.upper()}))
+
+
+def test_an_id_in_other_capitals_is_the_same_row_and_restates_nothing(warehouse: Warehouse, clock: FakeClock) -> None:
+    land_profit(warehouse, profit("7.00", line(GUID, "7.00")))
+    land_cash(warehouse, cash(account(GUID, "5.00")))
+    respell(warehouse, financial_weekly_lines, "account_id")
+    respell(warehouse, cash_position_weekly, "bank_account_id")
+    clock.advance(hours=1)
+    assert changes(land_profit(warehouse, profit("7.00", line(GUID, "7.00")))) == []
+    assert changes(land_cash(warehouse, cash(account(GUID.upper(), "6.00")))) == [
+        ("cash_position_weekly", GUID, "cash_received", "5.00", "6.00"),
+        ("cash_position_weekly", GUID, "closing_balance", "5.00", "6.00"),
+    ]
+    assert [row["account_id"] for row in rows(warehouse, financial_weekly_lines)] == [GUID]
+    assert [row["bank_account_id"] for row in rows(warehouse, cash_position_weekly)] == [GUID]
+
+
+def test_a_row_that_is_stored_in_two_spellings_is_one_row_after_the_next_sync(warehouse: Warehouse) -> None:
+    land_cash(warehouse, cash(account(GUID, "5.00")))
+    (row,) = rows(warehouse, cash_position_weekly)
+    with warehouse.engine.begin() as connection:
+        connection.execute(cash_position_weekly.insert().values(row | {"bank_account_id": GUID.upper()}))
+    assert changes(land_cash(warehouse, cash(account(GUID, "5.00")))) == []
+    assert [row["bank_account_id"] for row in rows(warehouse, cash_position_weekly)] == [GUID]
+    with pytest.raises(WrongFrame, match="twice"):
+        land_cash(warehouse, cash(account(GUID, "5.00"), account(GUID.upper(), "5.00")))

@@ -8,8 +8,9 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.weeks import Week
-from xero_pipeline.xero.readers.accounts import Account, normalise_account_id
+from xero_pipeline.xero.readers.accounts import Account
 
 SAMPLES = Path(__file__).parents[2] / "samples"
 WEEK = Week(date(2026, 11, 21))
@@ -61,5 +62,5 @@ def chart(**types: str) -> dict[str, Account]:
     for number, (account_id, kind) in enumerate(types.items(), start=200):
         type_, _, class_ = kind.partition(":")
         account = Account(account_id, str(number), account_id.title(), type_, class_ or None)
-        accounts[normalise_account_id(account_id)] = account
+        accounts[normalise_id(account_id)] = account
     return accounts

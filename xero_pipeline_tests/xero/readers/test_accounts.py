@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.xero.errors import PayloadNotUnderstood
-from xero_pipeline.xero.readers.accounts import Account, normalise_account_id, read_accounts, read_organisation
+from xero_pipeline.xero.readers.accounts import Account, read_accounts, read_organisation
 from xero_pipeline_tests.xero.readers.report_payloads import sample
 
 
@@ -21,8 +22,8 @@ def test_the_sample_chart_is_read_with_code_name_and_type() -> None:
 
 def test_an_account_is_found_in_any_capitalisation_of_its_id() -> None:
     accounts = read_accounts({"Accounts": [{"AccountID": "ABC-1", "Name": "Sales", "Type": "Revenue", "Code": 200}]})
-    account = accounts[normalise_account_id("abc-1")]
-    assert (account.account_id, account.type, account.code) == ("ABC-1", "REVENUE", "200")
+    account = accounts[normalise_id("abc-1")]
+    assert (account.account_id, account.type, account.code) == ("abc-1", "REVENUE", "200")
 
 
 def test_an_archived_account_is_kept_with_its_class() -> None:

@@ -540,3 +540,26 @@ def test_revenue_is_the_sum_of_its_lines_to_the_cent(documents: list[Any], as_te
         assert row.net_revenue == row.invoiced - row.credited
         assert [row.invoice_count, row.credit_note_count] == counts.pop((row.revenue_type, row.region))
     assert not counts
+
+
+@pytest.mark.parametrize(
+    "tracking",
+    [
+        {"Name": "Region", "Option": 7},
+        {"Name": "Region", "Option": ["North"]},
+        {"Name": "Region", "Option": True},
+        {"Name": {}, "Option": "North"},
+    ],
+)
+def test_a_tracking_option_that_is_no_text_is_refused_by_the_documents_number(tracking: Json) -> None:
+    bad = invoice({**line("1.00"), "Tracking": [tracking]}, key="i-7")
+    with pytest.raises(PayloadNotUnderstood, match=r"^INV-i-7 has a line whose tracking (Name|Option) is not a text\."):
+        read(invoice(line("5.00")), bad)
+
+
+def test_a_document_whose_id_is_written_in_two_ways_counts_once() -> None:
+    documents = [
+        invoice(line("5.00"), key=key)
+        for key in ("0F2E4B1A-9C3D-4E5F-8A7B-6C5D4E3F2A1B", "0f2e4b1a-9c3d-4e5f-8a7b-6c5d4e3f2a1b")
+    ]
+    assert (read(*documents).documents, read(*documents).totals["invoiced"]) == (1, D("5.00"))

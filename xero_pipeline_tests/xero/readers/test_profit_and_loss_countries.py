@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from xero_pipeline.xero.readers.accounts import Account, normalise_account_id, read_accounts
+from xero_pipeline.identifiers import normalise_id
+from xero_pipeline.xero.readers.accounts import Account, read_accounts
 from xero_pipeline.xero.readers.profit_and_loss import ProfitAndLoss, read_profit_and_loss
 from xero_pipeline_tests.xero.readers.report_payloads import (
     WEEK,
@@ -112,7 +113,7 @@ class Writer:
         if self.chance.random() >= unknown:
             type_ = self.chance.choice(TYPES[category])
             class_ = "REVENUE" if category in EARNS else "EXPENSE"
-            self.accounts[normalise_account_id(account_id)] = Account(account_id, None, account_id, type_, class_)
+            self.accounts[normalise_id(account_id)] = Account(account_id, None, account_id, type_, class_)
         self.books[category] += cents
         return detail(account_id, text(sign * cents)), sign * cents
 

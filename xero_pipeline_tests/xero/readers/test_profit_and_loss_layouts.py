@@ -59,7 +59,7 @@ class Books:
 
     def row(self, category: str, type_: str | None, cents: int, *, sign: int = 1) -> Json:
         """Write a row of a new account. Without a type, the chart does not contain the account."""
-        account_id = f"Account-{len(self.lines)}"
+        account_id = f"account-{len(self.lines)}"
         if type_ is not None:
             kind, _, class_ = type_.partition(":")
             self.accounts[account_id.lower()] = Account(account_id, None, account_id, kind, class_ or None)
