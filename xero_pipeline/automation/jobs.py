@@ -9,6 +9,7 @@ import dagster as dg
 
 from xero_pipeline.weeks import Week
 
+JOB = "weekly_sync"
 ASSETS = ("financial_weekly", "revenue_weekly", "cash_position_weekly")
 
 # Dagster's own tags for a range of partitions in one run.
@@ -19,7 +20,7 @@ RANGE_END = "dagster/asset_partition_range_end"
 def build_weekly_sync_job() -> Any:
     """Build the job `weekly_sync`: all three tables, for a week or for a range of weeks in one run."""
     return dg.define_asset_job(
-        "weekly_sync",
+        JOB,
         selection=dg.AssetSelection.assets(*ASSETS),
         executor_def=dg.in_process_executor,
         description="Profit and loss, revenue and cash of a week, or of a range of weeks in one run.",

@@ -13,13 +13,14 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from xero_pipeline.automation.dead_runs import SILENCE_WHEN_DEAD, end_dead_runs
+from xero_pipeline.automation.dead_runs import QUEUED_WITHIN, SILENCE_WHEN_DEAD, end_dead_runs
 from xero_pipeline.clock import SystemClock
 from xero_pipeline.resources import Deployment, build_resources
 from xero_pipeline.run_liveness import WORKER_TAG, hold_run_lock, is_run_alive
 from xero_pipeline.settings import Settings, load_settings
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.automation.scene import launch_run
+from xero_pipeline_tests.dagster_internals import create_run_for_test
 from xero_pipeline_tests.migrated import cut_sessions, make_tables
 from xero_pipeline_tests.processes import get_fork_context
 
@@ -152,3 +153,47 @@ def test_every_run_names_its_process_and_holds_its_lock_until_it_ends(
     assert worker.endswith(f"/{os.getpid()}")
     assert dead_ids == []
     assert list(tmp_path.rglob("run-*.lock")) == []
+
+
+NOT_STARTED = dg.DagsterRunStatus.NOT_STARTED
+
+
+def read_status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> dg.DagsterRunStatus:
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    return found.status
+
+
+def test_a_command_that_is_killed_before_its_run_starts_leaves_no_run_that_waits(
+    settings: Settings, deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    run = create_run_for_test(instance, job_name="weekly_sync", tags={WORKER_TAG: "a-machine/1"}, status=NOT_STARTED)
+    with hold_run_lock(deployment.warehouse.locks, run.run_id), Deployment(settings, clock=ConditionClock()) as other:
+        assert end_dead_runs(instance, other, datetime.now(UTC)) == []
+    assert end_dead_runs(instance, deployment, datetime.now(UTC)) == [run.run_id]
+    assert read_status(instance, run) is dg.DagsterRunStatus.FAILURE
+
+
+def test_a_run_that_was_created_and_never_queued_counts_as_dead_after_minutes(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    run = launch_run(instance, status=NOT_STARTED)
+    backfill = create_run_for_test(
+        instance,
+        job_name="__ASSET_JOB",
+        status=NOT_STARTED,
+        asset_selection=frozenset({dg.AssetKey("revenue_weekly")}),
+        remote_job_origin=run.remote_job_origin,
+    )
+    # A retry has the tags of the run that failed, and no process of its own yet.
+    retry = launch_run(instance, status=NOT_STARTED, tags={WORKER_TAG: "a-machine/1"})
+    others = [launch_run(instance, job="of_another_project", status=NOT_STARTED)]
+    others.append(create_run_for_test(instance, job_name="weekly_sync", status=NOT_STARTED))
+    now = datetime.now(UTC)
+    assert end_dead_runs(instance, deployment, now + QUEUED_WITHIN - timedelta(minutes=1)) == []
+    assert set(end_dead_runs(instance, deployment, now + QUEUED_WITHIN + timedelta(minutes=1))) == {
+        run.run_id,
+        backfill.run_id,
+        retry.run_id,
+    }
+    assert {read_status(instance, each) for each in others} == {NOT_STARTED}
