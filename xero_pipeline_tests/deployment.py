@@ -16,6 +16,7 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.automation.jobs import ASSETS, build_range_tags, build_run_config
+from xero_pipeline.clock import Clock
 from xero_pipeline.connection import ConnectionService
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.mock_xero import DEFAULT_ORGANISATIONS, MockLimits, MockOrganisation, MockTransport, MockXero
@@ -38,16 +39,19 @@ _NO_LIMITS = {"XERO_CALLS_PER_MINUTE": 100_000, "XERO_APP_CALLS_PER_MINUTE": 100
 class MockDeployment(Deployment):
     """A deployment whose mock has these organisations."""
 
-    def __init__(self, settings: Settings, clock: FakeClock, organisations: Sequence[MockOrganisation]) -> None:
+    def __init__(
+        self, settings: Settings, clock: FakeClock, organisations: Sequence[MockOrganisation], mock_clock: Clock
+    ) -> None:
         super().__init__(settings, clock=clock)
         self._organisations = tuple(organisations)
+        self._mock_clock = mock_clock
 
     @cached_property
     def backend(self) -> XeroBackend:
         known = choose_backend(self.settings, self.clock)
         mock = MockXero(
             self.settings.data_folder / "mock-xero.db",
-            self.clock,
+            self._mock_clock,
             organisations=self._organisations,
             # The tests of the session hold the limits; here they would only be in the way.
             limits=MockLimits(per_minute=100_000, per_day=1_000_000),
@@ -128,9 +132,14 @@ def run_deployment(
     *,
     organisations: Sequence[MockOrganisation] = (SMALL,),
     database_url: str | None = None,
+    mock_clock: Clock | None = None,
     **settings: Any,
 ) -> Iterator[RunningDeployment]:
-    """Migrated and connected by the mock's consent; nothing synced yet."""
+    """Migrated and connected by the mock's consent; nothing synced yet.
+
+    Args:
+        mock_clock: Xero's own clock; by default the deployment's.
+    """
     clock = clock or FakeClock()
     read = load_settings(
         XERO_MOCK_MODE="true",
@@ -138,7 +147,10 @@ def run_deployment(
         DAGSTER_HOME=str(folder),
         **_NO_LIMITS | ({"DATABASE_URL": database_url} if database_url else {}) | settings,
     )
-    with MockDeployment(read, clock, organisations) as deployment, dg.DagsterInstance.ephemeral() as instance:
+    with (
+        MockDeployment(read, clock, organisations, mock_clock or clock) as deployment,
+        dg.DagsterInstance.ephemeral() as instance,
+    ):
         make_tables(deployment.warehouse.engine)
         ConnectionService(deployment).connect_mock()
         yield RunningDeployment(deployment, instance, clock)

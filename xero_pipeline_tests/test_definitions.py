@@ -49,6 +49,7 @@ DEFINITIONS = {
             "net_is_invoiced_less_credited",
             "no_duplicates",
             "no_gaps",
+            "revenue_accounts_have_income",
             "revenue_matches_income",
             "within_history",
         ],
@@ -114,7 +115,7 @@ def test_the_code_location_has_exactly_these_definitions(definitions: dg.Definit
 def test_the_job_materialises_every_table_and_runs_every_check(definitions: dg.Definitions) -> None:
     layer = definitions.resolve_job_def("weekly_sync").asset_layer
     assert {key.to_user_string() for key in layer.executable_asset_keys} == set(DEFINITIONS["assets"])
-    assert len(layer.asset_graph.asset_check_keys) == 24
+    assert len(layer.asset_graph.asset_check_keys) == 25
 
 
 def test_every_asset_has_a_description_and_describes_its_columns(definitions: dg.Definitions) -> None:

@@ -21,6 +21,7 @@ from xero_pipeline.assets.freshness import find_weeks_due
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.checks import cash, history, presence, revenue, totals
 from xero_pipeline.warehouse.checks.snapshot import Violation, WarehouseSnapshot, read_snapshot
+from xero_pipeline.warehouse.figures.account_revenue import revenue_by_account
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
@@ -85,11 +86,11 @@ def _cover_run(check: Callable[[WarehouseSnapshot, Collection[Week] | None], lis
     return lambda snapshot, context: check(snapshot, context.weeks)
 
 
-def _check_revenue_of_run(snapshot: WarehouseSnapshot, context: AssetCheckContext) -> list[Violation]:
-    violations = revenue.check_revenue_matches_income(snapshot)
-    if context.weeks is None:
-        return violations
-    return [violation for violation in violations if violation.week in context.weeks]
+def _cover_weeks_of_run(check: Callable[[WarehouseSnapshot], list[Violation]]) -> FindViolations:
+    def find(snapshot: WarehouseSnapshot, context: AssetCheckContext) -> list[Violation]:
+        return [each for each in check(snapshot) if context.weeks is None or each.week in context.weeks]
+
+    return find
 
 
 def _build_common_rules(kind: SyncType, *tables: Table) -> list[AssetCheckRule]:
@@ -195,16 +196,24 @@ _REVENUE_AND_INCOME = AssetCheckGroup(
     [
         AssetCheckRule(
             "revenue_matches_income",
-            _check_revenue_of_run,
+            _cover_weeks_of_run(revenue.check_revenue_matches_income),
             "Warns when a week's revenue from invoices and credit notes is not the trading income of its profit and "
             "loss; the result shows the difference. Look in Xero for income without an invoice (money received "
             "straight into a sales account, a manual journal), for an invoice line on an account that is not a sales "
             "account, or, where the difference is a few cents, for rounded foreign currency. Figures on a cash basis "
             "are not compared.",
             dg.AssetCheckSeverity.WARN,
-        )
+        ),
+        AssetCheckRule(
+            "revenue_accounts_have_income",
+            _cover_weeks_of_run(revenue.check_revenue_accounts_have_income),
+            "Warns when a week's documents add revenue to an account and the week's profit and loss has no line of "
+            "that account, although other weeks have one. Most often one of the two answers of Xero was incomplete: "
+            "sync the week again. Only a manual journal of exactly the opposite amount is another reason.",
+            dg.AssetCheckSeverity.WARN,
+        ),
     ],
-    [revenue_weekly, financial_weekly, financial_weekly_lines],
+    [revenue_weekly, financial_weekly, financial_weekly_lines, revenue_by_account],
     after=["financial_weekly"],
 )
 

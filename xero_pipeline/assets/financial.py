@@ -1,6 +1,7 @@
 """`financial_weekly` and `financial_weekly_lines`: the week's profit and loss.
 
-`xero/readers/profit_and_loss.py` reads the report.
+`xero/readers/profit_and_loss.py` reads the report. A report without any line is compared with the week's documents,
+which takes two more calls: either the week was quiet, or the answer is incomplete and figures held before must stay.
 """
 
 import dagster as dg
@@ -15,6 +16,8 @@ from xero_pipeline.warehouse.schema import financial_weekly as financial_weekly_
 from xero_pipeline.warehouse.schema import financial_weekly_lines
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
+from xero_pipeline.xero.readers.documents import Revenue, read_revenue
+from xero_pipeline.xero.readers.missing_income import find_missing_income
 from xero_pipeline.xero.readers.profit_and_loss import read_profit_and_loss
 
 
@@ -22,16 +25,29 @@ def build_financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartit
     """Build the asset for a deployment's settings."""
     basis = settings.basis
 
+    def fetch_revenue(organisation: OrganisationClient, week: Week) -> Revenue:
+        return read_revenue(
+            organisation.fetch_invoices(week),
+            organisation.fetch_credit_notes(week),
+            week=week,
+            base_currency=organisation.details.base_currency,
+            revenue_tracking=settings.revenue_tracking,
+            region_tracking=settings.region_tracking,
+        )
+
     def extract(organisation: OrganisationClient, week: Week) -> ExtractedWeek:
         report = organisation.fetch_profit_and_loss(week, cash_basis=basis is Basis.CASH)
         figures = read_profit_and_loss(report, week=week, accounts=organisation.accounts)
+        missing = []
+        if figures.lines.empty and basis is Basis.ACCRUAL:
+            missing = find_missing_income(fetch_revenue(organisation, week), organisation.accounts)
         return ExtractedWeek(
             write=lambda connection, provenance: replace_profit_and_loss(
-                connection, provenance, basis.value, figures.totals, figures.lines
+                connection, provenance, basis.value, figures.totals, figures.lines, is_doubtful=bool(missing)
             ),
             currency=organisation.details.base_currency,
             totals=figures.totals,
-            differences=figures.differences,
+            differences=[*figures.differences, *missing],
             notes=figures.notes,
         )
 

@@ -7,6 +7,7 @@ from xero_pipeline.assets.columns import build_asset_metadata
 from xero_pipeline.assets.outcomes import ExtractedWeek
 from xero_pipeline.assets.weekly import build_weekly_asset
 from xero_pipeline.settings import Settings
+from xero_pipeline.warehouse.figures.account_revenue import replace_revenue_by_account
 from xero_pipeline.warehouse.figures.document_index import StoredDocument, replace_documents
 from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
 from xero_pipeline.warehouse.figures.weekly import replace_revenue
@@ -42,6 +43,7 @@ def build_revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitio
             # The revenue comes first: `replace_revenue` waits for any other process that writes the same week.
             result = replace_revenue(connection, provenance, revenue.cells)
             replace_documents(connection, provenance.tenant_id, week, counted)
+            replace_revenue_by_account(connection, provenance.tenant_id, week, revenue.by_account)
             return result
 
         return ExtractedWeek(

@@ -183,6 +183,7 @@ class WeekSync:
         run_id: str,
         attempts_before: int,
     ) -> WeekOutcome:
+        organisation.begin_reading()
         extracted = extract(organisation, week)
         status = "partial" if extracted.differences else "success"
         calls = organisation.attempts - attempts_before
@@ -197,18 +198,20 @@ class WeekSync:
             status=status,
             api_calls=calls,
             error_log=_build_error_log(extracted),
+            read_at=organisation.reading_began_at,
         )
+        differences = [*extracted.differences, *result.differences]
         return WeekOutcome(
             organisation.tenant_id,
             organisation.name,
             week,
-            status,
+            "partial" if differences else "success",
             calls,
             rows=result.rows,
             currency=extracted.currency,
             totals=extracted.totals,
             restated=result.restated,
-            differences=extracted.differences,
+            differences=differences,
             notes=extracted.notes,
         )
 

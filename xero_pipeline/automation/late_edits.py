@@ -1,8 +1,10 @@
 """`late_edits`: finds the closed weeks that were edited in Xero since they were read, and requests them again.
 
-Each tick asks Xero once for what changed since the cursor (`If-Modified-Since`). A document affects the week that it
-is dated in and every week whose figures counted it before: a document that moved affects two weeks, a voided one its
-old week, and a payment the week that it is dated in. One transaction stores the affected weeks and moves the cursor.
+Each tick asks Xero once for what changed since the cursor (`If-Modified-Since`). The cursor, like the moment at which
+each week was read, is by Xero's clock: a wrong clock of this machine hides no edit. A document affects the week that
+it is dated in and every week whose figures counted it before: a document that moved affects two weeks, a voided one
+its old week, and a payment the week that it is dated in. One transaction stores the affected weeks and moves the
+cursor.
 The weeks stay stored until each has been read again as a whole, so a failed run loses nothing and no week is
 requested twice.
 
@@ -56,9 +58,11 @@ from xero_pipeline.xero.readers.document_state import DocumentState, read_docume
 from xero_pipeline.xero.readers.documents import can_affect_reports
 
 CURSOR = "late_edits"
-# `If-Modified-Since` has a resolution of a second, and Xero's clock may differ from ours.
+# `If-Modified-Since` has a resolution of a second, and Xero's servers may differ by seconds.
 OVERLAP = timedelta(minutes=2)
 CLOCK_SKEW = timedelta(seconds=5)
+# Before the first search: syncs of an older version stored this machine's time, not Xero's.
+FIRST_OVERLAP = timedelta(days=1)
 # How many runs one tick requests at most. The other weeks stay stored for the next tick.
 MAX_RUNS_PER_TICK = 10
 # How many bank summaries one tick requests at most, a call each: about ten minutes of Xero's time.
@@ -134,9 +138,9 @@ class LateEditFinder:
         if read_call_usage(self._deployment, tenant_id).left_this_minute < calls_needed:
             # Dagster ends a tick that takes a minute. The next tick asks for all changes since this one.
             return "a sync is using this minute's calls; the next tick asks Xero."
-        asked_at = self._deployment.clock.now()
         # Without a cursor: everything since the oldest figures were read.
-        since = read_cursor(self._engine, tenant_id, CURSOR) or min(read_at.values())
+        since = read_cursor(self._engine, tenant_id, CURSOR) or min(read_at.values()) - FIRST_OVERLAP
+        organisation.begin_reading()
         documents = [
             *organisation.fetch_changed_invoices(since - OVERLAP),
             *organisation.fetch_changed_credit_notes(since - OVERLAP),
@@ -146,6 +150,8 @@ class LateEditFinder:
         seen = [
             StoredDocument(state.key, state.week, state.figures, state.payments, state.edited_at) for state in states
         ]
+        # By Xero's clock. If Xero does not say its time, the next search asks for the same changes again.
+        asked_at = organisation.reading_began_at or since
         self._stale_weeks.record(tenant_id, stale, seen=seen, cursor=CURSOR, asked_at=asked_at)
         return f"{len(documents)} documents changed, {len(stale)} weeks have to be read again."
 

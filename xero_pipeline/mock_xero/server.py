@@ -88,6 +88,9 @@ def serve(mock: MockXero, listening: socket.socket) -> None:
     """Serve until Ctrl-C."""
     import uvicorn
 
-    config = uvicorn.Config(create_mock_app(mock, with_control_api=True), access_log=False, log_level="warning")
+    # The mock states its own time in each answer.
+    config = uvicorn.Config(
+        create_mock_app(mock, with_control_api=True), access_log=False, log_level="warning", date_header=False
+    )
     with contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=[listening])

@@ -12,6 +12,7 @@ import sqlite3
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -93,7 +94,8 @@ class MockXero:
         """Answer a request as Xero would."""
         answer = self._handle_api_call if request.path.startswith(API_PATH) else self._handle_other
         response = answer(request)
-        return response.with_headers({"Xero-Correlation-Id": str(uuid.uuid4())})
+        now = format_datetime(self._clock.now().astimezone(dt.UTC), usegmt=True)
+        return response.with_headers({"Xero-Correlation-Id": str(uuid.uuid4()), "Date": now})
 
     def _handle_api_call(self, request: MockRequest) -> MockResponse:
         """Admit the call and pick its fault in one transaction; no lock is held while the answer is built."""

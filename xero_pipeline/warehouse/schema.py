@@ -2,7 +2,8 @@
 
 Some tables are defined next to the code that uses them: call permits (`call_budget/counts.py`), alerts
 (`logs/alert_log.py`), accepted differences (`logs/acceptances.py`), persons, sessions and the audit log (`access/`),
-documents (`figures/document_index.py`) and stale weeks (`figures/stale_weeks.py`).
+documents (`figures/document_index.py`), revenue by account (`figures/account_revenue.py`) and stale weeks
+(`figures/stale_weeks.py`).
 """
 
 from __future__ import annotations
@@ -75,6 +76,8 @@ xero_sync_logs = Table(
     Column("dagster_run_id", Text),
     Column("started_at", UtcDateTime, nullable=False, index=True),
     Column("completed_at", UtcDateTime),
+    # By Xero's clock: an edit before this moment is in the figures. Empty for syncs of older versions.
+    Column("read_at", UtcDateTime),
     CheckConstraint("status IN ('running', 'success', 'partial', 'failed')", name="status"),
     Index("ix_xero_sync_logs_week", "tenant_id", "sync_type", "week_ending"),
     Index("ix_xero_sync_logs_dagster_run_id", "dagster_run_id"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine
@@ -25,7 +25,7 @@ from xero_pipeline.warehouse.figures import restatements
 from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
 from xero_pipeline.warehouse.figures.queries import WeekFigures, WeekSummary
 from xero_pipeline.warehouse.figures.restatements import Restatement
-from xero_pipeline.warehouse.logs.sync_log import ErrorLog, SyncLog
+from xero_pipeline.warehouse.logs.sync_log import ErrorLog, SyncLog, SyncStatus
 from xero_pipeline.weeks import Week
 
 
@@ -85,13 +85,15 @@ class Warehouse:
         status: str,
         api_calls: int,
         error_log: ErrorLog = None,
+        read_at: datetime | None = None,
     ) -> ReplaceResult:
         """Replace a week's figures and finish its row of the sync log, in one transaction.
 
         Args:
             write: replaces the week, for example `replace_revenue` with its data frame.
             log_id: the row that `log.start` wrote.
-            status: `success` or `partial`.
+            status: `success` or `partial`. It becomes `partial` if the result of `write` has differences.
+            read_at: by Xero's clock, the moment before which every edit is in the figures, as far as Xero stated it.
 
         Raises:
             Superseded: a sync that began later has already landed this week. Its figures are newer and stay.
@@ -105,10 +107,11 @@ class Warehouse:
             self.log.finish(
                 connection,
                 log_id,
-                status=status,
+                status=SyncStatus.PARTIAL if result.differences else status,
                 record_count=result.rows,
                 api_calls=api_calls,
-                error_log=error_log,
+                error_log=_add_differences(error_log, result),
+                read_at=read_at,
             )
             self.tokens.touch_synced(tenant_id, provenance.now, connection=connection)
         return result
@@ -135,3 +138,11 @@ class Warehouse:
         """Close every connection."""
         self.locks.close()
         self.engine.dispose()
+
+
+def _add_differences(error_log: ErrorLog, result: ReplaceResult) -> ErrorLog:
+    if not result.differences:
+        return error_log
+    entries = dict(error_log) if isinstance(error_log, Mapping) else {}
+    found = [difference.as_dict() for difference in result.differences]
+    return entries | {"differences": [*entries.get("differences", ()), *found]}

@@ -53,6 +53,15 @@ class OrganisationClient:
         """HTTP attempts that the session has made so far, retries included."""
         return self._session.attempts
 
+    @property
+    def reading_began_at(self) -> datetime | None:
+        """When Xero worked on the first answer since `begin_reading`, by Xero's clock; `None` if Xero did not say."""
+        return self._apis.reading_began_at
+
+    def begin_reading(self) -> None:
+        """Begin a reading whose answers belong together."""
+        self._apis.reading_began_at = None
+
     @cached_property
     def details(self) -> OrganisationDetails:
         return read_organisation(self._apis.get("Organisation", "get_organisations", self.tenant_id))

@@ -226,6 +226,17 @@ BREAKS: dict[str, tuple[str, tuple[str, ...], tuple[str, ...]]] = {
         ),
         ("revenue is", "a difference of"),
     ),
+    "the profit and loss lacks an account with revenue": (
+        "revenue_weekly.revenue_accounts_have_income",
+        (
+            "INSERT INTO financial_weekly_lines SELECT tenant_id, week_ending, 'sales-3', '230', 'Other Sales', "
+            f"'REVENUE', 'trading_income', '0.00', {_PROVENANCE_COLUMNS} FROM financial_weekly_lines "
+            "WHERE account_id = 'sales-1' AND week_ending = :next",
+            "INSERT INTO revenue_by_account SELECT tenant_id, week_ending, '230', '5.00' FROM financial_weekly "
+            "WHERE week_ending = :week",
+        ),
+        ("documents add 5.00 to Other Sales", "no line of this account"),
+    ),
     "the profit and loss is not what Xero states for the range": (
         "financial_weekly.matches_xero_totals",
         _leave_over("profit_and_loss", "profit_and_loss"),
@@ -391,4 +402,4 @@ def test_only_checks_whose_violations_can_be_correct_are_warnings() -> None:
     warnings = {
         rule.name for group in CHECK_GROUPS for rule in group.rules if rule.severity is dg.AssetCheckSeverity.WARN
     }
-    assert warnings == {"revenue_matches_income", "within_history"}
+    assert warnings == {"revenue_matches_income", "revenue_accounts_have_income", "within_history"}

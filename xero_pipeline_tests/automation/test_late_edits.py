@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from xero_pipeline.automation.late_edits import LateEditFinder, LateEditsFailed
+from xero_pipeline.automation.late_edits import CURSOR, LateEditFinder, LateEditsFailed
 from xero_pipeline.automation.planning import RunPlan, read_call_usage
-from xero_pipeline.mock_xero import FaultKind, MockFault, MockLine
+from xero_pipeline.mock_xero import DocumentKind, FaultKind, MockFault, MockLine
 from xero_pipeline.rate_limits import CallPermit, RateLimitHeaders
+from xero_pipeline.warehouse.logs.cursors import read_cursor
 from xero_pipeline.weeks import Week
+from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.deployment import TENANT, RunningDeployment, run_deployment
 from xero_pipeline_tests.mock_books import find_wrong_weeks
 
@@ -268,3 +270,49 @@ def test_an_edit_is_found_by_the_next_check_if_xero_did_not_answer_this_one(depl
     with pytest.raises(LateEditsFailed, match="Mock Organisation"):
         plan_runs(deployed)
     assert list_ranges(plan_runs(deployed)) == [(week, week)]
+
+
+class XerosClock:
+    """A clock that differs from the deployment's by a number of minutes."""
+
+    def __init__(self, clock: FakeClock, minutes: float) -> None:
+        self._clock = clock
+        self._offset = timedelta(minutes=minutes)
+
+    def now(self) -> datetime:
+        return self._clock.now() + self._offset
+
+    def sleep(self, seconds: float) -> None:
+        self._clock.sleep(seconds)
+
+
+@pytest.mark.parametrize("minutes", [-10, -5, 0, 5, 10])
+def test_no_edit_is_missed_where_xeros_clock_differs(tmp_path: Path, minutes: float) -> None:
+    """Edits soon after the sync, soon after the first search, and soon after a week has been read again."""
+    clock = FakeClock()
+    with run_deployment(tmp_path, clock, mock_clock=XerosClock(clock, minutes), PIPELINE_START_DATE=START) as deployed:
+        weeks = [deployed.latest.shift(-n) for n in range(WEEKS)]
+        assert deployed.sync(weeks[-1], weeks[0]).success
+        for number in range(4):
+            week = weeks[number % 2 + 1]
+            deployed.clock.advance(minutes=1)
+            kind = DocumentKind.BILL if number % 2 else DocumentKind.SALE
+            account = "469" if kind is DocumentKind.BILL else "200"
+            line = MockLine(amount=Decimal("10.00"), account_code=account)
+            deployed.mock.add_invoice(TENANT, date=week.start, lines=[line], kind=kind)
+            deployed.clock.advance(minutes=1)
+            runs = plan_runs(deployed)
+            assert any(run.first <= week <= run.last for run in runs), f"edit {number} was missed"
+            sync_runs(deployed, runs)
+            figures = deployed.warehouse.read_week_figures(TENANT, week).profit_and_loss
+            assert figures is not None
+            assert figures["net_profit"] == deployed.mock.books(TENANT).profit_and_loss(week).net_profit
+        deployed.clock.advance(minutes=30)
+        assert plan_runs(deployed) == [], "a week that has been read again is not requested for ever"
+
+
+def test_the_next_search_begins_where_xero_says_that_this_one_was(deployed: RunningDeployment) -> None:
+    plan_runs(deployed)
+    cursor = read_cursor(deployed.warehouse.engine, TENANT, CURSOR)
+    assert cursor is not None
+    assert timedelta(0) <= deployed.clock.now() - cursor < timedelta(seconds=5)

@@ -153,8 +153,11 @@ def _read_differences(key: Key, kind: SyncType, error_log: Any, accepted: Accept
     for difference in list_differences(error_log):
         if isinstance(difference, Mapping) and difference.get("where"):
             amounts = {name: amount for name in ("stated", "found") if (amount := _parse_amount(difference.get(name)))}
+            doubt = difference.get("doubt")
             sentence = (
-                f"Xero states {amounts['stated']}, its parts add up to {amounts['found']}, "
+                f"{difference.get('stated')} or {difference.get('found')}, because {doubt}."
+                if doubt
+                else f"Xero states {amounts['stated']}, its parts add up to {amounts['found']}, "
                 f"a difference of {amounts['stated'] - amounts['found']}."
                 if len(amounts) == 2
                 else "Xero's own total differs from the sum of its parts."

@@ -14,6 +14,7 @@ from xero_pipeline.money import ZERO
 from xero_pipeline.warehouse.checks.presence import check_no_duplicates
 from xero_pipeline.warehouse.checks.snapshot import Key, Violation, WarehouseSnapshot, cached_check
 from xero_pipeline.warehouse.checks.totals import sum_lines
+from xero_pipeline.warehouse.figures.account_revenue import revenue_by_account
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import financial_weekly, financial_weekly_lines, revenue_weekly
 
@@ -63,6 +64,35 @@ def check_revenue_matches_income(snapshot: WarehouseSnapshot) -> list[Violation]
                     "",
                     {"net_revenue": net, "total_trading_income": income, "difference": off},
                     f"revenue is {net}, the trading income of the profit and loss {income}, a difference of {off}.",
+                )
+            )
+    return violations
+
+
+def check_revenue_accounts_have_income(snapshot: WarehouseSnapshot) -> list[Violation]:
+    """Every account to which a week's documents add revenue has a line in the week's profit and loss.
+
+    Other entries may add to the same account, so amounts may differ. But only an entry of exactly the opposite amount
+    can remove the line. Accounts that no week's profit and loss has are skipped: they belong to the balance sheet.
+    """
+    accounts: dict[str, dict[str, str]] = defaultdict(dict)
+    in_week: dict[Key, set[str]] = defaultdict(set)
+    for line in snapshot.rows(financial_weekly_lines):
+        for name in filter(None, (line["account_id"], line["account_code"])):
+            accounts[line["tenant_id"]][name] = line["account_name"]
+            in_week[line["tenant_id"], line["week"]].add(name)
+    accrual = {(row["tenant_id"], row["week"]) for row in snapshot.rows(financial_weekly) if row["basis"] == "accrual"}
+    violations = []
+    for row in snapshot.rows(revenue_by_account):
+        key = (row["tenant_id"], row["week"])
+        name, amount = accounts[row["tenant_id"]].get(row["account"]), row["net_revenue"]
+        if key in accrual and name and amount and row["account"] not in in_week[key]:
+            violations.append(
+                Violation(
+                    *key,
+                    name,
+                    {"net_revenue": amount},
+                    f"documents add {amount} to {name}, and the profit and loss has no line of this account.",
                 )
             )
     return violations

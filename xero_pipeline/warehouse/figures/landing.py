@@ -6,9 +6,11 @@ not import pandas.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from xero_pipeline.differences import Difference
 from xero_pipeline.warehouse.figures.restatements import Restatement
 from xero_pipeline.weeks import Week
 
@@ -30,9 +32,11 @@ class ReplaceResult:
     """The result of replacing a week.
 
     `rows` is the number of rows that the week has now. `previous` is whether it had landed before; only then can
-    figures be restated.
+    figures be restated. `differences` are those between the answer and the figures held before: with any of them the
+    week is `partial`.
     """
 
     rows: int
     restated: list[Restatement]
     previous: bool
+    differences: Sequence[Difference] = ()

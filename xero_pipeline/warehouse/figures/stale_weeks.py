@@ -85,15 +85,18 @@ class StaleWeeks:
 
 
 def read_landing_times(engine: Engine, tenant_id: str) -> dict[Week, datetime]:
-    """The weeks of which all three kinds have landed, each with the moment since when its figures are up to date.
+    """The weeks of which all three kinds have landed, each with the moment before which every edit is in its figures.
 
-    That is the start of the oldest among the newest syncs of each kind.
+    That is the start of the oldest among the newest syncs of each kind: by Xero's clock, as edits are, or by this
+    machine's where the sync did not store Xero's time.
     """
-    query = (
-        select(logs.c.sync_type, logs.c.week_ending, func.max(logs.c.started_at).label("at"))
+    newest = (
+        select(func.max(logs.c.id))
         .where(logs.c.tenant_id == tenant_id, logs.c.status.in_(LANDED))
         .group_by(logs.c.sync_type, logs.c.week_ending)
     )
+    began_at = func.coalesce(logs.c.read_at, logs.c.started_at, type_=UtcDateTime)
+    query = select(logs.c.sync_type, logs.c.week_ending, began_at.label("at")).where(logs.c.id.in_(newest))
     started: dict[Week, dict[str, datetime]] = {}
     with engine.connect() as connection:
         for row in connection.execute(query):

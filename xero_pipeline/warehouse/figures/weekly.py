@@ -1,5 +1,7 @@
 """Replacing one organisation's week of figures. Afterwards the table's week holds exactly the given rows.
 
+The exceptions are answers of Xero's that are incomplete by what is held: then those rows stay.
+
 Each `replace_…` runs inside its caller's transaction. Two processes that replace the same week run one after the
 other: SQLite's transaction locks the whole file, PostgreSQL takes a lock for the week. An empty frame also replaces.
 Unchanged rows stay as they are, so `updated_at` says when a row last changed. Figures that change in a week that had
@@ -10,14 +12,14 @@ landed before are stored as restatements, in the same transaction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Table, and_, delete, insert, select, text, update
+from sqlalchemy import Connection, Table, and_, delete, func, insert, select, text, update
 
 from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.warehouse.database.locks import compute_advisory_key
@@ -25,6 +27,7 @@ from xero_pipeline.warehouse.database.types import Money, require_exact_cents
 from xero_pipeline.warehouse.errors import WrongFrame
 from xero_pipeline.warehouse.figures import restatements
 from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
+from xero_pipeline.warehouse.figures.missing_accounts import find_missing_accounts
 from xero_pipeline.warehouse.figures.restatements import Restatement
 from xero_pipeline.warehouse.logs.sync_log import SyncType, has_landed
 from xero_pipeline.warehouse.schema import (
@@ -85,7 +88,13 @@ _Rows = dict[tuple[str, ...], dict[str, Any]]
 
 
 def replace_profit_and_loss(
-    connection: Connection, provenance: Provenance, basis: str, totals: Mapping[str, Decimal], lines: pd.DataFrame
+    connection: Connection,
+    provenance: Provenance,
+    basis: str,
+    totals: Mapping[str, Decimal],
+    lines: pd.DataFrame,
+    *,
+    is_doubtful: bool = False,
 ) -> ReplaceResult:
     """Replace the week in `financial_weekly` and `financial_weekly_lines`.
 
@@ -93,6 +102,7 @@ def replace_profit_and_loss(
         basis: `accrual` or `cash`.
         totals: the six figures of `financial_weekly` by column name.
         lines: account_id, account_code, account_name, account_type, category, amount; one row for each account.
+        is_doubtful: whether the figures may be those of an incomplete answer. Then figures held before stay.
 
     Raises:
         WrongFrame: a column is missing or unknown, a key occurs twice, or an amount is no exact Decimal.
@@ -100,6 +110,8 @@ def replace_profit_and_loss(
     line_rows = _read_frame(_LINES, lines)
     total_rows: _Rows = {(): _read_row(_TOTALS, {**totals, "basis": basis})}
     previous = _lock_week(connection, provenance, SyncType.PROFIT_AND_LOSS, (_TOTALS, _LINES))
+    if is_doubtful and (held := _count_rows(connection, provenance, _TOTALS, _LINES)):
+        return ReplaceResult(held, [], previous)
     restated = _replace(connection, provenance, _TOTALS, total_rows, previous=previous)
     restated += _replace(connection, provenance, _LINES, line_rows, previous=previous)
     return ReplaceResult(len(total_rows) + len(line_rows), restated, previous)
@@ -121,6 +133,9 @@ def replace_revenue(connection: Connection, provenance: Provenance, cells: pd.Da
 def replace_cash(connection: Connection, provenance: Provenance, accounts: pd.DataFrame) -> ReplaceResult:
     """Replace the week in `cash_position_weekly`.
 
+    The rows of accounts that vanished with money in them stay, and the result has a difference for each: see
+    `find_missing_accounts`.
+
     Args:
         accounts: bank_account_id, bank_account_name, opening_balance, cash_received, cash_spent,
             currency_gain, closing_balance; one row for each account.
@@ -128,7 +143,14 @@ def replace_cash(connection: Connection, provenance: Provenance, accounts: pd.Da
     Raises:
         WrongFrame: as for `replace_profit_and_loss`.
     """
-    return _replace_frame(connection, provenance, SyncType.BANK_SUMMARY, _CASH, accounts)
+    rows = _read_frame(_CASH, accounts)
+    previous = _lock_week(connection, provenance, SyncType.BANK_SUMMARY, (_CASH,))
+    missing = find_missing_accounts(
+        connection, provenance.tenant_id, provenance.week, [account_id for (account_id,) in rows]
+    )
+    kept = {(account_id,) for account_id in missing.held}
+    restated = _replace(connection, provenance, _CASH, rows, previous=previous, kept=kept)
+    return ReplaceResult(len(rows) + len(kept), restated, previous, missing.differences)
 
 
 def _replace_frame(
@@ -156,10 +178,27 @@ def _lock_week(
     )
 
 
+def _count_rows(connection: Connection, provenance: Provenance, *table_shapes: _TableShape) -> int:
+    counts = [
+        select(func.count()).select_from(table_shape.table).where(_match_week(table_shape, provenance))
+        for table_shape in table_shapes
+    ]
+    return sum(connection.execute(count).scalar_one() for count in counts)
+
+
 def _replace(
-    connection: Connection, provenance: Provenance, table_shape: _TableShape, new: _Rows, *, previous: bool
+    connection: Connection,
+    provenance: Provenance,
+    table_shape: _TableShape,
+    new: _Rows,
+    *,
+    previous: bool,
+    kept: Collection[tuple[str, ...]] = (),
 ) -> list[Restatement]:
-    """Make the table's week hold exactly `new`. Stores and returns the restatements."""
+    """Make the table's week hold exactly `new`, and the rows with a key in `kept` as they are.
+
+    Stores and returns the restatements.
+    """
     stored_rows = connection.execute(select(table_shape.table).where(_match_week(table_shape, provenance))).mappings()
     stored: _Rows = {}
     for mapping in stored_rows:
@@ -168,7 +207,7 @@ def _replace(
         if key in stored:
             # The same row in another spelling, which somebody has inserted.
             connection.execute(_delete_row(table_shape, row))
-        else:
+        elif key not in kept:
             stored[key] = row
     origin = {"data_source": provenance.data_source, "currency": provenance.currency}
     week = {"tenant_id": provenance.tenant_id, "week_ending": provenance.week.ending}

@@ -69,6 +69,8 @@ class LogEntry:
     dagster_run_id: str | None
     started_at: datetime
     completed_at: datetime | None
+    read_at: datetime | None = None
+    """By Xero's clock: every edit before this moment is in the figures."""
     accepted: Acceptance | None = None
     """Who accepted all its differences; `None` if one of them is open, or if it has none."""
 
@@ -153,6 +155,7 @@ class SyncLog:
         record_count: int,
         api_calls: int,
         error_log: ErrorLog = None,
+        read_at: datetime | None = None,
     ) -> None:
         """Record how a sync ended, in the transaction that writes its figures.
 
@@ -168,6 +171,7 @@ class SyncLog:
                 api_calls=api_calls,
                 error_log=hide_secrets(error_log),
                 completed_at=self._clock.now(),
+                read_at=read_at,
             )
         )
         if updated.rowcount != 1:

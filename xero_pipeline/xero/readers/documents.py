@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -45,6 +45,7 @@ class Revenue:
         cells: one row for each revenue type and region: net amounts in base currency, tax and counts.
         totals: the sums of the amounts over all cells.
         documents: how many documents the cells contain.
+        by_account: the net revenue by account, by its id or else its code; `""` for lines that name neither.
         differences: where a document's totals and its lines disagree.
         notes: about configured tracking categories that no line has.
     """
@@ -52,6 +53,7 @@ class Revenue:
     cells: pd.DataFrame
     totals: dict[str, Decimal]
     documents: int = 0
+    by_account: Mapping[str, Decimal] = field(default_factory=dict)
     differences: Sequence[Difference] = ()
     notes: Sequence[str] = ()
 
@@ -61,6 +63,7 @@ class _Line:
     """One line in base currency, without tax."""
 
     cell: tuple[str, str]
+    account: str
     net: Decimal
     tax: Decimal
 
@@ -148,6 +151,7 @@ def read_revenue(
     cells: dict[tuple[str, str], dict[str, Any]] = {}
     differences: list[Difference] = []
     counted, categories = 0, set()
+    by_account: dict[str, Decimal] = {}
     for document in _keep_newest([*invoices, *credit_notes]):
         counts = is_counted(document)
         if _read_keyword(document, "Type", _TYPES) in _SALES:
@@ -162,6 +166,7 @@ def read_revenue(
             cell = cells.setdefault(line.cell, dict.fromkeys(AMOUNTS, ZERO) | dict.fromkeys(COLUMNS[-2:], 0))
             cell["credited" if is_credit else "invoiced"] += line.net
             cell["net_revenue"] += -line.net if is_credit else line.net
+            by_account[line.account] = by_account.get(line.account, ZERO) + (-line.net if is_credit else line.net)
             cell["tax"] += -line.tax if is_credit else line.tax
         for cell_key in {line.cell for line in lines}:
             cells[cell_key]["credit_note_count" if is_credit else "invoice_count"] += 1
@@ -171,7 +176,7 @@ def read_revenue(
     ]
     totals = {name: sum((row[name] for row in rows), ZERO) for name in AMOUNTS}
     frame = pd.DataFrame(rows, columns=list(COLUMNS), dtype=object)
-    return Revenue(frame, totals, counted, differences, _note_missing_categories(tracking, categories))
+    return Revenue(frame, totals, counted, by_account, differences, _note_missing_categories(tracking, categories))
 
 
 def _list_categories(document: Document) -> set[str]:
@@ -241,7 +246,7 @@ def _read_lines(
     for row, (line_net, line_tax) in zip(rows, amounts, strict=True):
         if line_net or line_tax or not _is_description(document, row):
             net, tax = _convert_to_base(document, line_net, rate), _convert_to_base(document, line_tax, rate)
-            yield _Line(_find_cell(document, row, tracking), net, tax)
+            yield _Line(_find_cell(document, row, tracking), _find_account(row), net, tax)
     if rows:
         return
     if stated_net is None:
@@ -249,7 +254,7 @@ def _read_lines(
     if stated_net or stated_tax:
         # Without lines, the document's type and region are unknown, but its amount still counts.
         net, tax = _convert_to_base(document, stated_net, rate), _convert_to_base(document, stated_tax or ZERO, rate)
-        yield _Line((UNALLOCATED, UNALLOCATED), net, tax)
+        yield _Line((UNALLOCATED, UNALLOCATED), "", net, tax)
 
 
 def _read_stated_totals(document: Document, tax: Decimal) -> tuple[Decimal | None, Decimal | None]:
@@ -315,6 +320,11 @@ def _convert_to_base(document: Document, amount: Decimal, rate: Decimal) -> Deci
         raise PayloadNotUnderstood(
             f"{get_document_name(document)} has a CurrencyRate of {rate}, which makes its amount too large to store."
         ) from None
+
+
+def _find_account(row: Mapping[str, Any]) -> str:
+    """Return the id of a line's account, or else its code; an empty text where the line names neither."""
+    return normalise_id(str(row.get("AccountID") or "")) or str(row.get("AccountCode") or "").strip()
 
 
 def _find_cell(document: Document, row: Mapping[str, Any], tracking: tuple[str, str]) -> tuple[str, str]:

@@ -89,6 +89,10 @@ def place_unknown(
             known_rows.setdefault(detail.path, []).append(detail)
     placed: dict[str, list[str]] = {}
     uncertain: list[AccountRow] = []
+    without_gross: list[AccountRow] = []
+    is_named = gross is not None and _GROSS_PROFIT.search(gross.label) is not None
+    # A report with one profit line and without any known account has a single step: income and expenses.
+    has_doubt = not is_named and not alternatives and (gross is not None or bool(known_rows))
     for index, detail in enumerate(details):
         if detail.category is not None:
             continue
@@ -99,12 +103,16 @@ def place_unknown(
         placed.setdefault(detail.category, []).append(detail.name)
         if not is_trading and _is_uncertain(detail, known):
             uncertain.append(detail)
+        needs_gross = index < first_beyond and not known and detail.amount and (gross or not detail.is_currency_gain)
+        if needs_gross and has_doubt:
+            without_gross.append(detail)
     notes = [
         f"Placed under {category.replace('_', ' ')} by their position in the report, since the chart of "
         f"accounts does not say what they are: {', '.join(names)}."
         for category, names in placed.items()
     ]
-    return notes, [*_doubt_gross_profit(gross, alternatives), *_doubt_categories(uncertain)]
+    doubts = [*_doubt_gross_profit(gross, alternatives), *_doubt_trade(without_gross), *_doubt_categories(uncertain)]
+    return notes, doubts
 
 
 def _choose_category(detail: AccountRow, known: Sequence[AccountRow], is_trading: bool, *, has_gross: bool) -> str:
@@ -149,6 +157,16 @@ def _doubt_gross_profit(gross: StatedAmount | None, alternatives: Sequence[State
         Difference(f"gross profit ({gross.label!r} or {line.label!r})", gross.amount, line.amount, reason)
         for line in alternatives
     ]
+
+
+def _doubt_trade(details: Sequence[AccountRow]) -> list[Difference]:
+    """Doubt rows that only gross profit could place, in a report whose lines do not name it: it may be incomplete."""
+    if not details:
+        return []
+    total = sum((detail.contribution for detail in details), ZERO)
+    names = ", ".join(detail.name for detail in details)
+    reason = "the chart of accounts does not have these accounts, and no line of the report is named gross profit"
+    return [Difference(f"what is part of gross profit ({names})", total, ZERO, reason)]
 
 
 def _doubt_categories(uncertain: Sequence[AccountRow]) -> list[Difference]:

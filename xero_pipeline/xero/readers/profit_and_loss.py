@@ -110,6 +110,11 @@ def read_profit_and_loss(
     return ProfitAndLoss(totals, pd.DataFrame(lines, columns=list(COLUMNS), dtype=object), differences, notes)
 
 
+def is_of_balance_sheet(account: Account) -> bool:
+    """Whether the account can never be in a profit and loss."""
+    return account.type in _BALANCE_SHEET or account.class_ in _NEVER_IN_PROFIT
+
+
 def _require_one_column(rows: Sequence[ReportRow]) -> None:
     """Reject a report with a second column, which would be for another period: each week is requested by itself."""
     for row in rows:
@@ -150,7 +155,7 @@ def _make_detail(account_id: str, row: ReportRow, amount: Decimal, accounts: Map
     name = row.label or (account.name if account else account_id)
     category, nature = None, Nature.UNKNOWN
     if account is not None:
-        if account.type in _BALANCE_SHEET or account.class_ in _NEVER_IN_PROFIT:
+        if is_of_balance_sheet(account):
             raise PayloadNotUnderstood(f"The {NAME} report has the account {name[:60]!r} of type {account.type}.")
         category = get_category(account)
         if category is not None:

@@ -10,6 +10,7 @@ from decimal import Decimal
 from sqlalchemy import Engine, delete, insert, select, text
 
 from xero_pipeline.warehouse import schema
+from xero_pipeline.warehouse.figures.account_revenue import revenue_by_account
 from xero_pipeline.warehouse.figures.weekly import replace_profit_and_loss
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
@@ -125,6 +126,7 @@ _TABLES = (
     schema.cash_position_weekly,
     schema.xero_sync_logs,
     schema.reconciliations,
+    revenue_by_account,
 )
 
 

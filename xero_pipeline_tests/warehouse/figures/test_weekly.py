@@ -97,11 +97,11 @@ def test_an_empty_week_also_replaces_the_figures(warehouse: Warehouse, empty: pd
 
 
 def test_other_weeks_and_organisations_are_not_changed(warehouse: Warehouse) -> None:
-    land_cash(warehouse, cash(account("bank-1", "1.00")), week=WEEK.previous)
-    land_cash(warehouse, cash(account("bank-1", "2.00")), tenant_id="org-2")
-    land_cash(warehouse, cash(account("bank-1", "3.00")))
-    land_cash(warehouse, cash())
-    stored = [(row["tenant_id"], row["closing_balance"]) for row in rows(warehouse, cash_position_weekly)]
+    land_revenue(warehouse, revenue(cell("retail", "north", "1.00")), week=WEEK.previous)
+    land_revenue(warehouse, revenue(cell("retail", "north", "2.00")), tenant_id="org-2")
+    land_revenue(warehouse, revenue(cell("retail", "north", "3.00")))
+    land_revenue(warehouse, revenue())
+    stored = [(row["tenant_id"], row["invoiced"]) for row in rows(warehouse, revenue_weekly)]
     assert stored == [("org-1", Decimal("1.00")), ("org-2", Decimal("2.00"))]
 
 
@@ -398,3 +398,74 @@ def test_a_row_that_is_stored_in_two_spellings_is_one_row_after_the_next_sync(wa
     assert [row["bank_account_id"] for row in rows(warehouse, cash_position_weekly)] == [GUID]
     with pytest.raises(WrongFrame, match="twice"):
         land_cash(warehouse, cash(account(GUID, "5.00"), account(GUID.upper(), "5.00")))
+
+
+def read_balances(warehouse: Warehouse) -> dict[str, Decimal]:
+    return {
+        row["bank_account_id"]: row["closing_balance"]
+        for row in rows(warehouse, cash_position_weekly)
+        if row["week_ending"] == WEEK.ending
+    }
+
+
+def read_log(warehouse: Warehouse) -> tuple[str, list[str]]:
+    entry = warehouse.log.get_last("org-1", "bank_summary", WEEK)
+    assert entry is not None
+    return entry.status, [difference["where"] for difference in (entry.error_log or {}).get("differences", [])]
+
+
+def moved(account_id: str, opening: str, closing: str) -> tuple[Any, ...]:
+    received = Decimal(closing) - Decimal(opening)
+    nothing = Decimal("0.00")
+    return (account_id, account_id.title(), Decimal(opening), received, nothing, nothing, Decimal(closing))
+
+
+def test_an_account_that_vanishes_with_money_in_it_keeps_its_row_and_makes_the_week_partial(
+    warehouse: Warehouse, clock: FakeClock
+) -> None:
+    land_cash(warehouse, cash(moved("one", "1.00", "5.00"), moved("two", "2.00", "6.00")), week=WEEK.previous)
+    land_cash(warehouse, cash(moved("one", "5.00", "7.00"), moved("two", "6.00", "8.00")))
+    clock.advance(hours=1)
+    landing = land_cash(warehouse, cash(moved("two", "6.00", "9.00")))
+    assert read_balances(warehouse) == {"one": Decimal("7.00"), "two": Decimal("9.00")}
+    assert {row_key for _, row_key, *_ in changes(landing)} == {"two"}
+    assert (landing.rows, read_log(warehouse)) == (2, ("partial", ["opening balance of One"]))
+    land_cash(warehouse, cash(moved("one", "5.00", "7.50"), moved("two", "6.00", "9.00")))
+    assert (read_balances(warehouse)["one"], read_log(warehouse)) == (Decimal("7.50"), ("success", []))
+
+
+def test_a_summary_without_accounts_deletes_none_that_had_money(warehouse: Warehouse) -> None:
+    land_cash(warehouse, cash(moved("one", "0.00", "5.00"), moved("two", "0.00", "0.00")))
+    assert changes(land_cash(warehouse, cash())) == [
+        ("cash_position_weekly", "two", column, "0.00", None)
+        for column in ("opening_balance", "cash_received", "cash_spent", "currency_gain", "closing_balance")
+    ]
+    assert (read_balances(warehouse), read_log(warehouse)[0]) == ({"one": Decimal("5.00")}, "partial")
+
+
+def test_an_account_that_was_held_the_week_before_is_missed_in_a_new_week(warehouse: Warehouse) -> None:
+    land_cash(warehouse, cash(moved("one", "1.00", "5.00"), moved("two", "2.00", "6.00")), week=WEEK.previous)
+    land_cash(warehouse, cash(moved("two", "6.00", "8.00")))
+    assert read_balances(warehouse) == {"two": Decimal("8.00")}
+    assert read_log(warehouse) == ("partial", ["opening balance of One"])
+
+
+def test_an_account_that_was_archived_at_zero_is_no_difference(warehouse: Warehouse) -> None:
+    land_cash(warehouse, cash(moved("one", "1.00", "0.00"), moved("two", "2.00", "6.00")), week=WEEK.previous)
+    land_cash(warehouse, cash(moved("one", "0.00", "0.00"), moved("two", "6.00", "8.00")))
+    land_cash(warehouse, cash(moved("two", "6.00", "8.00")))
+    assert (read_balances(warehouse), read_log(warehouse)) == ({"two": Decimal("8.00")}, ("success", []))
+
+
+def test_a_doubtful_profit_and_loss_leaves_what_was_held_and_writes_where_nothing_was(warehouse: Warehouse) -> None:
+    totals = dict.fromkeys(TOTALS, Decimal("0.00"))
+
+    def doubtful(connection: Any, provenance: Any) -> ReplaceResult:
+        empty = frame(LINE_COLUMNS)
+        return replace_profit_and_loss(connection, provenance, "accrual", totals, empty, is_doubtful=True)
+
+    assert land_profit(warehouse, doubtful, week=WEEK.previous).rows == 1
+    land_profit(warehouse, profit("7.00", line("acc-1", "7.00")))
+    landing = land_profit(warehouse, doubtful)
+    assert (landing.rows, changes(landing)) == (2, [])
+    assert [row["total_trading_income"] for row in rows(warehouse, financial_weekly)] == [Decimal(0), Decimal("7.00")]
