@@ -13,6 +13,9 @@ from pathlib import Path
 import dagster as dg
 import yaml
 from filelock import FileLock, Timeout
+from sqlalchemy import Engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import StatementError
 
 from xero_pipeline.dagster_internals import CheckError
 from xero_pipeline.dagster_storage import is_server_unverified
@@ -80,6 +83,7 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     Raises:
         DagsterUnusable: dagster.yaml cannot be read, or the storage that it names cannot be opened.
     """
+    hide_statement_values()
     # This comes first: `prepare_home` changes the current folder, and `.env` may be in the current one.
     export_dotenv_variables()
     home = prepare_home(settings)
@@ -104,6 +108,22 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
             f"Dagster's own storage cannot be opened ({_describe_storage_error(error)}).",
             advice="Check data/dagster, or the database that dagster.yaml names.",
         ) from None
+
+
+def hide_statement_values() -> None:
+    """Keep the values of a failed statement out of every error's text in this process.
+
+    Dagster's storage does not hide them. It writes its errors to the terminal and into its logs, so a full disk would
+    show the texts of events, with the figures in them.
+    """
+    if not event.contains(Engine, "handle_error", _hide_values):
+        event.listen(Engine, "handle_error", _hide_values)
+
+
+def _hide_values(context: ExceptionContext) -> None:
+    error = context.sqlalchemy_exception
+    if isinstance(error, StatementError):
+        error.hide_parameters, error.params = True, None
 
 
 def _describe_config_error(error: Exception) -> str:

@@ -27,6 +27,7 @@ from xero_pipeline.automation.late_edits import build_late_edits_sensor
 from xero_pipeline.automation.missing_weeks import build_missing_weeks_sensor
 from xero_pipeline.automation.reconciliation import build_reconciliation_sensor
 from xero_pipeline.automation.schedule import build_daily_sync_schedule
+from xero_pipeline.dagster_home import hide_statement_values
 from xero_pipeline.private_files import create_private_files
 from xero_pipeline.resources import DeploymentOpener, build_resources, open_deployment
 from xero_pipeline.settings import Settings, load_settings
@@ -48,6 +49,7 @@ def build_defs(
     Raises:
         SettingsError: a setting is missing or malformed.
     """
+    hide_statement_values()
     settings = settings or load_settings()
     partitions = build_weekly_partitions(settings.calendar)
     job = build_weekly_sync_job()

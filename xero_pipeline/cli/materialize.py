@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import sys
 from collections.abc import Sequence
+from typing import Any, TextIO, cast
 from uuid import uuid4
 
 import dagster as dg
@@ -16,6 +19,25 @@ from xero_pipeline.definitions import build_defs
 from xero_pipeline.resources import Deployment
 from xero_pipeline.run_liveness import build_worker_tags, hold_run_lock
 from xero_pipeline.weeks import Week
+
+# How the line begins that `dagster._core.instance.types` writes to stderr. `test_failures.py` fails if it changes.
+_EVENT_NOT_STORED = "Exception while writing logger call to event log"
+
+
+class _StderrWithoutDagster:
+    """Leaves out the lines that Dagster writes for each event that it cannot store, for example on a full disk.
+
+    The command says it in one line at its end.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return len(text) if text.startswith(_EVENT_NOT_STORED) else self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def materialize_weeks(
@@ -41,7 +63,11 @@ def materialize_weeks(
     config = build_run_config(organisations, assets) | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     run_id = str(uuid4())
-    with open_instance(opened.settings) as instance, hold_run_lock(opened.warehouse.locks, run_id):
+    with (
+        open_instance(opened.settings) as instance,
+        hold_run_lock(opened.warehouse.locks, run_id),
+        contextlib.redirect_stderr(cast(TextIO, _StderrWithoutDagster(sys.stderr))),
+    ):
         # Without a daemon, nothing else ends the runs of a command that was killed.
         end_dead_runs(instance, opened, opened.clock.now())
         return definitions.resolve_job_def("weekly_sync").execute_in_process(

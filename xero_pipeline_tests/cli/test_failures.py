@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import logging
 import socket
+import sqlite3
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.exc import OperationalError
 
 from xero_pipeline.cli import connection
+from xero_pipeline.dagster_home import hide_statement_values
 from xero_pipeline.warehouse.database import engine
 from xero_pipeline_tests.cli.conftest import OLD, Folder, one_line
 
@@ -163,3 +169,54 @@ def test_a_defect_is_one_line_that_says_where_and_the_log_has_its_stack_but_not_
     assert "KeyError, from:" in told
     assert "in broken" in told
     assert "secret-of-somebody" not in result.output + said
+
+
+@contextmanager
+def fill_disk(part: str, *, after: int) -> Iterator[None]:
+    """Let every SQLite file whose path has `part` grow by at most `after` pages, as on a disk that is nearly full."""
+
+    def limit(connection: object, _record: object) -> None:
+        if isinstance(connection, sqlite3.Connection):
+            (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
+            if part in file:
+                (pages,) = connection.execute("PRAGMA page_count").fetchone()
+                connection.execute(f"PRAGMA max_page_count = {pages + after}")
+
+    event.listen(Engine, "connect", limit)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "connect", limit)
+
+
+@pytest.mark.parametrize("after", [0, 16, 28, 32])
+def test_a_disk_that_is_full_for_dagsters_storage_is_one_line_without_what_it_would_have_stored(
+    folder: Folder, after: int
+) -> None:
+    assert folder.run("connect").exit_code == 0
+    assert folder.run("sync").exit_code == 0
+    with fill_disk("/dagster/", after=after):
+        result = folder.run("sync", "--weeks", "3")
+    said = one_line(result)
+    assert result.stderr.splitlines() == [said]
+    assert "database or disk is full" in said
+    assert folder.run("sync").exit_code == 0
+
+
+def test_a_disk_that_is_full_for_the_figures_is_one_line(folder: Folder, tmp_path: Path) -> None:
+    assert folder.run("connect").exit_code == 0
+    with fill_disk("/xero.db", after=0):
+        result = folder.run("sync", "--weeks", "3")
+    said = one_line(result)
+    assert result.stderr.splitlines() == [said]
+    assert f"The database file {tmp_path / 'xero.db'} cannot be used: database or disk is full" in said
+
+
+def test_an_error_of_dagsters_storage_never_shows_the_values_of_its_statement(tmp_path: Path) -> None:
+    hide_statement_values()
+    engine = create_engine(f"sqlite:///{tmp_path / 'runs.db'}")
+    with engine.connect() as connection, pytest.raises(OperationalError) as raised:
+        connection.execute(text("INSERT INTO event_logs VALUES (:event)"), {"event": "figure 1,234.56"})
+    assert "1,234.56" not in str(raised.value)
+    assert "INSERT INTO event_logs" in str(raised.value)
+    engine.dispose()

@@ -252,3 +252,9 @@ def test_a_client_that_does_not_accept_json_gets_xml(client: Client) -> None:
     response = client.get("Organisation", headers={"Accept": "*/*"})
     assert response.headers["Content-Type"].startswith("text/xml")
     assert "<Name>Mock Organisation</Name>" in response.text
+
+
+def test_each_answer_states_the_mocks_time_in_its_body_and_in_a_header(client: Client, clock: FakeClock) -> None:
+    response = client.get("Organisation")
+    assert response.headers["Date"] == f"{clock.now():%a, %d %b %Y %H:%M:%S} GMT"
+    assert response.json()["DateTimeUTC"] == f"/Date({int(clock.now().timestamp() * 1000)})/"
