@@ -172,15 +172,14 @@ def test_a_defect_is_one_line_that_says_where_and_the_log_has_its_stack_but_not_
 
 
 @contextmanager
-def fill_disk(part: str, *, after: int) -> Iterator[None]:
-    """Let every SQLite file whose path has `part` grow by at most `after` pages, as on a disk that is nearly full."""
+def fill_disk(part: str) -> Iterator[None]:
+    """Let no SQLite file whose path has `part` grow, as on a full disk."""
 
     def limit(connection: object, _record: object) -> None:
         if isinstance(connection, sqlite3.Connection):
             (_, _, file) = connection.execute("PRAGMA database_list").fetchone()
             if part in file:
-                (pages,) = connection.execute("PRAGMA page_count").fetchone()
-                connection.execute(f"PRAGMA max_page_count = {pages + after}")
+                connection.execute("PRAGMA max_page_count = 1")
 
     event.listen(Engine, "connect", limit)
     try:
@@ -189,23 +188,50 @@ def fill_disk(part: str, *, after: int) -> Iterator[None]:
         event.remove(Engine, "connect", limit)
 
 
-@pytest.mark.parametrize("after", [0, 16, 28, 32])
-def test_a_disk_that_is_full_for_dagsters_storage_is_one_line_without_what_it_would_have_stored(
-    folder: Folder, after: int
-) -> None:
+@contextmanager
+def fill_disk_at_event(number: int) -> Iterator[None]:
+    """Let the disk be full from an event of the run on, counted from its start, so that Dagster cannot store it."""
+    count = 0
+
+    def execute(_cursor: object, statement: str, parameters: object, _context: object) -> None:
+        nonlocal count
+        if statement.startswith("INSERT INTO event_logs"):
+            count += bool(count) or "PIPELINE_START" in str(parameters)
+            if count > number:
+                raise sqlite3.OperationalError("database or disk is full")
+
+    event.listen(Engine, "do_execute", execute)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "do_execute", execute)
+
+
+@pytest.mark.parametrize("number", [0, 1, 6, 8, 10])
+def test_a_disk_that_is_full_for_dagsters_events_is_one_line_without_their_texts(folder: Folder, number: int) -> None:
     assert folder.run("connect").exit_code == 0
-    assert folder.run("sync").exit_code == 0
-    with fill_disk("/dagster/", after=after):
+    with fill_disk_at_event(number):
         result = folder.run("sync", "--weeks", "3")
     said = one_line(result)
     assert result.stderr.splitlines() == [said]
     assert "database or disk is full" in said
+    assert "INSERT" not in result.output
     assert folder.run("sync").exit_code == 0
+
+
+def test_a_disk_that_is_full_for_dagsters_files_is_one_line(folder: Folder) -> None:
+    assert folder.run("connect").exit_code == 0
+    assert folder.run("sync").exit_code == 0
+    with fill_disk("/dagster/"):
+        result = folder.run("sync", "--weeks", "3")
+    said = one_line(result)
+    assert result.stderr.splitlines() == [said]
+    assert "database or disk is full" in said
 
 
 def test_a_disk_that_is_full_for_the_figures_is_one_line(folder: Folder, tmp_path: Path) -> None:
     assert folder.run("connect").exit_code == 0
-    with fill_disk("/xero.db", after=0):
+    with fill_disk("/xero.db"):
         result = folder.run("sync", "--weeks", "3")
     said = one_line(result)
     assert result.stderr.splitlines() == [said]
