@@ -269,6 +269,26 @@ class ConnectionService:
         """List the connections that Xero has now for the consent that this organisation belongs to."""
         return self._list_connections(self._deployment.build_apis(tenant_id))
 
+    def list_connections_despite_status(self, organisations: Sequence[Organisation]) -> Sequence[Connection]:
+        """List what Xero has for organisations of one consent that are stored as lost, to see whether that is wrong.
+
+        If the whole consent is lost, its refresh token was refused. So it is tried once more: an access token that has
+        not expired yet would prove nothing.
+
+        Raises:
+            ReconnectNeeded: Xero refuses the refresh token again.
+        """
+        grant_id, tenant_id = organisations[0].grant_id, organisations[0].tenant_id
+        is_whole_grant_lost = all(
+            organisation.status is ConnectionStatus.RECONNECT_NEEDED
+            for organisation in self._tokens.list_organisations()
+            if organisation.grant_id == grant_id
+        )
+        if is_whole_grant_lost:
+            stored = self._tokens.load_tokens(tenant_id).access_token
+            self._deployment.access_tokens.get(tenant_id, rejected=stored, for_disconnect=True)
+        return self._list_connections(self._deployment.build_apis(tenant_id, for_disconnect=True))
+
     def disconnect(self, tenant_id: str | None = None) -> Sequence[Disconnection]:
         """Disconnect one organisation, or all, at Xero and here.
 

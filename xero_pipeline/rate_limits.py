@@ -7,9 +7,13 @@ process of the deployment. Both import this module, so it knows neither HTTP nor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Protocol
+
+# How long a limit shuts calls off at most, whatever a 429 asks for. Afterwards Xero is asked again.
+LONGEST_MINUTE_BLOCK = timedelta(minutes=2)
+LONGEST_DAY_BLOCK = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)

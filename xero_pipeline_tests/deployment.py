@@ -37,7 +37,7 @@ _NO_LIMITS = {"XERO_CALLS_PER_MINUTE": 100_000, "XERO_APP_CALLS_PER_MINUTE": 100
 
 
 class MockDeployment(Deployment):
-    """A deployment whose mock has these organisations."""
+    """A deployment whose mock has these organisations, and perhaps another clock."""
 
     def __init__(
         self, settings: Settings, clock: FakeClock, organisations: Sequence[MockOrganisation], mock_clock: Clock

@@ -68,8 +68,8 @@ def build_week_metadata(week: Week, outcomes: Sequence[WeekOutcome]) -> dict[str
 
 
 def _sum_totals(outcomes: Sequence[WeekOutcome]) -> dict[str, Decimal]:
-    """The sum of the organisations' totals; empty where they are in several currencies."""
-    if len({outcome.currency for outcome in outcomes}) != 1:
+    """The sum of the organisations' totals; empty where they are in several currencies, or one's are not known here."""
+    if len({outcome.currency for outcome in outcomes}) != 1 or not all(outcome.totals for outcome in outcomes):
         return {}
     totals: dict[str, Decimal] = {}
     for outcome in outcomes:

@@ -6,7 +6,7 @@ it and reports it to Dagster. A week that fails does not stop the others.
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dagster as dg
@@ -22,7 +22,14 @@ from xero_pipeline.warehouse.logs.sync_log import INTERRUPTED, SyncType
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient, Xero
-from xero_pipeline.xero.errors import NotConnected, OrganisationDisconnected, ReconnectNeeded, XeroUnavailable
+from xero_pipeline.xero.errors import (
+    DayLimitReached,
+    NotConnected,
+    OrganisationDisconnected,
+    RateLimited,
+    ReconnectNeeded,
+    XeroUnavailable,
+)
 
 # After so many weeks in a row in which Xero was unavailable, the run makes no more calls for the organisation.
 MAX_OUTAGE_WEEKS = 3
@@ -138,7 +145,7 @@ class WeekSync:
             # The process is ending, and the run with it.
             self._write_failure(organisation, log_id, organisation.attempts - attempts_before, error)
             raise
-        is_outage = isinstance(outcome.error, XeroUnavailable)
+        is_outage = _is_outage(outcome.error)
         self.outages[outcome.tenant_id] = self.outages.get(outcome.tenant_id, 0) + 1 if is_outage else 0
         for difference in outcome.differences:
             context.log.warning("%s, week ending %s: %s", organisation.name, week, difference)
@@ -163,52 +170,41 @@ class WeekSync:
         run_id: str,
         attempts_before: int,
     ) -> WeekOutcome:
-        """Read a week and write it. Do so a second time if another process has written a newer reading meanwhile.
+        """Read a week and write it. If a later reading has landed meanwhile, its figures stay: the week has landed.
 
         Args:
-            attempts_before: the client's attempts before this week. The week's calls include both readings.
+            attempts_before: the client's attempts before this week.
         """
-        try:
-            return self._read_and_land_once(organisation, week, extract, log_id, run_id, attempts_before)
-        except Superseded:
-            self.warehouse.log.restart(log_id)
-            return self._read_and_land_once(organisation, week, extract, log_id, run_id, attempts_before)
-
-    def _read_and_land_once(
-        self,
-        organisation: OrganisationClient,
-        week: Week,
-        extract: Extract,
-        log_id: int,
-        run_id: str,
-        attempts_before: int,
-    ) -> WeekOutcome:
         organisation.begin_reading()
         extracted = extract(organisation, week)
         status = "partial" if extracted.differences else "success"
         calls = organisation.attempts - attempts_before
-        result = self.warehouse.land(
-            extracted.write,
-            tenant_id=organisation.tenant_id,
-            week=week,
-            currency=extracted.currency,
-            data_source=self.data_source,
-            run_id=run_id,
-            log_id=log_id,
-            status=status,
-            api_calls=calls,
-            error_log=_build_error_log(extracted),
-            read_at=organisation.reading_began_at,
+        outcome = WeekOutcome(
+            organisation.tenant_id, organisation.name, week, status, calls, currency=extracted.currency
         )
+        try:
+            result = self.warehouse.land(
+                extracted.write,
+                tenant_id=organisation.tenant_id,
+                week=week,
+                currency=extracted.currency,
+                data_source=self.data_source,
+                run_id=run_id,
+                log_id=log_id,
+                status=status,
+                api_calls=calls,
+                error_log=_build_error_log(extracted),
+                read_at=organisation.reading_began_at,
+            )
+        except Superseded as overtaken:
+            newer = overtaken.newer
+            note = self.warehouse.log.finish_overtaken(log_id, newer, api_calls=calls)
+            return replace(outcome, status=newer.status, rows=newer.record_count, notes=(note,))
         differences = [*extracted.differences, *result.differences]
-        return WeekOutcome(
-            organisation.tenant_id,
-            organisation.name,
-            week,
-            "partial" if differences else "success",
-            calls,
+        return replace(
+            outcome,
+            status="partial" if differences else "success",
             rows=result.rows,
-            currency=extracted.currency,
             totals=extracted.totals,
             restated=result.restated,
             differences=differences,
@@ -219,13 +215,22 @@ class WeekSync:
         # Where the database is unavailable, the row stays `running` and is closed as interrupted later.
         with contextlib.suppress(DatabaseUnavailable):
             self.warehouse.log.fail(log_id, api_calls=calls, error_log=_describe_error(error))
-            if isinstance(error, (OrganisationDisconnected, ReconnectNeeded)):
+            if isinstance(error, OrganisationDisconnected):
+                # Xero no longer lists the organisation. (A refused refresh token is recorded where it was refused.)
                 # From now on the status says that the organisation has to be reconnected, and no call is made for it.
                 self.warehouse.tokens.set_status(
                     organisation.tenant_id,
                     ConnectionStatus.RECONNECT_NEEDED,
                     grant_id=organisation.organisation.grant_id,
                 )
+
+
+def _is_outage(error: PipelineError | None) -> bool:
+    """Whether Xero could not be asked. That includes a minute limit that waiting does not end.
+
+    A spent day does not count: it costs neither calls nor time, and its error says when to continue.
+    """
+    return isinstance(error, (XeroUnavailable, RateLimited)) and not isinstance(error, DayLimitReached)
 
 
 def choose_organisations(xero: Xero, wanted: Sequence[str]) -> list[OrganisationClient]:

@@ -23,7 +23,13 @@ from xero_pipeline.grants import ConnectionStatus, Organisation
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, LockTimeout
-from xero_pipeline.xero.errors import ConnectionLost, PermissionMissing, ScopeMissing, XeroError
+from xero_pipeline.xero.errors import (
+    OrganisationDisconnected,
+    PermissionMissing,
+    ReconnectNeeded,
+    ScopeMissing,
+    XeroError,
+)
 
 # How often Xero is asked about a consent, and how soon again when it could not be asked.
 CHECK_INTERVAL = timedelta(days=1)
@@ -49,8 +55,8 @@ class ConnectionMonitor:
         """Ask Xero about each consent whose check is due, and report problems and recoveries.
 
         Args:
-            next_checks: when to ask Xero next about each consent, by grant id (ISO 8601). A consent without an
-                entry is checked now.
+            next_checks: when to ask Xero next about each consent, by grant id (ISO 8601), and about the organisations
+                of a consent that are stored as lost, by `lost:` and the grant id. Without an entry, that is now.
 
         Returns:
             The same for the next evaluation.
@@ -59,10 +65,17 @@ class ConnectionMonitor:
         following_checks = {}
         for grant_id, organisations in self._list_grants().items():
             check_at = next_checks.get(grant_id)
-            if check_at is None or datetime.fromisoformat(check_at) <= now:
+            if check_at is None or _is_due(check_at, now):
                 answered = self._check_with_xero(grant_id, organisations)
                 check_at = (now + (CHECK_INTERVAL if answered else RECHECK_INTERVAL)).isoformat()
             following_checks[grant_id] = check_at
+        for key, organisations in self._list_lost().items():
+            check_at = next_checks.get(key)
+            if check_at is None or _is_due(check_at, now):
+                self._restore_if_connected(organisations)
+                # Soon once more, since Xero may have been wrong for a while; then once a day.
+                check_at = (now + (CHECK_INTERVAL if check_at else RECHECK_INTERVAL)).isoformat()
+            following_checks[key] = check_at
         notify_connections(self._deployment, self._alerter)
         grants = self._list_grants()
         for grant_id, organisations in grants.items():
@@ -77,8 +90,9 @@ class ConnectionMonitor:
         not every tick asks Xero again.
         """
         now = self._deployment.clock.now()
-        later = {grant_id: at for grant_id, at in next_checks.items() if datetime.fromisoformat(at) > now}
-        return dict.fromkeys(self._list_grants(), (now + RECHECK_INTERVAL).isoformat()) | later
+        later = {key: at for key, at in next_checks.items() if not _is_due(at, now)}
+        keys = [*self._list_grants(), *self._list_lost()]
+        return dict.fromkeys(keys, (now + RECHECK_INTERVAL).isoformat()) | later
 
     def _list_grants(self) -> dict[str, list[Organisation]]:
         """Return the connected organisations of each consent."""
@@ -87,17 +101,39 @@ class ConnectionMonitor:
             grants[organisation.grant_id].append(organisation)
         return grants
 
+    def _list_lost(self) -> dict[str, list[Organisation]]:
+        """Return the organisations that have to be connected again, by `lost:` and their grant id."""
+        lost: dict[str, list[Organisation]] = defaultdict(list)
+        for organisation in self._tokens.list_organisations():
+            if organisation.status is ConnectionStatus.RECONNECT_NEEDED:
+                lost[f"lost:{organisation.grant_id}"].append(organisation)
+        return lost
+
+    def _restore_if_connected(self, organisations: Sequence[Organisation]) -> None:
+        """Take back the status of organisations that Xero lists after all, so that nobody has to connect again."""
+        try:
+            listed = ConnectionService(self._deployment).list_connections_despite_status(organisations)
+        except PipelineError:
+            # Nothing is proven. Where the refresh token was refused again, the status is right.
+            return
+        listed_ids = {connection.tenant_id for connection in listed}
+        for organisation in organisations:
+            if organisation.tenant_id in listed_ids:
+                self._tokens.set_status(
+                    organisation.tenant_id, ConnectionStatus.CONNECTED, grant_id=organisation.grant_id
+                )
+
     def _check_with_xero(self, grant_id: str, organisations: Sequence[Organisation]) -> bool:
         """Check that Xero still lists these organisations, and return whether Xero could be asked."""
         cause = f"check:{grant_id}"
         try:
             listed = ConnectionService(self._deployment).list_connections_at_xero(organisations[0].tenant_id)
         except PipelineError as error:
-            if isinstance(error, ConnectionLost) or _is_forbidden(error):
-                self._mark_lost(organisations)
+            if isinstance(error, ReconnectNeeded):
+                # The refusal of the refresh token has set the status.
                 self._alerter.withdraw(cause)
                 return True
-            if _is_temporary(error):
+            if _is_temporary(error) or _is_refused_list(error):
                 return False
             failure, names = get_failure_text(error.code), _format_names(organisations)
             self._alerter.report_problem(
@@ -245,8 +281,18 @@ def notify_lost_connection(alerter: Alerter, organisation: Organisation, run_id:
     )
 
 
-def _is_forbidden(error: PipelineError) -> bool:
-    return isinstance(error, PermissionMissing) and not isinstance(error, ScopeMissing) and error.status == 403
+def _is_due(check_at: str, now: datetime) -> bool:
+    """Whether it is time for a check. One that is further away than any interval was planned by a wrong clock."""
+    return not now < datetime.fromisoformat(check_at) <= now + CHECK_INTERVAL
+
+
+def _is_refused_list(error: PipelineError) -> bool:
+    """Whether Xero does not show its list of connections. That proves nothing: a sync may work all the same."""
+    return (
+        isinstance(error, (OrganisationDisconnected, PermissionMissing))
+        and not isinstance(error, ScopeMissing)
+        and error.status == 403
+    )
 
 
 def _is_temporary(error: PipelineError) -> bool:

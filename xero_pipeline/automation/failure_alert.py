@@ -50,7 +50,7 @@ from xero_pipeline.run_liveness import is_run_alive
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.logs.acceptances import read_accepted_kinds
 from xero_pipeline.warehouse.logs.alert_rules import Alert
-from xero_pipeline.warehouse.logs.sync_log import LogEntry, SyncStatus
+from xero_pipeline.warehouse.logs.sync_log import LANDED, LogEntry, SyncStatus
 from xero_pipeline.weeks import Week
 
 _CURSOR_KEY = "xero_pipeline/run_failure_alert"
@@ -238,7 +238,7 @@ class FailureMonitor:
         cause, failure, name = f"{code}:{tenant_id}", get_failure_text(code), self._get_name(tenant_id)
         failures = self._read_open_details(cause, "failures")
         for entry in entries:
-            failures.setdefault(entry.sync_type, {})[str(entry.week)] = _get_end(entry).isoformat()
+            failures.setdefault(entry.sync_type, {})[str(entry.week)] = entry.id
         if code == "day_limit":
             failure = FailureText(failure.summary, f"{failure.advice} {self._describe_continuation(entries)}")
         weeks = [_parse_week(text) for weeks in failures.values() for text in weeks]
@@ -279,15 +279,21 @@ class FailureMonitor:
         tenant_id, failures = alert.details["tenant_id"], alert.details["failures"]
         weeks = [_parse_week(text) for texts in failures.values() for text in texts]
         landed = self._log.list_landed_weeks(tenant_id, min(weeks).ending)
-        never = datetime.min.replace(tzinfo=UTC)
         if all(
-            landed[sync_type].get(_parse_week(text), never) > datetime.fromisoformat(failed_at)
+            landed[sync_type].get(_parse_week(text), 0) > failed_id
+            if isinstance(failed_id, int)
+            # An alert of an older release names the moment of the failure, not its row.
+            else self._is_last_sync_landed(tenant_id, sync_type, _parse_week(text))
             for sync_type, texts in failures.items()
-            for text, failed_at in texts.items()
+            for text, failed_id in texts.items()
         ):
             self._alerter.report_recovery(
                 alert.cause, f"{self._get_name(tenant_id)}, {format_weeks(weeks)}: every figure has landed since."
             )
+
+    def _is_last_sync_landed(self, tenant_id: str, sync_type: str, week: Week) -> bool:
+        last = self._log.get_last(tenant_id, sync_type, week)
+        return last is not None and last.status in LANDED
 
     def _has_succeeded_since(self, alert: Alert) -> bool:
         """Whether a run of the same job, or any sync, has succeeded since the failure."""

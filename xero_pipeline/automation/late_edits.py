@@ -101,8 +101,10 @@ class LateEditFinder:
                 reasons.append(f"{organisation.name}: {self._check_organisation(organisation)}")
             except RateLimited as error:
                 reasons.append(f"{organisation.name}: {error}")
-            except (OrganisationDisconnected, ReconnectNeeded) as error:
-                # No alert here: `notify_connections` sends it because of this status.
+            except ReconnectNeeded as error:
+                # No alert here or below: `notify_connections` sends it because of the status.
+                reasons.append(f"{organisation.name}: {error}")
+            except OrganisationDisconnected as error:
                 self._deployment.warehouse.tokens.set_status(
                     organisation.tenant_id,
                     ConnectionStatus.RECONNECT_NEEDED,
@@ -138,8 +140,9 @@ class LateEditFinder:
         if read_call_usage(self._deployment, tenant_id).left_this_minute < calls_needed:
             # Dagster ends a tick that takes a minute. The next tick asks for all changes since this one.
             return "a sync is using this minute's calls; the next tick asks Xero."
-        # Without a cursor: everything since the oldest figures were read.
+        # Without a cursor: everything since the oldest figures were read. A cursor in the future is a wrong clock's.
         since = read_cursor(self._engine, tenant_id, CURSOR) or min(read_at.values()) - FIRST_OVERLAP
+        since = min(since, self._deployment.clock.now())
         organisation.begin_reading()
         documents = [
             *organisation.fetch_changed_invoices(since - OVERLAP),

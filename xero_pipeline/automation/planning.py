@@ -172,21 +172,23 @@ def find_weeks_in_backoff(log: SyncLog, tenant_id: str, now: datetime) -> set[We
         failures_by_week[entry.sync_type, entry.week].append(entry)
     weeks = set()
     for (sync_type, week), failures in failures_by_week.items():
-        if _compute_retry_time(failures) > now:
+        retry_at = _compute_retry_time(failures, now)
+        if retry_at is not None and retry_at > now:
             last = log.get_last(tenant_id, sync_type, week)
             if last is None or last.id == failures[0].id:
                 weeks.add(week)
     return weeks
 
 
-def _compute_retry_time(failures: Sequence[LogEntry]) -> datetime:
-    """Return when a failed week may be tried again. `failures` starts with the newest one."""
+def _compute_retry_time(failures: Sequence[LogEntry], now: datetime) -> datetime | None:
+    """Return when a failed week may be tried again; `None` for now. `failures` starts with the newest one."""
     newest = failures[0]
     error: Any = newest.error_log if isinstance(newest.error_log, dict) else {}
     ended_at = newest.completed_at or newest.started_at
-    if error.get("error") == "interrupted":
-        return ended_at
+    if error.get("error") == "interrupted" or ended_at > now:
+        # A failure in the future was dated by a clock that was ahead, so it says nothing about when to try again.
+        return None
     if error.get("retry_at"):
-        return datetime.fromisoformat(error["retry_at"])
+        return min(datetime.fromisoformat(error["retry_at"]), ended_at + MAX_RETRY_DELAY)
     recent = [entry for entry in failures if ended_at - (entry.completed_at or ended_at) < 3 * MAX_RETRY_DELAY]
     return ended_at + min(MAX_RETRY_DELAY, FIRST_RETRY_DELAY * 2.0 ** min(len(recent) - 1, 10))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from xero_pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from xero_pipeline.warehouse.logs.sync_log import LogEntry
 
 
 class WarehouseError(PipelineError):
@@ -44,10 +49,18 @@ class LockTimeout(WarehouseError):
 
 
 class Superseded(WarehouseError):
-    """A sync that began later has already landed the same week, so these older figures were not written."""
+    """A sync that began later has already landed the same week, so these older figures were not written.
+
+    Attributes:
+        newer: that sync's row of the sync log.
+    """
 
     code = "superseded"
     default_advice = "Nothing to do: the newer figures stay."
+
+    def __init__(self, what: str, *, newer: LogEntry) -> None:
+        super().__init__(what)
+        self.newer = newer
 
 
 class NoSuchLogRow(WarehouseError):

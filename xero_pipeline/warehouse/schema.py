@@ -11,6 +11,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     Date,
@@ -78,6 +79,7 @@ xero_sync_logs = Table(
     Column("completed_at", UtcDateTime),
     # By Xero's clock: an edit before this moment is in the figures. Empty for syncs of older versions.
     Column("read_at", UtcDateTime),
+    Column("figures_changed", Boolean),
     CheckConstraint("status IN ('running', 'success', 'partial', 'failed')", name="status"),
     Index("ix_xero_sync_logs_week", "tenant_id", "sync_type", "week_ending"),
     Index("ix_xero_sync_logs_dagster_run_id", "dagster_run_id"),

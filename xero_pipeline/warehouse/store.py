@@ -70,7 +70,7 @@ class Warehouse:
 
     def make_call_budget(self, limits: CallLimits) -> SqlCallBudget:
         """The call permits, shared by every process that uses this database."""
-        return SqlCallBudget(self.engine, limits)
+        return SqlCallBudget(self.engine, limits, self.locks)
 
     def land(
         self,
@@ -102,8 +102,8 @@ class Warehouse:
         with self.engine.begin() as connection:
             result = write(connection, provenance)
             # Check after `write`, which has waited for any other process that writes the same week.
-            if self.log.is_superseded(connection, log_id):
-                raise Superseded(f"Another sync has read the week ending {week} again in the meantime.")
+            if newer := self.log.find_newer(connection, log_id):
+                raise Superseded(f"Another sync has read the week ending {week} again in the meantime.", newer=newer)
             self.log.finish(
                 connection,
                 log_id,
@@ -112,6 +112,7 @@ class Warehouse:
                 api_calls=api_calls,
                 error_log=_add_differences(error_log, result),
                 read_at=read_at,
+                figures_changed=bool(result.restated) or not result.previous,
             )
             self.tokens.touch_synced(tenant_id, provenance.now, connection=connection)
         return result

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 # A token that expires this soon is refreshed first, because it must outlive the request that carries it.
 EXPIRY_MARGIN = timedelta(minutes=2)
 # For how long a refused client id or secret is not sent again: otherwise a run would send it for each of its weeks.
-APP_REFUSAL_COOLDOWN = timedelta(minutes=5)
+APP_REFUSAL_COOLDOWN = timedelta(minutes=1)
 # The characters of an access token (RFC 6749, A.12, without the space).
 _SENDABLE_TOKEN = re.compile(r"[!-~]+")
 
@@ -150,10 +150,22 @@ class SignIn:
         return fresh
 
     def request_client_credentials_token(self) -> Tokens:
-        """Request an access token for a Custom Connection: one organisation, no refresh token, no browser."""
+        """Request an access token for a Custom Connection: one organisation, no refresh token, no browser.
+
+        Raises:
+            AppRefused: the client id or secret is wrong, or Xero does not grant it now.
+        """
         client = BackendApplicationClient(self._app.client_id)
         scopes = " ".join(scope for scope in self._app.scopes.split() if scope != "offline_access")
-        return self._request_tokens(client.prepare_request_body(scope=scopes, include_client_id=False))
+        try:
+            return self._request_tokens(client.prepare_request_body(scope=scopes, include_client_id=False))
+        except ReconnectNeeded as error:
+            # There is no refresh token that could be used up, so connecting again would ask for the same once more.
+            raise AppRefused(
+                "Xero does not give this Custom Connection an access token (invalid_grant).",
+                advice="The next sync tries again; if it stays so, look at the connection at developer.xero.com.",
+                status=error.status,
+            ) from error
 
     def revoke(self, refresh_token: str) -> None:
         """End every connection of the user who consented. A token that is no longer valid is not an error.
@@ -185,6 +197,7 @@ class SignIn:
             headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
             auth=self._client_auth(),
             identity=True,
+            container=dict,
         )
         raise_for_token_answer(response)
         return _read_tokens(response.text, requested_at)

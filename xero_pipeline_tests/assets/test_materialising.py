@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from xero_pipeline.warehouse.logs.sync_log import SyncLog
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
+from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.deployment import (
     SECOND,
     SMALL,
@@ -402,22 +403,75 @@ def test_a_slow_sync_does_not_overwrite_the_figures_of_a_later_one(
             return invoices
 
         monkeypatch.setattr(OrganisationClient, "fetch_invoices", fetch_slowly)
-        assert deployed.sync().success
-        invoiced = {
-            (cell["revenue_type"], cell["region"]): cell["invoiced"]
-            for cell in deployed.warehouse.read_week_figures(TENANT, deployed.latest).revenue
-        }
-        assert invoiced == {
-            key: cell.invoiced for key, cell in deployed.mock.books(TENANT).revenue(deployed.latest).items()
-        }
-        # The slow sync, the one in between, and the slow sync again.
-        assert readings == 3
-        entries = deployed.warehouse.log.list_newest(3, sync_type="invoices")
+        result = deployed.sync()
+        assert result.success
+        assert read_invoiced(deployed, deployed.latest) == list_invoiced_by_books(deployed, deployed.latest)
+        # The slow sync, and the one in between.
+        assert readings == 2
+        newest = deployed.warehouse.log.list_newest(2, sync_type="invoices")
+        assert [entry.status for entry in newest] == ["success", "success"]
+        in_between, slow = newest
+        assert f"run {in_between.dagster_run_id} landed the newer figures" in slow.error_log["notes"][0]
+        assert slow.record_count == in_between.record_count
+        metadata = read_metadata(result, "revenue_weekly")[deployed.latest]
+        assert "landed the newer figures" in metadata["notes"]
+        assert "net_revenue" not in metadata, "the figures of the older reading are nowhere shown"
+
+
+def read_invoiced(deployed: RunningDeployment, week: Week) -> dict[tuple[str, str], Decimal]:
+    revenue = deployed.warehouse.read_week_figures(TENANT, week).revenue
+    return {(cell["revenue_type"], cell["region"]): cell["invoiced"] for cell in revenue}
+
+
+def list_invoiced_by_books(deployed: RunningDeployment, week: Week) -> dict[tuple[str, str], Decimal]:
+    return {key: cell.invoiced for key, cell in deployed.mock.books(TENANT).revenue(week).items()}
+
+
+def test_of_overlapping_syncs_of_a_week_none_fails_and_the_last_to_begin_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each sync is overtaken by the next one, which begins while it reads. Their clocks differ by hours."""
+    overlapping = 6
+    fetch_invoices = OrganisationClient.fetch_invoices
+    results = []
+    with run_deployment(tmp_path) as deployed:
+        deployed.sync()
+        edited = find_invoice(deployed)
+
+        def fetch_slowly(client: OrganisationClient, week: Week) -> Any:
+            invoices = fetch_invoices(client, week)
+            if len(started) < overlapping:
+                deployed.clock.advance(hours=-1 if len(started) % 2 else 2)
+                deployed.mock.edit_invoice(TENANT, edited.id, change=Decimal("1.00"))
+                sync()
+            return invoices
+
+        def sync() -> None:
+            started.append(len(started))
+            results.append(deployed.sync())
+
+        started: list[int] = []
+        monkeypatch.setattr(OrganisationClient, "fetch_invoices", fetch_slowly)
+        sync()
+        assert len(results) == overlapping
+        assert all(result.success for result in results)
+        assert read_invoiced(deployed, deployed.latest) == list_invoiced_by_books(deployed, deployed.latest)
+        entries = deployed.warehouse.log.list_newest(overlapping, sync_type="invoices")
         assert {entry.status for entry in entries} == {"success"}
-        slow, in_between, first = sorted(entries, key=lambda entry: entry.api_calls, reverse=True)
-        # The slow sync counts both its readings, and the calls that this process made in between.
-        spent = sum(entry.api_calls for entry in deployed.warehouse.log.list_for_run(str(in_between.dagster_run_id)))
-        assert slow.api_calls == 2 * first.api_calls + spent
+        assert all(f"(log {entries[0].id})" in entry.error_log["notes"][0] for entry in entries[1:])
+
+
+def test_a_week_is_synced_right_by_a_clock_that_is_ahead_right_and_behind(tmp_path: Path, database_url: str) -> None:
+    xero_clock, clock = FakeClock(), FakeClock()
+    with run_deployment(tmp_path, clock, mock_clock=xero_clock, database_url=database_url) as deployed:
+        edited, week = find_invoice(deployed), deployed.latest
+        for skew in (timedelta(0), timedelta(hours=1), timedelta(0), timedelta(hours=-1), timedelta(days=365)) * 2:
+            xero_clock.advance(minutes=1)
+            clock.moment = xero_clock.moment + skew
+            deployed.mock.edit_invoice(TENANT, edited.id, change=Decimal("1.00"))
+            assert deployed.sync(week).success
+            assert read_invoiced(deployed, week) == list_invoiced_by_books(deployed, week)
+        assert {entry.status for entry in deployed.warehouse.log.list_newest(50)} == {"success"}
 
 
 def test_after_three_weeks_of_an_outage_no_more_calls_are_made(tmp_path: Path) -> None:

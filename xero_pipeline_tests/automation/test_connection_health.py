@@ -105,19 +105,10 @@ def test_an_organisation_that_xero_no_longer_lists_is_reported_once_and_again_wh
     assert message.body == "Other Company is connected to Xero again."
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        Answer(json=[]),
-        Answer(403, json={"Title": "Forbidden", "Detail": "AuthenticationUnsuccessful"}),
-        Answer(403, json={"Title": "Forbidden", "Detail": "a detail that nobody knows yet"}),
-    ],
-    ids=["an empty list", "403", "another 403"],
-)
-def test_when_xero_lists_nothing_or_forbids_the_call_every_organisation_of_the_consent_needs_a_reconnect(
-    scene: Scene, checker: Checker, answer: Answer
+def test_when_xero_lists_nothing_every_organisation_of_the_consent_needs_a_reconnect(
+    scene: Scene, checker: Checker
 ) -> None:
-    scene.xero.routes["connections"] = answer
+    scene.xero.routes["connections"] = []
     checker.evaluate()
     checker.evaluate()
     assert (
@@ -127,6 +118,75 @@ def test_when_xero_lists_nothing_or_forbids_the_call_every_organisation_of_the_c
         "Demo Company: the connection to Xero has ended",
         "Other Company: the connection to Xero has ended",
     ]
+
+
+@pytest.mark.parametrize("detail", ["AuthenticationUnsuccessful", "a detail that nobody knows yet"])
+def test_a_list_that_xero_does_not_show_proves_no_lost_connection(scene: Scene, checker: Checker, detail: str) -> None:
+    scene.xero.routes["connections"] = Answer(403, json={"Title": "Forbidden", "Detail": detail})
+    checker.evaluate()
+    scene.clock.advance(hours=1)
+    checker.evaluate()
+    assert checker.call_count == 2, "it is asked again in an hour"
+    assert checker.get_status(DEMO.tenant_id) is checker.get_status(OTHER.tenant_id) is ConnectionStatus.CONNECTED
+    assert scene.inbox.messages == []
+
+
+def test_an_organisation_that_xero_lists_again_is_connected_again_by_itself(scene: Scene, checker: Checker) -> None:
+    scene.xero.routes["connections"] = LISTED[:1]
+    checker.evaluate()
+    assert checker.get_status(OTHER.tenant_id) is ConnectionStatus.RECONNECT_NEEDED
+    scene.inbox.take_messages()
+    scene.xero.routes["connections"] = LISTED
+    scene.clock.advance(hours=1)
+    checker.evaluate()
+    assert checker.get_status(OTHER.tenant_id) is ConnectionStatus.CONNECTED
+    [message] = scene.inbox.take_messages()
+    assert message.body == "Other Company is connected to Xero again."
+
+
+def test_a_refresh_token_that_xero_takes_after_all_restores_its_organisations(scene: Scene, checker: Checker) -> None:
+    scene.clock.advance(hours=1)
+    scene.xero.routes["token"] = Answer(400, json={"error": "invalid_grant"})
+    checker.evaluate()
+    assert checker.get_status(DEMO.tenant_id) is ConnectionStatus.RECONNECT_NEEDED
+    scene.xero.routes["token"] = answer_refresh
+    scene.clock.advance(hours=1)
+    checker.evaluate()
+    assert checker.get_status(DEMO.tenant_id) is checker.get_status(OTHER.tenant_id) is ConnectionStatus.CONNECTED
+
+
+def test_an_access_token_that_has_not_expired_proves_nothing_of_a_refused_refresh_token(
+    scene: Scene, checker: Checker
+) -> None:
+    for tenant in (DEMO, OTHER):
+        scene.deployment.warehouse.tokens.set_status(tenant.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
+    scene.xero.routes["token"] = Answer(400, json={"error": "invalid_grant"})
+    checker.evaluate()
+    assert checker.get_status(DEMO.tenant_id) is ConnectionStatus.RECONNECT_NEEDED
+
+
+def test_a_lost_organisation_is_looked_for_at_once_in_an_hour_and_then_once_a_day(
+    scene: Scene, checker: Checker
+) -> None:
+    scene.xero.routes["connections"] = []
+    checker.evaluate()
+    looked_at = []
+    for minute in range(0, 3 * 24 * 60, 30):
+        before = checker.call_count
+        checker.evaluate()
+        if checker.call_count > before:
+            looked_at.append(minute / 60)
+        scene.clock.advance(minutes=30)
+    assert looked_at == [1, 25, 49]
+
+
+def test_a_check_that_a_clock_a_year_ahead_has_planned_is_due_now(scene: Scene, checker: Checker) -> None:
+    scene.clock.advance(days=365)
+    checker.evaluate()
+    scene.clock.advance(days=-365)
+    before = checker.call_count
+    checker.evaluate()
+    assert checker.call_count == before + 1
 
 
 def test_a_refresh_token_that_xero_rejects_is_reported(scene: Scene, checker: Checker) -> None:
@@ -139,6 +199,7 @@ def test_a_refresh_token_that_xero_rejects_is_reported(scene: Scene, checker: Ch
 
 
 def test_run_failure_alert_reports_a_lost_connection_too_and_only_once(scene: Scene, checker: Checker) -> None:
+    scene.xero.routes["connections"] = LISTED[:1]
     scene.deployment.warehouse.tokens.set_status(OTHER.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
     scene.evaluate()
     checker.evaluate()

@@ -15,7 +15,7 @@ from xero_pipeline.automation.late_edits import CURSOR, LateEditFinder, LateEdit
 from xero_pipeline.automation.planning import RunPlan, read_call_usage
 from xero_pipeline.mock_xero import DocumentKind, FaultKind, MockFault, MockLine
 from xero_pipeline.rate_limits import CallPermit, RateLimitHeaders
-from xero_pipeline.warehouse.logs.cursors import read_cursor
+from xero_pipeline.warehouse.logs.cursors import read_cursor, write_cursor
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.deployment import TENANT, RunningDeployment, run_deployment
@@ -316,3 +316,10 @@ def test_the_next_search_begins_where_xero_says_that_this_one_was(deployed: Runn
     cursor = read_cursor(deployed.warehouse.engine, TENANT, CURSOR)
     assert cursor is not None
     assert timedelta(0) <= deployed.clock.now() - cursor < timedelta(seconds=5)
+
+
+def test_a_cursor_of_a_clock_a_year_ahead_hides_no_edit(deployed: RunningDeployment) -> None:
+    with deployed.warehouse.engine.begin() as connection:
+        write_cursor(connection, TENANT, CURSOR, deployed.clock.now() + timedelta(days=365))
+    deployed.mock.edit_invoice(TENANT, find_sale(deployed, deployed.latest).id, change=Decimal("1.00"))
+    assert list_ranges(plan_runs(deployed)) == [(deployed.latest, deployed.latest)]

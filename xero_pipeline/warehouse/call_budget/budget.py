@@ -37,10 +37,13 @@ from xero_pipeline.warehouse.call_budget.counts import (
     is_fresh,
     read_reported,
 )
+from xero_pipeline.warehouse.database.locks import Locks
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, NotMigrated
 
 # Milliseconds until the next question while a call in progress may change the result: about one response time.
 RETRY_SOON = 250
+# A call that takes longer than this may belong to a process that has died.
+SLOW = 2 * SECOND
 # Every so many permits, calls that are older than every window are deleted.
 PRUNE_EVERY = 100
 RETENTION = DAY + HOUR
@@ -56,6 +59,22 @@ _FINISH = (
     .values(finished_at=bindparam("at"))
     .returning(call_slots.c.tenant_id)
 )
+_SELECT_HOLDERS = (
+    select(call_slots.c.holder)
+    .where(
+        call_slots.c.finished_at.is_(None),
+        call_slots.c.started_at > bindparam("since"),
+        call_slots.c.started_at <= bindparam("until"),
+        call_slots.c.holder.is_not(None),
+        call_slots.c.holder != bindparam("holder"),
+    )
+    .distinct()
+)
+_FREE_HOLDER = (
+    update(call_slots)
+    .where(call_slots.c.holder == bindparam("dead_holder"), call_slots.c.finished_at.is_(None))
+    .values(finished_at=bindparam("at"))
+)
 # Wait up to 30 seconds for the lock, whatever limits a server, role or database sets for long statements.
 _SET_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', '30s', true), set_config('statement_timeout', '0', true)")
 _INSERT_CALL = insert(call_slots).returning(call_slots.c.id)
@@ -69,14 +88,17 @@ class SqlCallBudget:
 
     Args:
         engine: from `database.engine.open_engine`, so that `begin()` takes the write lock on SQLite.
+        locks: tell which processes are alive, so that the permits of a killed one are free at once. Without them,
+            its permits are free when their lease ends.
     """
 
-    def __init__(self, engine: Engine, limits: CallLimits) -> None:
+    def __init__(self, engine: Engine, limits: CallLimits, locks: Locks | None = None) -> None:
         if engine.dialect.name == "postgresql":
             # A process that waited for the lock must see what the previous holder wrote.
             engine = engine.execution_options(isolation_level="READ COMMITTED")
         self._engine = engine
         self._limits = limits
+        self._locks = locks
 
     def acquire(self, tenant_id: str | None, now: datetime) -> CallPermit | Wait | DayExhausted:
         """Take the permit for one attempt. Atomic across processes.
@@ -88,8 +110,17 @@ class SqlCallBudget:
             A permit, or when to ask again. That moment is exact, or sooner where a call in progress may free a
             permit earlier.
         """
+        holder = self._locks.get_liveness_name() if self._locks else None
+        answer = self._try_acquire(tenant_id, now, holder)
+        if isinstance(answer, Wait) and self._free_dead_permits(now, holder):
+            return self._try_acquire(tenant_id, now, holder)
+        return answer
+
+    def _try_acquire(
+        self, tenant_id: str | None, now: datetime, holder: str | None
+    ) -> CallPermit | Wait | DayExhausted:
         with self._begin_exclusive() as connection:
-            state = BudgetState.read(connection, tenant_id, _to_milliseconds(now))
+            state = self._read_state(connection, tenant_id, _to_milliseconds(now))
             if tenant_id is not None:
                 exhausted_until = self._find_day_end(state)
                 if exhausted_until is not None:
@@ -98,7 +129,32 @@ class SqlCallBudget:
             if waits:
                 longest, problem = max(waits, key=lambda wait: wait[0])
                 return Wait(longest / SECOND, problem)
-            return _insert_permit(connection, tenant_id, now)
+            return _insert_permit(connection, tenant_id, now, holder)
+
+    def _read_state(self, connection: Connection, tenant_id: str | None, at: int) -> BudgetState:
+        """Read the state, after any limit was shortened that would hold for longer than it lasts."""
+        state = BudgetState.read(connection, tenant_id, at)
+        windows = [APP_BY_MINUTE] if tenant_id is None else list(WINDOWS.values())
+        overlong = {window: columns for window in windows if (columns := state.find_overlong(window))}
+        for window, columns in overlong.items():
+            _write_limits(connection, APP_SCOPE if window.is_for_app else str(tenant_id), columns)
+        return BudgetState.read(connection, tenant_id, at) if overlong else state
+
+    def _free_dead_permits(self, now: datetime, holder: str | None) -> bool:
+        """Release the permits whose process is dead, and return whether there were any.
+
+        Only calls that take unusually long are looked at, because a PostgreSQL lock is tested by a new session.
+        """
+        if self._locks is None:
+            return False
+        at = _to_milliseconds(now)
+        with _translate_errors(), self._engine.connect() as connection:
+            holders = connection.execute(_SELECT_HOLDERS, {"holder": holder, "since": at - LEASE, "until": at - SLOW})
+            dead = [name for name in holders.scalars() if not self._locks.is_held(name)]
+        if dead:
+            with self._begin_exclusive() as connection:
+                connection.execute(_FREE_HOLDER, [{"dead_holder": name, "at": at} for name in dead])
+        return bool(dead)
 
     def release(self, permit: CallPermit, now: datetime, remaining: RateLimitHeaders) -> None:
         """Record that the attempt is over, whether it succeeded or not, and correct the count by Xero's headers."""
@@ -201,9 +257,9 @@ def _is_day_being_tested(state: BudgetState) -> bool:
     return state.count_reported_left(BY_DAY) <= 0 and state.is_awaited(BY_DAY, after=after)
 
 
-def _insert_permit(connection: Connection, tenant_id: str | None, now: datetime) -> CallPermit:
+def _insert_permit(connection: Connection, tenant_id: str | None, now: datetime, holder: str | None) -> CallPermit:
     started = _round_up_to_milliseconds(now)
-    call = {"tenant_id": tenant_id, "started_at": started, "expires_at": started + LEASE}
+    call = {"tenant_id": tenant_id, "started_at": started, "expires_at": started + LEASE, "holder": holder}
     permit_id = int(connection.execute(_INSERT_CALL, call).scalar_one())
     if permit_id % PRUNE_EVERY == 0:
         connection.execute(delete(call_slots).where(call_slots.c.started_at < started - RETENTION))

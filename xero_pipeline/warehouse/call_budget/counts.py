@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import (
@@ -23,12 +24,13 @@ from sqlalchemy import (
     Label,
     String,
     Table,
+    Text,
     bindparam,
     func,
     select,
 )
 
-from xero_pipeline.rate_limits import RateLimitKind
+from xero_pipeline.rate_limits import LONGEST_DAY_BLOCK, LONGEST_MINUTE_BLOCK, RateLimitKind
 from xero_pipeline.warehouse.database.metadata import metadata
 
 # All moments are epoch milliseconds (UTC), because plain numbers compare the same way on both databases.
@@ -43,6 +45,8 @@ call_slots = Table(
     Column("started_at", _Moment, nullable=False),
     Column("expires_at", _Moment, nullable=False),
     Column("finished_at", _Moment),
+    # The liveness lock of the process that makes the call: when nobody holds it, the process is dead.
+    Column("holder", Text),
     Index("ix_call_slots_tenant_id_started_at", "tenant_id", "started_at"),
     Index("ix_call_slots_started_at", "started_at"),
 )
@@ -67,8 +71,9 @@ MINUTE = 60 * SECOND
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
-# A killed process never releases its permit. After this time the call no longer counts as in progress. It is longer
-# than one attempt can last (`xero/http/session.py`: a deadline of 120 s, plus the time to connect).
+# A killed process never releases its permit. Its liveness lock says that it is dead (`budget.py`). Where nothing does,
+# the call no longer counts as in progress after this time, which is longer than one attempt can last
+# (`xero/http/session.py`: a deadline of 120 s, plus the time to connect).
 LEASE = 190 * SECOND
 # How long a header's count is used. A minute's count is worthless after a minute. Xero does not say whether its day
 # is a rolling or a fixed window. A day's count is valid for 24 hours if it rolls, and perhaps only for minutes if it
@@ -77,16 +82,22 @@ MINUTE_FRESH_FOR = MINUTE
 DAY_FRESH_FOR = HOUR
 # After a clock was set back, stored calls lie in the future. Beyond this distance they are ignored.
 CLOCK_SKEW = 10 * MINUTE
+# So far in the future a header may have been seen by a process whose clock is ahead. Beyond it, it was seen now.
+HEADER_SKEW = 10 * SECOND
 
 
 @dataclass(frozen=True, slots=True)
 class LimitWindow:
-    """One of Xero's limits: its columns' prefix, its rolling window, and how long its header's count is used."""
+    """One of Xero's limits: its columns' prefix and its rolling window.
+
+    `fresh_for` is how long its header's count is used, `longest_block` how long a 429 shuts calls off at most.
+    """
 
     prefix: str
     problem: RateLimitKind
     window: int
     fresh_for: int
+    longest_block: int
     is_for_app: bool = False
 
     @property
@@ -95,9 +106,12 @@ class LimitWindow:
         return [] if self.is_for_app else [call_slots.c.tenant_id == bindparam("tenant_id")]
 
 
-BY_MINUTE = LimitWindow("minute", RateLimitKind.MINUTE, MINUTE, MINUTE_FRESH_FOR)
-BY_DAY = LimitWindow("day", RateLimitKind.DAY, DAY, DAY_FRESH_FOR)
-APP_BY_MINUTE = LimitWindow("app_minute", RateLimitKind.APP_MINUTE, MINUTE, MINUTE_FRESH_FOR, is_for_app=True)
+_MINUTE_BLOCK, _DAY_BLOCK = (block // timedelta(milliseconds=1) for block in (LONGEST_MINUTE_BLOCK, LONGEST_DAY_BLOCK))
+BY_MINUTE = LimitWindow("minute", RateLimitKind.MINUTE, MINUTE, MINUTE_FRESH_FOR, _MINUTE_BLOCK)
+BY_DAY = LimitWindow("day", RateLimitKind.DAY, DAY, DAY_FRESH_FOR, _DAY_BLOCK)
+APP_BY_MINUTE = LimitWindow(
+    "app_minute", RateLimitKind.APP_MINUTE, MINUTE, MINUTE_FRESH_FOR, _MINUTE_BLOCK, is_for_app=True
+)
 WINDOWS = {window.problem: window for window in (BY_MINUTE, BY_DAY, APP_BY_MINUTE)}
 
 ReportedRemaining = Mapping[str, Any]
@@ -212,6 +226,19 @@ class BudgetState:
         """When the block of a 429 ends; 0 without one."""
         return self.reported[f"{window.prefix}_blocked_until"] or 0
 
+    def find_overlong(self, window: LimitWindow) -> dict[str, int]:
+        """The columns of a stored limit that would hold for longer than it lasts, with the values to replace them.
+
+        Older releases stored blocks as long as a 429 asked for, and another process's clock may have been ahead.
+        """
+        seen = self.reported[f"{window.prefix}_seen"]
+        columns = {}
+        if self.blocked_until(window) > self.at + window.longest_block:
+            columns[f"{window.prefix}_blocked_until"] = self.at + window.longest_block
+        if seen is not None and seen > self.at + HEADER_SKEW:
+            columns[f"{window.prefix}_seen"] = self.at
+        return columns
+
     def seen_at(self, window: LimitWindow) -> int:
         """When the stored header arrived."""
         return int(self.reported[f"{window.prefix}_seen"])
@@ -229,7 +256,8 @@ class BudgetState:
 
     def count_left(self, window: LimitWindow, limit: int) -> int:
         """The calls left, by the stricter of our own count and Xero's."""
-        if self.blocked_until(window) > self.at:
+        # A block that is longer than the limit lasts does not count: the next call shortens it.
+        if self.at < self.blocked_until(window) <= self.at + window.longest_block:
             return 0
         own = limit - self.count_started(window)
         return max(0, min(own, self.count_reported_left(window)) if self.is_fresh(window) else own)
@@ -240,7 +268,9 @@ class BudgetState:
         if too_many < 0:
             return 0
         bounds = {**_make_bounds(self.tenant_id, self.at), "too_many": too_many}
-        return int(self.connection.execute(_NTH_START[window], bounds).scalar_one()) + window.window
+        started = int(self.connection.execute(_NTH_START[window], bounds).scalar_one())
+        # A call that another process's clock dated in the future does not fill the window for longer than a new one.
+        return min(started, self.at) + window.window
 
     @property
     def in_progress(self) -> int:

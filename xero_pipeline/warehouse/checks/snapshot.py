@@ -164,7 +164,7 @@ def _read_landed_weeks(connection: Connection) -> dict[SyncType, dict[Key, Lande
         func.row_number()
         .over(
             partition_by=(logs.tenant_id, logs.sync_type, logs.week_ending),
-            order_by=(logs.completed_at.desc(), logs.id.desc()),
+            order_by=logs.id.desc(),
         )
         .label("rank")
     )

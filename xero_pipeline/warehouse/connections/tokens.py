@@ -177,10 +177,8 @@ class TokenStore:
         if connection is None:
             with self._engine.begin() as own_connection:
                 return self.touch_synced(tenant_id, at, connection=own_connection)
-        is_later = or_(table.c.last_sync_at.is_(None), table.c.last_sync_at < at)
-        connection.execute(
-            update(table).where(table.c.tenant_id == tenant_id, is_later).values(last_sync_at=at, updated_at=at)
-        )
+        # The last to write counts, not the latest moment: another process's clock may have been ahead.
+        connection.execute(update(table).where(table.c.tenant_id == tenant_id).values(last_sync_at=at, updated_at=at))
         return None
 
     def forget(self, tenant_id: str) -> None:
@@ -264,8 +262,12 @@ def _lock_tenant(connection: SqlConnection, tenant_id: str) -> None:
 
 def _read_last_landed(connection: SqlConnection, tenant_id: str) -> datetime | None:
     """When an organisation's figures last landed, for one that was disconnected and is connected again."""
-    query = select(func.max(logs.c.completed_at)).where(logs.c.tenant_id == tenant_id, logs.c.status.in_(LANDED))
-    return connection.execute(query).scalar_one_or_none()
+    query = (
+        select(logs.c.completed_at)
+        .where(logs.c.tenant_id == tenant_id, logs.c.status.in_(LANDED))
+        .order_by(logs.c.id.desc())
+    )
+    return connection.execute(query.limit(1)).scalar_one_or_none()
 
 
 def _to_organisation(row: Row[Any]) -> Organisation:

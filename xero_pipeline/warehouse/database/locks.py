@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import re
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +41,10 @@ class Locks:
     def __init__(self, engine: Engine) -> None:
         file = get_sqlite_file(engine)
         self._folder = None if file is None else Path(f"{file}.locks")
+        # Guards the two below: the liveness locks that this process holds, and the one that `get_liveness_name` took.
+        self._liveness_lock = threading.RLock()
+        self._liveness_names: list[str] = []
+        self._own_liveness = contextlib.ExitStack()
         # Waiting callers must not use up the engine's pool, because the lock's holder needs connections from it.
         self._server = open_engine(engine.url, pooled=False) if file is None else None
 
@@ -68,7 +73,7 @@ class Locks:
         frees the lock although its holder is alive; a thread takes it again some three seconds later.
         """
         if self._server is None:
-            with self._hold_file(name, timeout=60.0, delete_file=True):
+            with self._hold_file(name, timeout=60.0, delete_file=True), self._note_liveness(name):
                 yield
             return
         with self._hold_session(self._server, name, timeout=60.0) as session:
@@ -78,10 +83,28 @@ class Locks:
             )
             renewer.start()
             try:
-                yield
+                with self._note_liveness(name):
+                    yield
             finally:
                 ended.set()
                 renewer.join()
+
+    @contextlib.contextmanager
+    def _note_liveness(self, name: str) -> Iterator[None]:
+        with self._liveness_lock:
+            self._liveness_names.append(name)
+        try:
+            yield
+        finally:
+            with self._liveness_lock:
+                self._liveness_names.remove(name)
+
+    def get_liveness_name(self) -> str:
+        """The name of a liveness lock that this process holds: a run's, or else one that it takes until `close`."""
+        with self._liveness_lock:
+            if not self._liveness_names:
+                self._own_liveness.enter_context(self.hold_liveness(f"process-{uuid.uuid4()}"))
+            return self._liveness_names[-1]
 
     def is_held(self, name: str) -> bool:
         """Whether some process holds the lock of that name, for example in the block of `hold_liveness`."""
@@ -156,6 +179,7 @@ class Locks:
                         connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": key})
 
     def close(self) -> None:
+        self._own_liveness.close()
         if self._server is not None:
             self._server.dispose()
 

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, select
 
 from xero_pipeline.warehouse.logs.sync_log import LANDED, SyncType
 from xero_pipeline.warehouse.schema import cash_position_weekly as cash
@@ -21,11 +20,14 @@ from xero_pipeline.weeks import Week
 
 @dataclass(frozen=True, slots=True)
 class _BankReading:
-    """When and by which run a week's bank summary was last read, and since when its figures have been unchanged."""
+    """The sync and the run that last read a week's bank summary, and the sync since which its figures are unchanged.
 
-    began_at: datetime
+    Both syncs are ids of the sync log, where the higher id is that of the later sync.
+    """
+
+    sync: int
     run_id: str | None
-    unchanged_since: datetime
+    unchanged_since: int
 
 
 _Accounts = dict[str, tuple[Decimal, Decimal]]
@@ -50,7 +52,7 @@ def find_weeks_with_old_balances(engine: Engine, tenant_id: str) -> tuple[Week, 
         reading, next_reading = readings.get(week), readings.get(next_week)
         if reading is None or next_reading is None or _were_valid_together(reading, next_reading):
             continue
-        return (week, week) if reading.began_at < next_reading.began_at else (next_week, max(weeks))
+        return (week, week) if reading.sync < next_reading.sync else (next_week, max(weeks))
     return None
 
 
@@ -58,8 +60,8 @@ def _were_valid_together(reading: _BankReading, other: _BankReading) -> bool:
     """Whether Xero had both weeks' figures at the same moment."""
     if reading.run_id is not None and reading.run_id == other.run_id:
         return True
-    first, last = sorted((reading, other), key=lambda either: either.began_at)
-    return last.unchanged_since <= first.began_at
+    first, last = sorted((reading, other), key=lambda either: either.sync)
+    return last.unchanged_since <= first.sync
 
 
 def _balances_agree(week: _Accounts, next_week: _Accounts) -> bool:
@@ -79,24 +81,15 @@ def _read_balances(engine: Engine, tenant_id: str) -> dict[Week, _Accounts]:
 
 def _read_readings(engine: Engine, tenant_id: str) -> Mapping[Week, _BankReading]:
     """The last reading of each week's bank summary."""
-    changes = (
-        select(cash.c.week_ending, func.max(cash.c.updated_at).label("at"))
-        .where(cash.c.tenant_id == tenant_id)
-        .group_by(cash.c.week_ending)
-        .subquery()
-    )
-    query = (
-        select(logs.c.week_ending, logs.c.started_at, logs.c.dagster_run_id, changes.c.at)
-        .join(changes, changes.c.week_ending == logs.c.week_ending)
-        .where(
-            logs.c.tenant_id == tenant_id,
-            logs.c.sync_type == SyncType.BANK_SUMMARY.value,
-            logs.c.status.in_(LANDED),
-        )
-        .order_by(logs.c.started_at, logs.c.id)
-    )
+    columns = (logs.c.id, logs.c.week_ending, logs.c.dagster_run_id, logs.c.figures_changed)
+    of_kind = (logs.c.tenant_id == tenant_id, logs.c.sync_type == SyncType.BANK_SUMMARY.value)
+    query = select(*columns).where(*of_kind, logs.c.status.in_(LANDED)).order_by(logs.c.id)
+    readings: dict[Week, _BankReading] = {}
     with engine.connect() as connection:
-        return {
-            Week(row.week_ending): _BankReading(row.started_at, row.dagster_run_id, row.at)
-            for row in connection.execute(query)
-        }
+        for row in connection.execute(query):
+            week = Week(row.week_ending)
+            # Where nothing is noted, as by older releases, the figures may have changed.
+            is_same = row.figures_changed is False and week in readings
+            unchanged_since = readings[week].unchanged_since if is_same else row.id
+            readings[week] = _BankReading(row.id, row.dagster_run_id, unchanged_since)
+    return readings

@@ -24,7 +24,7 @@ stale_weeks = Table(
     metadata,
     Column("tenant_id", Text, primary_key=True),
     Column("week_ending", Date, primary_key=True),
-    # A sync that began after this moment has read the edit.
+    # A reading that began after this moment, by Xero's own clock, has the edit.
     Column("read_after", UtcDateTime, nullable=False),
 )
 

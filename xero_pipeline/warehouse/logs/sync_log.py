@@ -1,5 +1,8 @@
 """The sync log: one row for each attempt to sync one organisation's week of one kind of figures.
 
+The ids say which of two syncs of a week began later: the database gives them out, one sync of a week after the other.
+No two moments of different processes are compared for that, since their clocks may differ.
+
 The figures are in `figures/weekly.py`, and their earlier values in `figures/restatements.py`.
 """
 
@@ -7,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
@@ -15,6 +18,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Engine, and_, func, insert, select, update
 
 from xero_pipeline.clock import Clock
+from xero_pipeline.warehouse.database.locks import compute_advisory_key
 from xero_pipeline.warehouse.errors import NoSuchLogRow, NothingToAccept
 from xero_pipeline.warehouse.logs.acceptances import (
     Acceptance,
@@ -92,6 +96,9 @@ class LogEntry:
         }
 
 
+_ENTRY_COLUMNS = {field.name for field in fields(LogEntry)} - {"week"}
+
+
 class SyncLog:
     def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
@@ -105,6 +112,7 @@ class SyncLog:
         """
         now = self._clock.now()
         with self._engine.begin() as connection:
+            _lock_week(connection, tenant_id, sync_type, week)
             same_week = (
                 logs.c.tenant_id == tenant_id,
                 logs.c.sync_type == str(sync_type),
@@ -123,28 +131,23 @@ class SyncLog:
             )
             return int(connection.execute(statement.returning(logs.c.id)).scalar_one())
 
-    def restart(self, log_id: int) -> None:
-        """Record that this sync reads its week again, beginning now."""
-        with self._engine.begin() as connection:
-            connection.execute(update(logs).where(logs.c.id == log_id).values(started_at=self._clock.now()))
-
-    def is_superseded(self, connection: Connection, log_id: int) -> bool:
-        """Whether the same week has landed from a sync that began after this one."""
+    def find_newer(self, connection: Connection, log_id: int) -> LogEntry | None:
+        """The landing of the same week by the sync that began last, if it began after this one."""
         newer = logs.alias()
-        query = (
-            select(newer.c.id)
-            .join(
-                logs,
-                and_(
-                    newer.c.tenant_id == logs.c.tenant_id,
-                    newer.c.sync_type == logs.c.sync_type,
-                    newer.c.week_ending == logs.c.week_ending,
-                    newer.c.started_at > logs.c.started_at,
-                ),
-            )
-            .where(logs.c.id == log_id, newer.c.status.in_(LANDED))
+        same_week = and_(
+            newer.c.tenant_id == logs.c.tenant_id,
+            newer.c.sync_type == logs.c.sync_type,
+            newer.c.week_ending == logs.c.week_ending,
+            newer.c.id > logs.c.id,
         )
-        return connection.execute(query.limit(1)).first() is not None
+        query = (
+            select(newer)
+            .join(logs, same_week)
+            .where(logs.c.id == log_id, newer.c.status.in_(LANDED))
+            .order_by(newer.c.id.desc())
+        )
+        row = connection.execute(query.limit(1)).first()
+        return None if row is None else _to_entry(dict(row._mapping), AcceptedDifferences({}))
 
     def finish(
         self,
@@ -156,8 +159,13 @@ class SyncLog:
         api_calls: int,
         error_log: ErrorLog = None,
         read_at: datetime | None = None,
+        figures_changed: bool | None = None,
     ) -> None:
         """Record how a sync ended, in the transaction that writes its figures.
+
+        Args:
+            read_at: when the reading began, by Xero's own clock.
+            figures_changed: whether the week has other figures than before.
 
         Raises:
             LookupError: there is no such row.
@@ -172,6 +180,7 @@ class SyncLog:
                 error_log=hide_secrets(error_log),
                 completed_at=self._clock.now(),
                 read_at=read_at,
+                figures_changed=figures_changed,
             )
         )
         if updated.rowcount != 1:
@@ -188,6 +197,27 @@ class SyncLog:
                 api_calls=api_calls,
                 error_log=error_log,
             )
+
+    def finish_overtaken(self, log_id: int, newer: LogEntry, *, api_calls: int) -> str:
+        """Record that a sync which began later has landed the week, and return the note that says so.
+
+        The week has landed, so the row has the status of that landing.
+        """
+        run = f"run {newer.dagster_run_id}" if newer.dagster_run_id else "another sync"
+        note = f"This week was read again meanwhile: {run} landed the newer figures (log {newer.id}), which stay."
+        error_log = dict(newer.error_log) if isinstance(newer.error_log, Mapping) else {}
+        error_log["notes"] = [note]
+        with self._engine.begin() as connection:
+            self.finish(
+                connection,
+                log_id,
+                status=newer.status,
+                record_count=newer.record_count,
+                api_calls=api_calls,
+                error_log=error_log,
+                figures_changed=False,
+            )
+        return note
 
     def list_newest(
         self,
@@ -221,18 +251,18 @@ class SyncLog:
         entries = self.list_newest(1, tenant_id=tenant_id, sync_type=sync_type, week=week)
         return entries[0] if entries else None
 
-    def list_landed_weeks(self, tenant_id: str, since: date) -> dict[str, dict[Week, datetime]]:
-        """For each kind of figures, the weeks ending on or after `since` that landed, and when each last landed."""
+    def list_landed_weeks(self, tenant_id: str, since: date) -> dict[str, dict[Week, int]]:
+        """For each kind of figures, the landed weeks ending on or after `since`, with the id of the last landing."""
         query = (
-            select(logs.c.sync_type, logs.c.week_ending, func.max(logs.c.completed_at).label("at"))
+            select(logs.c.sync_type, logs.c.week_ending, func.max(logs.c.id).label("last_id"))
             .where(logs.c.tenant_id == tenant_id, logs.c.week_ending >= since, logs.c.status.in_(LANDED))
             .group_by(logs.c.sync_type, logs.c.week_ending)
             .order_by(logs.c.week_ending)
         )
-        landed: dict[str, dict[Week, datetime]] = {kind.value: {} for kind in SyncType}
+        landed: dict[str, dict[Week, int]] = {kind.value: {} for kind in SyncType}
         with self._engine.connect() as connection:
             for row in connection.execute(query):
-                landed.setdefault(row.sync_type, {})[Week(row.week_ending)] = row.at
+                landed.setdefault(row.sync_type, {})[Week(row.week_ending)] = row.last_id
         return landed
 
     def list_landed_since(self, tenant_id: str, moment: datetime) -> dict[str, set[Week]]:
@@ -289,7 +319,7 @@ class SyncLog:
         return self._read(logs.c.id == log_id)[0]
 
     def _read(self, *where: ColumnElement[bool], limit: int | None = None) -> list[LogEntry]:
-        query = select(logs).where(*where).order_by(logs.c.started_at.desc(), logs.c.id.desc()).limit(limit)
+        query = select(logs).where(*where).order_by(logs.c.id.desc()).limit(limit)
         with self._engine.connect() as connection:
             rows = [dict(row._mapping) for row in connection.execute(query)]
             partial = [_get_synced_week(row) for row in rows if row["status"] == SyncStatus.PARTIAL]
@@ -320,10 +350,21 @@ def has_landed(connection: Connection, tenant_id: str, sync_type: str, week: Wee
     return connection.execute(query.limit(1)).first() is not None
 
 
+def _lock_week(connection: Connection, tenant_id: str, sync_type: str, week: Week) -> None:
+    """Make two syncs of a week begin one after the other, so that the higher id is that of the later reading.
+
+    SQLite has one writer at a time. PostgreSQL gives out ids before the transactions that use them are committed.
+    """
+    if connection.dialect.name == "postgresql":
+        key = compute_advisory_key(f"sync:{tenant_id}:{sync_type}:{week}")
+        connection.execute(select(func.pg_advisory_xact_lock(key)))
+
+
 def _to_entry(values: dict[str, Any], accepted: AcceptedDifferences) -> LogEntry:
     is_partial = values["status"] == SyncStatus.PARTIAL
     acceptance = accepted.get_for_all(_get_synced_week(values), values["error_log"]) if is_partial else None
-    return LogEntry(week=Week(values.pop("week_ending")), accepted=acceptance, **values)
+    entry = {name: value for name, value in values.items() if name in _ENTRY_COLUMNS}
+    return LogEntry(week=Week(values["week_ending"]), accepted=acceptance, **entry)
 
 
 _SECRET_NAME = re.compile(r"token|secret|password|authorization|code_verifier|encryption_key", re.IGNORECASE)

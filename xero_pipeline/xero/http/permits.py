@@ -16,7 +16,7 @@ from pyrate_limiter import AbstractBucket, BucketFactory, Duration, Limiter, Rat
 
 from xero_pipeline.clock import Clock
 from xero_pipeline.rate_limits import CallBudget, CallPermit, DayExhausted, RateLimitKind, Wait
-from xero_pipeline.xero.http.retry_policy import MAX_LIMIT_WAIT, RateLimitHit
+from xero_pipeline.xero.http.retry_policy import LimitPatience, RateLimitHit
 
 OnWait = Callable[[float, str], None]
 """Called before each wait with its seconds and its reason, which completes "waiting 5 s, since …"."""
@@ -113,7 +113,10 @@ class CallPermitBucketFactory(BucketFactory):
 class CallPermitLimiter(Limiter):
     """Acquires permits. It waits on the injected clock, reports each wait, and stops when waiting cannot help."""
 
-    def __init__(self, budget: CallBudget, clock: Clock, jitter: random.Random, on_wait: OnWait) -> None:
+    def __init__(
+        self, budget: CallBudget, clock: Clock, jitter: random.Random, on_wait: OnWait, patience: LimitPatience
+    ) -> None:
+        self._patience = patience
         self._thread_permit = _ThreadPermit()
         self._clock = clock
         self._jitter = jitter
@@ -139,7 +142,8 @@ class CallPermitLimiter(Limiter):
                 raise RuntimeError("the budget gave neither a permit nor a reason")
             if not blocking:
                 return False
-            if refusal.seconds > MAX_LIMIT_WAIT or now >= deadline:
+            has_patience = self._patience.spend(None if name == APP else name, refusal.seconds)
+            if not has_patience or now >= deadline:
                 raise RateLimitHit(refusal.problem, refusal.seconds, now, status=None)
             self._pause(refusal)
         with self._count_lock:

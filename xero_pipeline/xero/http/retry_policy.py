@@ -17,7 +17,7 @@ from requests import Response
 from tenacity import RetryCallState
 
 from xero_pipeline.clock import Clock
-from xero_pipeline.rate_limits import RateLimitHeaders, RateLimitKind
+from xero_pipeline.rate_limits import LONGEST_DAY_BLOCK, LONGEST_MINUTE_BLOCK, RateLimitHeaders, RateLimitKind
 from xero_pipeline.xero.errors import (
     DayLimitReached,
     MinuteLimitReached,
@@ -28,8 +28,6 @@ from xero_pipeline.xero.errors import (
 
 # The longest wait, in seconds, after a transport failure.
 MAX_BACKOFF = 60.0
-# A minute limit lasts a minute. If a server asks for a longer wait than this, the call fails at once.
-MAX_LIMIT_WAIT = 300.0
 # After how many waits a minute limit, and a concurrency limit, become an error.
 MAX_MINUTE_WAITS = 5
 MAX_CONCURRENT_WAITS = 10
@@ -37,10 +35,12 @@ MAX_CONCURRENT_WAITS = 10
 DEFAULT_LIMIT_WAIT = 60.0
 # The wait for a day limit without a readable Retry-After: Xero does not document when its day ends, so try in an hour.
 DEFAULT_DAY_WAIT = 3600.0
-# A 429 that names no limit is a day limit if its Retry-After is above this, which Xero never asks for a minute limit.
-MAX_MINUTE_RETRY_AFTER = 120.0
-# No limit of Xero lasts longer; a larger Retry-After is cut to this.
-MAX_RETRY_AFTER = 7 * 86400.0
+# The longest that each limit can last. A larger Retry-After is cut to this, so that no answer shuts an organisation
+# off: afterwards Xero is asked again. A 429 that names no limit is a day limit if it asks for more than the minute's.
+MAX_MINUTE_RETRY_AFTER = LONGEST_MINUTE_BLOCK.total_seconds()
+MAX_RETRY_AFTER = LONGEST_DAY_BLOCK.total_seconds()
+# For how many seconds a session waits for limits at most before an organisation's call succeeds again.
+MAX_LIMIT_SECONDS = 600.0
 
 
 class TransientError(Exception):
@@ -101,6 +101,38 @@ class RateLimitHit(TransientError):
         )
 
 
+class LimitPatience:
+    """For how long a session still waits for limits, in all of its calls.
+
+    One call waits a few minutes for a minute limit, and a run makes thousands of calls. So the waits of a limit that
+    never ends are added up over the calls: the run then gives up, as in an outage. They are counted for each
+    organisation since its last call that Xero answered otherwise, and for all since any such call.
+    """
+
+    def __init__(self) -> None:
+        self._waited: dict[str | None, float] = {}
+        self._waited_by_all = 0.0
+
+    def begin(self, tenant_id: str | None) -> None:
+        """Xero has refused a call of the organisation because of a limit: from now on each wait counts."""
+        self._waited.setdefault(tenant_id, 0.0)
+
+    def reset(self, tenant_id: str | None) -> None:
+        """Xero has answered a call of the organisation with something else than a limit."""
+        self._waited.pop(tenant_id, None)
+        self._waited_by_all = 0.0
+
+    def spend(self, tenant_id: str | None, seconds: float) -> bool:
+        """Count a wait, and return whether there is patience for it. Without it, nothing is counted."""
+        if tenant_id not in self._waited:
+            return True
+        if max(self._waited[tenant_id], self._waited_by_all) + seconds > MAX_LIMIT_SECONDS:
+            return False
+        self._waited[tenant_id] += seconds
+        self._waited_by_all += seconds
+        return True
+
+
 class RetryPolicy:
     """How often one call is tried, and how long it waits in between: tenacity's `stop` and `wait`.
 
@@ -108,10 +140,14 @@ class RetryPolicy:
     use up the tries for an outage.
     """
 
-    def __init__(self, tries: int, clock: Clock, jitter: random.Random) -> None:
+    def __init__(
+        self, tries: int, clock: Clock, jitter: random.Random, patience: LimitPatience, tenant_id: str | None
+    ) -> None:
         self._tries = tries
         self._clock = clock
         self._jitter = jitter
+        self._patience = patience
+        self._tenant_id = tenant_id
         self._counts = {"transport": 0, "minute": 0, "concurrent": 0}
         self.attempt = 0
 
@@ -134,9 +170,10 @@ class RetryPolicy:
             if failure.status is None:
                 # The deployment's own budget refused, and the limiter has already waited for it.
                 return True
-            if failure.problem is RateLimitKind.CONCURRENT:
-                return count > MAX_CONCURRENT_WAITS
-            return failure.problem is RateLimitKind.DAY or failure.wait > MAX_LIMIT_WAIT or count > MAX_MINUTE_WAITS
+            most = MAX_CONCURRENT_WAITS if failure.problem is RateLimitKind.CONCURRENT else MAX_MINUTE_WAITS
+            if failure.problem is RateLimitKind.DAY or count > most:
+                return True
+            return not self._patience.spend(self._tenant_id, failure.wait)
         assert isinstance(failure, TransportFailure)  # noqa: S101 - there are two kinds
         return count >= self._tries or (failure.retry_after or 0) > MAX_BACKOFF
 
@@ -178,7 +215,7 @@ def read_rate_limit(response: Response, clock: Clock) -> RateLimitHit:
     elif problem is RateLimitKind.DAY:
         wait = DEFAULT_DAY_WAIT if retry_after is None else retry_after
     else:
-        wait = DEFAULT_LIMIT_WAIT if retry_after is None else retry_after
+        wait = DEFAULT_LIMIT_WAIT if retry_after is None else min(retry_after, MAX_MINUTE_RETRY_AFTER)
     return RateLimitHit(problem, max(1.0, wait), now)
 
 
@@ -190,7 +227,7 @@ def _read_problem(header: str) -> RateLimitKind | None:
 def read_retry_after(response: Response, now: datetime) -> float | None:
     """Read `Retry-After`, a number or an HTTP date, as seconds from now; `None` when missing or unreadable."""
     text = response.headers.get("Retry-After", "").strip()
-    if re.fullmatch(r"\d{1,12}(\.\d{1,9})?", text):
+    if re.fullmatch(r"\d{1,300}(\.\d{1,9})?", text):
         return min(float(text), MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text)

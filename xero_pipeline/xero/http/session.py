@@ -31,6 +31,7 @@ from xero_pipeline.xero.errors import RequestRefused
 from xero_pipeline.xero.http.deadline import DeadlineAdapter
 from xero_pipeline.xero.http.permits import APP, CallPermitLimiter, OnWait, describe_wait
 from xero_pipeline.xero.http.retry_policy import (
+    LimitPatience,
     RateLimitHit,
     RetryPolicy,
     TransientError,
@@ -104,7 +105,8 @@ class XeroSession(LimiterSession):
         self._on_wait = on_wait or _ignore_wait
         self._jitter = random or _new_random()
         self._environments: dict[tuple[str, ...], Mapping[str, Any]] = {}
-        self._permits = CallPermitLimiter(budget, clock, self._jitter, self._on_wait)
+        self._patience = LimitPatience()
+        self._permits = CallPermitLimiter(budget, clock, self._jitter, self._on_wait, self._patience)
         super().__init__(limiter=self._permits, per_host=False, limit_statuses=())
         self.headers["User-Agent"] = USER_AGENT
         self.headers["Accept"] = "application/json"
@@ -131,6 +133,7 @@ class XeroSession(LimiterSession):
         data: Pairs | str | bytes | None = None,
         auth: AuthBase | None = None,
         identity: bool = False,
+        container: type[dict[str, Any]] | type[list[Any]] | None = None,
     ) -> Response:
         """Send a request and return its whole answer, with any status but 429 and 5xx.
 
@@ -147,7 +150,7 @@ class XeroSession(LimiterSession):
         """
         what = f"{method} {_path(url)}"
         request = self._prepare(method, url, what, tenant_id, headers, params, data, auth)
-        policy = RetryPolicy(self._tries, self.clock, self._jitter)
+        policy = RetryPolicy(self._tries, self.clock, self._jitter, self._patience, tenant_id)
         retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
             stop=policy.stop,
@@ -157,7 +160,7 @@ class XeroSession(LimiterSession):
             reraise=True,
         )
         try:
-            return retrying(self._try_once, request, what, identity, policy)
+            return retrying(self._try_once, request, what, identity, container, policy)
         except TransientError as failure:
             # `from None`, because the cause may hold the request and so the token.
             raise failure.to_xero_error(what) from None
@@ -188,11 +191,18 @@ class XeroSession(LimiterSession):
         except _UNSENDABLE_ERRORS:
             raise _refuse_unsendable(what) from None
 
-    def _try_once(self, request: PreparedRequest, what: str, identity: bool, policy: RetryPolicy) -> Response:
+    def _try_once(
+        self,
+        request: PreparedRequest,
+        what: str,
+        identity: bool,
+        container: type[dict[str, Any]] | type[list[Any]] | None,
+        policy: RetryPolicy,
+    ) -> Response:
         policy.begin_attempt()
         try:
             response = self._send_over_network(request, what, identity, policy.attempt)
-            return self._require_final(response, request, identity)
+            return self._require_final(response, request, identity, container)
         except TransientError as failure:
             policy.record_failure(failure)
             log.info("%s failed: %s", what, failure)
@@ -222,17 +232,26 @@ class XeroSession(LimiterSession):
             self._environments[server] = self.merge_environment_settings(url, {}, True, None, None)
         return self._environments[server]
 
-    def _require_final(self, response: Response, request: PreparedRequest, identity: bool) -> Response:
+    def _require_final(
+        self,
+        response: Response,
+        request: PreparedRequest,
+        identity: bool,
+        container: type[dict[str, Any]] | type[list[Any]] | None,
+    ) -> Response:
         """Return the answer, or raise `TransientError` if another attempt may get a better one."""
         status = response.status_code
+        tenant_id = _tenant_of(request)
         if status == 429:
+            self._patience.begin(tenant_id)
             raise self._read_rate_limit(response, request, identity)
+        self._patience.reset(tenant_id)
         if status >= 500 or status == 408:
             retry_after = read_retry_after(response, self.clock.now())
             raise TransportFailure(f"it answered {status}", status=status, retry_after=retry_after)
         # Other statuses need no body: a 401 without one still means that Xero does not accept the token.
-        if 200 <= status <= 299 and _is_truncated(response):
-            raise TransportFailure("its answer was cut short", status=status)
+        if 200 <= status <= 299 and (problem := _find_body_problem(response, container)):
+            raise TransportFailure(problem, status=status)
         return response
 
     def _read_rate_limit(self, response: Response, request: PreparedRequest, identity: bool) -> RateLimitHit:
@@ -305,26 +324,29 @@ def _tenant_of(request: PreparedRequest) -> str | None:
     return tenant_id.decode("latin-1") if isinstance(tenant_id, bytes) else tenant_id
 
 
-def _is_truncated(response: Response) -> bool:
-    """Return whether an answer with the content type JSON ends before its JSON does.
+def _find_body_problem(response: Response, container: type[dict[str, Any]] | type[list[Any]] | None) -> str | None:
+    """Say why the body of a success cannot be an answer of Xero's; `None` if it can.
 
-    Xero sends chunked and compressed answers. A proxy that loses its connection to Xero may still end the chunks
-    properly, so that the HTTP layer cannot see it.
+    A proxy that loses its connection to Xero may end a truncated answer properly, so that the HTTP layer cannot see
+    it, and it may send a page of its own with the status 200.
     """
-    if "json" not in response.headers.get("Content-Type", "").lower() or response.status_code == 204:
-        return False
+    if container is None:
+        return None
     if not response.content:
-        return response.request.method == "GET" and response.headers.get("Content-Length") != "0"
+        return "its answer was empty"
     try:
-        json.loads(response.content)
+        payload = json.loads(response.content)
     except UnicodeDecodeError as error:
-        return error.end == len(response.content)
+        return "its answer was cut short" if error.end == len(response.content) else "its answer was not JSON"
     except json.JSONDecodeError as error:
-        # An error in the middle is not a truncation, and another attempt cannot help: `parse_json` reports it.
-        return error.msg.startswith("Unterminated") or len(error.doc.rstrip()) - error.pos < _LONGEST_CUT_TOKEN
+        is_cut = error.msg.startswith("Unterminated") or len(error.doc.rstrip()) - error.pos < _LONGEST_CUT_TOKEN
+        return "its answer was cut short" if is_cut else "its answer was not JSON"
     except (ValueError, RecursionError):
-        return False
-    return False
+        return "its answer was not JSON"
+    if not isinstance(payload, container):
+        return f"its answer was not {'an object' if container is dict else 'a list'}"
+    # An organisation without documents has a list that is empty; an empty object has not even that.
+    return "its answer was an empty object" if payload == {} else None
 
 
 def _describe_error(error: Exception) -> str:

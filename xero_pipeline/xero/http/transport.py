@@ -21,11 +21,10 @@ from xero_python.api_client.configuration import Configuration
 from xero_python.identity import IdentityApi
 
 from xero_pipeline.xero.errors import (
-    ConnectionLost,
     OrganisationDisconnected,
     PayloadNotUnderstood,
     PermissionMissing,
-    ReconnectNeeded,
+    XeroUnavailable,
 )
 from xero_pipeline.xero.http.answer_time import read_answer_time
 from xero_pipeline.xero.http.answers import AccessTokenExpired, parse_json, raise_for_answer
@@ -54,6 +53,7 @@ class XeroApis:
 
     def __init__(self, session: XeroSession, *, api_url: str, access_token: TokenSource) -> None:
         api_url = api_url.rstrip("/")
+        self._session = session
         client = _make_client(_RestClient(session, api_url, access_token))
         self.accounting = AccountingApi(client, base_url=api_url + ACCOUNTING_PATH)
         self.identity = IdentityApi(client, base_url=api_url)
@@ -78,14 +78,9 @@ class XeroApis:
         if isinstance(since, datetime):
             # Xero expects UTC to the second, without a time zone.
             arguments["if_modified_since"] = since.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        request = partial(getattr(self.accounting, method), tenant_id, _preload_content=False, **arguments)
-        try:
-            answer: _RestResponse = request()
-        except OrganisationDisconnected:
-            # A single 403 may be temporary. Xero's list of connections decides whether the organisation is connected.
-            if not self._is_listed(tenant_id):
-                raise
-            answer = request()
+        answer = self._request_or_prove_lost(
+            partial(getattr(self.accounting, method), tenant_id, _preload_content=False, **arguments), tenant_id
+        )
         if answer.status == 304 and since is not None:
             # Nothing has changed since. Xero answers with an empty list, but HTTP allows this status too.
             self.reading_began_at = self.reading_began_at or read_answer_time({}, answer.response)
@@ -97,11 +92,35 @@ class XeroApis:
         self.reading_began_at = self.reading_began_at or read_answer_time(payload, answer.response)
         return payload
 
-    def _is_listed(self, tenant_id: str) -> bool:
+    def _request_or_prove_lost(self, request: Callable[[], _RestResponse], tenant_id: str) -> _RestResponse:
+        """Send a request whose 403 ends the connection only if Xero no longer lists the organisation.
+
+        Raises:
+            OrganisationDisconnected: Xero's list of connections does not have it.
+            XeroUnavailable: it has it, or cannot be read: a 403 alone may be temporary.
+        """
+        try:
+            return request()
+        except OrganisationDisconnected:
+            is_listed = self._is_listed(tenant_id)
+            if is_listed is False:
+                raise
+        try:
+            return request()
+        except OrganisationDisconnected as error:
+            proof = "lists it as connected" if is_listed else "does not show which organisations are connected"
+            raise XeroUnavailable(
+                f"{error.what} But Xero {proof}.",
+                advice="The next sync tries again; nobody has to connect again.",
+                status=error.status,
+            ) from None
+
+    def _is_listed(self, tenant_id: str) -> bool | None:
+        """Whether Xero lists the organisation as connected; `None` if it refuses to show the list."""
         try:
             rows = self.get_connections()
-        except (ConnectionLost, PermissionMissing):
-            return False
+        except (OrganisationDisconnected, PermissionMissing):
+            return None
         return any(isinstance(row, dict) and row.get("tenantId") == tenant_id for row in rows)
 
     def get_connections(self) -> list[Any]:
@@ -215,20 +234,26 @@ class _RestClient:
         try:
             return self._call(method, url, headers, query, token)
         except AccessTokenExpired as error:
-            raise ReconnectNeeded(f"{error.what} It was a fresh one.", status=error.status) from None
+            # A refresh token that is no longer valid is refused by the identity server, not here.
+            raise XeroUnavailable(
+                f"{error.what} It was a fresh one.",
+                advice="The next sync tries again with another one; nobody has to connect again.",
+                status=error.status,
+            ) from None
 
     def _call(
         self, method: str, url: str, headers: Mapping[str, str], query: list[tuple[str, str]], token: str
     ) -> Response:
         tenant_id = next((value for name, value in headers.items() if name.lower() == TENANT_HEADER), None)
+        what = urlsplit(url).path.removeprefix(urlsplit(self._api_url).path).removeprefix(ACCOUNTING_PATH).strip("/")
         response = self._session.call(
             method,
             url,
             tenant_id=tenant_id,
             headers={**headers, "Accept": "application/json", "Authorization": f"Bearer {token}"},
             params=query,
+            container=None if method != "GET" else list if what == "connections" else dict,
         )
-        what = urlsplit(url).path.removeprefix(urlsplit(self._api_url).path).removeprefix(ACCOUNTING_PATH).strip("/")
         raise_for_answer(response, tenant_id=tenant_id, what=what, clock=self._session.clock)
         return response
 

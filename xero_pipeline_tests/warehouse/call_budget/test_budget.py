@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -17,10 +19,11 @@ from xero_pipeline.rate_limits import CallLimits, CallPermit, DayExhausted, Rate
 from xero_pipeline.warehouse.call_budget.budget import PRUNE_EVERY, SqlCallBudget
 from xero_pipeline.warehouse.call_budget.counts import LEASE, call_limits, call_slots
 from xero_pipeline.warehouse.database.engine import open_engine
+from xero_pipeline.warehouse.database.locks import Locks
 from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.errors import NotMigrated
 from xero_pipeline_tests.conftest import FakeClock
-from xero_pipeline_tests.processes import get_fork_context
+from xero_pipeline_tests.processes import StartedProcess, get_fork_context, wait_for_file
 
 NO_HEADERS = RateLimitHeaders()
 WIDE = CallLimits(per_minute=1000, per_day=10000, in_progress=1000, app_per_minute=10000)
@@ -296,6 +299,73 @@ def test_a_clock_that_was_set_back_does_not_stop_calls(engine: Engine, clock: Fa
     spend(budget, clock)
     clock.advance(days=-365)
     assert isinstance(budget.acquire("a", clock.now()), CallPermit)
+
+
+@pytest.mark.parametrize("problem", [RateLimitKind.MINUTE, RateLimitKind.APP_MINUTE])
+def test_a_stored_minute_block_of_years_ends_within_two_minutes(
+    engine: Engine, clock: FakeClock, problem: RateLimitKind
+) -> None:
+    """As an older release stored it, or a process whose clock was a year ahead."""
+    budget = SqlCallBudget(engine, WIDE)
+    budget.block("a", problem, clock.now() + timedelta(days=365))
+    assert budget.read_usage("a", clock.now()).left_today > 0
+    assert budget.acquire("a", clock.now()) == Wait(120.0, problem)
+    clock.advance(seconds=119)
+    assert budget.acquire("a", clock.now()) == Wait(1.0, problem)
+    clock.advance(seconds=1)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
+
+
+def test_a_stored_day_block_of_years_ends_within_a_day(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, WIDE)
+    until = clock.now() + timedelta(days=1)
+    budget.block("a", RateLimitKind.DAY, clock.now() + timedelta(days=365))
+    assert budget.acquire("a", clock.now()) == DayExhausted(until)
+    clock.advance(hours=23)
+    assert budget.acquire("a", clock.now()) == DayExhausted(until)
+    clock.advance(hours=1)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
+
+
+def test_a_process_whose_clock_is_ahead_makes_nobody_wait_for_its_clock(engine: Engine, clock: FakeClock) -> None:
+    budget = SqlCallBudget(engine, limits(per_minute=1))
+    clock.advance(minutes=5)
+    spend(budget, clock, headers=RateLimitHeaders(minute=0, app_minute=0))
+    clock.advance(minutes=-5)
+    refusal = budget.acquire("a", clock.now())
+    assert isinstance(refusal, Wait)
+    assert refusal.seconds <= 60
+    clock.advance(seconds=refusal.seconds)
+    assert isinstance(budget.acquire("b", clock.now()), CallPermit)
+
+
+def take_permits_and_hang(url: str, started: Path) -> None:
+    engine = open_engine(url)
+    budget = SqlCallBudget(engine, limits(in_progress=2), Locks(engine))
+    for _ in range(2):
+        assert isinstance(budget.acquire("a", FakeClock().now()), CallPermit)
+    started.touch()
+    time.sleep(60)
+
+
+def test_the_permits_of_a_killed_process_are_free_with_the_process(
+    engine: Engine, database_url: str, clock: FakeClock, tmp_path: Path
+) -> None:
+    locks = Locks(engine)
+    budget = SqlCallBudget(engine, limits(in_progress=2), locks)
+    process = StartedProcess(take_permits_and_hang, database_url, tmp_path / "started")
+    wait_for_file(tmp_path / "started")
+    clock.advance(seconds=3)
+    refusal = budget.acquire("a", clock.now())
+    assert isinstance(refusal, Wait), "its process is alive"
+    assert refusal.problem is RateLimitKind.CONCURRENT
+    process.kill()
+    assert process.wait_for_outcome() == "SIGKILL"
+    answers = (budget.acquire("a", clock.now()) for _ in range(200))
+    # The PostgreSQL server needs a moment to notice that the session has ended.
+    assert any(isinstance(answer, CallPermit) for answer in answers)
+    assert isinstance(budget.acquire("a", clock.now()), CallPermit)
+    locks.close()
 
 
 def test_an_unmigrated_database_is_reported(database_url: str, clock: FakeClock) -> None:

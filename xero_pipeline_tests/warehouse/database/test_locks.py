@@ -193,3 +193,22 @@ def test_a_servers_limits_for_long_statements_and_idle_sessions_end_no_lock(post
     waiting.join()
     locks.close()
     engine.dispose()
+
+
+def test_a_process_has_a_liveness_lock_from_the_first_time_it_is_asked_until_it_closes(
+    locks: Locks, database_url: str
+) -> None:
+    engine = open_engine(database_url)
+    other = Locks(engine)
+    name = other.get_liveness_name()
+    assert other.get_liveness_name() == name
+    assert locks.is_held(name)
+    other.close()
+    assert not locks.is_held(name)
+    engine.dispose()
+
+
+def test_the_liveness_lock_of_a_run_serves_its_process_too(locks: Locks) -> None:
+    with locks.hold_liveness("run-1"):
+        assert locks.get_liveness_name() == "run-1"
+    assert locks.get_liveness_name() != "run-1"

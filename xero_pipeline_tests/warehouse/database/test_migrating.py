@@ -125,7 +125,7 @@ def test_the_tables_have_the_promised_names_columns_and_keys(engine: Engine) -> 
         "xero_sync_logs": (
             ("id",),
             {"tenant_id", "sync_type", "week_ending", "status", "record_count", "api_calls", "error_log"}
-            | {"dagster_run_id", "started_at", "completed_at", "read_at"},
+            | {"dagster_run_id", "started_at", "completed_at", "read_at", "figures_changed"},
         ),
         "financial_weekly": (
             week,

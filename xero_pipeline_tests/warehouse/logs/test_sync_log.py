@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from datetime import date
+from datetime import date, timedelta
+from decimal import Decimal
 
 import pytest
 from sqlalchemy.exc import IntegrityError
 
+from xero_pipeline.warehouse.errors import Superseded
 from xero_pipeline.warehouse.logs.sync_log import INTERRUPTED, SyncLog, hide_secrets
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.conftest import FakeClock
@@ -128,23 +130,75 @@ def test_the_newest_rows_come_first_and_can_be_filtered(log: SyncLog, clock: Fak
     assert log.get_last("org-2", "bank_summary", WEEK) is None
 
 
-def test_landed_weeks_are_listed_for_each_kind_with_their_times(
-    warehouse: Warehouse, log: SyncLog, clock: FakeClock
-) -> None:
+def test_landed_weeks_are_listed_for_each_kind_with_their_last_landing(warehouse: Warehouse, log: SyncLog) -> None:
     land_revenue(warehouse, revenue(cell("a", "b", "1.00")), week=WEEK.shift(-2))
     land_revenue(warehouse, revenue(), week=WEEK.previous)
-    clock.advance(hours=1)
     land_revenue(warehouse, revenue(), week=WEEK.previous, status="partial")
     land_cash(warehouse, cash(), week=WEEK, tenant_id="org-2")
     land_profit(warehouse, profit("0.00"), week=WEEK)
     log.fail(log.start("org-1", "bank_summary", WEEK, None), api_calls=0, error_log=None)
     log.start("org-1", "bank_summary", WEEK, None)
+    last = {
+        kind: log.list_newest(1, tenant_id="org-1", sync_type=kind)[0].id for kind in ("profit_and_loss", "invoices")
+    }
     assert log.list_landed_weeks("org-1", WEEK.previous.ending) == {
-        "profit_and_loss": {WEEK: clock.now()},
-        "invoices": {WEEK.previous: clock.now()},
+        "profit_and_loss": {WEEK: last["profit_and_loss"]},
+        "invoices": {WEEK.previous: last["invoices"]},
         "bank_summary": {},
     }
     assert list(log.list_landed_weeks("org-1", date(2020, 1, 1))["invoices"]) == [WEEK.shift(-2), WEEK.previous]
+
+
+def test_the_newest_row_is_the_one_that_began_last_whatever_the_clocks_say(log: SyncLog, clock: FakeClock) -> None:
+    log.start("org-1", "invoices", WEEK, "ahead")
+    clock.advance(hours=-1)
+    log.start("org-1", "invoices", WEEK, "right")
+    last = log.get_last("org-1", "invoices", WEEK)
+    assert last is not None
+    assert last.dagster_run_id == "right"
+    assert [entry.dagster_run_id for entry in log.list_newest(2)] == ["right", "ahead"]
+
+
+@pytest.mark.parametrize("shift", [timedelta(hours=-1), timedelta(0), timedelta(days=365)])
+def test_an_overtaken_sync_has_landed_and_its_row_names_the_run_that_overtook_it(
+    warehouse: Warehouse, log: SyncLog, clock: FakeClock, shift: timedelta
+) -> None:
+    old = log.start("org-1", "invoices", WEEK, "run-old")
+    clock.moment += shift
+    land_revenue(warehouse, revenue(cell("a", "b", "2.00")), run_id="run-new", status="partial")
+    clock.moment -= shift
+    with pytest.raises(Superseded) as caught:
+        warehouse.land(
+            revenue(cell("a", "b", "1.00")),
+            tenant_id="org-1",
+            week=WEEK,
+            currency="AUD",
+            data_source="xero_mock",
+            run_id="run-old",
+            log_id=old,
+            status="success",
+            api_calls=4,
+        )
+    newer = caught.value.newer
+    note = log.finish_overtaken(old, newer, api_calls=4)
+    assert "run run-new landed the newer figures" in note
+    entry = next(entry for entry in log.list_newest(5) if entry.id == old)
+    assert (entry.status, entry.record_count, entry.api_calls) == ("partial", 1, 4)
+    assert entry.error_log["notes"] == [note]
+    assert [row["net_revenue"] for row in warehouse.read_week_figures("org-1", WEEK).revenue] == [Decimal("2.00")]
+    # The week stands as the newer sync left it.
+    assert log.list_landed_weeks("org-1", WEEK.ending)["invoices"] == {WEEK: newer.id}
+
+
+@pytest.mark.parametrize("shift", [timedelta(hours=1), timedelta(hours=-1)])
+def test_a_later_sync_replaces_the_figures_of_one_whose_clock_was_ahead_or_behind(
+    warehouse: Warehouse, clock: FakeClock, shift: timedelta
+) -> None:
+    clock.moment += shift
+    land_revenue(warehouse, revenue(cell("a", "b", "1.00")))
+    clock.moment -= shift
+    land_revenue(warehouse, revenue(cell("a", "b", "2.00")))
+    assert [row["net_revenue"] for row in warehouse.read_week_figures("org-1", WEEK).revenue] == [Decimal("2.00")]
 
 
 def test_an_unknown_status_is_refused(log: SyncLog, warehouse: Warehouse) -> None:

@@ -28,7 +28,6 @@ from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.xero.errors import (
     DayLimitReached,
     MinuteLimitReached,
-    PayloadNotUnderstood,
     RateLimited,
     RequestRefused,
     XeroUnavailable,
@@ -172,7 +171,7 @@ def test_a_fault_is_retried_with_a_permit_for_each_attempt(
     serve: Serve, session: XeroSession, budget: RecordingBudget, clock: FakeClock, fault: Answer
 ) -> None:
     server = serve(fault, fault, FINE)
-    assert session.call("GET", server.url + PATH, tenant_id="a").json() == {"Status": "OK"}
+    assert session.call("GET", server.url + PATH, tenant_id="a", container=dict).json() == {"Status": "OK"}
     assert len(server.requests) == 3
     assert budget.acquired == ["a"] * 3
     assert budget.in_progress == 0
@@ -264,21 +263,39 @@ def test_a_refusal_with_truncated_json_is_returned_by_its_status(
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("content_type", ["application/json", "text/html"])
 @pytest.mark.parametrize(
     "body",
     [
         b"<html><p>Sign in to the hotel's network</p></html>",
         b'{"Name": "Caf\xe9 Noir"}',
         b'{"Total": %s}' % (b"9" * 5_000),
+        b'{"Status": "OK", "Reports": [oops',
+        b"",
+        b"{}",
+        b"[]",
+        b"null",
+        b'"OK"',
     ],
-    ids=["a page", "Latin-1", "a number without end"],
+    ids=["a page", "Latin-1", "a number without end", "invalid", "empty", "{}", "a list", "null", "a text"],
 )
-def test_a_complete_answer_that_is_not_json_is_not_retried(serve: Serve, session: XeroSession, body: bytes) -> None:
-    server = serve(Answer(body=body, headers={"Content-Type": "application/json"}))
-    answer = session.call("GET", server.url + PATH, tenant_id="a")
-    with pytest.raises(PayloadNotUnderstood, match="is not JSON"):
-        parse_json(answer, dict)
-    assert len(server.requests) == 1
+def test_a_success_whose_body_is_no_answer_gets_its_further_tries(
+    serve: Serve, session: XeroSession, body: bytes, content_type: str
+) -> None:
+    useless = Answer(body=body, headers={"Content-Type": content_type})
+    server = serve(useless, useless, FINE)
+    answer = session.call("GET", server.url + PATH, tenant_id="a", container=dict)
+    assert parse_json(answer, dict) == {"Status": "OK"}
+    assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("body", [b"{}", b'{"Message": "a sentence"}', b"null"])
+def test_a_list_of_connections_that_is_no_list_gets_its_further_tries(
+    serve: Serve, session: XeroSession, body: bytes
+) -> None:
+    server = serve(Answer(body=body), Answer(json=[]))
+    assert session.call("GET", server.url + "/connections", container=list).json() == []
+    assert len(server.requests) == 2
 
 
 def test_a_204_answer_without_a_body_is_complete(serve: Serve, session: XeroSession) -> None:
@@ -346,14 +363,46 @@ def test_a_minute_limit_that_never_ends_becomes_an_error(serve: Serve, session: 
     assert len(server.requests) == MAX_MINUTE_WAITS + 1
 
 
-def test_a_minute_limit_that_asks_for_hours_is_an_error_at_once(
+@pytest.mark.parametrize("retry_after", ["66975", "99999999999", "9" * 40, "Fri, 31 Dec 2099 23:59:59 GMT"])
+@pytest.mark.parametrize("problem", ["minute", "appminute"])
+def test_a_minute_limit_blocks_for_two_minutes_at_most_whatever_it_asks_for(
+    serve: Serve, session: XeroSession, budget: RecordingBudget, clock: FakeClock, problem: str, retry_after: str
+) -> None:
+    requested_at = clock.now()
+    server = serve(limit_answer(problem, retry_after), FINE)
+    session.call("GET", server.url + PATH, tenant_id="a")
+    assert clock.slept == [120.0]
+    assert [until for _, _, until in budget.blocks] == [requested_at + timedelta(minutes=2)]
+
+
+@pytest.mark.parametrize("retry_after", ["99999999999", "Fri, 31 Dec 2099 23:59:59 GMT"])
+@pytest.mark.parametrize("problem", ["day", None])
+def test_a_day_limit_blocks_for_a_day_at_most_whatever_it_asks_for(
+    serve: Serve, session: XeroSession, clock: FakeClock, problem: str | None, retry_after: str
+) -> None:
+    server = serve(limit_answer(problem, retry_after))
+    with pytest.raises(DayLimitReached) as caught:
+        session.call("GET", server.url + PATH, tenant_id="a")
+    assert caught.value.retry_at == clock.now() + timedelta(days=1)
+
+
+def test_a_minute_limit_that_never_ends_is_waited_for_ten_minutes_in_all_calls(
     serve: Serve, session: XeroSession, clock: FakeClock
 ) -> None:
-    server = serve(limit_answer("minute", "66975"))
-    with pytest.raises(MinuteLimitReached) as caught:
+    server = serve(limit_answer("minute", "55"))
+    for tenant_id in ("a", "a", "a", "b", "b"):
+        with pytest.raises(MinuteLimitReached):
+            session.call("GET", server.url + PATH, tenant_id=tenant_id)
+    assert 500 < sum(clock.slept) <= 600
+
+
+def test_waits_between_calls_that_are_answered_are_not_added_up(
+    serve: Serve, session: XeroSession, clock: FakeClock
+) -> None:
+    server = serve(*[answer for _ in range(30) for answer in (limit_answer("minute", "55"), FINE)])
+    for _ in range(30):
         session.call("GET", server.url + PATH, tenant_id="a")
-    assert clock.slept == []
-    assert caught.value.retry_at == clock.now() + timedelta(seconds=66975)
+    assert sum(clock.slept) == 30 * 55
 
 
 @pytest.mark.parametrize("problem", ["day", None])
@@ -642,7 +691,7 @@ def test_a_truncated_answer_is_noticed_at_every_length(open_session: OpenSession
         session = open_session(transport=answer, tries=1)
         for length in range(len(text.encode())):
             answer.body = text.encode()[:length]
-            with pytest.raises(XeroUnavailable, match="cut short"):
-                session.call("GET", "https://api.xero.com" + PATH, tenant_id="a")
+            with pytest.raises(XeroUnavailable, match="cut short" if length else "empty"):
+                session.call("GET", "https://api.xero.com" + PATH, tenant_id="a", container=dict)
         answer.body = text.encode()
         assert session.call("GET", "https://api.xero.com" + PATH, tenant_id="a").json() == payload

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime, timedelta, timezone
@@ -15,7 +16,6 @@ from xero_pipeline.xero.errors import (
     DayLimitReached,
     OrganisationDisconnected,
     PayloadNotUnderstood,
-    ReconnectNeeded,
     ReportsForbidden,
     RequestRefused,
     ScopeMissing,
@@ -168,9 +168,9 @@ def test_an_expired_token_is_refreshed_once_and_the_call_repeated(
     assert budget.acquired == ["t", "t"]
 
 
-def test_a_fresh_token_that_is_refused_too_needs_a_person(connect: Connect, tokens: Tokens) -> None:
+def test_a_fresh_token_that_is_refused_too_is_temporary_and_needs_nobody(connect: Connect, tokens: Tokens) -> None:
     apis, server = connect(EXPIRED)
-    with pytest.raises(ReconnectNeeded) as caught:
+    with pytest.raises(XeroUnavailable, match="nobody has to connect again") as caught:
         apis.get("Organisation", "get_organisations", "t")
     assert len(server.requests) == 2
     assert "token-" not in str(caught.value)
@@ -187,7 +187,7 @@ def test_each_call_asks_for_the_current_token(connect: Connect, tokens: Tokens) 
     ("answer", "kind"),
     [
         (Answer(status=401, json={"Detail": "AuthorizationUnsuccessful"}), ScopeMissing),
-        (Answer(status=403, json={"detail": "AuthenticationUnsuccessful"}), OrganisationDisconnected),
+        (Answer(status=403, json={"detail": "AuthenticationUnsuccessful"}), XeroUnavailable),
         (Answer(status=403, json={"detail": "no reports"}), ReportsForbidden),
         (Answer(status=404, body="not found"), RequestRefused),
         (Answer(status=400, json={"Message": "A validation exception occurred"}), RequestRefused),
@@ -196,9 +196,9 @@ def test_each_call_asks_for_the_current_token(connect: Connect, tokens: Tokens) 
             DayLimitReached,
         ),
         (Answer(status=500), XeroUnavailable),
-        (Answer(json=[]), PayloadNotUnderstood),
+        (Answer(json=[]), XeroUnavailable),
         (Answer(json={"Status": "ERROR"}), PayloadNotUnderstood),
-        (Answer(body="<Response/>", headers={"Content-Type": "text/xml"}), PayloadNotUnderstood),
+        (Answer(body="<Response/>", headers={"Content-Type": "text/xml"}), XeroUnavailable),
     ],
 )
 def test_every_failure_is_one_of_our_errors_and_shows_no_header(
@@ -216,39 +216,46 @@ def test_every_failure_is_one_of_our_errors_and_shows_no_header(
 FORBIDDEN = Answer(403, json={"Title": "Forbidden", "Status": 403, "Detail": "AuthenticationUnsuccessful"})
 
 
-@pytest.mark.parametrize(
-    ("listed", "answers", "paths"),
-    [
-        # Xero lists the organisation and answers the second request: the refusal was temporary.
-        (True, [FORBIDDEN, Answer(json={"Status": "OK", "Accounts": []})], ["Accounts", "connections", "Accounts"]),
-        (True, [FORBIDDEN, FORBIDDEN], ["Accounts", "connections", "Accounts"]),
-        (False, [FORBIDDEN], ["Accounts", "connections"]),
-    ],
-)
-def test_an_organisation_is_disconnected_if_xero_no_longer_lists_it_or_refuses_it_twice(
-    connect: Connect, listed: bool, answers: list[Answer], paths: list[str]
-) -> None:
-    remaining = list(answers)
+def answer_403_and_list(*tenant_ids: str, refusals: int) -> Handler:
+    """Refuse the organisation so often, and list these organisations as connected."""
+    refused = itertools.count(1)
 
     def answer(request: SeenRequest) -> Answer:
         if request.path == "/connections":
-            return Answer(json=[{"id": "c-1", "tenantId": "org-1" if listed else "org-2"}])
-        return remaining.pop(0)
+            return Answer(json=[{"id": f"c-{tenant_id}", "tenantId": tenant_id} for tenant_id in tenant_ids])
+        return FORBIDDEN if next(refused) <= refusals else Answer(json={"Status": "OK", "Accounts": []})
 
-    apis, server = connect(answer)
-    if answers[-1] is FORBIDDEN:
-        with pytest.raises(OrganisationDisconnected):
-            apis.get("Accounts", "get_accounts", "org-1")
-    else:
-        assert apis.get("Accounts", "get_accounts", "org-1")["Accounts"] == []
-    assert [request.path.rsplit("/", 1)[-1] for request in server.requests] == paths
+    return answer
 
 
-def test_an_organisation_is_disconnected_if_xero_refuses_the_list_too(connect: Connect) -> None:
-    apis, server = connect(FORBIDDEN)
+def list_endpoints(server: ScriptedServer) -> list[str]:
+    return [request.path.rsplit("/", 1)[-1] for request in server.requests]
+
+
+def test_a_refused_organisation_that_xero_lists_is_asked_again(connect: Connect) -> None:
+    apis, server = connect(answer_403_and_list("org-1", refusals=1))
+    assert apis.get("Accounts", "get_accounts", "org-1")["Accounts"] == []
+    assert list_endpoints(server) == ["Accounts", "connections", "Accounts"]
+
+
+def test_a_refused_organisation_that_xero_does_not_list_is_disconnected(connect: Connect) -> None:
+    apis, server = connect(answer_403_and_list("org-2", refusals=1))
     with pytest.raises(OrganisationDisconnected, match="into the organisation org-1"):
         apis.get("Accounts", "get_accounts", "org-1")
-    assert len(server.requests) == 2
+    assert list_endpoints(server) == ["Accounts", "connections"]
+
+
+def test_an_organisation_that_xero_refuses_twice_but_lists_is_not_disconnected(connect: Connect) -> None:
+    apis, server = connect(answer_403_and_list("org-1", refusals=2))
+    with pytest.raises(XeroUnavailable, match="Xero lists it as connected"):
+        apis.get("Accounts", "get_accounts", "org-1")
+    assert list_endpoints(server) == ["Accounts", "connections", "Accounts"]
+
+
+def test_a_list_that_is_refused_too_proves_no_disconnection(connect: Connect) -> None:
+    apis, _ = connect(FORBIDDEN)
+    with pytest.raises(XeroUnavailable, match="does not show which organisations are connected"):
+        apis.get("Accounts", "get_accounts", "org-1")
 
 
 def test_connections_are_requested_in_lower_case_and_without_an_organisation(

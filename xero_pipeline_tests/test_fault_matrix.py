@@ -1,0 +1,58 @@
+"""After any fault of Xero's, and after any two, the next clean sync puts the tables right, and nobody has to help.
+
+By default a selection is tried. `FAULT_MATRIX=full` tries every fault and every pair of faults at seven endpoints,
+about 24,000 trials, which take an hour or two: `FAULT_MATRIX=full pytest -n 4 xero_pipeline_tests/test_fault_matrix.py`.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from xero_pipeline_tests.deployment import run_deployment
+from xero_pipeline_tests.fault_matrix import (
+    ENDPOINTS,
+    FAULTS,
+    FaultMatrix,
+    TrialFault,
+    list_double_trials,
+    list_single_trials,
+)
+
+_IS_FULL = os.environ.get("FAULT_MATRIX") == "full"
+_CHUNKS = 64 if _IS_FULL else 2
+
+
+def choose_trials() -> list[tuple[TrialFault, ...]]:
+    """Every trial, or else each fault at two endpoints, once as a lasting one, and a few pairs."""
+    if _IS_FULL:
+        return [*list_single_trials(), *list_double_trials()]
+    endpoints = list(ENDPOINTS)
+    singles = [
+        (TrialFault(endpoints[(number + 3 * is_lasting) % len(endpoints)], fault, is_lasting),)
+        for number, fault in enumerate(FAULTS)
+        for is_lasting in (False, True)
+    ]
+    return [*singles, *random.Random(16).sample(list_double_trials(), 50)]
+
+
+def list_problems(trials: Sequence[Sequence[TrialFault]], folder: Path) -> dict[str, str]:
+    with run_deployment(folder, PIPELINE_START_DATE="2026-11-01") as deployed:
+        matrix = FaultMatrix(deployed)
+        problems = {" + ".join(map(str, trial)): matrix.try_faults(*trial) for trial in trials}
+    return {trial: problem for trial, problem in problems.items() if problem is not None}
+
+
+@pytest.mark.parametrize("chunk", range(_CHUNKS))
+def test_after_any_one_or_two_faults_the_next_clean_sync_equals_the_books(tmp_path: Path, chunk: int) -> None:
+    assert list_problems(choose_trials()[chunk::_CHUNKS], tmp_path) == {}
+
+
+def test_the_matrix_has_seven_endpoints_and_every_kind_of_fault() -> None:
+    assert len(ENDPOINTS) == 7
+    assert len(FAULTS) == 31
+    assert len(list_double_trials()) == 217 * 218 / 2
