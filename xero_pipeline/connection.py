@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl, urlsplit
 
@@ -35,6 +35,7 @@ from xero_pipeline.xero.errors import (
 from xero_pipeline.xero.http.transport import XeroApis
 from xero_pipeline.xero.oauth import read_connections
 from xero_pipeline.xero.readers.accounts import read_organisation
+from xero_pipeline.xero.scopes import is_granted
 
 log = logging.getLogger(__name__)
 
@@ -63,11 +64,6 @@ _CONSENT_LOCK = "consents"
 # These scopes only tell who consented. The pipeline does not need them.
 _OPTIONAL_SCOPES = {"openid", "profile", "email"}
 _OFFLINE = "offline_access"
-# By the beginning of a granular scope: the broad scope that Xero split it off from.
-_BROAD_SCOPES = {
-    "accounting.reports.": "accounting.reports",
-    "accounting.invoices": "accounting.transactions",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,17 +375,6 @@ def _fill_in_name(connection: Connection, apis: XeroApis) -> Connection:
         log.warning("The name of organisation %s is not known: %s", connection.tenant_id, error)
         return replace(connection, tenant_name=connection.tenant_id)
     return replace(connection, tenant_name=details.name or connection.tenant_id)
-
-
-def is_granted(scope: str, granted: Collection[str]) -> bool:
-    """Whether a consent covers a scope.
-
-    It does with the scope itself, with the same scope that also allows writing, or with the broad scope of older apps
-    that it was split off from (Xero's granular scopes, March 2026).
-    """
-    write_scope = scope.removesuffix(".read")
-    broad = next((old for prefix, old in _BROAD_SCOPES.items() if write_scope.startswith(prefix)), write_scope)
-    return bool({scope, write_scope, broad, f"{broad}.read"} & set(granted))
 
 
 def _build_state_failure(problem: StateProblem) -> ConsentFailed:

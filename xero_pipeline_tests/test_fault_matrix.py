@@ -1,7 +1,8 @@
 """After any fault of Xero's, and after any two, the next clean sync puts the tables right, and nobody has to help.
 
-By default a selection is tried. `FAULT_MATRIX=full` tries every fault and every pair of faults at seven endpoints,
-about 24,000 trials, which take an hour or two: `FAULT_MATRIX=full pytest -n 4 xero_pipeline_tests/test_fault_matrix.py`.
+By default a selection is tried. `FAULT_MATRIX=full` tries every fault and every pair of faults at seven endpoints:
+about 24,000 trials, which take an hour or two. Several workers share them: `FAULT_MATRIX=full pytest -n 4` and this
+file.
 """
 
 from __future__ import annotations

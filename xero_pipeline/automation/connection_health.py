@@ -17,7 +17,7 @@ import dagster as dg
 from xero_pipeline.automation.alerts import Alerter, open_alerter
 from xero_pipeline.automation.dagster_health import HEALTH_SENSOR, DagsterMonitor
 from xero_pipeline.automation.failure_text import format_list, get_failure_text
-from xero_pipeline.connection import ConnectionService, is_granted
+from xero_pipeline.connection import ConnectionService
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus, Organisation
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
@@ -30,6 +30,7 @@ from xero_pipeline.xero.errors import (
     ScopeMissing,
     XeroError,
 )
+from xero_pipeline.xero.scopes import is_granted
 
 # How often Xero is asked about a consent, and how soon again when it could not be asked.
 CHECK_INTERVAL = timedelta(days=1)

@@ -80,4 +80,5 @@ def _is_ours(run: dg.DagsterRun) -> bool:
 
 def _is_silent(instance: dg.DagsterInstance, run_id: str, now: datetime) -> bool:
     records = instance.get_records_for_run(run_id, limit=1, ascending=False).records
-    return not records or datetime.fromtimestamp(records[0].timestamp, UTC) + SILENCE_WHEN_DEAD < now
+    # An event in the future was dated by another machine's clock that is ahead, and so says nothing.
+    return not records or abs(now - datetime.fromtimestamp(records[0].timestamp, UTC)) > SILENCE_WHEN_DEAD

@@ -91,6 +91,14 @@ def test_a_run_whose_database_session_was_just_cut_does_not_count_as_dead(
         assert end_dead_runs(instance, checking, get_time_after_silence()) == [run.run_id]
 
 
+def test_a_dead_run_whose_machines_clock_was_ahead_is_ended(
+    deployment: Deployment, instance: dg.DagsterInstance
+) -> None:
+    run = start_run(instance)
+    an_hour_behind = datetime.now(UTC) - timedelta(hours=1)
+    assert end_dead_runs(instance, deployment, an_hour_behind) == [run.run_id]
+
+
 def test_a_run_is_alive_as_long_as_its_process(
     settings: Settings, deployment: Deployment, instance: dg.DagsterInstance
 ) -> None:

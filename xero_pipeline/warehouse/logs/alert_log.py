@@ -35,6 +35,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.database.types import UtcDateTime
 from xero_pipeline.warehouse.logs.alert_rules import (
+    LEASE,
     Alert,
     AlertState,
     Delivery,
@@ -43,8 +44,6 @@ from xero_pipeline.warehouse.logs.alert_rules import (
     make_claim,
 )
 
-# How long a process may take to post a message before another one may try.
-LEASE = timedelta(minutes=5)
 # How long counted occurrences are stored: far longer than any evaluation looks back.
 _RETENTION = timedelta(days=30)
 

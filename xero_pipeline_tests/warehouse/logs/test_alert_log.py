@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 
 from xero_pipeline.warehouse.database.engine import open_engine
-from xero_pipeline.warehouse.logs.alert_log import LEASE, AlertLog
+from xero_pipeline.warehouse.logs.alert_log import AlertLog
 from xero_pipeline.warehouse.logs.alert_rules import (
+    LEASE,
     Alert,
     AlertState,
     Delivery,
@@ -105,6 +106,15 @@ def test_an_unsettled_claim_can_be_taken_again_when_its_lease_is_over(log: Alert
     assert log.list_delivery_errors(["mail"]) == {}
     log.mark_delivered(alive, NOW + LEASE)
     assert log.list_pending(["mail"], NOW + LEASE) == []
+
+
+def test_a_process_whose_clock_was_a_year_ahead_silences_no_message(log: AlertLog) -> None:
+    observe(log, NOW + timedelta(days=365))
+    take_claim(log, now=NOW + timedelta(days=365))
+    claim = take_claim(log, now=NOW)
+    log.mark_delivered(claim, NOW + timedelta(days=365))
+    observe(log, NOW)
+    assert log.claim("cause", "mail", NOW) is not None
 
 
 def test_the_quiet_time_begins_with_a_delivered_message(log: AlertLog) -> None:
