@@ -28,11 +28,10 @@ from xero_pipeline.warehouse.access.persons import PersonNotAdded, UnknownPerson
 from xero_pipeline.warehouse.access.sessions import UnknownSession
 from xero_pipeline.warehouse.errors import (
     DatabaseUnavailable,
-    NoSuchLogRow,
-    NothingToAccept,
     UnknownOrganisation,
     WarehouseError,
 )
+from xero_pipeline.warehouse.logs.acceptances import NoSuchLogRow, NothingToAccept
 from xero_pipeline.weeks import NoSuchWeek
 from xero_pipeline.xero.errors import ConnectionLost, RateLimited, XeroError, XeroUnavailable
 

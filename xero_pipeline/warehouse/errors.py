@@ -63,18 +63,6 @@ class Superseded(WarehouseError):
         self.newer = newer
 
 
-class NoSuchLogRow(WarehouseError):
-    code = "no_such_log_row"
-    default_advice = "`xero-pipeline logs` lists the rows with their ids."
-
-
-class NothingToAccept(WarehouseError):
-    """The row of the sync log has no difference that a person could accept."""
-
-    code = "nothing_to_accept"
-    default_advice = "`xero-pipeline logs` shows which rows are partial."
-
-
 class WrongFrame(WarehouseError):
     """The figures to be written do not match the table's columns, keys or types. Nothing was written."""
 

@@ -374,6 +374,7 @@ def test_the_sync_log_is_newest_first_with_the_contracts_fields(page: Page) -> N
         "runUrl": "http://localhost:3000/runs/run-7",
         "startedAt": "2026-11-24T01:00:00Z",
         "completedAt": "2026-11-24T01:00:00Z",
+        "accepted": None,
     }
     assert (newest["tenantName"], newest["runUrl"], newest["completedAt"]) == (None, None, None)
     assert [log["id"] for log in page.api("/sync-logs", params={"limit": 1}).json()] == [newest["id"]]

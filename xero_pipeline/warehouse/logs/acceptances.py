@@ -34,6 +34,20 @@ from sqlalchemy.dialects.postgresql import JSONB
 from xero_pipeline.money import CENT, to_decimal
 from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.database.types import UtcDateTime
+from xero_pipeline.warehouse.errors import WarehouseError
+
+
+class NoSuchLogRow(WarehouseError):
+    code = "no_such_log_row"
+    default_advice = "`xero-pipeline logs` lists the rows with their ids."
+
+
+class NothingToAccept(WarehouseError):
+    """The row of the sync log has no difference that a person could accept."""
+
+    code = "nothing_to_accept"
+    default_advice = "`xero-pipeline logs` shows which rows are partial."
+
 
 MAX_NOTE_LENGTH = 500
 

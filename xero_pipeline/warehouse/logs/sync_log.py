@@ -19,10 +19,11 @@ from sqlalchemy import ColumnElement, Connection, Engine, and_, func, insert, se
 
 from xero_pipeline.clock import Clock
 from xero_pipeline.warehouse.database.locks import compute_advisory_key
-from xero_pipeline.warehouse.errors import NoSuchLogRow, NothingToAccept
 from xero_pipeline.warehouse.logs.acceptances import (
     Acceptance,
     AcceptedDifferences,
+    NoSuchLogRow,
+    NothingToAccept,
     SyncedWeek,
     insert_acceptances,
     list_differences,

@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from xero_pipeline.warehouse.errors import NoSuchLogRow, NothingToAccept
-from xero_pipeline.warehouse.logs.acceptances import normalise_difference
+from xero_pipeline.warehouse.logs.acceptances import NoSuchLogRow, NothingToAccept, normalise_difference
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.warehouse.figures.figures_given import WEEK
