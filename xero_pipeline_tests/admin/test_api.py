@@ -648,7 +648,7 @@ def test_a_difference_can_be_accepted_with_a_note(page: Page) -> None:
     alerter.report_problem("partial:t-1", "Alpha: figures do not add up", "…", details, kind="partial")
     body = page.post(f"{API}/sync-logs/{log_id}/accept", json={"note": "rounding"}).json()
     assert (body["id"], body["status"], body["errorLog"]) == (log_id, "partial", error_log)
-    assert (body["accepted"]["by"], body["accepted"]["note"]) == ("admin page", "rounding")
+    assert (body["accepted"]["by"], body["accepted"]["note"]) == ("local", "rounding")
     assert page.api("/sync-logs").json() == [body]
     assert alerter.log.list_open() == []
     assert read_error(page.post(f"{API}/sync-logs/99/accept")) == (404, "no_such_log_row")

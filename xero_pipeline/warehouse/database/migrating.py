@@ -26,7 +26,13 @@ _versions, _old_versions = (
     for name in (VERSION_TABLE, "alembic_version")
 )
 # A table that each revision created, for those revisions that were ever stored in the old version table.
-_TABLES_BY_REVISION = {"0001": "xero_tokens", "0002": "synced_documents", "0003": "alerts", "0004": "reconciliations"}
+_TABLES_BY_REVISION = {
+    "0001": "xero_tokens",
+    "0002": "synced_documents",
+    "0003": "alerts",
+    "0004": "reconciliations",
+    "0005": "access_tokens",
+}
 _FOLDER = Path(__file__).parents[1] / "migrations"
 # PostgreSQL's advisory locks are numbers. This one is "xeromigr" in ASCII.
 _LOCK = 0x7865726F6D696772

@@ -237,7 +237,7 @@ def read_versions(engine: Engine, table: str) -> list[str]:
         return list(connection.execute(text(f"SELECT version_num FROM {table} ORDER BY 1")).scalars())
 
 
-@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004"])
+@pytest.mark.parametrize("revision", ["0001", "0002", "0003", "0004", "0005"])
 def test_the_version_of_an_older_release_is_carried_over(engine: Engine, revision: str) -> None:
     migrate_as_releases_up_to_1_0_0(engine, revision)
     execute(engine, "INSERT INTO sync_cursors VALUES ('a', 'b', 'c', '2026-11-24 01:00:00.000000')")
