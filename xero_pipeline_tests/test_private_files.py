@@ -50,7 +50,6 @@ def test_after_a_sync_dev_a_failing_run_and_a_backup_nobody_else_reads_anything(
         assert opened.backend.mock is not None
         opened.backend.mock.add_fault(MockFault(FaultKind.STATUS, path="Reports", status=400, times=None))
     assert run(deployed, "sync", "--weeks", "1") == 1
-    # Its log file is this test's own.
     old_umask = os.umask(0)
     try:
         with run_dev(deployed):
@@ -58,7 +57,6 @@ def test_after_a_sync_dev_a_failing_run_and_a_backup_nobody_else_reads_anything(
             assert {run["status"] for run in answer["runsOrError"]["results"]} == {"SUCCESS", "FAILURE"}
     finally:
         os.umask(old_umask)
-    (folder / "dev.log").unlink()
     assert run(deployed, "backup", "--to", "books.backup") == 0
     assert list_open_files(folder) == []
     assert (folder / "data" / "dagster").is_dir()

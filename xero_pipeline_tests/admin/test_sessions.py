@@ -237,7 +237,7 @@ def list_revoked(xero: Any) -> list[str]:
     [
         ({"token": WITHOUT_SCOPES}, "scope_missing"),
         ({"connections": []}, "no_organisation"),
-        ({"connections": {"not": "a list"}}, "payload_not_understood"),
+        ({"connections": [{"tenantId": "t-1", "tenantType": "ORGANISATION"}]}, "payload_not_understood"),
     ],
 )
 def test_tokens_that_are_not_kept_are_revoked(

@@ -22,7 +22,7 @@ def test_a_failing_run_sends_one_message_that_says_what_where_when_and_what_to_d
     assert "Weeks ending 2026-11-07 to 2026-11-21: " in message.body
     assert "profit and loss" in message.body
     assert "What to do: Nothing needs to be done" in message.body
-    assert message.body.endswith(f"http://localhost:3000/runs/{run.run_id}")
+    assert message.body.endswith(f"http://localhost:3001/dagster/runs/{run.run_id}")
 
 
 def test_no_message_contains_a_figure_or_the_error_s_own_text(scene: Scene) -> None:

@@ -60,6 +60,8 @@ TENANT = "mock-tenant-001"
 ORGANISATION = MockOrganisation(TENANT, documents=10, silent_edits=True)
 BEGIN = date(2025, 8, 31)  # Sydney's clocks change on 5 October 2025 and on 5 April 2026
 DAYS = 52 * 7
+# After the year, so that its last edits are found, too.
+LAST_DAYS = 6
 EDITS = 200
 CALLS_PER_DAY = 400
 
@@ -319,7 +321,7 @@ def simulate(year: Year) -> Editors:
                     year.clock.advance(seconds=60)
                     editors.edit_something()
     # The last edits are found by the ticks of the following days.
-    for number in range(DAYS, DAYS + 6):
+    for number in range(DAYS, DAYS + LAST_DAYS):
         year.tick(datetime.combine(BEGIN + timedelta(days=number), time(6), SYDNEY).astimezone(UTC))
     return editors
 
@@ -415,7 +417,7 @@ def test_two_hundred_edits_were_made_and_none_of_them_was_run_twice(simulated: S
     year, editors, _ = simulated
     assert len(editors.edits) == EDITS
     assert {kind for _, kind, _ in editors.edits} == {"edit", "void", "move", "new", "credit"}
-    mornings = [BEGIN + timedelta(days=number) for number in range(DAYS)]
+    mornings = [BEGIN + timedelta(days=number) for number in range(DAYS + LAST_DAYS)]
     expected = [day for day in mornings if not is_in_outage(day) and not DISCONNECTED < day < RECONNECTED]
     assert year.runs["daily_sync"] == len(expected)
     assert 0 < year.runs["late_edits"] <= sum(len(weeks) for _, _, weeks in editors.edits)

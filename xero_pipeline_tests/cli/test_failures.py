@@ -125,7 +125,7 @@ def test_a_sync_of_a_locked_database_file_says_so(folder: Folder, monkeypatch: p
     folder.run("connect")
     with folder.warehouse(OLD) as opened, opened.engine.begin():
         said = one_line(folder.run("sync"))
-    assert "The sync failed: The database file " in said
+    assert "The database file " in said
     assert "cannot be used: database is locked. Check DATABASE_URL" in said
 
 
@@ -134,7 +134,7 @@ def test_a_sync_as_a_user_who_may_only_read_says_so(folder: Folder, postgres_url
     assert folder.run("connect", DATABASE_URL=postgres_url).exit_code == 0
     read_only = f"{postgres_url}?options=-c%20default_transaction_read_only%3Don"
     said = one_line(folder.run("sync", DATABASE_URL=read_only))
-    assert "The sync failed: PostgreSQL at " in said
+    assert "PostgreSQL at " in said
     assert "in a read-only transaction. Ask its administrator" in said
 
 

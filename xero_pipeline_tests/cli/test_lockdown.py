@@ -35,7 +35,7 @@ def test_a_lockdown_revokes_deletes_and_says_what_is_left(folder: Folder) -> Non
     done = folder.run("lockdown")
     assert done.exit_code == 0, done.output
     assert f"revoked at Xero, tokens deleted: Mock Organisation ({organisation.tenant_id})" in done.stdout
-    assert "forgot 1 pending consent\n" in done.stdout
+    assert "ended 1 pending consent and 0 sessions\n" in done.stdout
     steps = re.findall(r"^\d\. (.+)$", done.stdout, re.MULTILINE)
     assert len(steps) == 7
     for word in ("Stop", "Connected apps", "XERO_CLIENT_SECRET", "XERO_ENCRYPTION_KEY", "ADMIN_TOKEN", "DATABASE_URL"):
@@ -43,7 +43,7 @@ def test_a_lockdown_revokes_deletes_and_says_what_is_left(folder: Folder) -> Non
     assert access_token not in done.output
     with folder.warehouse(OLD) as opened:
         assert opened.tokens.list_organisations() == []
-    with Deployment(load_settings(**folder.environment)) as opened, pytest.raises(ConsentFailed, match="unknown"):
+    with Deployment(load_settings(**folder.environment)) as opened, pytest.raises(ConsentFailed, match="has ended"):
         ConnectionService(opened).finish_consent({"state": state, "code": "c"}, browser=None)
     again = folder.run("lockdown")
     assert (again.exit_code, "nothing was connected" in again.stdout) == (0, True)

@@ -46,6 +46,7 @@ def environment(tmp_path: Path, xero: tuple[MockXero, str]) -> dict[str, str]:
         "XERO_CLIENT_ID": "app",
         "XERO_CLIENT_SECRET": "app-secret",
         "XERO_ENCRYPTION_KEY": "5e" * 32,
+        "ALLOW_INSECURE": "weak_secrets",
         "XERO_GRANT": "client_credentials",
         "XERO_API_URL": xero[1],
         "XERO_IDENTITY_URL": xero[1],

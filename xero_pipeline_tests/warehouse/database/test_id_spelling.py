@@ -25,7 +25,7 @@ def older(database_url: str) -> Iterator[Engine]:
     config = Config()
     config.set_main_option("script_location", str(Path(migrating.__file__).parents[1] / "migrations"))
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
+        config.attributes |= {"connection": connection, "version_table": migrating.VERSION_TABLE}
         command.upgrade(config, "0006")
     yield engine
     engine.dispose()
