@@ -61,7 +61,7 @@ ORGANISATION = MockOrganisation(TENANT, documents=10, silent_edits=True)
 BEGIN = date(2025, 8, 31)  # Sydney's clocks change on 5 October 2025 and on 5 April 2026
 DAYS = 52 * 7
 # After the year, so that its last edits are found, too.
-LAST_DAYS = 6
+LAST_DAYS = 8
 EDITS = 200
 CALLS_PER_DAY = 400
 
@@ -98,6 +98,8 @@ class Year:
             XERO_ENCRYPTION_KEY="7a" * 32,
             DAGSTER_HOME=str(folder),
             PIPELINE_START_DATE="2025-07-06",
+            # Every third day: a look each day takes a third of this test's time.
+            RECONCILIATION_SECONDS=3 * 86400,
             # The daily sync reads no closed week again, so the sensors have to find every edit.
             SYNC_LOOKBACK_WEEKS=0,
             XERO_CALLS_PER_DAY=CALLS_PER_DAY,
