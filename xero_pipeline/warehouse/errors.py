@@ -52,14 +52,16 @@ class Superseded(WarehouseError):
     """A sync that began later has already landed the same week, so these older figures were not written.
 
     Attributes:
-        newer: that sync's row of the sync log.
+        log_id: the row of the sync that was overtaken.
+        newer: the row of the sync that has landed the week.
     """
 
     code = "superseded"
     default_advice = "Nothing to do: the newer figures stay."
 
-    def __init__(self, what: str, *, newer: LogEntry) -> None:
+    def __init__(self, what: str, *, log_id: int, newer: LogEntry) -> None:
         super().__init__(what)
+        self.log_id = log_id
         self.newer = newer
 
 

@@ -103,7 +103,9 @@ class Warehouse:
             result = write(connection, provenance)
             # Check after `write`, which has waited for any other process that writes the same week.
             if newer := self.log.find_newer(connection, log_id):
-                raise Superseded(f"Another sync has read the week ending {week} again in the meantime.", newer=newer)
+                raise Superseded(
+                    f"Another sync has read the week ending {week} again in the meantime.", log_id=log_id, newer=newer
+                )
             self.log.finish(
                 connection,
                 log_id,
