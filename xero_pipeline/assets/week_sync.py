@@ -33,7 +33,7 @@ from xero_pipeline.xero.errors import (
 
 # After so many weeks in a row in which Xero was unavailable, the run makes no more calls for the organisation.
 MAX_OUTAGE_WEEKS = 3
-# Dagster indexes the tags of its runs, so a tag does not list fifty names.
+# Dagster indexes the tags of its runs, so tags are kept short.
 _MAX_TAG_LENGTH = 200
 
 
@@ -47,7 +47,7 @@ class WeeklySyncConfig(dg.Config):
     """The configuration of a run."""
 
     organisations: list[str] = Field(
-        default_factory=list, description="The tenant ids to sync; none: every connected organisation."
+        default_factory=list, description="Tenant ids to sync. Leave it empty for every connected organisation."
     )
 
 
@@ -158,7 +158,8 @@ class WeekSync:
         """
         if self.outages.get(organisation.tenant_id, 0) >= MAX_OUTAGE_WEEKS:
             raise XeroUnavailable(
-                f"Xero was unavailable for the {MAX_OUTAGE_WEEKS} weeks before, so no call was made for this one."
+                f"Xero did not answer for the previous {MAX_OUTAGE_WEEKS} weeks of this run, so no call was made for "
+                "this one."
             )
 
     def _read_and_land(
@@ -305,7 +306,7 @@ def _build_failure(failed: Sequence[WeekOutcome], total: int) -> dg.Failure:
     lines = [f"{outcome.tenant_name}, week ending {outcome.week}: {outcome.error}" for outcome in failed[:10]]
     more = f" … and {len(failed) - 10} more" if len(failed) > 10 else ""
     return dg.Failure(
-        f"{len(failed)} of {total} did not land. " + " | ".join(lines) + more,
+        f"{len(failed)} of {total} weeks of organisations did not land. " + " | ".join(lines) + more,
         metadata={
             "failed_weeks": dg.MetadataValue.json(sorted({str(outcome.week) for outcome in failed})),
             "organisations": dg.MetadataValue.json(sorted({outcome.tenant_name for outcome in failed})),

@@ -176,7 +176,7 @@ class Alerter:
             if not more:
                 return alert.title, alert.text, kind
             return f"{alert.title} ({more} more)", f"{alert.text}\n\n{more} more since {since}.", kind
-        body = alert.recovery_text or "It is well again."
+        body = alert.recovery_text or "The problem is resolved."
         if not claim.was_notified:
             times = "once" if more == 0 else f"{more + 1} times"
             body += f"\n\nIt had happened {times} since {since}, and you were not told then."

@@ -39,8 +39,8 @@ RECHECK_INTERVAL = timedelta(hours=1)
 WARN_DAYS = (14, 3)
 # The key in Dagster's storage under which the sensor keeps its state between two ticks.
 _STATE_KEY = "xero_pipeline/connection_health"
-# Scopes whose absence is no problem: they name the person who connected, or ask for a refresh token, whose presence
-# shows by itself.
+# Scopes whose absence is no problem: they name the person who connected, or ask for a refresh token, which is
+# evident from the refresh token itself.
 _OPTIONAL_SCOPES = {"openid", "profile", "email", "offline_access"}
 
 

@@ -89,7 +89,8 @@ def _report_failed_tick(alerter: Alerter, cause: str, name: str, tick: Instigato
     alerter.report_problem(
         cause,
         f"{name} does not work: {failure.summary}",
-        f"{name} failed when it was due: {failure.summary}.\nUntil it works, its work is not done.\n"
+        f"{name} failed when it was due: {failure.summary}.\nUntil it works again, it does nothing. What it missed "
+        "is done afterwards.\n"
         f"What to do: {failure.advice} In Dagster's UI, under Automation, {name} shows each try.",
         {"tick": tick.tick_id, "code": code},
         kind="tick",

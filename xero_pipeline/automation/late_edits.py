@@ -9,7 +9,8 @@ The weeks stay stored until each has been read again as a whole, so a failed run
 requested twice.
 
 A payment that is dated back also moves the bank balances of every later week, and Xero reports no change for those.
-They show by their own balances, and only their bank summaries are read again.
+`figures/balances.py` finds those weeks: their opening balance differs from the closing balance of the week before.
+Only their bank summaries are read again.
 """
 
 from __future__ import annotations
@@ -117,7 +118,9 @@ class LateEditFinder:
             for week_range, read_after in due.items():
                 tenants_by_range[week_range][organisation.tenant_id] = read_after
             if postponed:
-                reasons.append(f"{postponed} of these weeks wait: today's other calls are kept for the daily sync.")
+                reasons.append(
+                    f"{postponed} of these weeks are postponed: today's remaining calls are kept for the daily sync."
+                )
         if failures and not tenants_by_range:
             raise LateEditsFailed(" | ".join(failures))
         runs = [
@@ -138,7 +141,7 @@ class LateEditFinder:
             return "today's calls are kept for the daily sync."
         calls_needed = min(CALLS_PER_CHECK, self._deployment.settings.calls_per_minute)
         if read_call_usage(self._deployment, tenant_id).left_this_minute < calls_needed:
-            # Dagster ends a tick that takes a minute. The next tick asks for all changes since this one.
+            # Dagster ends a tick that takes a minute. The cursor stays, so the next tick asks for the same changes.
             return "a sync is using this minute's calls; the next tick asks Xero."
         # Without a cursor: everything since the oldest figures were read. A cursor in the future is a wrong clock's.
         since = read_cursor(self._engine, tenant_id, CURSOR) or min(read_at.values()) - FIRST_OVERLAP
@@ -337,7 +340,7 @@ def build_late_edits_sensor(
         job=job,
         minimum_interval_seconds=settings.late_edits_seconds,
         default_status=dg.DefaultSensorStatus.STOPPED,
-        description="Asks Xero what was edited since it last asked, and syncs the closed weeks concerned again.",
+        description="Asks Xero what was edited since it last asked, and syncs the affected closed weeks again.",
     )
     def late_edits(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         if is_backfill_pending(context.instance):

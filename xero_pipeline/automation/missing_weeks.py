@@ -69,7 +69,7 @@ class GapFinder:
         now = self._deployment.clock.now()
         missing = self.list_missing_weeks(organisation, now)
         if not missing:
-            return "every week is there."
+            return "no week is missing."
         in_backoff = find_weeks_in_backoff(self._deployment.warehouse.log, organisation.tenant_id, now)
         due = [week for week in missing if week not in under_way and week not in in_backoff]
         if not due:

@@ -40,7 +40,7 @@ class SettingsGroup(BaseSettings):
     )
 
     MEND: ClassVar[Mapping[str, str]] = {}
-    """By setting: how to mend a value that its type alone refuses. The value itself is never repeated."""
+    """By setting: how to correct a value that Pydantic refuses by its type. The value itself is never repeated."""
 
 
 def setting(name: str, default: Any = ..., **constraints: Any) -> Any:

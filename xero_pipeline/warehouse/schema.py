@@ -168,7 +168,7 @@ restatements = Table(
     Index("ix_restatements_week", "tenant_id", "week_ending"),
 )
 
-# What Xero's totals say of a block of weeks, beside what the tables hold: one row for each block, kind and look.
+# Comparisons of the stored weeks with Xero's totals over a block of weeks: one row for each block and kind compared.
 reconciliations = Table(
     "reconciliations",
     metadata,

@@ -181,7 +181,7 @@ def test_open_alerts_are_listed_even_without_alert_urls(page: Page) -> None:
     alerter = open_alerter(page.deployment)
     for cause in ("one", "two"):
         alerter.report_problem(cause, f"{cause} is wrong", "What to do: mend it.", kind="run_failure", occurrence=cause)
-    alerter.report_recovery("one", "It is well again.")
+    alerter.report_recovery("one", "The problem is resolved.")
     (alert,) = page.api("/standing").json()["alerts"]
     assert alert.pop("openedAt")
     assert alert == {"kind": "run_failure", "title": "two is wrong", "text": "What to do: mend it."}

@@ -38,8 +38,8 @@ def find_weeks_with_old_balances(engine: Engine, tenant_id: str) -> tuple[Week, 
     """The first and last week whose bank summaries must be read again; `None` if all balances agree.
 
     It looks for the oldest two consecutive weeks whose closing and opening balances differ. If the earlier of the two
-    was read before the later one, only the earlier week is read again. Otherwise the later week and every week after
-    it are.
+    was read before the later one, only the earlier week is read again. Otherwise the later week and every
+    following week are read again.
 
     A difference is accepted if Xero had both weeks' figures at the same moment: if one run read both weeks, or if one
     week was read again after the other and had not changed.

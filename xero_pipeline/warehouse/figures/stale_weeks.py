@@ -65,7 +65,8 @@ class StaleWeeks:
             write_cursor(connection, tenant_id, cursor, asked_at)
 
     def list_stale(self, tenant_id: str) -> dict[Week, datetime]:
-        """The weeks that must still be read again, each with the moment after which. Deletes those that were."""
+        """The weeks that must still be read again, each with the moment after which it must have been
+        read. Deletes those that have been read since."""
         read_at = read_landing_times(self._engine, tenant_id)
         with self._engine.begin() as connection:
             rows = connection.execute(select(stale_weeks).where(stale_weeks.c.tenant_id == tenant_id)).all()

@@ -1,7 +1,7 @@
 """Reads the bank summary: each account's amounts of the week. Pure: JSON in, a frame out.
 
 Columns are found by their header, never by their position. The column that a multi-currency organisation adds has no
-documented header, so it is accepted only if with it each row comes to its closing balance.
+documented header, so it is accepted only if every row, with that column, adds up to its closing balance.
 """
 
 from __future__ import annotations
@@ -71,7 +71,9 @@ def _find_columns(rows: Sequence[ReportRow]) -> tuple[dict[str, int], str | None
     """Return the index of each column, and the header of an extra column that does not name a currency gain."""
     headers = [tuple(str(cell.value or "").strip() for cell in row.cells) for row in rows if row.kind == "header"]
     if len({tuple(map(_keep_letters, header)) for header in headers}) != 1:
-        raise PayloadNotUnderstood(f"The {NAME} report has no header, or several, so its columns cannot be told apart.")
+        raise PayloadNotUnderstood(
+            f"The {NAME} report has no header row or more than one, so its columns cannot be identified."
+        )
     columns: dict[str, int] = {}
     for index, text in enumerate(headers[0]):
         name = _HEADERS.get(_keep_letters(text))

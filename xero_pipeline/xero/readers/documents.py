@@ -24,7 +24,8 @@ Document = Mapping[str, Any]
 
 UNALLOCATED = "unallocated"
 AMOUNTS = ("invoiced", "credited", "net_revenue", "tax")
-COLUMNS = ("revenue_type", "region", *AMOUNTS, "invoice_count", "credit_note_count")
+KEY, COUNTS = ("revenue_type", "region"), ("invoice_count", "credit_note_count")
+COLUMNS = (*KEY, *AMOUNTS, *COUNTS)
 
 _TYPES = {
     "ACCREC", "ACCPAY", "ACCRECCREDIT", "ACCPAYCREDIT",
@@ -163,7 +164,7 @@ def read_revenue(
         lines = list(_read_lines(document, base_currency, tracking, differences))
         categories |= _list_categories(document)
         for line in lines:
-            cell = cells.setdefault(line.cell, dict.fromkeys(AMOUNTS, ZERO) | dict.fromkeys(COLUMNS[-2:], 0))
+            cell = cells.setdefault(line.cell, dict.fromkeys(AMOUNTS, ZERO) | dict.fromkeys(COUNTS, 0))
             cell["credited" if is_credit else "invoiced"] += line.net
             cell["net_revenue"] += -line.net if is_credit else line.net
             by_account[line.account] = by_account.get(line.account, ZERO) + (-line.net if is_credit else line.net)
@@ -195,9 +196,7 @@ def _note_missing_categories(tracking: tuple[str, str], categories: set[str]) ->
     return [
         f"No line has the tracking category {name!r}, so all is {UNALLOCATED} in {column}; the lines have "
         f"{', '.join(map(repr, others))}. {setting} says which one is meant."
-        for name, column, setting in zip(
-            tracking, COLUMNS[:2], ("XERO_REVENUE_TRACKING", "XERO_REGION_TRACKING"), strict=True
-        )
+        for name, column, setting in zip(tracking, KEY, ("XERO_REVENUE_TRACKING", "XERO_REGION_TRACKING"), strict=True)
         if others and _normalise(name) not in present
     ]
 
