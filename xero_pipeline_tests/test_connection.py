@@ -105,6 +105,7 @@ def open_deployment(folder: Path, xero: PlainXero) -> Iterator[tuple[Deployment,
     with ScriptedServer(xero) as server:
         names = ("XERO_API_URL", "XERO_IDENTITY_URL", "XERO_LOGIN_URL")
         settings = load_settings(
+            XERO_MOCK_MODE="false",
             XERO_CLIENT_ID="app",
             XERO_CLIENT_SECRET="app-secret",
             XERO_ENCRYPTION_KEY="5e" * 32,
