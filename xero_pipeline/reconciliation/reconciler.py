@@ -15,6 +15,7 @@ from decimal import Decimal
 
 from sqlalchemy import Engine
 
+from xero_pipeline.identifiers import CURRENCY_GAINS
 from xero_pipeline.money import ZERO
 from xero_pipeline.reconciliation.blocks import choose_split, group_blocks
 from xero_pipeline.reconciliation.comparison import (
@@ -121,20 +122,25 @@ class Reconciler:
 
     def _compare_splits(self, comparison: Comparison, compare: Callable[[WeekRange], list[FigureDifference]]) -> None:
         """Compare parts of a block that is equal as a whole, to find edits that cancel each other out in it."""
+
+        def compare_part(weeks: WeekRange) -> list[FigureDifference]:
+            # Currency gains need not add up over parts of the block, so they prove nothing here.
+            return [one for one in compare(weeks) if one.account_id != CURRENCY_GAINS]
+
         block = comparison.weeks
         first, count = self._splits.get(block.first, (0, 0))
         for look in range(first, first + min(count, len(block) - 1)):
             part = choose_split(block, look)
             if part is None or not self._may_ask():
                 return
-            differences = compare(part)
+            differences = compare_part(part)
             if not differences:
                 continue
             comparison.differences = differences
             rest = WeekRange(part.last.shift(1), block.last)
             amounts = list_amounts(differences)
             for weeks, difference in ((part, amounts), (rest, {key: -amount for key, amount in amounts.items()})):
-                search = Search(lambda weeks: list_amounts(compare(weeks)), self._may_ask)
+                search = Search(lambda weeks: list_amounts(compare_part(weeks)), self._may_ask)
                 for found in search.find(weeks, difference):
                     comparison.read_again(found, _LEDGER)
             return

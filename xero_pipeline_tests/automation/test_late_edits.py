@@ -170,7 +170,10 @@ def test_no_more_weeks_are_read_again_than_todays_calls_allow_besides_the_daily_
         sync_runs(limited, list(plan.runs))
         postponed = LateEditFinder(limited.deployment).plan_runs(set())
         assert postponed.runs == []
-        assert "1 of these weeks are postponed: today's remaining calls are kept for the daily sync." in postponed.skip_reason
+        assert (
+            "1 of these weeks are postponed: today's remaining calls are kept for the daily sync."
+            in postponed.skip_reason
+        )
         limited.clock.advance(days=1)
         assert list_ranges(plan_runs(limited)) == [(edited[-1], edited[-1])]
 
