@@ -27,6 +27,11 @@ from xero_pipeline.xero.readers.reports import Difference
 _GROSS_PROFIT = re.compile(r"\bgross\b.*\b(profit|loss|margin|surplus|deficit)\b", re.IGNORECASE)
 
 
+def is_named_gross_profit(line: StatedAmount) -> bool:
+    """Whether the label of a profit line names gross profit."""
+    return _GROSS_PROFIT.search(line.label) is not None
+
+
 def find_gross_profit(
     details: Sequence[AccountRow], profits: Sequence[StatedAmount]
 ) -> tuple[StatedAmount | None, Sequence[StatedAmount]]:
@@ -56,7 +61,7 @@ def find_gross_profit(
     else:
         candidates = [line for line in profits if trading_end <= line.after <= first_beyond]
     candidates = _keep_distinct(details, candidates)
-    if named := [line for line in candidates if _GROSS_PROFIT.search(line.label)]:
+    if named := [line for line in candidates if is_named_gross_profit(line)]:
         candidates = _keep_distinct(details, named)
     return (candidates[0], candidates[1:]) if candidates else (None, ())
 
@@ -90,7 +95,7 @@ def place_unknown(
     placed: dict[str, list[str]] = {}
     uncertain: list[AccountRow] = []
     without_gross: list[AccountRow] = []
-    is_named = gross is not None and _GROSS_PROFIT.search(gross.label) is not None
+    is_named = gross is not None and is_named_gross_profit(gross)
     # A report with one profit line and without any known account has a single step: income and expenses.
     has_doubt = not is_named and not alternatives and (gross is not None or bool(known_rows))
     for index, detail in enumerate(details):

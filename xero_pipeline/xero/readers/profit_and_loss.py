@@ -22,7 +22,7 @@ from xero_pipeline.money import ZERO
 from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline.xero.errors import PayloadNotUnderstood
 from xero_pipeline.xero.readers.accounts import Account
-from xero_pipeline.xero.readers.gross_profit import find_gross_profit, place_unknown
+from xero_pipeline.xero.readers.gross_profit import find_gross_profit, is_named_gross_profit, place_unknown
 from xero_pipeline.xero.readers.profit_lines import (
     COST,
     EXPENSES,
@@ -275,5 +275,7 @@ def _find_differences(
         yield Difference(
             f"net profit, with the rows after {profits[-1].label!r}", profits[-1].amount, totals["net_profit"]
         )
-    if not profits and any(detail.amount for detail in report.details):
+    # A report ends with net profit. One whose last profit line is gross profit has lost what follows it.
+    is_unfinished = not profits or is_named_gross_profit(profits[-1])
+    if is_unfinished and any(detail.amount for detail in report.details):
         yield Difference("net profit, which the report does not state", ZERO, totals["net_profit"])

@@ -73,3 +73,25 @@ def test_no_damaged_report_is_read_wrongly_with_success(batch: int) -> None:
     assert wrong == []
     assert refused > 100
     assert partial > 100
+
+
+@pytest.mark.parametrize("country", COUNTRIES)
+def test_a_report_that_ends_with_gross_profit_is_not_success(country: str) -> None:
+    cut = 0
+    for number in range(200):
+        writer = Writer(random.Random(number), COUNTRIES[country])
+        report = writer.write()
+        rows = report["Reports"][0]["Rows"]
+        labels = [str(row["Rows"][0]["Cells"][0]["Value"]) if row.get("Rows") else "" for row in rows]
+        ends = [index for index, label in enumerate(labels) if label.startswith("Gross") and not rows[index]["Title"]]
+        if not ends:
+            continue
+        del rows[ends[0] + 1 :]
+        try:
+            found = read_profit_and_loss(report, week=WEEK, accounts=writer.accounts)
+        except PayloadNotUnderstood:
+            continue
+        if any(found.lines["amount"]):
+            cut += 1
+            assert found.differences, number
+    assert cut > 20
