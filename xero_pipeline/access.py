@@ -95,8 +95,6 @@ class AccessControl:
             session = self._sessions.find(starter.session_hash, self._clock.now())
             if session is None or session.credential != starter.credential:
                 return False
-        if starter.credential is None:
-            return True
         identity = self._identify_credential(starter.credential)
         return identity is not None and identity.role.includes(AccessRole.OWNER)
 

@@ -5,15 +5,17 @@ The alerts are only stored here. Dagster's sensor `run_failure_alert` sends them
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.warehouse.access.audit_log import (
-    UNKNOWN_PERSON_NAME,
     Actor,
     AuditAction,
     AuditEntry,
@@ -23,6 +25,8 @@ from xero_pipeline.warehouse.logs.alert_log import AlertLog
 from xero_pipeline.warehouse.logs.alert_rules import AlertKind
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.xero.errors import ConsentFailed
+
+log = logging.getLogger(__name__)
 
 GUESS_OUTCOMES = (AuditOutcome.WRONG_TOKEN, AuditOutcome.THROTTLED)
 # People mistype. This many wrong tokens in an hour, from all addresses together, are reported as guessing.
@@ -61,7 +65,7 @@ class AuditTrail:
 
     def record(self, actor: Actor, action: AuditAction, subject: str = "", outcome: str = AuditOutcome.SUCCESS) -> None:
         """Record an action, and store an alert about a connection or a disconnect that succeeded."""
-        self._warehouse.record_audit(AuditEntry.of(actor, action, subject, outcome))
+        self._warehouse.audit.record(AuditEntry.of(actor, action, subject, outcome), self._warehouse.clock.now())
         if outcome == AuditOutcome.SUCCESS and action in _EVENTS and subject:
             self._store_event(actor, action, subject)
 
@@ -71,11 +75,14 @@ class AuditTrail:
         recorded = RecordedAction(subject)
         try:
             yield recorded
-        except Exception as error:
-            recorded.outcome = _find_code(error)
+        except BaseException as error:
+            # Also Ctrl-C. The error of the action is the one to show, even if it cannot be recorded.
+            try:
+                self.record(actor, action, recorded.subject, _find_code(error))
+            except (PipelineError, SQLAlchemyError) as failure:
+                log.warning("%s could not be recorded in the audit log (%s)", action.value, type(failure).__name__)
             raise
-        finally:
-            self.record(actor, action, recorded.subject, recorded.outcome)
+        self.record(actor, action, recorded.subject, recorded.outcome)
 
     def record_guess(self, origin: str, *, throttled: bool) -> None:
         """Count a sign-in with a wrong token, and store an alert when there are many."""
@@ -105,8 +112,7 @@ class AuditTrail:
                 if counted.last_stored_at is not None and counted.last_stored_at + timedelta(hours=1) > now
             }
         for (origin, outcome), count in waiting:
-            actor = Actor(UNKNOWN_PERSON_NAME, "none", origin)
-            entry = AuditEntry.of(actor, AuditAction.SIGN_IN, "", outcome)
+            entry = AuditEntry.of(Actor.stranger(origin), AuditAction.SIGN_IN, "", outcome)
             self._warehouse.audit.record(entry, now, count=count)
         if waiting:
             self._report_guessing(now)
@@ -152,7 +158,7 @@ _EVENTS = {
 _DID = {AuditAction.CONNECT: "connected", AuditAction.DISCONNECT: "disconnected"}
 
 
-def _find_code(error: Exception) -> str:
+def _find_code(error: BaseException) -> str:
     if isinstance(error, ConsentFailed):
         return error.reason.value
     return error.code if isinstance(error, PipelineError) else AuditOutcome.FAILED.value

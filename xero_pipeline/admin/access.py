@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from fastapi import APIRouter, Request
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 
 from xero_pipeline.access import AccessControl, remove_access
@@ -23,6 +26,7 @@ from xero_pipeline.admin.sessions import Visitor
 from xero_pipeline.admin.sync import Limit
 from xero_pipeline.warehouse.access.audit_log import AuditAction
 from xero_pipeline.warehouse.access.roles import AccessRole
+from xero_pipeline.warehouse.errors import DatabaseUnavailable
 
 router = APIRouter(tags=["access"])
 
@@ -30,7 +34,9 @@ router = APIRouter(tags=["access"])
 @router.get("/audit", responses=document_errors())
 def audit(context: AdminContextDep, limit: Limit = 50) -> list[AuditResponse]:
     """Who did what, from where, when, and how it ended; newest first."""
-    context.trail.store_guesses()
+    # On a full or read-only database the rows that are there can still be read.
+    with suppress(DatabaseUnavailable, SQLAlchemyError):
+        context.trail.store_guesses()
     rows = context.deployment.warehouse.audit.list_newest(limit)
     return [AuditResponse.model_validate(row.as_dict()) for row in rows]
 

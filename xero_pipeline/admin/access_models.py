@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field, field_validator
+from pydantic import AwareDatetime, Field, field_validator
 from pydantic.json_schema import SkipJsonSchema
 
-from xero_pipeline.admin.api_models import ApiModel
-
-RoleName = Literal["viewer", "operator", "owner"]
+from xero_pipeline.admin.api_models import ApiModel, ApiRequest
+from xero_pipeline.warehouse.access.roles import AccessRole
 
 
 class AuditResponse(ApiModel):
@@ -30,7 +29,7 @@ class AuditResponse(ApiModel):
 class SessionResponse(ApiModel):
     id: int
     who: str
-    role: RoleName
+    role: AccessRole
     origin: str
     began_at: AwareDatetime
     last_seen_at: AwareDatetime
@@ -38,9 +37,7 @@ class SessionResponse(ApiModel):
     is_current: bool = Field(description="Whether this request uses it.")
 
 
-class EndSessionsRequest(ApiModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=False)
-
+class EndSessionsRequest(ApiRequest):
     id: Annotated[int, Field(ge=1, le=2**53, strict=True)] | SkipJsonSchema[None] = Field(
         None, description="Only this session; leave it out for all of them, your own included."
     )
@@ -60,27 +57,23 @@ class EndSessionsResponse(ApiModel):
 
 class PersonResponse(ApiModel):
     name: str
-    role: RoleName
+    role: AccessRole
     has_token: bool = Field(description="false for somebody who only signs in at the proxy.")
     created_at: AwareDatetime
 
 
-class AddPersonRequest(ApiModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=False)
-
+class AddPersonRequest(ApiRequest):
     name: str = Field(min_length=1, max_length=64)
-    role: RoleName
+    role: AccessRole
 
 
 class NewPersonResponse(ApiModel):
     name: str
-    role: RoleName
+    role: AccessRole
     token: str = Field(description="The access token. It is shown this once and stored only as a hash.")
 
 
-class RemovePersonRequest(ApiModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=False)
-
+class RemovePersonRequest(ApiRequest):
     name: str = Field(min_length=1, max_length=64)
 
 

@@ -50,6 +50,12 @@ class ApiModel(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True)
 
 
+class ApiRequest(ApiModel):
+    """A request's body. An unknown name in it is refused, since it may be a misspelt one."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=False)
+
+
 # ---- errors ---------------------------------------------------------------------------------------------
 
 
@@ -124,9 +130,7 @@ class DetailedStatusResponse(StatusResponse):
     organisations: list[DetailedOrganisationResponse]  # type: ignore[assignment]
 
 
-class DisconnectRequest(ApiModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=False)
-
+class DisconnectRequest(ApiRequest):
     tenant_id: str | SkipJsonSchema[None] = Field(
         None, min_length=1, max_length=200, description="Only this organisation; leave it out for all of them."
     )
@@ -148,9 +152,7 @@ class DisconnectResponse(ApiModel):
 # ---- syncing --------------------------------------------------------------------------------------------
 
 
-class AcceptRequest(ApiModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=False)
-
+class AcceptRequest(ApiRequest):
     note: str = Field("", max_length=500, description="Why the figures are right as they are.")
 
 
@@ -218,9 +220,7 @@ class RunResponse(ApiModel):
     url: str = Field(description="The run's page in Dagster.")
 
 
-class SyncRequest(ApiModel):
-    model_config = ConfigDict(extra="forbid", populate_by_name=False)
-
+class SyncRequest(ApiRequest):
     week_ending: IsoDate | SkipJsonSchema[None] = Field(None, description="A week by its Saturday.")
     wait: bool | SkipJsonSchema[None] = Field(None, description="false to answer without waiting for the run to end.")
 

@@ -32,7 +32,7 @@ from xero_pipeline.admin.sessions import Visitor, find_origin
 from xero_pipeline.connection import format_names
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import Grant
-from xero_pipeline.warehouse.access.audit_log import UNKNOWN_PERSON_NAME, Actor, AuditAction
+from xero_pipeline.warehouse.access.audit_log import Actor, AuditAction
 from xero_pipeline.warehouse.connections.oauth_states import STATE_LIFE, ConsentStarter
 
 log = logging.getLogger("xero_pipeline.admin")
@@ -112,7 +112,7 @@ def callback(
     try:
         starter = context.connection_service.find_starter(answer, browser=browser)
         # Without one, anybody may have sent this, so the log names nobody.
-        actor = starter.actor if starter else Actor(UNKNOWN_PERSON_NAME, "none", find_origin(request))
+        actor = starter.actor if starter else Actor.stranger(find_origin(request))
         with context.trail.recording(actor, AuditAction.CONNECT) as recorded:
             recorded.subject = format_names(context.connection_service.finish_consent(answer, browser=browser))
     except PipelineError as error:

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from xero_pipeline.admin.login_throttle import group_address
-from xero_pipeline.admin.security import is_loopback
+from xero_pipeline.settings.base import is_loopback_host
 
 # Longer than any request of a browser needs: cookies and a long address.
 _MAX_HEAD_BYTES = 64 * 1024
@@ -76,7 +76,7 @@ class ConnectionLimiter:
         self._waiting[connection] = None
         if len(self._addresses) > self.limits.total:
             self._close_oldest(lambda _: True)
-        elif self._counts[address] > self.limits.per_address and not is_loopback(host):
+        elif self._counts[address] > self.limits.per_address and not is_loopback_host(host):
             self._close_oldest(lambda other: self._addresses[other] == address)
 
     def admit_web_socket(self, connection: LimitedConnection) -> None:

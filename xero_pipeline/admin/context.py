@@ -79,11 +79,6 @@ class AdminContext:
         alert_error = open_alerter(self.deployment).delivery_error
         return read_deployment_status(self.deployment, scheduler_running=running, alert_error=alert_error)
 
-    def read_organisation_names(self) -> dict[str, str]:
-        """Map the tenant id of each connected organisation to its name, with the id where two have the same one."""
-        organisations = self.deployment.warehouse.tokens.list_organisations()
-        return {organisation.tenant_id: organisation.display_name for organisation in organisations}
-
     def require_tenant(self, tenant_id: str | None) -> None:
         """Check that the database knows the organisation; `None` stands for all and always passes.
 

@@ -20,6 +20,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from xero_pipeline.admin.error_responses import build_error_response
+from xero_pipeline.admin.roles import GRAPHQL_PATH
 from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.dagster_internals import DagsterWebApp
 from xero_pipeline.errors import PipelineError
@@ -27,7 +28,6 @@ from xero_pipeline.settings import DAGSTER_PATH, Settings
 
 log = logging.getLogger("xero_pipeline.admin")
 
-GRAPHQL_PATH = f"{DAGSTER_PATH}/graphql"
 
 # The largest query of Dagster's own UI has some hundred kilobytes: a backfill that names each of its partitions.
 _MAX_BODY_BYTES = 4 * 1024 * 1024

@@ -114,7 +114,7 @@ def week(
     context.require_tenant(tenant_id)
     warehouse = context.deployment.warehouse
     tenants = [tenant_id] if tenant_id is not None else list_tenants_with_figures(warehouse.engine)
-    names = context.read_organisation_names()
+    names = context.deployment.warehouse.tokens.list_names()
     organisations = [
         _build_organisation_week(context, figures, names)
         for figures in (warehouse.read_week_figures(tenant, chosen) for tenant in tenants)
@@ -165,7 +165,7 @@ def restatements(
     context.require_tenant(tenant_id)
     start = None if since is None else context.settings.calendar.start_of_day(since)
     restatements = context.deployment.warehouse.list_restatements(start, tenant_id, limit)
-    return _build_restatements(context, restatements, context.read_organisation_names())
+    return _build_restatements(context, restatements, context.deployment.warehouse.tokens.list_names())
 
 
 def _build_restatements(

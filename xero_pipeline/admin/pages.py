@@ -22,10 +22,11 @@ from xero_pipeline.admin.context import AdminContext, AdminContextDep, VisitorDe
 from xero_pipeline.admin.dagster_api import DagsterDown
 from xero_pipeline.admin.error_responses import document_only_errors, document_response
 from xero_pipeline.admin.login_throttle import TooManyGuesses
-from xero_pipeline.admin.security import is_loopback, make_session_cookie, restrict_to_own_path
+from xero_pipeline.admin.security import make_session_cookie, restrict_to_own_path
 from xero_pipeline.admin.sessions import Sessions, WrongToken, find_origin
 from xero_pipeline.admin.shared_check import CheckTimedOut, SharedCheck
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.settings.base import is_loopback_host
 from xero_pipeline.warehouse.access.audit_log import AuditAction
 from xero_pipeline.warehouse.access.roles import AccessRole
 from xero_pipeline.warehouse.errors import DatabaseUnavailable
@@ -86,7 +87,7 @@ def _find_canonical_url(request: Request, context: AdminContext) -> str | None:
         # The Host header is no address, or its port is no number: there is nowhere to redirect to.
         return None
     is_other_name = name != server.hostname and port == server.port
-    if not is_other_name or not is_loopback(name) or not is_loopback(server.hostname or ""):
+    if not is_other_name or not is_loopback_host(name) or not is_loopback_host(server.hostname or ""):
         return None
     query: str = request.scope["query_string"].decode("latin-1")
     return urlunsplit((server.scheme, server.netloc, "/", query, ""))
@@ -150,14 +151,13 @@ def _render_login(
 
 
 @router.post("/logout", include_in_schema=False)
-def sign_out(request: Request, context: AdminContextDep, visitor: VisitorDep) -> Response:
+def sign_out(context: AdminContextDep, visitor: VisitorDep) -> Response:
     """End the session, and with it the consents that it began."""
-    cookie = make_session_cookie(context.settings)
     if context.sessions is not None and visitor.identity.session is not None:
         with context.trail.recording(visitor.actor, AuditAction.SIGN_OUT):
-            context.sessions.end(cookie.read(request))
+            context.sessions.end(visitor.identity.session)
     response = RedirectResponse("/login", 303)
-    cookie.delete(response)
+    make_session_cookie(context.settings).delete(response)
     return response
 
 

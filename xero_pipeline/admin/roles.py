@@ -15,6 +15,8 @@ from xero_pipeline.warehouse.access.roles import AccessRole
 API_PATH = "/api/v1/xero"
 CALLBACK_PATH = f"{API_PATH}/callback"
 MOCK_PATH = "/mock-xero"
+# The only address that answers a WebSocket: Dagster's UI follows runs over it.
+GRAPHQL_PATH = f"{DAGSTER_PATH}/graphql"
 STATIC_PATH = "/static/"
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -40,8 +42,8 @@ _READING_ROUTES: dict[str, AccessRole] = {
     f"{API_PATH}/connect": AccessRole.OWNER,
     f"{API_PATH}/access": AccessRole.OWNER,
     f"{API_PATH}/sessions": AccessRole.OWNER,
-    "/auth/operator": AccessRole.OPERATOR,
-    "/auth/owner": AccessRole.OWNER,
+    # A proxy asks here whether a visitor may be let through.
+    **{f"/auth/{role.value}": role for role in AccessRole},
 }
 _SUBTREES: dict[str, AccessRole] = {DAGSTER_PATH: AccessRole.OPERATOR, MOCK_PATH: AccessRole.OWNER}
 

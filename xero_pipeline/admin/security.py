@@ -29,6 +29,7 @@ from xero_pipeline.admin.error_responses import (
 )
 from xero_pipeline.admin.roles import (
     CALLBACK_PATH,
+    GRAPHQL_PATH,
     MOCK_PATH,
     SAFE_METHODS,
     STATIC_PATH,
@@ -39,6 +40,7 @@ from xero_pipeline.admin.sessions import Sessions, Visitor, find_origin
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import DAGSTER_PATH, Settings
+from xero_pipeline.settings.base import is_loopback_host
 from xero_pipeline.warehouse.access.audit_log import AuditOutcome
 from xero_pipeline.warehouse.access.roles import AccessRole
 from xero_pipeline.warehouse.access.sessions import SESSION_LIFE
@@ -57,8 +59,6 @@ _POLICY = "default-src 'self'; base-uri 'none'; object-src 'none'; form-action '
 _POLICY_HEADER = "Content-Security-Policy"
 # Dagster's UI brings a policy of its own, with a nonce for each of its scripts. These parts are added to it.
 _POLICY_OF_DAGSTER = "connect-src 'self'; form-action 'self'; frame-ancestors 'none'"
-# The only address that answers a WebSocket: Dagster's UI follows runs over it.
-_WEBSOCKET_PATH = f"{DAGSTER_PATH}/graphql"
 # A WebSocket stays open for hours. While it sends, whether it is still allowed is checked this often.
 _RECHECK = timedelta(seconds=5)
 
@@ -83,23 +83,13 @@ class OpenToTheNetwork(PipelineError):
     code = "admin_token"
 
 
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is `localhost` or a loopback address."""
-    if host.lower().rstrip(".") == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
-
-
 def require_token_off_loopback(settings: Settings, host: str) -> None:
     """Check that the page can listen on `host`.
 
     Raises:
         OpenToTheNetwork: `host` is not loopback, and `ADMIN_TOKEN` is not set.
     """
-    if settings.admin_token is None and not is_loopback(host):
+    if settings.admin_token is None and not is_loopback_host(host):
         raise OpenToTheNetwork(
             f"The admin page will not listen on {host or 'every address'} without a sign-in: ADMIN_TOKEN is not set.",
             advice="Set it (openssl rand -hex 24), or leave --host at 127.0.0.1.",
@@ -159,25 +149,28 @@ class RequestGuard:
                 request.state.visitor = Visitor(self._local_identity, find_origin(request))
                 return self._reject_wrong_host(request) or self._reject_foreign_origin(request)
             return self._reject_by_role(request, self._sessions)
-        except SQLAlchemyError:
-            error = DatabaseUnavailable("The database cannot be used as it is.")
-            return build_pipeline_error_response(error, self._clock)
-        except PipelineError as error:
+        except (PipelineError, SQLAlchemyError) as error:
+            if not isinstance(error, PipelineError):
+                error = DatabaseUnavailable("The database cannot be used as it is.")
             response = build_pipeline_error_response(error, self._clock)
-            if request.scope["path"].startswith(_PROXY_PATH):
+            if request.scope["path"].startswith(_PROXY_PATH) and response.status_code != 403:
                 response.status_code = 401
             if response.status_code == 401:
                 response.headers["WWW-Authenticate"] = "Bearer"
             return response
 
     def _reject_wrong_host(self, request: HTTPConnection) -> Response | None:
-        host = _parse_host(request.headers.get("host", ""))
         server_address = request.scope.get("server")
         # A server bound to every address also accepts connections from the network: refuse those.
         reached_at = server_address[0] if server_address and server_address[1] is not None else "localhost"
-        if (is_loopback(host) or host == self._server.hostname) and not _is_remote_address(reached_at):
+        if self._is_own_host(request) and not _is_remote_address(reached_at):
             return None
         return build_error_response(403, "host_refused", f"This page can only be reached at {self._server.geturl()}.")
+
+    def _is_own_host(self, request: HTTPConnection) -> bool:
+        """Whether the address bar shows this machine's name or that of `SERVER_URL`, and no name that was rebound."""
+        host = _parse_host(request.headers.get("host", ""))
+        return is_loopback_host(host) or host == self._server.hostname
 
     def _reject_by_role(self, request: HTTPConnection, sessions: Sessions) -> Response | None:
         needed = required_role(request.scope["path"], _read_method(request))
@@ -204,9 +197,12 @@ class RequestGuard:
             return Visitor(sessions.require_token(token.strip(), origin), origin), True
         if not is_needed:
             return None, False
-        by_person = BACKGROUND_HEADER not in request.headers
+        # A WebSocket is checked again while it is open, whoever sits before it.
+        by_person = BACKGROUND_HEADER not in request.headers and request.scope["type"] != "websocket"
         identity = sessions.identify(self._cookie.read(request), by_person=by_person)
-        identity = identity or sessions.identify_proxy_user(request)
+        if identity is None and self._is_own_host(request):
+            # A cookie belongs to one host, but the proxy signs in every request that reaches it.
+            identity = sessions.identify_proxy_user(request)
         return (None if identity is None else Visitor(identity, origin)), False
 
     def _reject_foreign_origin(self, request: HTTPConnection) -> Response | None:
@@ -239,7 +235,7 @@ class RequestGuard:
             return True
         # On https a page of the same name that came unencrypted may be anybody's. This machine's own names are safe.
         is_safe = parts.scheme == "https" or (
-            parts.scheme == "http" and (not self.is_https or is_loopback(parts.hostname or ""))
+            parts.scheme == "http" and (not self.is_https or is_loopback_host(parts.hostname or ""))
         )
         return is_safe and bool(host) and parts.netloc.lower() == host.lower()
 
@@ -285,7 +281,7 @@ class SecurityMiddleware:
         connection = HTTPConnection(scope)
         # Closed before it is accepted, it is answered with 403. 1008: policy violation.
         refusal: Message = {"type": "websocket.close", "code": 1008}
-        if scope["path"] != _WEBSOCKET_PATH or await self._reject(connection) is not None:
+        if scope["path"] != GRAPHQL_PATH or await self._reject(connection) is not None:
             await send(refusal)
             return
         checked_at, is_closed = self._clock.now(), False

@@ -7,8 +7,10 @@ tokens. Sessions and persons are in the database (`warehouse/access/`).
 from __future__ import annotations
 
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.requests import HTTPConnection
 
 from xero_pipeline.access import AccessControl, Identity
@@ -19,6 +21,8 @@ from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.access.audit_log import Actor
+from xero_pipeline.warehouse.access.sessions import StoredSession, UnknownSession
+from xero_pipeline.warehouse.errors import DatabaseUnavailable
 from xero_pipeline.warehouse.store import Warehouse
 
 
@@ -107,7 +111,9 @@ class Sessions:
         """
         identity = self._access.identify_session(cookie) if cookie else None
         if identity is not None and identity.session is not None and by_person:
-            self._store.touch(identity.session, self._clock.now())
+            # On a full or read-only database people can still look; at worst the session ends an hour later.
+            with suppress(DatabaseUnavailable, SQLAlchemyError):
+                self._store.touch(identity.session, self._clock.now())
         return identity
 
     def identify_proxy_user(self, request: HTTPConnection) -> Identity | None:
@@ -127,9 +133,8 @@ class Sessions:
             )
         return identity
 
-    def end(self, cookie: str | None) -> Identity | None:
-        """End a session, and return whose it was. Its cookie, and any copy of it, is refused from now on."""
-        identity = self._access.identify_session(cookie) if cookie else None
-        if identity is not None and identity.session is not None:
-            self._store.end(identity.session.id)
-        return identity
+    def end(self, session: StoredSession) -> None:
+        """End a session. Its cookie, and any copy of it, is refused from now on."""
+        # Somebody else may have ended it just now.
+        with suppress(UnknownSession):
+            self._store.end(session.id)

@@ -25,6 +25,7 @@ from xero_pipeline.admin.error_responses import BadRequest, document_errors, doc
 from xero_pipeline.admin.sessions import Visitor
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.partial_weeks import PartialWeekMonitor
+from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.warehouse.access.audit_log import AuditAction
 from xero_pipeline.warehouse.logs.reconciliations import ReconciliationLog
 from xero_pipeline.warehouse.logs.sync_log import LogEntry
@@ -108,11 +109,10 @@ def _launch_or_join(context: AdminContext, visitor: Visitor, week: Week) -> str:
 def _list_tenants_to_sync(context: AdminContext) -> Sequence[str]:
     """The tenant ids for a run; none stands for all. Leaves out organisations whose connection is lost: the run would
     fail for them, and the page shows them."""
-    tokens = context.deployment.warehouse.tokens
-    organisations = tokens.list_organisations()
+    organisations = context.deployment.warehouse.tokens.list_organisations()
     if not organisations:
         raise NotConnected("No organisation is connected yet.")
-    connected = [organisation.tenant_id for organisation in tokens.list_connected()]
+    connected = [one.tenant_id for one in organisations if one.status is ConnectionStatus.CONNECTED]
     if not connected:
         raise ReconnectNeeded("No organisation is connected to Xero any longer.")
     return connected if len(connected) < len(organisations) else ()
@@ -149,7 +149,7 @@ def reconciliations(
 ) -> list[ReconciliationResponse]:
     """The comparisons of the stored weeks with Xero's own totals, newest first."""
     context.require_tenant(tenant_id)
-    names = context.read_organisation_names()
+    names = context.deployment.warehouse.tokens.list_names()
     log = ReconciliationLog(context.deployment.warehouse.engine)
     return [
         ReconciliationResponse.model_validate(row.as_dict() | {"tenantName": names.get(row.tenant_id)})
@@ -187,7 +187,7 @@ def _accept(context: AdminContext, visitor: Visitor, log_id: int, note: str) -> 
 
 
 def _build_log_rows(context: AdminContext, entries: list[LogEntry]) -> list[LogResponse]:
-    names = context.read_organisation_names()
+    names = context.deployment.warehouse.tokens.list_names()
     return [
         LogResponse.model_validate(
             entry.as_dict()

@@ -283,9 +283,7 @@ def evaluate_checks(
     """
     snapshot = read_snapshot(warehouse.engine, *group.tables)
     context = AssetCheckContext(weeks, find_weeks_due(settings, warehouse))
-    names = {
-        organisation.tenant_id: organisation.display_name for organisation in warehouse.tokens.list_organisations()
-    }
+    names = warehouse.tokens.list_names()
     for rule in rules:
         yield _build_result(group, rule, rule.find_violations(snapshot, context), context, names)
 

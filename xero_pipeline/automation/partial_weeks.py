@@ -37,10 +37,7 @@ class PartialWeekMonitor:
         self._deployment = deployment
         self._alerter = alerter
         self._log = deployment.warehouse.log
-        self._names = {
-            organisation.tenant_id: organisation.display_name
-            for organisation in deployment.warehouse.tokens.list_organisations()
-        }
+        self._names = deployment.warehouse.tokens.list_names()
 
     def report_partial_weeks(self, since: datetime) -> None:
         """Report weeks that landed since then and do not add up: each week once, an organisation at most once a day."""

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.automation.jobs import build_range_tags, build_run_config
+from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.weeks import NoSuchWeek
@@ -29,7 +30,7 @@ def build_daily_sync_schedule(
     def daily_sync(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
         with opener(settings) as deployment:
             organisations = deployment.warehouse.tokens.list_organisations()
-            connected_ids = [organisation.tenant_id for organisation in deployment.warehouse.tokens.list_connected()]
+        connected_ids = [one.tenant_id for one in organisations if one.status is ConnectionStatus.CONNECTED]
         if not connected_ids:
             # No alert here: `connection_health` and `run_failure_alert` report a lost connection once, not each day.
             return dg.SkipReason("No organisation is connected.")

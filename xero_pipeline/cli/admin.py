@@ -1,4 +1,4 @@
-"""`admin`: the admin page and its HTTP API alone."""
+"""`admin`: the admin page, its HTTP API and Dagster's UI behind it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from xero_pipeline.cli.listening import PortTaken, format_address, listen
 from xero_pipeline.cli.loopback import listen_on_other_loopback
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings, load_settings
+from xero_pipeline.settings.base import is_loopback_host
 
 log = logging.getLogger("xero_pipeline.admin")
 
@@ -47,7 +48,7 @@ def admin(host: str, port: int | None, redirect_from: int | None, workspace: Pat
 
     from xero_pipeline.admin.app import create_app
     from xero_pipeline.admin.dagster_ui import FormerPort
-    from xero_pipeline.admin.security import is_loopback, require_token_off_loopback
+    from xero_pipeline.admin.security import require_token_off_loopback
     from xero_pipeline.admin.server import configure_server
     from xero_pipeline.admin.watchdog import watch_dagster
 
@@ -57,7 +58,7 @@ def admin(host: str, port: int | None, redirect_from: int | None, workspace: Pat
         opened.warehouse.require_current()
     logging.getLogger("xero_pipeline").setLevel(logging.INFO)
     server_name = urlsplit(settings.server_url).hostname or ""
-    if not settings.needs_sign_in and not is_loopback(server_name):
+    if not settings.needs_sign_in and not is_loopback_host(server_name):
         log.warning(
             "SERVER_URL is %s, and ADMIN_TOKEN is not set: anybody who reaches that address may do everything, unless "
             "a proxy in front of it requires a sign-in",

@@ -9,6 +9,8 @@ import click
 
 from xero_pipeline.access import find_cli_actor
 from xero_pipeline.audit import AuditTrail
+from xero_pipeline.cli.options import print_line
+from xero_pipeline.connection import ConnectionService
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.access.audit_log import AuditAction
@@ -40,12 +42,19 @@ def restore(file: Path, replace: bool) -> None:
     """Put a backup into the database: all of it, or nothing.
 
     First stop every process of the deployment. The key of the time of the backup must be in XERO_ENCRYPTION_KEY or
-    XERO_ENCRYPTION_KEYS_RETIRED. Xero may have ended a connection of an older backup; then connect again.
+    XERO_ENCRYPTION_KEYS_RETIRED. Xero may have ended a connection of an older backup; then connect again. Sessions of
+    the admin page and consents of the backup are ended; the people with access are those of the backup.
     """
     with Deployment(load_settings()) as opened:
         restored = restore_backup(opened.warehouse.engine, file, replace=replace)
+        if restored.is_current:
+            opened.warehouse.sessions.end_all()
+            ConnectionService(opened).end_consents()
+            persons = ", ".join(person.name for person in opened.warehouse.persons.list_all())
         _record(opened, AuditAction.RESTORE, file)
     click.echo(f"restored {file}: schema {restored.revision}")
+    if restored.is_current and persons:
+        print_line(f"with access now: {persons}; `xero-pipeline access remove NAME` removes who should not have it")
     if not restored.is_current:
         click.echo("run `xero-pipeline migrate` next: this version needs a newer schema")
 

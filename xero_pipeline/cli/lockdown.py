@@ -6,9 +6,10 @@ import click
 
 from xero_pipeline.access import find_cli_actor
 from xero_pipeline.audit import AuditTrail
-from xero_pipeline.cli.options import format_count
+from xero_pipeline.cli.options import format_count, print_line
+from xero_pipeline.connection import format_names
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.lockdown import lock_down
+from xero_pipeline.lockdown import LockdownReport, lock_down
 from xero_pipeline.resources import open_deployment
 from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.access.audit_log import AuditAction
@@ -31,24 +32,23 @@ def lockdown() -> None:
         AuditTrail(opened.warehouse).recording(find_cli_actor(), AuditAction.LOCKDOWN) as recorded,
     ):
         report = lock_down(opened)
-        if report.not_revoked:
-            recorded.outcome = LockdownIncomplete.code
-    for organisation in report.revoked:
-        click.echo(f"revoked at Xero, tokens deleted: {organisation.tenant_name} ({organisation.tenant_id})")
-    for reason, organisations in report.not_revoked.items():
-        for organisation in organisations:
-            click.echo(
-                f"tokens deleted, not revoked at Xero: {organisation.tenant_name} ({organisation.tenant_id}): {reason}"
+        recorded.subject = format_names([disconnection.organisation for disconnection in report.disconnections])
+        # Printed before it is recorded: what is left to do must not be lost with the database.
+        _print_report(report)
+        if not report.is_confirmed:
+            raise LockdownIncomplete(
+                "Xero did not confirm that every connection has ended.", advice="Disconnect at Xero by hand, as above."
             )
-    if not report.revoked and not report.not_revoked:
+
+
+def _print_report(report: LockdownReport) -> None:
+    for disconnection in report.disconnections:
+        print_line(str(disconnection))
+    if not report.disconnections:
         click.echo("nothing was connected")
     click.echo(
         f"ended {format_count(report.consents, 'pending consent')} and {format_count(report.sessions, 'session')}"
     )
     click.echo("\nLeft to do by hand (docs/leak.md says more):")
     for number, step in enumerate(report.list_what_is_left(), start=1):
-        click.echo(f"{number}. {step}")
-    if report.not_revoked:
-        raise LockdownIncomplete(
-            "Xero did not confirm that every connection has ended.", advice="Disconnect at Xero by hand, as above."
-        )
+        print_line(f"{number}. {step}")

@@ -14,7 +14,6 @@ from rich.text import Text
 
 from xero_pipeline.grants import Organisation
 from xero_pipeline.printable import dump_harmless_json, replace_control_characters
-from xero_pipeline.resources import Deployment
 
 
 class DateParam(click.ParamType[date]):
@@ -32,11 +31,6 @@ class DateParam(click.ParamType[date]):
 
 
 DATE = DateParam()
-
-
-def read_organisation_names(opened: Deployment) -> dict[str, str]:
-    """Map each organisation's tenant id to its name, followed by the id where two have the same name."""
-    return {one.tenant_id: one.display_name for one in opened.warehouse.tokens.list_organisations()}
 
 
 def describe_lost_connection(organisation: Organisation) -> str:

@@ -12,7 +12,7 @@ from xero_pipeline.assets.week_sync import choose_organisations
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.reconciliation import ASSET_OF_TYPE, notify_reconciliation
 from xero_pipeline.cli.materialize import materialize_weeks
-from xero_pipeline.cli.options import DATE, format_count, print_json, print_table, read_organisation_names
+from xero_pipeline.cli.options import DATE, format_count, print_json, print_line, print_table
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.reconciliation.blocks import list_blocks
@@ -54,7 +54,7 @@ def reconcile(first: date | None, last: date | None, organisations: tuple[str, .
             raise click.UsageError("--from is after --to.")
         rows: list[Reconciliation] = []
         problems: list[str] = []
-        names = read_organisation_names(opened)
+        names = opened.warehouse.tokens.list_names()
         for client in choose_organisations(opened.xero, organisations):
             name = names.get(client.tenant_id, client.name)
             if client.organisation.status is not ConnectionStatus.CONNECTED and not organisations:
@@ -95,7 +95,7 @@ def _reconcile_organisation(
         for plan in plans:
             weeks = list(plan.weeks)
             what = str(plan.weeks.last) if len(weeks) == 1 else f"{plan.weeks}"
-            click.echo(f"reading {what} of {client.name} again: {', '.join(plan.assets)}", err=True)
+            print_line(f"reading {what} of {client.name} again: {', '.join(plan.assets)}", err=True)
             run = materialize_weeks(opened, weeks, [client.tenant_id], progress=NoProgress(), assets=plan.assets)
             result.run_id = run.run_id
             for entry in opened.warehouse.log.list_for_run(run.run_id):
@@ -141,7 +141,7 @@ def _print_rows(
     print_table(titles, [_build_row(row, names) for row in rows], figures=figures)
     for row in rows:
         for figure in row.difference.get("figures", []) if not row.is_proven else []:
-            click.echo(
+            print_line(
                 f"{row.kind.replace('_', ' ')} {row.weeks}: {figure['account_name']}, "
                 f"{figure['figure'].replace('_', ' ')}: Xero states {figure['stated']}, the tables hold "
                 f"{figure['held']}"

@@ -19,7 +19,6 @@ from xero_pipeline.cli.options import (
     print_json,
     print_line,
     print_table,
-    read_organisation_names,
 )
 from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.resources import open_deployment
@@ -37,7 +36,7 @@ def logs(limit: int, as_json: bool) -> None:
     """Show the sync log, newest first."""
     with open_deployment(load_settings()) as opened:
         entries = opened.warehouse.log.list_newest(limit)
-        names, zone = read_organisation_names(opened), opened.settings.calendar.timezone
+        names, zone = opened.warehouse.tokens.list_names(), opened.settings.calendar.timezone
     if as_json:
         print_json([entry.as_dict() for entry in entries])
         return
@@ -79,7 +78,7 @@ def accept(log_id: int, note: str | None) -> None:
         actor = find_cli_actor()
         with AuditTrail(opened.warehouse).recording(actor, AuditAction.ACCEPT, f"row {log_id} of the sync log"):
             entry = opened.warehouse.log.accept(log_id, who=actor.who, note=note)
-        name = read_organisation_names(opened).get(entry.tenant_id, entry.tenant_id)
+        name = opened.warehouse.tokens.list_names().get(entry.tenant_id, entry.tenant_id)
         count = format_count(len(list_differences(entry.error_log)), "difference")
         print_line(f"{name}, {entry.sync_type}, week ending {entry.week}: {count} {entry.accepted}")
         PartialWeekMonitor(opened, open_alerter(opened)).report_recoveries()
@@ -93,7 +92,7 @@ def accept(log_id: int, note: str | None) -> None:
 def restatements(since: date | None, as_json: bool) -> None:
     """Show figures of closed weeks that a later sync changed, newest first."""
     with open_deployment(load_settings()) as opened:
-        names, calendar = read_organisation_names(opened), opened.settings.calendar
+        names, calendar = opened.warehouse.tokens.list_names(), opened.settings.calendar
         restated = opened.warehouse.list_restatements(None if since is None else calendar.start_of_day(since))
     if as_json:
         print_json([{"when": figure.restated_at.isoformat(), **figure.as_dict()} for figure in restated])

@@ -18,7 +18,7 @@ from xero_pipeline.audit import AuditTrail
 from xero_pipeline.automation.failure_text import list_pipeline_errors
 from xero_pipeline.automation.jobs import ASSETS
 from xero_pipeline.cli.materialize import materialize_weeks
-from xero_pipeline.cli.options import DATE, describe_lost_connection, format_count, print_json, print_table
+from xero_pipeline.cli.options import DATE, describe_lost_connection, format_count, print_json, print_line, print_table
 from xero_pipeline.dagster_internals import StepFailureData
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.resources import Deployment, open_deployment
@@ -131,7 +131,7 @@ def sync(
         chosen = _choose_weeks(opened, week_ending, weeks, first, last)
         clients = choose_organisations(opened.xero, organisations)
         for client in list_left_out_organisations(opened.xero, organisations):
-            click.echo(f"left out: {describe_lost_connection(client.organisation)}", err=True)
+            print_line(f"left out: {describe_lost_connection(client.organisation)}", err=True)
         display.follow(opened, len(chosen))
         trail = AuditTrail(opened.warehouse)
         with display, trail.recording(find_cli_actor(), AuditAction.SYNC, _describe_weeks(chosen)) as recorded:

@@ -12,8 +12,6 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from xero_pipeline.errors import PipelineError
 
-LOOPBACK = {"localhost", "127.0.0.1", "::1"}
-
 
 def is_loopback_host(host: str) -> bool:
     """Whether a host name or address is this machine's own: `localhost`, a name below it, or a loopback address."""

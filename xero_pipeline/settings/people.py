@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from xero_pipeline.settings.base import LOOPBACK, SettingsGroup, is_loopback_host, require_url, setting
+from xero_pipeline.settings.base import SettingsGroup, is_loopback_host, require_url, setting
 from xero_pipeline.settings.strength import Insecurity, describe_weak_token, overrule
 
 # Where the admin page serves Dagster's UI.
@@ -131,7 +131,7 @@ class PeopleSettings(SettingsGroup):
         A `DAGSTER_URL` with a path, or with the name of another machine, is a `dagster-webserver` of its own.
         """
         dagster = urlsplit(self.dagster_url)
-        return not dagster.path and dagster.hostname in LOOPBACK
+        return not dagster.path and is_loopback_host(dagster.hostname or "")
 
     @property
     def dagster_page(self) -> str:
@@ -143,6 +143,6 @@ class PeopleSettings(SettingsGroup):
         dagster, server = urlsplit(self.dagster_url), urlsplit(self.server_url)
         if self.serves_dagster:
             return f"{server.scheme}://{server.netloc}{DAGSTER_PATH}"
-        if dagster.path and dagster.hostname in LOOPBACK and server.hostname not in LOOPBACK:
+        if dagster.path and is_loopback_host(dagster.hostname or "") and not is_loopback_host(server.hostname or ""):
             return f"{server.scheme}://{server.netloc}{dagster.path}"
         return self.dagster_url

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from xero_pipeline.settings.base import LOOPBACK, SettingsGroup, require_url, setting
+from xero_pipeline.settings.base import SettingsGroup, is_loopback_host, require_url, setting
 from xero_pipeline.settings.strength import Insecurity, describe_weak_key, overrule
 
 # The least scopes that are enough for everything here, all read-only (Xero's granular scopes, since March 2026).
@@ -96,7 +96,7 @@ class XeroSettings(SettingsGroup):
     def _is_encrypted_url(cls, value: str) -> str:
         parts = urlsplit(url := require_url(value))
         # Tokens travel to these addresses.
-        if parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        if parts.scheme == "http" and not is_loopback_host(parts.hostname or ""):
             raise ValueError("must be https: plain http is allowed only on loopback (localhost, 127.0.0.1)")
         return url
 

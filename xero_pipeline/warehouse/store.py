@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 
 from xero_pipeline.clock import Clock
 from xero_pipeline.rate_limits import CallLimits
-from xero_pipeline.warehouse.access.audit_log import AuditEntry, AuditLog
+from xero_pipeline.warehouse.access.audit_log import AuditLog
 from xero_pipeline.warehouse.access.persons import Persons
 from xero_pipeline.warehouse.access.sessions import SessionStore
 from xero_pipeline.warehouse.call_budget.budget import SqlCallBudget
@@ -63,10 +63,6 @@ class Warehouse:
             DatabaseUnavailable: it cannot be reached.
         """
         migrating.require_current(self.engine)
-
-    def record_audit(self, entry: AuditEntry) -> None:
-        """Record in the audit log what somebody did. `xero_pipeline/audit.py` also alerts people where it matters."""
-        self.audit.record(entry, self.clock.now())
 
     def make_call_budget(self, limits: CallLimits) -> SqlCallBudget:
         """The call permits, shared by every process that uses this database."""

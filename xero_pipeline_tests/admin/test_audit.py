@@ -12,6 +12,7 @@ from sqlalchemy import text
 from xero_pipeline.audit import GUESSES_REPORTED, GUESSING_CAUSE, AuditTrail
 from xero_pipeline.warehouse.access.audit_log import Actor, AuditAction, AuditRow
 from xero_pipeline.warehouse.access.roles import AccessRole
+from xero_pipeline.warehouse.errors import DatabaseUnavailable
 from xero_pipeline.warehouse.logs.alert_log import AlertLog
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.admin.deployed import API, Page, serve_page
@@ -174,6 +175,31 @@ def test_a_flood_of_guesses_is_few_writes(sqlite_warehouse: Warehouse, monkeypat
     assert len(writes) < 15
     [row] = sqlite_warehouse.audit.list_newest(10)
     assert row.count == 1000
+
+
+@pytest.mark.parametrize(("error", "outcome"), [(ValueError("real"), "failed"), (KeyboardInterrupt(), "failed")])
+def test_an_action_that_ends_with_an_error_is_no_success(
+    sqlite_warehouse: Warehouse, error: BaseException, outcome: str
+) -> None:
+    trail, actor = AuditTrail(sqlite_warehouse), Actor("Olga", "owner", "cli")
+    with pytest.raises(type(error)), trail.recording(actor, AuditAction.DISCONNECT, "Demo"):
+        raise error
+    [row] = sqlite_warehouse.audit.list_newest(10)
+    assert row.outcome == outcome
+    with sqlite_warehouse.engine.connect() as connection:
+        assert connection.execute(text("SELECT count(*) FROM alerts")).scalar_one() == 0
+
+
+def test_an_error_is_shown_although_it_cannot_be_recorded(
+    sqlite_warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise DatabaseUnavailable("The disk is full.")
+
+    monkeypatch.setattr(sqlite_warehouse.audit, "record", refuse)
+    actor = Actor("Olga", "owner", "cli")
+    with pytest.raises(ValueError, match="real"), AuditTrail(sqlite_warehouse).recording(actor, AuditAction.SYNC):
+        raise ValueError("real")
 
 
 def test_callbacks_that_nobody_began_name_nobody_and_are_counted(closed: Page) -> None:

@@ -10,6 +10,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 from fastapi.routing import iter_route_contexts
+from sqlalchemy import text
 from starlette.routing import Mount
 
 from xero_pipeline.admin.app import create_app
@@ -168,6 +169,25 @@ def test_the_user_of_the_trusted_proxy_has_the_role_of_the_table(tmp_path: Path,
             "refused",
         )
         assert (started.who, started.role, started.outcome) == ("Otto", "operator", "success")
+
+
+def test_under_a_rebound_name_the_proxy_signs_nobody_in(tmp_path: Path, migrated: Path) -> None:
+    """A page of another site whose name was rebound to this machine sends whatever header it likes."""
+    with serve_page(tmp_path, template=migrated, **PROXY) as page:
+        page.deployment.warehouse.persons.add("Olga", AccessRole.OWNER, now=page.clock.now(), with_token=False)
+        user = {"X-Forwarded-User": "Olga"}
+        assert page.api("/access", headers=user).status_code == 200
+        assert page.api("/access", headers=user | {"Host": "evil.example:3001"}).status_code == 401
+
+
+def test_the_question_of_a_proxy_is_answered_with_401_or_403(tmp_path: Path, migrated: Path) -> None:
+    """nginx takes any other status for a failure of its own."""
+    with serve_page(tmp_path, template=migrated, **PROXY) as page:
+        assert page.client.get("/auth/operator").status_code == 401
+        assert page.client.get("/auth/operator", headers={"X-Forwarded-User": "Eve"}).status_code == 403
+        with page.deployment.warehouse.engine.begin() as connection:
+            connection.execute(text("DROP TABLE access_tokens"))
+        assert page.client.get("/auth/operator", headers={"X-Forwarded-User": "Eve"}).status_code == 401
 
 
 @pytest.mark.parametrize(

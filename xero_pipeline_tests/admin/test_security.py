@@ -18,10 +18,10 @@ from xero_pipeline.admin.login_throttle import FREE_ATTEMPTS, FREE_ATTEMPTS_OF_A
 from xero_pipeline.admin.security import (
     OpenToTheNetwork,
     RequestGuard,
-    is_loopback,
     require_token_off_loopback,
     restrict_to_own_path,
 )
+from xero_pipeline.settings.base import is_loopback_host
 from xero_pipeline_tests.admin.deployed import API, KEY, Page, load_app_settings, serve_page
 from xero_pipeline_tests.conftest import FakeClock
 
@@ -56,7 +56,7 @@ def test_the_page_does_not_listen_beyond_loopback_without_a_token(tmp_path: Path
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "LocalHost", "::1", "[::1]", "127.8.8.8"])
 def test_loopback_needs_no_token(tmp_path: Path, host: str) -> None:
-    assert is_loopback(host)
+    assert is_loopback_host(host)
     require_token_off_loopback(load_app_settings(tmp_path), host)
 
 

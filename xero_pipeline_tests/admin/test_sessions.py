@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from xero_pipeline.warehouse.access.roles import AccessRole
 from xero_pipeline_tests.admin.deployed import API, KEY, Page, serve_page
@@ -78,6 +80,19 @@ def test_what_an_open_page_asks_by_itself_does_not_keep_a_session_alive(closed: 
         assert is_in(closed, cookie | {"X-Background": "1"})
     closed.clock.advance(minutes=1)
     assert not is_in(closed, cookie | {"X-Background": "1"})
+
+
+def test_people_who_have_signed_in_can_look_while_nothing_can_be_written(
+    closed: Page, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cookie = sign_in(closed)
+
+    def refuse(*_: object) -> None:
+        raise OperationalError("UPDATE", {}, sqlite3.OperationalError("attempt to write a readonly database"))
+
+    closed.clock.advance(minutes=10)
+    monkeypatch.setattr(closed.deployment.warehouse.sessions, "touch", refuse)
+    assert is_in(closed, cookie)
 
 
 @pytest.mark.parametrize("changed", [{"ADMIN_TOKEN": "another-token"}, {"XERO_ENCRYPTION_KEY": "6e" * 32}])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def test_a_lockdown_revokes_deletes_and_says_what_is_left(folder: Folder) -> Non
         access_token = opened.tokens.load_tokens(organisation.tenant_id).access_token
     done = folder.run("lockdown")
     assert done.exit_code == 0, done.output
-    assert f"revoked at Xero, tokens deleted: Mock Organisation ({organisation.tenant_id})" in done.stdout
+    assert f"disconnected Mock Organisation ({organisation.tenant_id})\n" in done.stdout
     assert "ended 1 pending consent and 0 sessions\n" in done.stdout
     steps = re.findall(r"^\d\. (.+)$", done.stdout, re.MULTILINE)
     assert len(steps) == 7
@@ -56,7 +57,7 @@ def test_a_lockdown_deletes_what_it_cannot_revoke_and_says_so(folder: Folder, cl
         opened.tokens.save_consent(make_tokens(clock, "mark"), connections, now=clock.now())
     done = folder.run("lockdown", XERO_ENCRYPTION_KEY=NEW)
     assert "did not confirm that every connection has ended" in one_line(done)
-    assert "tokens deleted, not revoked at Xero: Alpha (t-1): " in done.stdout
+    assert "disconnected Alpha (t-1) here: its tokens are deleted. Xero did not confirm it: " in done.stdout
     assert "disconnect this app from Alpha, Beta: Xero did not confirm" in done.stdout
     assert "mark" not in done.output
     with folder.warehouse(OLD) as opened:
@@ -74,9 +75,30 @@ def test_a_lockdown_deletes_tokens_when_xero_does_not_answer(folder: Folder) -> 
     }
     done = folder.run("lockdown", **real)
     assert "did not confirm" in one_line(done)
-    assert "tokens deleted, not revoked at Xero: Mock Organisation" in done.stdout
+    assert "disconnected Mock Organisation (mock-tenant-001) here: its tokens are deleted. Xero did not" in done.stdout
     with folder.warehouse(OLD) as opened:
         assert opened.tokens.list_organisations() == []
+
+
+def test_a_lockdown_names_whose_access_tokens_still_count_and_is_in_the_audit_log(folder: Folder) -> None:
+    connect_mock(folder)
+    folder.run("access", "add", "Ann Lee", "--role", "owner", ADMIN_TOKEN="a" * 48)
+    done = folder.run("lockdown")
+    assert "Access tokens still count (Ann Lee): `xero-pipeline access remove NAME`" in done.stdout
+    newest = json.loads(folder.run("audit", "--json").stdout)[0]
+    assert (newest["action"], newest["subject"], newest["outcome"]) == ("lockdown", "Mock Organisation", "success")
+
+
+def test_a_restore_gives_no_session_back_and_names_who_has_access(folder: Folder, tmp_path: Path) -> None:
+    folder.run("access", "add", "Ann Lee", "--role", "owner", ADMIN_TOKEN="a" * 48)
+    with folder.warehouse(OLD) as opened:
+        opened.sessions.begin("hash", who="Ann Lee", credential="c", origin="127.0.0.1", now=opened.clock.now())
+    file = tmp_path / "books.backup"
+    assert folder.run("backup", "--to", str(file)).exit_code == 0
+    restored = folder.run("restore", "--from", str(file), "--replace")
+    assert "with access now: Ann Lee" in restored.stdout
+    with folder.warehouse(OLD) as opened:
+        assert opened.sessions.end_all() == 0
 
 
 def test_a_backup_is_restored_and_holds_no_key_and_no_readable_token(folder: Folder, tmp_path: Path) -> None:

@@ -60,22 +60,16 @@ export const api = {
   disconnect: (tenantId) => call("POST", "/disconnect", { body: tenantId ? { tenantId } : {} }),
   startSync: (weekEnding) => call("POST", "/sync", { query: { wait: "false", weekEnding }, body: {} }),
   run: (runId) => call("GET", `/runs/${encodeURIComponent(runId)}`, { background: true }),
-  syncLogs: async (limit) => readList(await call("GET", "/sync-logs", { query: { limit } }), "logs"),
+  syncLogs: (limit) => call("GET", "/sync-logs", { query: { limit } }),
   accept: (logId, note) => call("POST", `/sync-logs/${encodeURIComponent(logId)}/accept`, { body: { note } }),
   scheduler: (on) => call("POST", on ? "/scheduler/start" : "/scheduler/stop", { body: {} }),
   summary: (weeks, currency) => call("GET", "/summary", { query: { weeks, currency } }),
   week: (ending) => call("GET", `/weeks/${encodeURIComponent(ending)}`),
-  restatements: async (limit) => readList(await call("GET", "/restatements", { query: { limit } }), "restatements"),
-  audit: async (limit) => readList(await call("GET", "/audit", { query: { limit } }), "rows"),
-  sessions: async () => readList(await call("GET", "/sessions"), "sessions"),
+  restatements: (limit) => call("GET", "/restatements", { query: { limit } }),
+  audit: (limit) => call("GET", "/audit", { query: { limit } }),
+  sessions: () => call("GET", "/sessions"),
   endSession: (id) => call("POST", "/sessions/end", { body: id === null ? {} : { id } }),
-  persons: async () => readList(await call("GET", "/access"), "persons"),
+  persons: () => call("GET", "/access"),
   addPerson: (name, role) => call("POST", "/access/add", { body: { name, role } }),
   removePerson: (name) => call("POST", "/access/remove", { body: { name } }),
 };
-
-/** Returns the list itself, or the list that the body has under `name`. */
-function readList(body, name) {
-  if (Array.isArray(body)) return body;
-  return Array.isArray(body?.[name]) ? body[name] : [];
-}

@@ -28,6 +28,7 @@ from sqlalchemy import (
     update,
 )
 
+from xero_pipeline.printable import replace_control_characters
 from xero_pipeline.warehouse.database.locks import compute_advisory_key
 from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.database.types import UtcDateTime
@@ -94,6 +95,11 @@ class Actor:
     who: str
     role: str
     origin: str
+
+    @classmethod
+    def stranger(cls, origin: str) -> Actor:
+        """Somebody at that address who has not signed in."""
+        return cls(UNKNOWN_PERSON_NAME, "none", origin)
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +213,5 @@ class AuditLog:
 
 def _clean(text: str) -> str:
     """One printable line without anything that looks like a secret. Xero's names and headers come from elsewhere."""
-    printable = "".join(character if character.isprintable() else " " for character in text)
-    hidden: str = hide_secrets(" ".join(printable.split()))
+    hidden: str = hide_secrets(" ".join(replace_control_characters(text).split()))
     return hidden if len(hidden) <= _LONGEST else f"{hidden[: _LONGEST - 1]}…"

@@ -36,11 +36,11 @@ class StateProblem(StrEnum):
 class ConsentStarter:
     """Who began a consent, and what it was begun with.
 
-    `credential` is `None` for a consent that is bound to nothing, `session_hash` for one that no session began.
+    `session_hash` is `None` for a consent that no session began.
     """
 
     actor: Actor
-    credential: str | None = None
+    credential: str
     session_hash: str | None = None
 
 
@@ -159,4 +159,4 @@ def _is_same_browser(row: Row[Any], browser: str | None) -> bool:
 def _to_starter(row: Row[Any]) -> ConsentStarter | None:
     if row.who is None:
         return None
-    return ConsentStarter(Actor(row.who, row.role, row.origin), row.credential, row.session_hash)
+    return ConsentStarter(Actor(row.who, row.role, row.origin), row.credential or "", row.session_hash)

@@ -96,6 +96,10 @@ class TokenStore:
             if organisation.status is ConnectionStatus.CONNECTED
         ]
 
+    def list_names(self) -> dict[str, str]:
+        """The name of each stored organisation by its tenant id, with the id where two have the same name."""
+        return {organisation.tenant_id: organisation.display_name for organisation in self.list_organisations()}
+
     def get_organisation(self, tenant_id: str) -> Organisation:
         """
         Raises:

@@ -13,7 +13,7 @@ STRANGER = Actor("unknown", "none", "198.51.100.1")
 
 
 def record(warehouse: Warehouse, actor: Actor, outcome: str = "success", subject: str = "") -> None:
-    warehouse.record_audit(AuditEntry.of(actor, AuditAction.SYNC, subject, outcome))
+    warehouse.audit.record(AuditEntry.of(actor, AuditAction.SYNC, subject, outcome), warehouse.clock.now())
 
 
 def test_every_success_is_a_row_newest_first(warehouse: Warehouse, clock: FakeClock) -> None:
