@@ -129,7 +129,7 @@ class Deployment:
         def build_apis(organisation: Organisation) -> XeroApis:
             return self.build_apis(organisation.tenant_id)
 
-        return Xero(self.warehouse.tokens.list_organisations, build_apis, self.session)
+        return Xero(self.warehouse.tokens.list_organisations, build_apis, self.session, self.warehouse.facts)
 
     def close(self) -> None:
         """Close the session, the database and the mock, as far as they were opened."""

@@ -10,17 +10,20 @@ from __future__ import annotations
 import itertools
 import logging
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from xero_pipeline.assets import cash, financial, revenue
-from xero_pipeline.assets.outcomes import Extract
+from xero_pipeline.assets.outcomes import BeginExtracting, RunScope
 from xero_pipeline.assets.partitions import build_weekly_partitions
 from xero_pipeline.assets.progress import NoProgress
+from xero_pipeline.assets.week_reading import WeekReader
 from xero_pipeline.assets.week_sync import WeekSync
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.connection_health import ConnectionMonitor
@@ -163,13 +166,18 @@ class FaultMatrix:
             lambda organisation: deployment.build_apis(organisation.tenant_id),
             deployment.session,
         )
-        for kind, extract in self._extracts:
+        for kind, begin in self._extracts:
             if kind not in kinds:
                 continue
             sync = WeekSync(kind.value, xero, deployment.warehouse, NoProgress(), "xero_mock")
             organisations = xero.list_organisations()
-            for organisation in organisations:
-                sync._sync_week(_make_context(run_id), organisation, self._week, extract)
+            with ExitStack() as stack:
+                extract = begin(RunScope([self._week], partial(sync._read_landed_revenue, run_id), stack))
+                reader = WeekReader(
+                    kind.value, deployment.warehouse.log, run_id, extract, [self._week], read_together=False
+                )
+                for organisation in organisations:
+                    sync._finish_week(_make_context(run_id), reader.read((organisation, self._week)))
         return deployment.warehouse.log.list_for_run(run_id)
 
     def _find_wrong_failure(self, entries: Sequence[LogEntry]) -> str | None:
@@ -211,7 +219,7 @@ class FaultMatrix:
         return f"differs from the books: {', '.join(wrong)}" if wrong else None
 
 
-def _list_extracts(deployed: RunningDeployment) -> Iterator[tuple[SyncType, Extract]]:
+def _list_extracts(deployed: RunningDeployment) -> Iterator[tuple[SyncType, BeginExtracting]]:
     """What each asset does for a week."""
     settings = deployed.deployment.settings
     partitions = build_weekly_partitions(settings.calendar)
@@ -220,10 +228,10 @@ def _list_extracts(deployed: RunningDeployment) -> Iterator[tuple[SyncType, Extr
         (revenue, revenue.build_revenue_weekly_asset),
         (cash, cash.build_cash_position_weekly_asset),
     ):
-        found: list[tuple[SyncType, Extract]] = []
+        found: list[tuple[SyncType, BeginExtracting]] = []
 
-        def capture(_name: str, kind: SyncType, extract: Extract, found: Any = found, **_: Any) -> None:
-            found.append((kind, extract))
+        def capture(_name: str, kind: SyncType, begin: BeginExtracting, found: Any = found, **_: Any) -> None:
+            found.append((kind, begin))
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(module, "build_weekly_asset", capture)

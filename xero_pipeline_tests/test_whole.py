@@ -140,7 +140,7 @@ def test_in_mock_mode_a_person_connects_and_syncs_and_a_backfill_continues_after
         tokens = decrypt_tokens(deployed)
         assert len(tokens) == 2
         # Dagster starts the run of the backfill within half a minute. It must still be running when it is stopped.
-        mock.add_fault(MockFault(FaultKind.DELAY, path="Reports", seconds=1, times=None))
+        mock.add_fault(MockFault(FaultKind.DELAY, path="Reports", seconds=5, times=None))
         start_backfill(deployed)
         sync_now(page, deployed)
         switch_scheduler_on_and_off(page, deployed)

@@ -34,7 +34,7 @@ def build_cash_position_weekly_asset(
     return build_weekly_asset(
         "cash_position_weekly",
         SyncType.BANK_SUMMARY,
-        extract,
+        lambda _scope: extract,
         settings=settings,
         partitions=partitions,
         metadata=build_asset_metadata(cash_position_weekly_table),

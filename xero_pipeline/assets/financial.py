@@ -1,13 +1,19 @@
 """`financial_weekly` and `financial_weekly_lines`: the week's profit and loss.
 
-`xero/readers/profit_and_loss.py` reads the report. A report without any line is compared with the week's documents,
-which takes two more calls: either the week was quiet, or the answer is incomplete and figures held before must stay.
+`xero/readers/profit_and_loss.py` reads the report. A report without any line is compared with the week's documents:
+either the week was quiet, or the answer is incomplete and figures held before must stay. If the run has not landed the
+week's revenue, that takes two more calls.
 """
+
+import time
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from functools import partial
 
 import dagster as dg
 
 from xero_pipeline.assets.columns import build_asset_metadata, build_column_schema
-from xero_pipeline.assets.outcomes import ExtractedWeek
+from xero_pipeline.assets.outcomes import ExtractedWeek, RunScope
 from xero_pipeline.assets.weekly import build_weekly_asset
 from xero_pipeline.settings import Basis, Settings
 from xero_pipeline.warehouse.figures.weekly import replace_profit_and_loss
@@ -16,17 +22,18 @@ from xero_pipeline.warehouse.schema import financial_weekly as financial_weekly_
 from xero_pipeline.warehouse.schema import financial_weekly_lines
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
-from xero_pipeline.xero.readers.documents import Revenue, read_revenue
 from xero_pipeline.xero.readers.missing_income import find_missing_income
 from xero_pipeline.xero.readers.profit_and_loss import read_profit_and_loss
+from xero_pipeline.xero.readers.reports import Difference
+from xero_pipeline.xero.readers.revenue import read_revenue
 
 
 def build_financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
     """Build the asset for a deployment's settings."""
     basis = settings.basis
 
-    def fetch_revenue(organisation: OrganisationClient, week: Week) -> Revenue:
-        return read_revenue(
+    def fetch_revenue(organisation: OrganisationClient, week: Week) -> Mapping[str, Decimal]:
+        revenue = read_revenue(
             organisation.fetch_invoices(week),
             organisation.fetch_credit_notes(week),
             week=week,
@@ -34,13 +41,26 @@ def build_financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartit
             revenue_tracking=settings.revenue_tracking,
             region_tracking=settings.region_tracking,
         )
+        return revenue.by_account
 
-    def extract(organisation: OrganisationClient, week: Week) -> ExtractedWeek:
+    def find_missing(scope: RunScope, organisation: OrganisationClient, week: Week) -> Sequence[Difference]:
+        landed = scope.read_landed_revenue(organisation.tenant_id, week)
+        if landed is not None and not find_missing_income(landed, organisation.accounts):
+            return []
+        # The documents may have been voided since, or the chart may have changed.
+        organisation.refresh_accounts(time.monotonic())
+        return find_missing_income(fetch_revenue(organisation, week), organisation.accounts)
+
+    def extract(scope: RunScope, organisation: OrganisationClient, week: Week) -> ExtractedWeek:
+        asked_at = time.monotonic()
         report = organisation.fetch_profit_and_loss(week, cash_basis=basis is Basis.CASH)
         figures = read_profit_and_loss(report, week=week, accounts=organisation.accounts)
-        missing = []
+        is_doubtful = figures.unknown_accounts or figures.differences
+        if is_doubtful and organisation.refresh_accounts(asked_at, figures.unknown_accounts):
+            figures = read_profit_and_loss(report, week=week, accounts=organisation.accounts)
+        missing: Sequence[Difference] = []
         if figures.lines.empty and basis is Basis.ACCRUAL:
-            missing = find_missing_income(fetch_revenue(organisation, week), organisation.accounts)
+            missing = find_missing(scope, organisation, week)
         return ExtractedWeek(
             write=lambda connection, provenance: replace_profit_and_loss(
                 connection, provenance, basis.value, figures.totals, figures.lines, is_doubtful=bool(missing)
@@ -54,7 +74,7 @@ def build_financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartit
     return build_weekly_asset(
         "financial_weekly",
         SyncType.PROFIT_AND_LOSS,
-        extract,
+        lambda scope: partial(extract, scope),
         settings=settings,
         partitions=partitions,
         metadata={**build_asset_metadata(financial_weekly_table), "lines": build_column_schema(financial_weekly_lines)},

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 
 from sqlalchemy import Connection
@@ -21,7 +23,8 @@ class ExtractedWeek:
     """One organisation's week as it was read from Xero.
 
     `write` replaces the week in the tables, inside a transaction. `differences` are those between the figures and
-    Xero's own totals: with any of them the week lands as `partial`.
+    Xero's own totals: with any of them the week lands as `partial`. `read_at` is when Xero worked on the first answer,
+    if the week was read together with earlier ones.
     """
 
     write: Callable[[Connection, Provenance], ReplaceResult]
@@ -29,10 +32,31 @@ class ExtractedWeek:
     totals: dict[str, Decimal]
     differences: Sequence[Difference] = ()
     notes: Sequence[str] = ()
+    read_at: datetime | None = None
 
 
 Extract = Callable[[OrganisationClient, Week], ExtractedWeek]
-"""Fetches and reads one organisation's week."""
+"""Fetches and reads one organisation's week. Called from several threads."""
+
+
+@dataclass(frozen=True)
+class RunScope:
+    """What the weeks of one asset in one run have in common.
+
+    Attributes:
+        weeks: all weeks of the run, the oldest first.
+        read_landed_revenue: the net revenue by account of an organisation's week, if this run has landed it; else
+            `None`.
+        stack: closes what has been opened, when the run's asset ends.
+    """
+
+    weeks: Sequence[Week]
+    read_landed_revenue: Callable[[str, Week], Mapping[str, Decimal] | None]
+    stack: ExitStack
+
+
+BeginExtracting = Callable[[RunScope], Extract]
+"""Begins an asset's part of a run."""
 
 
 @dataclass(frozen=True)

@@ -1,38 +1,36 @@
 """How every asset syncs its weeks: one week of one organisation at a time, each in one transaction.
 
-The asset passes `extract`, which fetches one organisation's week and says how to write it. `WeekSync` writes it, logs
-it and reports it to Dagster. A week that fails does not stop the others.
+The asset passes how a week is extracted, which threads do side by side (`week_reading.py`, `fetch_ahead.py`).
+`WeekSync` lands each week, logs it and reports it to Dagster (`week_reports.py`), in the run's own thread. A week that
+fails does not stop the others.
 """
 
 import contextlib
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from xero_pipeline.assets.metadata import build_columns_metadata, build_table_metadata, build_week_metadata
-from xero_pipeline.assets.outcomes import Extract, ExtractedWeek, WeekOutcome
+from xero_pipeline.assets.fetch_ahead import FetchAhead
+from xero_pipeline.assets.outcomes import BeginExtracting, ExtractedWeek, RunScope, WeekOutcome
 from xero_pipeline.assets.progress import Progress
+from xero_pipeline.assets.week_reading import ReadWeek, WeekReader
+from xero_pipeline.assets.week_reports import WeekReports
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, Superseded, UnknownOrganisation
-from xero_pipeline.warehouse.logs.sync_log import INTERRUPTED, SyncType
+from xero_pipeline.warehouse.figures.account_revenue import read_revenue_by_account
+from xero_pipeline.warehouse.logs.sync_log import INTERRUPTED, LANDED, SyncType
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient, Xero
-from xero_pipeline.xero.errors import (
-    DayLimitReached,
-    NotConnected,
-    OrganisationDisconnected,
-    RateLimited,
-    ReconnectNeeded,
-    XeroUnavailable,
-)
+from xero_pipeline.xero.errors import NotConnected, OrganisationDisconnected, ReconnectNeeded
 
-# After so many weeks in a row in which Xero was unavailable, the run makes no more calls for the organisation.
-MAX_OUTAGE_WEEKS = 3
 # Dagster indexes the tags of its runs, so tags are kept short.
 _MAX_TAG_LENGTH = 200
 
@@ -53,18 +51,22 @@ class WeeklySyncConfig(dg.Config):
 
 @dataclass(frozen=True)
 class WeekSync:
-    """The sync of one asset's weeks in one run."""
+    """The sync of one asset's weeks in one run.
+
+    `at_once` is how many weeks of one organisation are read at once, and `read_together` whether the weeks of an
+    organisation are read with one request (`WeekReader`).
+    """
 
     sync_type: str
     xero: Xero
     warehouse: Warehouse
     progress: Progress
     data_source: str
-    outages: dict[str, int] = field(default_factory=dict)
-    """By tenant id: for how many weeks in a row Xero has been unavailable."""
+    at_once: int = 1
+    read_together: bool = False
 
     def materialize(
-        self, context: dg.AssetExecutionContext, config: WeeklySyncConfig, extract: Extract
+        self, context: dg.AssetExecutionContext, config: WeeklySyncConfig, begin: BeginExtracting
     ) -> dg.MaterializeResult[Any]:
         """Sync every week of the run.
 
@@ -73,7 +75,6 @@ class WeekSync:
                 in which every organisation landed is marked as materialised.
         """
         weeks = [Week.from_key(key) for key in context.partition_keys]
-        failed: list[WeekOutcome] = []
         try:
             organisations = choose_organisations(self.xero, config.organisations)
         except PipelineError as error:
@@ -83,103 +84,63 @@ class WeekSync:
             context.log.warning("%s is left out: it has to be connected again", left_out.name)
         _tag_run(context, weeks, organisations)
         self.progress.begin(self.sync_type, len(weeks))
-        for number, week in enumerate(weeks, start=1):
-            outcomes = [self._sync_week(context, organisation, week, extract) for organisation in organisations]
-            failed_outcomes = [outcome for outcome in outcomes if not outcome.has_landed]
-            failed += failed_outcomes
-            if not failed_outcomes:
-                if week == weeks[-1]:
-                    self._report_table(context, week, organisations)
-                self._report_week(context, week, outcomes, is_only_week=len(weeks) == 1)
-            calls = sum(outcome.calls for outcome in outcomes)
-            context.log.info("week %d of %d, ending %s: %d calls", number, len(weeks), week, calls)
-            self.progress.finish_week(self.sync_type, week, landed=not failed_outcomes)
-        if failed:
-            raise _build_failure(failed, len(weeks) * len(organisations))
+        reports = WeekReports(context, self.warehouse, SyncType(self.sync_type), weeks, organisations)
+        with ExitStack() as stack:
+            extract = begin(RunScope(weeks, partial(self._read_landed_revenue, context.run.run_id), stack))
+            reader = WeekReader(
+                self.sync_type,
+                self.warehouse.log,
+                context.run.run_id,
+                extract,
+                weeks,
+                read_together=self.read_together,
+            )
+            lanes = [[(organisation, week) for week in weeks] for organisation in organisations]
+            answered = FetchAhead(lanes, reader.read, at_once=self.at_once, is_answered=lambda read: not read.is_outage)
+            try:
+                for read in answered:
+                    outcome = self._finish_week(context, read)
+                    if read.log_id is not None:
+                        reader.end_row(read.log_id)
+                    if reports.add(outcome):
+                        self.progress.finish_week(self.sync_type, read.week, landed=reports.has_landed(read.week))
+            except BaseException as error:
+                # The process is ending, and the run with it.
+                self._interrupt(reader, error)
+                reports.mark_landed_weeks()
+                raise
+        if reports.failed:
+            reports.mark_landed_weeks()
+            raise _build_failure(reports.failed, len(weeks) * len(organisations))
         return dg.MaterializeResult()
 
-    def _report_week(
-        self, context: dg.AssetExecutionContext, week: Week, outcomes: Sequence[WeekOutcome], *, is_only_week: bool
-    ) -> None:
-        metadata = build_week_metadata(week, outcomes)
-        context.add_asset_metadata(metadata, asset_key=context.asset_key, partition_key=week.key)
-        if not is_only_week:
-            # Dagster marks the partitions of a range only when the whole run succeeds. With an event of its own, a
-            # week that landed stays materialised even if a later week fails.
-            context.log_event(
-                dg.AssetMaterialization(asset_key=context.asset_key, partition=week.key, metadata=metadata)
-            )
-
-    def _report_table(
-        self, context: dg.AssetExecutionContext, newest: Week, organisations: Sequence[OrganisationClient]
-    ) -> None:
-        """Describe the whole table, in the run's newest week only.
-
-        Dagster shows the newest week first, and it stores events for ever.
-        """
-        kind = SyncType(self.sync_type)
-        names = {organisation.tenant_id: organisation.name for organisation in organisations}
-        context.add_asset_metadata(
-            build_table_metadata(self.warehouse, kind, names), asset_key=context.asset_key, partition_key=newest.key
-        )
-        context.add_asset_metadata(build_columns_metadata(kind), asset_key=context.asset_key)
-
-    def _sync_week(
-        self, context: dg.AssetExecutionContext, organisation: OrganisationClient, week: Week, extract: Extract
-    ) -> WeekOutcome:
-        log_id = self.warehouse.log.start(organisation.tenant_id, self.sync_type, week, context.run.run_id)
-        attempts_before = organisation.attempts
+    def _finish_week(self, context: dg.AssetExecutionContext, read: ReadWeek) -> WeekOutcome:
+        """Land a week that was read, or log why it could not be."""
+        organisation, week, log_id = read.organisation, read.week, read.log_id
+        if log_id is None:
+            raise read.error or RuntimeError("the week has no row in the sync log")
         try:
-            self._require_available(organisation)
-            outcome = self._read_and_land(organisation, week, extract, log_id, context.run.run_id, attempts_before)
+            if read.extracted is None:
+                raise read.error or RuntimeError("the week was not read")
+            outcome = self._land(read, read.extracted, log_id, context.run.run_id)
         except Exception as error:
             # An error in one week does not stop the others.
             if not isinstance(error, PipelineError):
                 context.log.exception("%s, week ending %s: unexpected error", organisation.name, week)
                 error = _build_unexpected(error)
-            calls = organisation.attempts - attempts_before
+            calls = read.reading.calls
             outcome = WeekOutcome(organisation.tenant_id, organisation.name, week, "failed", calls, error=error)
-            self._write_failure(organisation, log_id, outcome.calls, error)
+            self._write_failure(organisation, log_id, calls, error)
             context.log.error("%s, week ending %s: %s", organisation.name, week, error)
-        except BaseException as error:
-            # The process is ending, and the run with it.
-            self._write_failure(organisation, log_id, organisation.attempts - attempts_before, error)
-            raise
-        is_outage = _is_outage(outcome.error)
-        self.outages[outcome.tenant_id] = self.outages.get(outcome.tenant_id, 0) + 1 if is_outage else 0
         for difference in outcome.differences:
             context.log.warning("%s, week ending %s: %s", organisation.name, week, difference)
         return outcome
 
-    def _require_available(self, organisation: OrganisationClient) -> None:
-        """Raise without a call after `MAX_OUTAGE_WEEKS`, so that an outage does not use up the day's calls.
-
-        Each week takes several calls, even when all of them fail.
-        """
-        if self.outages.get(organisation.tenant_id, 0) >= MAX_OUTAGE_WEEKS:
-            raise XeroUnavailable(
-                f"Xero did not answer for the previous {MAX_OUTAGE_WEEKS} weeks of this run, so no call was made for "
-                "this one."
-            )
-
-    def _read_and_land(
-        self,
-        organisation: OrganisationClient,
-        week: Week,
-        extract: Extract,
-        log_id: int,
-        run_id: str,
-        attempts_before: int,
-    ) -> WeekOutcome:
-        """Read a week and write it. If a later reading has landed meanwhile, its figures stay: the week has landed.
-
-        Args:
-            attempts_before: the client's attempts before this week.
-        """
-        organisation.begin_reading()
-        extracted = extract(organisation, week)
+    def _land(self, read: ReadWeek, extracted: ExtractedWeek, log_id: int, run_id: str) -> WeekOutcome:
+        """Write a week. If a later reading has landed meanwhile, its figures stay: the week has landed."""
+        organisation, week = read.organisation, read.week
         status = "partial" if extracted.differences else "success"
-        calls = organisation.attempts - attempts_before
+        calls = read.reading.calls
         outcome = WeekOutcome(
             organisation.tenant_id, organisation.name, week, status, calls, currency=extracted.currency
         )
@@ -195,7 +156,7 @@ class WeekSync:
                 status=status,
                 api_calls=calls,
                 error_log=_build_error_log(extracted),
-                read_at=organisation.reading_began_at,
+                read_at=extracted.read_at or read.reading.began_at,
             )
         except Superseded as overtaken:
             newer = overtaken.newer
@@ -212,7 +173,21 @@ class WeekSync:
             notes=extracted.notes,
         )
 
-    def _write_failure(self, organisation: OrganisationClient, log_id: int, calls: int, error: BaseException) -> None:
+    def _read_landed_revenue(self, run_id: str, tenant_id: str, week: Week) -> Mapping[str, Decimal] | None:
+        """The net revenue by account of a week that this run has landed; `None` if it has not."""
+        entry = self.warehouse.log.get_last(tenant_id, SyncType.INVOICES, week)
+        if entry is None or entry.dagster_run_id != run_id or entry.status not in LANDED:
+            return None
+        return read_revenue_by_account(self.warehouse.engine, tenant_id, week)
+
+    def _interrupt(self, reader: WeekReader, error: BaseException) -> None:
+        """Close the rows of the weeks that were being read."""
+        # Where the database is unavailable, the rows stay `running` and are closed as interrupted later.
+        with contextlib.suppress(DatabaseUnavailable):
+            for log_id, reading in reader.stop().items():
+                self.warehouse.log.fail(log_id, api_calls=reading.calls, error_log=_describe_interruption(error))
+
+    def _write_failure(self, organisation: OrganisationClient, log_id: int, calls: int, error: PipelineError) -> None:
         # Where the database is unavailable, the row stays `running` and is closed as interrupted later.
         with contextlib.suppress(DatabaseUnavailable):
             self.warehouse.log.fail(log_id, api_calls=calls, error_log=_describe_error(error))
@@ -224,14 +199,6 @@ class WeekSync:
                     ConnectionStatus.RECONNECT_NEEDED,
                     grant_id=organisation.organisation.grant_id,
                 )
-
-
-def _is_outage(error: PipelineError | None) -> bool:
-    """Whether Xero could not be asked. That includes a minute limit that waiting does not end.
-
-    A spent day does not count: it costs neither calls nor time, and its error says when to continue.
-    """
-    return isinstance(error, (XeroUnavailable, RateLimited)) and not isinstance(error, DayLimitReached)
 
 
 def choose_organisations(xero: Xero, wanted: Sequence[str]) -> list[OrganisationClient]:
@@ -287,14 +254,16 @@ def _build_error_log(extracted: ExtractedWeek) -> dict[str, Any] | None:
     return error_log or None
 
 
-def _describe_error(error: BaseException) -> dict[str, Any]:
-    if isinstance(error, (dg.DagsterExecutionInterruptedError, KeyboardInterrupt, SystemExit)):
-        return dict(INTERRUPTED)
-    if not isinstance(error, PipelineError):
-        error = _build_unexpected(error)
+def _describe_error(error: PipelineError) -> dict[str, Any]:
     retry_at = getattr(error, "retry_at", None)
     description = {"error": error.code, "message": error.what, "advice": error.advice}
     return description | ({"retry_at": retry_at.isoformat()} if retry_at else {})
+
+
+def _describe_interruption(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, Exception) and not isinstance(error, dg.DagsterExecutionInterruptedError):
+        return _describe_error(error if isinstance(error, PipelineError) else _build_unexpected(error))
+    return dict(INTERRUPTED)
 
 
 def _build_unexpected(error: BaseException) -> Unexpected:

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.assets.columns import OWNERS
-from xero_pipeline.assets.outcomes import Extract
+from xero_pipeline.assets.outcomes import BeginExtracting
 from xero_pipeline.assets.progress import Progress
 from xero_pipeline.assets.week_sync import WeeklySyncConfig, WeekSync
 from xero_pipeline.settings import Settings
@@ -21,19 +21,23 @@ from xero_pipeline.xero.client import Xero
 def build_weekly_asset(
     name: str,
     kind: SyncType,
-    extract: Extract,
+    begin: BeginExtracting,
     *,
     settings: Settings,
     partitions: dg.WeeklyPartitionsDefinition,
     metadata: Mapping[str, Any],
     description: str,
+    read_together: bool = False,
+    goes_first: bool = False,
 ) -> dg.AssetsDefinition:
     """Build the asset of one table, which syncs each week of its run.
 
     Args:
         name: the table's name.
-        extract: fetches and reads one organisation's week.
+        begin: begins to extract the weeks of a run.
         metadata: the metadata of the asset itself, which does not depend on a run.
+        read_together: whether the weeks of an organisation are read with one request.
+        goes_first: whether a run that has several assets begins with this one.
     """
 
     @dg.asset(
@@ -44,6 +48,7 @@ def build_weekly_asset(
         kinds={"xero", "pandas", "sql"},
         owners=OWNERS,
         tags={"data_source": settings.data_source},
+        op_tags={"dagster/priority": "1"} if goes_first else {},
         metadata=metadata,
         description=description,
     )
@@ -54,8 +59,15 @@ def build_weekly_asset(
         warehouse: dg.ResourceParam[Warehouse],
         progress: dg.ResourceParam[Progress],
     ) -> dg.MaterializeResult[Any]:
-        return WeekSync(kind.value, xero, warehouse, progress, settings.data_source).materialize(
-            context, config, extract
+        sync = WeekSync(
+            kind.value,
+            xero,
+            warehouse,
+            progress,
+            settings.data_source,
+            at_once=settings.concurrent_calls,
+            read_together=read_together,
         )
+        return sync.materialize(context, config, begin)
 
     return weekly

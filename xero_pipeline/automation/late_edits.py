@@ -57,6 +57,7 @@ from xero_pipeline.xero.errors import OrganisationDisconnected, RateLimited, Rec
 from xero_pipeline.xero.readers.bank_summary import read_bank_summary
 from xero_pipeline.xero.readers.document_state import DocumentState, read_document_state
 from xero_pipeline.xero.readers.documents import can_affect_reports
+from xero_pipeline.xero.reading import begin_reading
 
 CURSOR = "late_edits"
 # `If-Modified-Since` has a resolution of a second, and Xero's servers may differ by seconds.
@@ -146,18 +147,18 @@ class LateEditFinder:
         # Without a cursor: everything since the oldest figures were read. A cursor in the future is a wrong clock's.
         since = read_cursor(self._engine, tenant_id, CURSOR) or min(read_at.values()) - FIRST_OVERLAP
         since = min(since, self._deployment.clock.now())
-        organisation.begin_reading()
-        documents = [
-            *organisation.fetch_changed_invoices(since - OVERLAP),
-            *organisation.fetch_changed_credit_notes(since - OVERLAP),
-        ]
+        with begin_reading() as reading:
+            documents = [
+                *organisation.fetch_changed_invoices(since - OVERLAP),
+                *organisation.fetch_changed_credit_notes(since - OVERLAP),
+            ]
         states = [read_document_state(document) for document in documents if can_affect_reports(document)]
         stale = self._find_stale_weeks(tenant_id, states, read_at)
         seen = [
             StoredDocument(state.key, state.week, state.figures, state.payments, state.edited_at) for state in states
         ]
         # By Xero's clock. If Xero does not say its time, the next search asks for the same changes again.
-        asked_at = organisation.reading_began_at or since
+        asked_at = reading.began_at or since
         self._stale_weeks.record(tenant_id, stale, seen=seen, cursor=CURSOR, asked_at=asked_at)
         return f"{len(documents)} documents changed, {len(stale)} weeks have to be read again."
 

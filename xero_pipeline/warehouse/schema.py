@@ -2,8 +2,8 @@
 
 Some tables are defined next to the code that uses them: call permits (`call_budget/counts.py`), alerts
 (`logs/alert_log.py`), accepted differences (`logs/acceptances.py`), persons, sessions and the audit log (`access/`),
-documents (`figures/document_index.py`), revenue by account (`figures/account_revenue.py`) and stale weeks
-(`figures/stale_weeks.py`).
+facts of organisations (`connections/facts.py`), documents (`figures/document_index.py`), revenue by account
+(`figures/account_revenue.py`) and stale weeks (`figures/stale_weeks.py`).
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from xero_pipeline.warehouse.access.persons import Persons
 from xero_pipeline.warehouse.access.sessions import SessionStore
 from xero_pipeline.warehouse.call_budget.budget import SqlCallBudget
 from xero_pipeline.warehouse.connections.cipher import Cipher
+from xero_pipeline.warehouse.connections.facts import FactStore
 from xero_pipeline.warehouse.connections.tokens import TokenStore
 from xero_pipeline.warehouse.database import migrating
 from xero_pipeline.warehouse.database.engine import open_engine
@@ -38,6 +39,7 @@ class Warehouse:
         self.clock = clock
         self.locks = Locks(engine)
         self.tokens = TokenStore(engine, cipher, clock, self.locks)
+        self.facts = FactStore(engine)
         self.log = SyncLog(engine, clock)
         self.persons = Persons(engine)
         self.sessions = SessionStore(engine)

@@ -36,7 +36,8 @@ from xero_pipeline.assets.financial import build_financial_weekly_asset
 from xero_pipeline.assets.partitions import build_weekly_partitions
 from xero_pipeline.assets.progress import NoProgress
 from xero_pipeline.assets.revenue import build_revenue_weekly_asset
-from xero_pipeline.assets.week_sync import WeeklySyncConfig, WeekSync
+from xero_pipeline.assets.week_reports import WeekReports
+from xero_pipeline.assets.week_sync import WeeklySyncConfig
 from xero_pipeline.automation.alerts import Alerter, open_alerter
 from xero_pipeline.automation.connection_health import ConnectionMonitor
 from xero_pipeline.automation.failure_alert import FailureMonitor
@@ -202,7 +203,7 @@ class Year:
 
     def run_without_dagster(self, request: dg.RunRequest) -> None:
         # Skips the table's picture for Dagster's UI: drawing it reads every stored week.
-        with patch.object(WeekSync, "_report_table"):
+        with patch.object(WeekReports, "_report_table"):
             self._run_assets(request)
 
     def _run_assets(self, request: dg.RunRequest) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from decimal import Decimal
 
-from sqlalchemy import Column, Connection, Date, Table, Text, delete, insert
+from sqlalchemy import Column, Connection, Date, Engine, Table, Text, delete, insert, select
 
 from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.database.types import Money
@@ -37,3 +37,13 @@ def replace_revenue_by_account(
     ]
     if rows:
         connection.execute(insert(table), rows)
+
+
+def read_revenue_by_account(engine: Engine, tenant_id: str, week: Week) -> dict[str, Decimal]:
+    """The week's net revenue by account, as `replace_revenue_by_account` stored it."""
+    table = revenue_by_account
+    query = select(table.c.account, table.c.net_revenue).where(
+        table.c.tenant_id == tenant_id, table.c.week_ending == week.ending
+    )
+    with engine.connect() as connection:
+        return {row.account: row.net_revenue for row in connection.execute(query)}

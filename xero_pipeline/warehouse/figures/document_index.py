@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import JSON, Column, Connection, Date, Engine, Table, Text, delete, insert, select
@@ -41,7 +42,7 @@ seen_documents = Table(
 )
 
 # SQLite accepts at most 32,766 parameters in a statement, and a row has six.
-_CHUNK_SIZE = 5000
+_CHUNK_SIZE = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +73,7 @@ def replace_documents(connection: Connection, tenant_id: str, week: Week, docume
             synced_documents.c.tenant_id == tenant_id, synced_documents.c.week_ending == week.ending
         )
     )
-    _insert(connection, synced_documents, tenant_id, list(documents))
+    _insert(connection, synced_documents, tenant_id, documents)
 
 
 def save_seen_documents(connection: Connection, tenant_id: str, documents: Iterable[StoredDocument]) -> None:
@@ -84,7 +85,7 @@ def save_seen_documents(connection: Connection, tenant_id: str, documents: Itera
                 seen_documents.c.tenant_id == tenant_id, seen_documents.c.document_id.in_(keys)
             )
         )
-    _insert(connection, seen_documents, tenant_id, list(by_key.values()))
+    _insert(connection, seen_documents, tenant_id, by_key.values())
 
 
 def read_counted_documents(engine: Engine, tenant_id: str, keys: Iterable[str]) -> dict[str, list[StoredDocument]]:
@@ -100,9 +101,9 @@ def read_last_seen_documents(engine: Engine, tenant_id: str, keys: Iterable[str]
     return {document.key: document for document in _read(engine, seen_documents, tenant_id, keys)}
 
 
-def _insert(connection: Connection, table: Table, tenant_id: str, documents: Sequence[StoredDocument]) -> None:
-    for first in range(0, len(documents), _CHUNK_SIZE):
-        rows = [document._to_row(tenant_id) for document in documents[first : first + _CHUNK_SIZE]]
+def _insert(connection: Connection, table: Table, tenant_id: str, documents: Iterable[StoredDocument]) -> None:
+    rest = iter(documents)
+    while rows := [document._to_row(tenant_id) for document in islice(rest, _CHUNK_SIZE)]:
         connection.execute(insert(table), rows)
 
 

@@ -1,6 +1,6 @@
 """The meaning of Xero's answers: the only module that turns a status into a class of `xero/errors.py`.
 
-It also parses all of Xero's JSON. `session.py` and `retry_policy.py` send and retry requests; the modules in
+It also reads all of Xero's JSON. `session.py` and `retry_policy.py` send and retry requests; the modules in
 `readers/` interpret the bodies.
 """
 
@@ -30,6 +30,7 @@ from xero_pipeline.xero.errors import (
     XeroError,
     XeroUnavailable,
 )
+from xero_pipeline.xero.http.payloads import get_kept_payload
 from xero_pipeline.xero.http.retry_policy import read_rate_limit
 
 Container = TypeVar("Container", dict[str, Any], list[Any])
@@ -195,7 +196,9 @@ def parse_json(response: Response, container: type[Container]) -> Container:
     """
     where = _path(response)
     try:
-        payload = json.loads(response.content, parse_float=Decimal, parse_constant=_refuse_constant)
+        payload = get_kept_payload(response)
+        if payload is None:
+            payload = json.loads(response.content, parse_float=Decimal, parse_constant=_refuse_constant)
         if _ESCAPED_NON_CHARACTER.search(response.content):
             payload = _replace_non_characters(payload)
     except (ValueError, RecursionError):

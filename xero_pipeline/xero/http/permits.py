@@ -17,6 +17,7 @@ from pyrate_limiter import AbstractBucket, BucketFactory, Duration, Limiter, Rat
 from xero_pipeline.clock import Clock
 from xero_pipeline.rate_limits import CallBudget, CallPermit, DayExhausted, RateLimitKind, Wait
 from xero_pipeline.xero.http.retry_policy import LimitPatience, RateLimitHit
+from xero_pipeline.xero.reading import list_current_readings
 
 OnWait = Callable[[float, str], None]
 """Called before each wait with its seconds and its reason, which completes "waiting 5 s, since …"."""
@@ -142,12 +143,14 @@ class CallPermitLimiter(Limiter):
                 raise RuntimeError("the budget gave neither a permit nor a reason")
             if not blocking:
                 return False
-            has_patience = self._patience.spend(None if name == APP else name, refusal.seconds)
+            has_patience = self._patience.spend(None if name == APP else name, refusal.seconds, now)
             if not has_patience or now >= deadline:
                 raise RateLimitHit(refusal.problem, refusal.seconds, now, status=None)
             self._pause(refusal)
         with self._count_lock:
             self._acquired += 1
+            for reading in list_current_readings():
+                reading.calls += 1
         return True
 
     def _try_once(self, name: str, weight: int) -> bool:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import random
 import re
+import threading
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 
@@ -106,31 +108,52 @@ class LimitPatience:
 
     One call waits a few minutes for a minute limit, and a run makes thousands of calls. So the waits of a limit that
     never ends are added up over the calls: the run then gives up, as in an outage. They are counted for each
-    organisation since its last call that Xero answered otherwise, and for all since any such call.
+    organisation since its last call that Xero answered otherwise, and for all since any such call. Calls that wait side
+    by side wait once. Safe to use from several threads.
     """
 
     def __init__(self) -> None:
-        self._waited: dict[str | None, float] = {}
-        self._waited_by_all = 0.0
+        self._lock = threading.Lock()
+        self._waited: dict[str | None, _WaitedTime] = {}
+        self._waited_by_all = _WaitedTime()
 
     def begin(self, tenant_id: str | None) -> None:
         """Xero has refused a call of the organisation because of a limit: from now on each wait counts."""
-        self._waited.setdefault(tenant_id, 0.0)
+        with self._lock:
+            self._waited.setdefault(tenant_id, _WaitedTime())
 
     def reset(self, tenant_id: str | None) -> None:
         """Xero has answered a call of the organisation with something else than a limit."""
-        self._waited.pop(tenant_id, None)
-        self._waited_by_all = 0.0
+        with self._lock:
+            self._waited.pop(tenant_id, None)
+            self._waited_by_all = _WaitedTime()
 
-    def spend(self, tenant_id: str | None, seconds: float) -> bool:
-        """Count a wait, and return whether there is patience for it. Without it, nothing is counted."""
-        if tenant_id not in self._waited:
+    def spend(self, tenant_id: str | None, seconds: float, now: datetime) -> bool:
+        """Count a wait from `now` on, and return whether there is patience for it. Without it, nothing is counted."""
+        with self._lock:
+            waited = self._waited.get(tenant_id)
+            if waited is None:
+                return True
+            until = now + timedelta(seconds=seconds)
+            if max(waited.add_up(now, until), self._waited_by_all.add_up(now, until)) > MAX_LIMIT_SECONDS:
+                return False
+            for time in (waited, self._waited_by_all):
+                time.seconds, time.until = time.add_up(now, until), max(until, time.until or until)
             return True
-        if max(self._waited[tenant_id], self._waited_by_all) + seconds > MAX_LIMIT_SECONDS:
-            return False
-        self._waited[tenant_id] += seconds
-        self._waited_by_all += seconds
-        return True
+
+
+@dataclass
+class _WaitedTime:
+    """Time that was waited, overlapping waits counted once."""
+
+    seconds: float = 0.0
+    until: datetime | None = None
+
+    def add_up(self, begins: datetime, ends: datetime) -> float:
+        """The seconds that have been waited after another wait."""
+        if self.until is not None:
+            begins = max(begins, self.until)
+        return self.seconds + max(0.0, (ends - begins).total_seconds())
 
 
 class RetryPolicy:
@@ -173,7 +196,7 @@ class RetryPolicy:
             most = MAX_CONCURRENT_WAITS if failure.problem is RateLimitKind.CONCURRENT else MAX_MINUTE_WAITS
             if failure.problem is RateLimitKind.DAY or count > most:
                 return True
-            return not self._patience.spend(self._tenant_id, failure.wait)
+            return not self._patience.spend(self._tenant_id, failure.wait, self._clock.now())
         assert isinstance(failure, TransportFailure)  # noqa: S101 - there are two kinds
         return count >= self._tries or (failure.retry_after or 0) > MAX_BACKOFF
 

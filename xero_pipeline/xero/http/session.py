@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import http.client
 import io
-import json
 import logging
 import random
 from collections.abc import Mapping, Sequence
@@ -29,6 +28,7 @@ from xero_pipeline.clock import Clock
 from xero_pipeline.rate_limits import CallBudget, RateLimitHeaders, RateLimitKind
 from xero_pipeline.xero.errors import RequestRefused
 from xero_pipeline.xero.http.deadline import DeadlineAdapter
+from xero_pipeline.xero.http.payloads import find_body_problem
 from xero_pipeline.xero.http.permits import APP, CallPermitLimiter, OnWait, describe_wait
 from xero_pipeline.xero.http.retry_policy import (
     LimitPatience,
@@ -52,8 +52,6 @@ DEADLINE = 120.0
 
 # What requests, urllib3 and http.client raise when an answer does not arrive, or not as a whole.
 _TRANSPORT_ERRORS = (failures.RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, OSError)
-# The length of the longest JSON token that a truncated answer can end in: `\u` with its four digits.
-_LONGEST_CUT_TOKEN = 6
 # What they raise for a request that cannot be sent at all, so that a retry never helps.
 _UNSENDABLE_ERRORS = (
     failures.InvalidURL,
@@ -216,7 +214,8 @@ class XeroSession(LimiterSession):
             raise _refuse_unsendable(what) from None
         except _TRANSPORT_ERRORS as error:
             raise TransportFailure(_describe_error(error)) from None
-        log.info(
+        # One line for each call: in Dagster's event store it would take longer than the call.
+        log.debug(
             "%s, attempt %d: %s, correlation %s",
             what,
             attempt,
@@ -250,7 +249,7 @@ class XeroSession(LimiterSession):
             retry_after = read_retry_after(response, self.clock.now())
             raise TransportFailure(f"it answered {status}", status=status, retry_after=retry_after)
         # Other statuses need no body: a 401 without one still means that Xero does not accept the token.
-        if 200 <= status <= 299 and (problem := _find_body_problem(response, container)):
+        if 200 <= status <= 299 and (problem := find_body_problem(response, container)):
             raise TransportFailure(problem, status=status)
         return response
 
@@ -322,31 +321,6 @@ def _path(url: str) -> str:
 def _tenant_of(request: PreparedRequest) -> str | None:
     tenant_id = request.headers.get(TENANT_HEADER)
     return tenant_id.decode("latin-1") if isinstance(tenant_id, bytes) else tenant_id
-
-
-def _find_body_problem(response: Response, container: type[dict[str, Any]] | type[list[Any]] | None) -> str | None:
-    """Say why the body of a success cannot be an answer of Xero's; `None` if it can.
-
-    A proxy that loses its connection to Xero may end a truncated answer properly, so that the HTTP layer cannot see
-    it, and it may send a page of its own with the status 200.
-    """
-    if container is None:
-        return None
-    if not response.content:
-        return "its answer was empty"
-    try:
-        payload = json.loads(response.content)
-    except UnicodeDecodeError as error:
-        return "its answer was cut short" if error.end == len(response.content) else "its answer was not JSON"
-    except json.JSONDecodeError as error:
-        is_cut = error.msg.startswith("Unterminated") or len(error.doc.rstrip()) - error.pos < _LONGEST_CUT_TOKEN
-        return "its answer was cut short" if is_cut else "its answer was not JSON"
-    except (ValueError, RecursionError):
-        return "its answer was not JSON"
-    if not isinstance(payload, container):
-        return f"its answer was not {'an object' if container is dict else 'a list'}"
-    # An organisation without documents has a list that is empty; an empty object has not even that.
-    return "its answer was an empty object" if payload == {} else None
 
 
 def _describe_error(error: Exception) -> str:

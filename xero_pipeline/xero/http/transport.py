@@ -29,6 +29,7 @@ from xero_pipeline.xero.errors import (
 from xero_pipeline.xero.http.answer_time import read_answer_time
 from xero_pipeline.xero.http.answers import AccessTokenExpired, parse_json, raise_for_answer
 from xero_pipeline.xero.http.session import TENANT_HEADER, XeroSession
+from xero_pipeline.xero.reading import record_answer_time
 
 Json = dict[str, Any]
 
@@ -45,10 +46,6 @@ class XeroApis:
         session: sends the requests.
         api_url: the address of the API without a path, such as `https://api.xero.com`.
         access_token: called before each request, and once more if Xero refuses the token that it returned.
-
-    Attributes:
-        reading_began_at: when Xero worked on the first answer since this was last set to `None`, by Xero's clock;
-            see `read_answer_time`. An edit before that moment is in every answer since.
     """
 
     def __init__(self, session: XeroSession, *, api_url: str, access_token: TokenSource) -> None:
@@ -57,7 +54,6 @@ class XeroApis:
         client = _make_client(_RestClient(session, api_url, access_token))
         self.accounting = AccountingApi(client, base_url=api_url + ACCOUNTING_PATH)
         self.identity = IdentityApi(client, base_url=api_url)
-        self.reading_began_at: datetime | None = None
 
     def get(self, container: str, method: str, tenant_id: str, **arguments: Any) -> Json:
         """Send a GET request to the Accounting API and return its answer.
@@ -83,13 +79,13 @@ class XeroApis:
         )
         if answer.status == 304 and since is not None:
             # Nothing has changed since. Xero answers with an empty list, but HTTP allows this status too.
-            self.reading_began_at = self.reading_began_at or read_answer_time({}, answer.response)
+            record_answer_time(read_answer_time({}, answer.response))
             return {container: []}
         payload = parse_json(answer.response, dict)
         status = payload.get("Status")
         if isinstance(status, str) and status.upper() != "OK":
             raise PayloadNotUnderstood(f"Xero answered {container} with status {status[:40]}.")
-        self.reading_began_at = self.reading_began_at or read_answer_time(payload, answer.response)
+        record_answer_time(read_answer_time(payload, answer.response))
         return payload
 
     def _request_or_prove_lost(self, request: Callable[[], _RestResponse], tenant_id: str) -> _RestResponse:

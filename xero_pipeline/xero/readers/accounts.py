@@ -5,7 +5,7 @@ Sources: Xero's `GET Accounts` and `GET Organisation`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,6 +54,40 @@ def read_accounts(payload: Mapping[str, Any]) -> dict[str, Account]:
             class_=(_read_text(row, "Class") or "").upper() or None,
         )
     return accounts
+
+
+_KEPT_OF_ACCOUNT = ("AccountID", "Code", "Name", "Type", "Class")
+_KEPT_OF_ORGANISATION = (
+    "Name", "BaseCurrency", "OrganisationID", "CountryCode", "ShortCode", "Timezone",
+    "FinancialYearEndDay", "FinancialYearEndMonth",
+)  # fmt: skip
+
+
+def keep_accounts(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of the answer that figures depend on, in its own shape.
+
+    Raises:
+        PayloadNotUnderstood: as `read_accounts`.
+    """
+    read_accounts(payload)
+    return {"Accounts": [_keep_fields(row, _KEPT_OF_ACCOUNT) for row in payload["Accounts"]]}
+
+
+def keep_organisation(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the part of the answer that figures depend on, in its own shape.
+
+    Raises:
+        PayloadNotUnderstood: as `read_organisation`.
+    """
+    read_organisation(payload)
+    return {"Organisations": [_keep_fields(row, _KEPT_OF_ORGANISATION) for row in payload["Organisations"]]}
+
+
+def _keep_fields(row: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    # Numbers become texts, since JSON in a database has no exact decimals.
+    return {
+        name: row[name] if isinstance(row[name], str) else str(row[name]) for name in names if row.get(name) is not None
+    }
 
 
 def read_organisation(payload: Mapping[str, Any]) -> OrganisationDetails:

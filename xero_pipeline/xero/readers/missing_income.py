@@ -16,15 +16,15 @@ from decimal import Decimal
 
 from xero_pipeline.money import ZERO
 from xero_pipeline.xero.readers.accounts import Account
-from xero_pipeline.xero.readers.documents import Revenue
 from xero_pipeline.xero.readers.profit_and_loss import is_of_balance_sheet
 from xero_pipeline.xero.readers.reports import Difference
 
 
-def find_missing_income(revenue: Revenue, accounts: Mapping[str, Account]) -> list[Difference]:
+def find_missing_income(revenue: Mapping[str, Decimal], accounts: Mapping[str, Account]) -> list[Difference]:
     """Find the income that a profit and loss without any line lacks by the documents of its week.
 
     Args:
+        revenue: the week's net revenue by account, as `Revenue.by_account`.
         accounts: the chart of accounts, by id.
 
     Returns:
@@ -32,7 +32,7 @@ def find_missing_income(revenue: Revenue, accounts: Mapping[str, Account]) -> li
     """
     codes = {account.code: account for account in accounts.values() if account.code}
     missing: dict[str, Decimal] = {}
-    for key, amount in revenue.by_account.items():
+    for key, amount in revenue.items():
         account = accounts.get(key) or codes.get(key)
         if amount and (account is None or not is_of_balance_sheet(account)):
             name = account.name if account else "an account that the chart does not have"

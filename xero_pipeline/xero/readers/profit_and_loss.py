@@ -58,12 +58,16 @@ _BALANCE_SHEET = {
 
 @dataclass(frozen=True)
 class ProfitAndLoss:
-    """`totals` holds the six figures of `financial_weekly`; `lines` has one row for each account."""
+    """`totals` holds the six figures of `financial_weekly`; `lines` has one row for each account.
+
+    `unknown_accounts` are the ids of accounts of the report that the chart of accounts does not have.
+    """
 
     totals: dict[str, Decimal]
     lines: pd.DataFrame
     differences: Sequence[Difference] = ()
     notes: Sequence[str] = ()
+    unknown_accounts: frozenset[str] = frozenset()
 
 
 @dataclass
@@ -107,7 +111,9 @@ def read_profit_and_loss(
     lines = _sum_by_account(report.details)
     totals = _compute_totals(lines)
     differences = list(dict.fromkeys([*_find_differences(report, profits, gross, totals), *doubts]))
-    return ProfitAndLoss(totals, pd.DataFrame(lines, columns=list(COLUMNS), dtype=object), differences, notes)
+    frame = pd.DataFrame(lines, columns=list(COLUMNS), dtype=object)
+    unknown = frozenset(detail.account_id for detail in report.details if detail.account is None)
+    return ProfitAndLoss(totals, frame, differences, notes, unknown)
 
 
 def is_of_balance_sheet(account: Account) -> bool:

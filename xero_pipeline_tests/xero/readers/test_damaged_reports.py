@@ -16,9 +16,9 @@ import pytest
 
 from xero_pipeline.xero.errors import PayloadNotUnderstood
 from xero_pipeline.xero.readers.accounts import Account
-from xero_pipeline.xero.readers.documents import Revenue, read_revenue
 from xero_pipeline.xero.readers.missing_income import find_missing_income
 from xero_pipeline.xero.readers.profit_and_loss import ProfitAndLoss, read_profit_and_loss
+from xero_pipeline.xero.readers.revenue import Revenue, read_revenue
 from xero_pipeline_tests.xero.readers.report_payloads import WEEK, Json
 from xero_pipeline_tests.xero.readers.test_profit_and_loss_countries import COUNTRIES, Writer, is_right
 
@@ -50,7 +50,7 @@ def make_revenue(by_account: dict[str, Decimal]) -> Revenue:
 
 def contradicts(found: ProfitAndLoss, income: Decimal, accounts: dict[str, Account]) -> bool:
     """Whether the week's documents, which are its whole trading income, contradict a report without lines."""
-    return bool(found.lines.empty and find_missing_income(make_revenue({"200": income}), accounts))
+    return bool(found.lines.empty and find_missing_income(make_revenue({"200": income}).by_account, accounts))
 
 
 @pytest.mark.parametrize("batch", range(5))

@@ -16,14 +16,13 @@ from hypothesis import strategies as st
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import PayloadNotUnderstood, WrongPeriod
 from xero_pipeline.xero.readers.documents import (
-    Revenue,
     can_affect_reports,
     get_document_key,
     is_counted,
     read_document_date,
-    read_revenue,
     read_updated_at,
 )
+from xero_pipeline.xero.readers.revenue import Revenue, read_revenue
 from xero_pipeline_tests.xero.readers.report_payloads import WEEK, Json, sample
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

@@ -17,8 +17,8 @@ from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import PayloadNotUnderstood
 from xero_pipeline.xero.readers.accounts import Account
 from xero_pipeline.xero.readers.bank_summary import read_bank_summary
-from xero_pipeline.xero.readers.documents import read_revenue
 from xero_pipeline.xero.readers.profit_and_loss import ProfitAndLoss, read_profit_and_loss
+from xero_pipeline.xero.readers.revenue import read_revenue
 from xero_pipeline_tests.xero.readers.report_payloads import (
     WEEK,
     Json,
