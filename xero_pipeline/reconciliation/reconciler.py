@@ -201,7 +201,7 @@ class Reconciler:
 
         def compare(weeks: WeekRange) -> dict[Figure, Decimal]:
             difference = self._xero.count_invoices(weeks) - count_held(weeks)
-            return {("invoices", ""): Decimal(difference)} if difference else {}
+            return {("invoices", "count"): Decimal(difference)} if difference else {}
 
         in_doubt = bool(compare(whole))
         comparisons = []
@@ -230,7 +230,9 @@ class Reconciler:
                 ]
             if stated_invoices != invoices:
                 search = Search(compare, self._may_ask)
-                unknown = self._leave_out_known(comparison, {("invoices", ""): Decimal(stated_invoices - invoices)})
+                unknown = self._leave_out_known(
+                    comparison, {("invoices", "count"): Decimal(stated_invoices - invoices)}
+                )
                 for weeks in search.find(block, unknown):
                     comparison.read_again(weeks, _DOCUMENTS)
             comparison.calls = self._xero.calls - calls_before
