@@ -141,8 +141,10 @@ def _print_rows(
     print_table(titles, [_build_row(row, names) for row in rows], figures=figures)
     for row in rows:
         for figure in row.difference.get("figures", []) if not row.is_proven else []:
+            # A figure may differ over a part of the block only.
+            weeks = f"{figure['first_week']} to {figure['last_week']}" if "first_week" in figure else row.weeks
             print_line(
-                f"{row.kind.replace('_', ' ')} {row.weeks}: {figure['account_name']}, "
+                f"{row.kind.replace('_', ' ')} {weeks}: {figure['account_name']}, "
                 f"{figure['figure'].replace('_', ' ')}: Xero states {figure['stated']}, the tables hold "
                 f"{figure['held']}"
             )

@@ -27,7 +27,7 @@ from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline.xero.errors import XeroError
 from xero_pipeline.xero.readers.accounts import read_accounts
-from xero_pipeline_tests.ledger_xero import BANK, LedgerXero, Posting
+from xero_pipeline_tests.ledger_xero import BANK, SALES, LedgerXero, Posting
 from xero_pipeline_tests.plain_xero import TENANT
 
 _CATEGORIES = {"SALES": "trading_income", "DIRECTCOSTS": "cost_of_sales", "EXPENSE": "operating_expenses"}
@@ -45,6 +45,8 @@ class LedgerClient:
     Attributes:
         asked: each call, as its name and its weeks.
         extra_invoices: how many invoices Xero counts too many over more than a week.
+        extra_received: what Xero adds to the cash received over more than a week, and to the closing balance.
+        part_residue: what Xero adds to the rent over any range but the whole block and a single week.
         on_call: called before every call, so that it can fail.
     """
 
@@ -56,6 +58,8 @@ class LedgerClient:
         )
         self.asked: list[tuple[str, WeekRange]] = []
         self.extra_invoices = 0
+        self.extra_received, self.part_residue = Decimal(0), Decimal(0)
+        self.block: WeekRange | None = None
         self.on_call: Callable[[], None] = lambda: None
 
     @property
@@ -70,10 +74,24 @@ class LedgerClient:
         pass
 
     def fetch_profit_and_loss(self, weeks: WeekRange, *, cash_basis: bool) -> Any:
-        return self.xero._answer_profit_and_loss(self._ask("profit", weeks))
+        request = self._ask("profit", weeks)
+        residue = self.xero.residue
+        if weeks != self.block:
+            self.xero.residue += self.part_residue
+        try:
+            return self.xero._answer_profit_and_loss(request)
+        finally:
+            self.xero.residue = residue
 
     def fetch_bank_summary(self, weeks: WeekRange) -> Any:
-        return self.xero._answer_bank_summary(self._ask("bank", weeks))
+        request = self._ask("bank", weeks)
+        extra = self.extra_received if len(weeks) > 1 else Decimal(0)
+        # Booked for the answer alone, so that it counts for ranges and for no week.
+        self.xero.postings.append(Posting(weeks.ending, SALES, Decimal(0), extra))
+        try:
+            return self.xero._answer_bank_summary(request)
+        finally:
+            self.xero.postings.pop()
 
     def count_invoices(self, weeks: WeekRange) -> int:
         self._ask("invoices", weeks)
@@ -104,6 +122,7 @@ class LedgerBooks:
         self.xero = LedgerXero()
         self.xero.keep_books(self.weeks)
         self.client = LedgerClient(self.xero)
+        self.client.block = WeekRange(self.weeks[0], self.weeks[-1])
         self.failing: set[Reading] = set()
         self.reread: list[Reading] = []
         self._runs = 0
