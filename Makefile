@@ -14,7 +14,7 @@ PRIVATELY := umask 077;
 # Where Python is told to keep no bytecode, each of a hundred processes here would compile all of it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help sync test dev lint linted ruff types layers definitions tests-of-parts tests-of-the-whole bench lock audit sbom clean
+.PHONY: help sync test dev lint linted ruff types layers image definitions tests-of-parts tests-of-the-whole bench lock audit sbom clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -42,7 +42,7 @@ tests-of-the-whole: linted
 lint: .venv/ready-dev  ## ruff, types, layers, and that Dagster can load the definitions
 	@$(MAKE) --no-print-directory --jobs 2 linted
 
-linted: types definitions ruff layers
+linted: types definitions ruff layers image
 
 types: .venv/ready-dev
 	$(BIN)/mypy
@@ -54,6 +54,9 @@ ruff: .venv/ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
+image: .venv/ready-dev
+	$(BIN)/hadolint Dockerfile
+
 layers: .venv/ready-dev
 	$(BIN)/lint-imports
 
@@ -64,7 +67,9 @@ lock: .venv/ready-dev  ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
 		--extra postgres --extra build pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
-		--extra postgres --extra build --extra dev pyproject.toml -o requirements-dev.lock
+		--extra postgres --extra build --extra kubernetes pyproject.toml -o requirements-image.lock
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
+		--extra postgres --extra build --extra kubernetes --extra dev pyproject.toml -o requirements-dev.lock
 
 audit: .venv/ready-dev  ## compare the locked dependencies with known vulnerabilities
 	$(BIN)/python -m supply_chain.audit

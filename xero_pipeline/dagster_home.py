@@ -40,9 +40,21 @@ class DagsterUnusable(PipelineError):
 def prepare_home(settings: Settings) -> Path:
     """Create the folder and the files that Dagster expects, and change into the folder.
 
-    The paths in dagster.yaml are relative to it. An existing dagster.yaml or workspace.yaml is not changed.
+    The paths in dagster.yaml are relative to it. An existing dagster.yaml or workspace.yaml is not changed. A folder
+    that is read-only, as in a container, is taken as it is: with everything in PostgreSQL nothing has to be written.
+
+    Raises:
+        DagsterUnusable: the folder is read-only and has no dagster.yaml.
     """
     home = settings.home_folder
+    if _is_read_only(settings):
+        if not (home / "dagster.yaml").exists():
+            raise DagsterUnusable(
+                f"{home} is read-only and has no dagster.yaml.",
+                advice="Put deploy/dagster.yaml there, or set DAGSTER_HOME to a folder that this user may write to.",
+            )
+        os.chdir(home)
+        return home
     settings.data_folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     if is_open_to_others(settings.data_folder) or is_open_to_others(home / ".env"):
         close_home(settings)
@@ -90,7 +102,8 @@ def open_instance(settings: Settings) -> dg.DagsterInstance:
     if Insecurity.DATABASE_WITHOUT_TLS not in settings.allow_insecure and is_server_unverified(home / "dagster.yaml"):
         raise DagsterUnusable(
             f"{home / 'dagster.yaml'} names a PostgreSQL server on another machine whose certificate is not checked.",
-            advice="Add `params: {sslmode: verify-full, sslrootcert: /path/ca.pem}` under postgres_db, "
+            advice="Set PGSSLMODE=verify-full and PGSSLROOTCERT=/path/ca.pem, or add `params: {sslmode: verify-full, "
+            "sslrootcert: /path/ca.pem}` under postgres_db, "
             f"{overrule(Insecurity.DATABASE_WITHOUT_TLS)}.",
         )
     try:
@@ -155,9 +168,22 @@ def _describe_storage_error(error: Exception) -> str:
     return str(original) if isinstance(original, sqlite3.Error) else type(original or error).__name__
 
 
+def _is_read_only(settings: Settings) -> bool:
+    """Whether this process can write nothing where the deployment keeps its files."""
+    folder = next((one for one in (settings.data_folder, settings.home_folder) if one.exists()), None)
+    return folder is not None and not os.access(folder, os.W_OK | os.X_OK)
+
+
 @contextmanager
 def _hold_folder_lock(settings: Settings) -> Iterator[None]:
-    """Keep other processes from preparing this folder during the block."""
+    """Keep other processes from preparing this folder during the block.
+
+    A read-only folder has no lock: Dagster's tables are then in PostgreSQL, where Dagster itself tries again if
+    another process creates them at the same time.
+    """
+    if _is_read_only(settings):
+        yield
+        return
     file = settings.data_folder / "dagster.lock"
     try:
         lock = FileLock(file, timeout=_LOCK_TIMEOUT_SECONDS, mode=0o600)

@@ -27,7 +27,9 @@ def is_server_unverified(dagster_yaml: Path) -> bool:
         url = _read_url(storage)
     except (OSError, UnicodeError, yaml.YAMLError, KeyError, TypeError, ValueError, ArgumentError):
         return False
-    return url.query.get("sslmode") not in VERIFIED_MODES and leaves_machine(url)
+    # libpq takes its own variable where the address says nothing.
+    mode = url.query.get("sslmode") or os.environ.get("PGSSLMODE")
+    return mode not in VERIFIED_MODES and leaves_machine(url)
 
 
 def _read_url(storage: Mapping[str, Any]) -> URL:

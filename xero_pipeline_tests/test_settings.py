@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dotenv import dotenv_values
 
 from xero_pipeline.settings import Settings, SettingsError, child_environment, export_dotenv_variables, load_settings
 
@@ -27,6 +28,17 @@ def _clear_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 def load_mock_settings(**values: Any) -> Settings:
     return load_settings(**{"XERO_MOCK_MODE": "true", "XERO_ENCRYPTION_KEY": KEY} | values)
+
+
+def test_a_shell_reads_the_example_as_the_pipeline_does(tmp_path: Path) -> None:
+    source = f'set -aeu; . "{ROOT / ".env.example"}"; env -0'
+    shown = subprocess.run(
+        ["sh", "-c", source], capture_output=True, check=True, text=True, env={"PATH": os.environ["PATH"]}
+    )
+    assert shown.stderr == ""
+    read_by_shell = dict(line.split("=", 1) for line in shown.stdout.split("\0") if line)
+    expected = {name: value for name, value in dotenv_values(ROOT / ".env.example").items() if name != "PATH"}
+    assert {name: read_by_shell[name] for name in expected} == expected
 
 
 def test_the_key_and_mock_mode_are_enough() -> None:

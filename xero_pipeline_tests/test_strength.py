@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import os
 import random
+import shutil
 import socket
 import socketserver
 import string
@@ -292,6 +293,16 @@ def test_dagsters_own_server_must_show_a_certificate_too(
     monkeypatch.setenv("DAGSTER_PG_HOST", "192.0.2.7")
     (tmp_path / "dagster.yaml").write_text(_STORAGE.format(storage))
     assert is_server_unverified(tmp_path / "dagster.yaml") is is_refused
+
+
+def test_dagsters_storage_may_take_its_certificate_check_from_libpqs_own_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_PG_HOST", "db.example.com")
+    shutil.copy(Path(__file__).parent.parent / "deploy" / "dagster.yaml", tmp_path)
+    for mode, is_refused in (("require", True), ("verify-full", False)):
+        monkeypatch.setenv("PGSSLMODE", mode)
+        assert is_server_unverified(tmp_path / "dagster.yaml") is is_refused
     if is_refused:
         with pytest.raises(DagsterUnusable, match=r"not checked\..*params: .*ALLOW_INSECURE=database_without_tls"):
             open_instance(load(DAGSTER_HOME=str(tmp_path)))

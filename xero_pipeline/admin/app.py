@@ -81,10 +81,16 @@ def create_app(
         owned.append(deployment)
     if dagster is None and settings.serves_dagster:
         dagster_ui = own_ui = DagsterUi(settings, workspace_file=workspace_file)
-        dagster = DagsterApi(f"{settings.server_url}{DAGSTER_PATH}", transport=DagsterUiTransport(own_ui))
+        dagster = DagsterApi(
+            f"{settings.server_url}{DAGSTER_PATH}",
+            code_location=settings.dagster_code_location,
+            transport=DagsterUiTransport(own_ui),
+        )
         owned += [dagster, own_ui]
     elif dagster is None:
-        dagster = DagsterApi(settings.dagster_url, ui_url=settings.dagster_page)
+        dagster = DagsterApi(
+            settings.dagster_url, ui_url=settings.dagster_page, code_location=settings.dagster_code_location
+        )
         owned.append(dagster)
     trail = AuditTrail(deployment.warehouse)
     sessions = Sessions(settings, clock, deployment.warehouse, trail) if settings.needs_sign_in else None

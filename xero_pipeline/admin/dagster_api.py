@@ -13,14 +13,11 @@ from typing import Any, Protocol
 
 import httpx
 
+from xero_pipeline.admin.code_locations import LOCATIONS_QUERY, parse_locations
 from xero_pipeline.automation.jobs import build_range_tags, build_run_config
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.weeks import Week
 
-REPOSITORY = {
-    "repositoryName": "__repository__",  # the name that Dagster gives the repository of a `Definitions`
-    "repositoryLocationName": "xero_pipeline.definitions",
-}
 JOB = "weekly_sync"
 SCHEDULE = "daily_sync"
 SENSORS = ("missing_weeks", "late_edits", "reconciliation", "connection_health")
@@ -35,6 +32,13 @@ class DagsterDown(PipelineError):
 
     code = "dagster_down"
     default_advice = "Start it with `make dev`, or check DAGSTER_URL."
+
+
+class NoCodeLocation(DagsterDown):
+    """Dagster answers, but it has not loaded the pipeline's code, or has it several times."""
+
+    code = "no_code_location"
+    default_advice = "Start the code server that workspace.yaml names; Dagster's own page says more, under Deployment."
 
 
 class DagsterRefused(PipelineError):
@@ -115,6 +119,7 @@ class DagsterApi:
         url: str,
         *,
         ui_url: str | None = None,
+        code_location: str | None = None,
         timeouts: httpx.Timeout = _TIMEOUTS,
         transport: httpx.BaseTransport | None = None,
     ) -> None:
@@ -122,18 +127,20 @@ class DagsterApi:
         Args:
             url: the address of Dagster's webserver, `DAGSTER_URL`.
             ui_url: the address at which people open Dagster; `url` by default.
+            code_location: the name of the code location that has the pipeline; by default the only one that has it.
             transport: carries the requests to Dagster in this process, instead of the network.
         """
         self._url = url
         self._ui_url = ui_url or url
+        self._code_location = code_location
+        self._repository: dict[str, str] | None = None
         # Ignore the environment's proxy settings: Dagster runs beside the admin page.
         self._http = httpx.Client(timeout=timeouts, trust_env=False, transport=transport)
 
     def check(self) -> None:
         """Check that Dagster answers, reads its storage, and has loaded the pipeline's code."""
-        data = self._post_query(_CHECK, {"selector": REPOSITORY})
-        if (data.get("repositoryOrError") or {}).get("__typename") != "Repository":
-            raise DagsterDown("Dagster answers, but it has not loaded xero_pipeline.definitions.")
+        self._query_expecting(_NEWEST_RUN, {}, "runsOrError", "Runs")
+        self._find_repository()
 
     def launch_run(self, week: Week, organisations: Sequence[str] = ()) -> str:
         """Launch `weekly_sync` for one week and return the run's id. The run may be queued first.
@@ -143,7 +150,7 @@ class DagsterApi:
         """
         tags = build_range_tags(week, week) | {"source": "admin"}
         params = {
-            "selector": {**REPOSITORY, "jobName": JOB},
+            "selector": {**self._get_repository(), "jobName": JOB},
             "runConfigData": build_run_config(organisations),
             "executionMetadata": {"tags": [{"key": key, "value": value} for key, value in tags.items()]},
         }
@@ -180,10 +187,10 @@ class DagsterApi:
 
     def start_scheduler(self) -> None:
         """Start the schedule `daily_sync` and its sensors. A sensor that Dagster does not know is skipped."""
-        selector = {**REPOSITORY, "scheduleName": SCHEDULE}
+        selector = {**self._get_repository(), "scheduleName": SCHEDULE}
         self._query_expecting(_START_SCHEDULE, {"selector": selector}, "startSchedule", "ScheduleStateResult")
         for name in SENSORS:
-            selector = {**REPOSITORY, "sensorName": name}
+            selector = {**self._get_repository(), "sensorName": name}
             answer = self._query(_START_SENSOR, {"selector": selector}, "startSensor")
             if answer["__typename"] != "SensorNotFoundError":
                 self._require_typename(answer, "Sensor")
@@ -201,13 +208,40 @@ class DagsterApi:
     def close(self) -> None:
         self._http.close()
 
+    def _get_repository(self) -> dict[str, str]:
+        """Return the selector of the pipeline's definitions, as they were found last."""
+        return self._repository or self._find_repository()
+
+    def _find_repository(self) -> dict[str, str]:
+        """Find the definitions that have the job `weekly_sync`, whatever name their code location has.
+
+        The name is the deployer's: Dagster's Helm chart allows no underscore in it.
+        """
+        self._repository = None
+        workspace = self._query_expecting(LOCATIONS_QUERY, {}, "workspaceOrError", "Workspace")
+        found, unloaded = parse_locations(workspace, JOB)
+        wanted = self._code_location
+        chosen = [one for one in found if wanted in (None, one["repositoryLocationName"])]
+        if len(chosen) == 1:
+            self._repository = chosen[0]
+            return chosen[0]
+        if chosen:
+            names = ", ".join(sorted(one["repositoryLocationName"] for one in chosen))
+            raise NoCodeLocation(
+                f"Several code locations of Dagster have the job {JOB} ({names}).",
+                advice="Name the one that belongs to this page in DAGSTER_CODE_LOCATION.",
+            )
+        name = f"no code location {wanted}" if wanted else "no code location"
+        failed = f" ({', '.join(unloaded)} could not be loaded)" if unloaded else ""
+        raise NoCodeLocation(f"Dagster answers, but has {name} with the job {JOB}{failed}.")
+
     def _read_schedule_toggle(self) -> _AutomationToggle:
-        selector = {**REPOSITORY, "scheduleName": SCHEDULE}
+        selector = {**self._get_repository(), "scheduleName": SCHEDULE}
         answer = self._query_expecting(_SCHEDULE, {"selector": selector}, "scheduleOrError", "Schedule")
         return _parse_toggle(answer, "scheduleState")
 
     def _read_sensor_toggle(self, name: str) -> _AutomationToggle | None:
-        answer = self._query(_SENSOR, {"selector": {**REPOSITORY, "sensorName": name}}, "sensorOrError")
+        answer = self._query(_SENSOR, {"selector": {**self._get_repository(), "sensorName": name}}, "sensorOrError")
         if answer["__typename"] == "SensorNotFoundError":
             return None
         return _parse_toggle(self._require_typename(answer, "Sensor"), "sensorState")
@@ -215,9 +249,10 @@ class DagsterApi:
     def _query_expecting(self, query: str, variables: Mapping[str, Any], field: str, typename: str) -> dict[str, Any]:
         return self._require_typename(self._query(query, variables, field), typename)
 
-    @staticmethod
-    def _require_typename(answer: dict[str, Any], typename: str) -> dict[str, Any]:
+    def _require_typename(self, answer: dict[str, Any], typename: str) -> dict[str, Any]:
         if answer["__typename"] != typename:
+            # The code location may have another name by now.
+            self._repository = None
             reason = _get_first_line(answer.get("message") or "")
             raise DagsterRefused(f"Dagster refused ({answer['__typename']}): {reason or 'no reason given'}")
         return answer
@@ -263,10 +298,13 @@ def _get_first_line(text: str) -> str:
     return next((line.strip() for line in text.splitlines() if line.strip()), "")[:_MAX_MESSAGE_LENGTH]
 
 
-_CHECK = """
-query Check($selector: RepositorySelector!) {
-  repositoryOrError(repositorySelector: $selector) { __typename }
-  runsOrError(limit: 1) { __typename ... on Runs { results { id } } }
+_NEWEST_RUN = """
+query NewestRun {
+  runsOrError(limit: 1) {
+    __typename
+    ... on Runs { results { id } }
+    ... on Error { message }
+  }
 }
 """
 _LAUNCH = """

@@ -19,7 +19,7 @@ from xero_pipeline.access import Identity
 from xero_pipeline.admin.api_models import HealthResponse, UnhealthyResponse
 from xero_pipeline.admin.callback_reasons import describe_reason
 from xero_pipeline.admin.context import AdminContext, AdminContextDep, VisitorDep, read_raw_body
-from xero_pipeline.admin.dagster_api import DagsterDown
+from xero_pipeline.admin.dagster_api import DagsterDown, NoCodeLocation
 from xero_pipeline.admin.error_responses import document_only_errors, document_response
 from xero_pipeline.admin.login_throttle import TooManyGuesses
 from xero_pipeline.admin.security import make_session_cookie, restrict_to_own_path
@@ -186,7 +186,10 @@ async def healthz(context: AdminContextDep) -> Response:
     broken = [name for name, state in health.items() if state != "ok"]
     if not broken:
         return JSONResponse(health)
-    message = f"{' and '.join(broken)} {'does' if len(broken) == 1 else 'do'} not answer."
+    if health == {"database": "ok", "dagster": NoCodeLocation.code}:
+        message = "Dagster answers, but has not loaded the pipeline's code."
+    else:
+        message = f"{' and '.join(broken)} {'does' if len(broken) == 1 else 'do'} not answer."
     return JSONResponse({**health, "error": {"code": f"{broken[0]}_down", "message": message.capitalize()}}, 503)
 
 

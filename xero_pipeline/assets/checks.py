@@ -262,9 +262,11 @@ def _build_step(settings: Settings, group: AssetCheckGroup) -> dg.AssetChecksDef
     def checks(
         context: dg.AssetCheckExecutionContext, warehouse: dg.ResourceParam[Warehouse]
     ) -> Iterator[dg.AssetCheckResult]:
-        selected = {key.name for key in context.selected_asset_check_keys}
+        selected = {key.name: key.asset_key for key in context.selected_asset_check_keys}
         rules = [rule for rule in group.rules if rule.name in selected]
-        yield from evaluate_checks(group, rules, settings, warehouse, _read_weeks_of_run(context))
+        for result in evaluate_checks(group, rules, settings, warehouse, _read_weeks_of_run(context)):
+            # Another project may have given the asset a prefix.
+            yield result._replace(asset_key=selected[result.check_name or ""])
 
     return checks
 

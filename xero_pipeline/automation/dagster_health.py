@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 ALERT_SENSOR = "run_failure_alert"
 HEALTH_SENSOR = "connection_health"
+# The cause of the alert that no code location serves the pipeline.
+_NO_CODE = "code_location"
 # Our schedule and sensors, by their names in Dagster's UI. All but `daily_sync` are sensors.
 AUTOMATIONS = ("daily_sync", "missing_weeks", "late_edits", "reconciliation", HEALTH_SENSOR, ALERT_SENSOR)
 
@@ -115,14 +117,19 @@ class DagsterMonitor:
         self._timezone = timezone
         self.suspected = dict(suspected or {})
 
-    def evaluate(self, instance: dg.DagsterInstance, *, excluded: Collection[str] = ()) -> None:
+    def evaluate(
+        self, instance: dg.DagsterInstance, *, excluded: Collection[str] = (), has_code: bool | None = None
+    ) -> None:
         """Report problems that have lasted for `CONFIRM_AFTER`, and recoveries.
 
         Args:
             excluded: names of sensors and schedules that are not checked.
+            has_code: whether one of Dagster's code locations serves the pipeline; `None` if the caller cannot know.
         """
         now = self._clock.now()
         problems = dict(self._find_problems(instance, now, excluded))
+        if has_code is False:
+            problems[_NO_CODE] = _NO_CODE_PROBLEM
         self.suspected = {cause: self.suspected.get(cause, now.isoformat()) for cause in problems}
         open_causes = {alert.cause for alert in self._alerter.log.list_open("dagster")}
         for cause, problem in problems.items():
@@ -131,6 +138,8 @@ class DagsterMonitor:
                 self._alerter.report_problem(cause, problem.title, problem.text, kind="dagster", occurrence=since)
         running = {name for name, state in _read_states(instance, AUTOMATIONS).items() if state.is_running}
         for cause in open_causes - set(problems):
+            if cause == _NO_CODE and has_code is None:
+                continue
             name = cause.removeprefix("stopped:")
             if cause.startswith("stopped:") and (name in excluded or "dagster_daemon" in problems):
                 continue
@@ -184,13 +193,26 @@ class DagsterMonitor:
         return datetime.fromtimestamp(last, UTC) + 2 * timedelta(seconds=interval or 30)
 
 
-def check_dagster(instance: dg.DagsterInstance, alerter: Alerter, monitor: DagsterMonitor) -> None:
+_NO_CODE_PROBLEM = HealthProblem(
+    "Dagster has not loaded the pipeline's code",
+    "No code location of Dagster has the job weekly_sync, so nothing is synced and no button of the page works.\n"
+    "What to do: start the code server that workspace.yaml names, or correct workspace.yaml; in Dagster's UI, "
+    "Deployment shows why a code location was not loaded.",
+)
+
+
+def check_dagster(
+    instance: dg.DagsterInstance, alerter: Alerter, monitor: DagsterMonitor, *, has_code: bool | None = None
+) -> None:
     """Check Dagster from a thread of another process, which can report a dead daemon.
 
     Also reports a failing alert sensor, and sends messages that are due. A message that cannot be posted is logged
     here, and the status shows it.
+
+    Args:
+        has_code: see `DagsterMonitor.evaluate`.
     """
-    monitor.evaluate(instance)
+    monitor.evaluate(instance, has_code=has_code)
     notify_failed_ticks(instance, alerter, [ALERT_SENSOR])
     try:
         alerter.flush()

@@ -102,8 +102,10 @@ class GapFinder:
         state = newest[0].id if newest else 0
         tenant_count = sum(len(tenants) for tenants in tenants_by_range.values())
         for (first, last), tenants in tenants_by_range.items():
-            covers_all = len(tenants_by_range) == 1 and tenant_count == len(
-                self._deployment.warehouse.tokens.list_organisations()
+            covers_all = (
+                len(tenants_by_range) == 1
+                and tenant_count == len(self._deployment.warehouse.tokens.list_organisations())
+                and tenant_count <= self._deployment.settings.organisations_per_run
             )
             key = build_run_key("missing_weeks", first, last, tenants, state, self._deployment.clock.now())
             yield RunPlan(first, last, () if covers_all else tuple(sorted(tenants)), key)
@@ -129,6 +131,12 @@ def build_missing_weeks_sensor(
             plan = GapFinder(deployment).plan_runs(find_weeks_under_way(context.instance))
         if not plan.runs:
             return dg.SensorResult(skip_reason=plan.skip_reason)
-        return dg.SensorResult(run_requests=[run.to_run_request("missing_weeks") for run in plan.runs])
+        return dg.SensorResult(
+            run_requests=[
+                part.to_run_request("missing_weeks")
+                for run in plan.runs
+                for part in run.split(settings.organisations_per_run)
+            ]
+        )
 
     return missing_weeks

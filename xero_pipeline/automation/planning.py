@@ -3,15 +3,24 @@ which go into one run. Reads Dagster and the warehouse; starts nothing."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
-from xero_pipeline.automation.jobs import ASSETS, RANGE_END, RANGE_START, build_range_tags, build_run_config
+from xero_pipeline.automation.jobs import (
+    ASSETS,
+    RANGE_END,
+    RANGE_START,
+    build_range_tags,
+    build_run_config,
+    build_tenant_tags,
+    split_organisations,
+)
 from xero_pipeline.dagster_internals import BulkActionsFilter, BulkActionStatus
 from xero_pipeline.rate_limits import Usage
 from xero_pipeline.resources import Deployment
@@ -49,6 +58,9 @@ MAX_RETRY_DELAY = timedelta(days=1)
 _FAILURES_READ = 5000
 
 
+_MAX_IDS_LENGTH = 500
+
+
 @dataclass(frozen=True)
 class RunPlan:
     """One run to request: a range of weeks, for these organisations (none named: all), of these assets."""
@@ -59,10 +71,20 @@ class RunPlan:
     key: str
     assets: tuple[str, ...] = ASSETS
 
+    def split(self, organisations_per_run: int) -> list[RunPlan]:
+        """Split the run into runs of at most so many organisations. One that names none stays one run."""
+        groups = split_organisations(self.organisations, organisations_per_run)
+        if len(groups) < 2:
+            return [self]
+        return [
+            replace(self, organisations=group, key=f"{self.key}:{number} of {len(groups)}")
+            for number, group in enumerate(groups, start=1)
+        ]
+
     def to_run_request(self, source: str) -> dg.RunRequest:
         return dg.RunRequest(
             run_key=self.key,
-            tags=build_range_tags(self.first, self.last) | {"source": source},
+            tags=build_range_tags(self.first, self.last) | build_tenant_tags(self.organisations) | {"source": source},
             run_config=build_run_config(self.organisations, self.assets),
             asset_selection=None if self.assets == ASSETS else [dg.AssetKey(asset) for asset in self.assets],
         )
@@ -78,7 +100,10 @@ def build_run_key(
         now: its day is part of the key. A run that is cancelled, or that cannot reach the database, leaves no
             trace of a try. Without the day its weeks would never be requested again.
     """
-    return f"{name}:{first}:{last}:{','.join(sorted(organisations))}:{state}:{now.astimezone(UTC).date()}"
+    ids = ",".join(sorted(organisations))
+    # Dagster keeps the key as an indexed tag, and PostgreSQL indexes no text above 2.7 kB.
+    who = ids if len(ids) <= _MAX_IDS_LENGTH else hashlib.sha256(ids.encode()).hexdigest()
+    return f"{name}:{first}:{last}:{who}:{state}:{now.astimezone(UTC).date()}"
 
 
 @dataclass(frozen=True)

@@ -35,10 +35,10 @@ from xero_pipeline.automation.planning import (
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.reconciliation.blocks import list_blocks
-from xero_pipeline.reconciliation.comparison import Comparison
-from xero_pipeline.reconciliation.episode import read_known_differences
-from xero_pipeline.reconciliation.readings import Reading, ReadingPlan, group_readings, plan_readings
-from xero_pipeline.reconciliation.reconciler import Reconciler
+from xero_pipeline.reconciliation.comparison import Comparison, Reading
+from xero_pipeline.reconciliation.episode import read_known
+from xero_pipeline.reconciliation.readings import ReadingPlan, group_readings, plan_readings
+from xero_pipeline.reconciliation.reconciler import KINDS, Reconciler
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Basis, Settings
 from xero_pipeline.warehouse.figures.stale_weeks import read_landing_times
@@ -195,25 +195,25 @@ class ReconciliationPlanner:
     def _look_at_block(self, client: OrganisationClient, block: WeekRange, now: datetime) -> list[RunPlan]:
         tenant_id = client.tenant_id
         looks = self._log.count_looks(tenant_id, block.first)
+        began_at = {kind: self._log.find_episode_start(tenant_id, kind, block.first) for kind in KINDS}
+        done = {kind: self._list_done(tenant_id, began_at[kind]) for kind in KINDS}
         reconciler = Reconciler(
             client,
             self._engine,
             cash_basis=self._deployment.settings.basis is Basis.CASH,
-            known=read_known_differences(self._log, tenant_id),
+            known=read_known(self._log, tenant_id),
             splits={block.first: (looks * SPLITS_PER_LOOK, SPLITS_PER_LOOK)},
             may_ask=lambda: self._can_afford(tenant_id, 1),
+            list_done=lambda kind, _first: done[kind],
         )
         comparisons = reconciler.compare([block])
-        began_at = {one.kind: self._log.find_episode_start(tenant_id, one.kind, block.first) for one in comparisons}
-        plans = {one.kind: plan_readings([one], self._list_done(tenant_id, began_at[one.kind])) for one in comparisons}
-        # What is read again for one kind may explain the difference of another one: nothing is left over yet.
-        is_last_look = not any(plans.values())
+        plans = {one.kind: plan_readings([one], done[one.kind]) for one in comparisons}
         rows = [
             _build_row(
                 one,
                 plans[one.kind],
                 was_different=began_at[one.kind] is not None,
-                left_over=is_last_look and not one.is_equal,
+                left_over=one.is_left_over(done[one.kind], is_being_explained=any(plans.values())),
                 now=now,
             )
             for one in comparisons
@@ -289,7 +289,8 @@ def notify_reconciliation(alerter: Alerter, name: str, row: Reconciliation) -> N
             cause,
             f"{name}: the {_FIGURES[row.kind]} differs from Xero's total",
             f"Over the weeks ending {row.weeks.first} to {row.weeks.last}, the stored weeks do not add up to what "
-            f"Xero states for the whole range, although the weeks were read again. It concerns: {listed}.\n"
+            "Xero states for the whole range or a part of it, although the weeks that may explain it were read again. "
+            f"It concerns: {listed}.\n"
             "What to do: `xero-pipeline reconcile` shows the amounts. Unrealised currency gains need not add up over "
             "several weeks; for any other account, compare the range in Xero with the stored weeks.",
             {"tenant_id": row.tenant_id},

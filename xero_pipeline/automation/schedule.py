@@ -1,4 +1,5 @@
-"""`daily_sync`: one run over the latest week and the weeks before it that are read again."""
+"""`daily_sync`: the latest week and the weeks before it that are read again, in one run for every 20 organisations
+(`ORGANISATIONS_PER_RUN`)."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ from typing import Any
 
 import dagster as dg
 
-from xero_pipeline.automation.jobs import build_range_tags, build_run_config
+from xero_pipeline.automation.jobs import build_range_tags, build_run_config, build_tenant_tags, split_organisations
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings
@@ -27,7 +28,7 @@ def build_daily_sync_schedule(
         default_status=dg.DefaultScheduleStatus.STOPPED,
         description=f"The latest week and the {settings.lookback_weeks} before it, which Xero's users may have edited.",
     )
-    def daily_sync(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+    def daily_sync(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         with opener(settings) as deployment:
             organisations = deployment.warehouse.tokens.list_organisations()
         connected_ids = [one.tenant_id for one in organisations if one.status is ConnectionStatus.CONNECTED]
@@ -38,11 +39,18 @@ def build_daily_sync_schedule(
             weeks = calendar.list_latest_weeks(1 + settings.lookback_weeks, context.scheduled_execution_time)
         except NoSuchWeek as error:
             return dg.SkipReason(str(error))
-        # The run key names the tick, so a tick that is evaluated twice launches one run.
-        return dg.RunRequest(
-            run_key=f"daily_sync:{context.scheduled_execution_time.isoformat()}",
-            tags=build_range_tags(weeks[0], weeks[-1]) | {"source": "daily_sync"},
-            run_config=build_run_config(connected_ids if len(connected_ids) < len(organisations) else ()),
-        )
+        groups = split_organisations(connected_ids, settings.organisations_per_run)
+        if len(groups) == 1 and len(connected_ids) == len(organisations):
+            groups = [()]
+        # The run key names the tick, so a tick that is evaluated twice launches each run once.
+        key = f"daily_sync:{context.scheduled_execution_time.isoformat()}"
+        return [
+            dg.RunRequest(
+                run_key=key if len(groups) == 1 else f"{key}:{number} of {len(groups)}",
+                tags=build_range_tags(weeks[0], weeks[-1]) | build_tenant_tags(group) | {"source": "daily_sync"},
+                run_config=build_run_config(group),
+            )
+            for number, group in enumerate(groups, start=1)
+        ]
 
     return daily_sync

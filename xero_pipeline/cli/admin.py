@@ -69,13 +69,14 @@ def admin(host: str, port: int | None, redirect_from: int | None, workspace: Pat
     )
     click.echo(f"the admin page is at {settings.server_url} (listening on {format_address(listening)})", err=True)
     sockets = [listening, *listen_on_other_loopback("The admin page", listening, settings.allow_insecure)]
-    app: ASGIApp = create_app(settings, workspace_file=workspace.resolve() if workspace else None)
+    page = create_app(settings, workspace_file=workspace.resolve() if workspace else None)
+    app: ASGIApp = page
     former = None if redirect_from is None else _listen_on_former_port(redirect_from)
     if former is not None and redirect_from is not None:
         sockets.append(former)
         app = FormerPort(app, port=redirect_from, dagster_page=settings.dagster_page)
     config = configure_server(app, settings)
-    with watch_dagster(settings), contextlib.suppress(KeyboardInterrupt):
+    with watch_dagster(settings, page.state.context.dagster), contextlib.suppress(KeyboardInterrupt):
         uvicorn.Server(config).run(sockets=sockets)
 
 

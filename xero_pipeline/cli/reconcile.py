@@ -8,13 +8,12 @@ from datetime import date
 import click
 
 from xero_pipeline.assets.progress import NoProgress
-from xero_pipeline.assets.week_sync import choose_organisations
+from xero_pipeline.assets.week_sync import choose_organisations, list_left_out_organisations
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.reconciliation import ASSET_OF_TYPE, notify_reconciliation
 from xero_pipeline.cli.materialize import materialize_weeks
 from xero_pipeline.cli.options import DATE, format_count, print_json, print_line, print_table
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.reconciliation.blocks import list_blocks
 from xero_pipeline.reconciliation.episode import reconcile_organisation
 from xero_pipeline.reconciliation.readings import ReadingPlan, ReadingResult
@@ -55,11 +54,12 @@ def reconcile(first: date | None, last: date | None, organisations: tuple[str, .
         rows: list[Reconciliation] = []
         problems: list[str] = []
         names = opened.warehouse.tokens.list_names()
-        for client in choose_organisations(opened.xero, organisations):
+        clients = choose_organisations(opened.xero, organisations)
+        for left_out in list_left_out_organisations(opened.xero, organisations):
+            name = names.get(left_out.tenant_id, left_out.name)
+            problems.append(f"{name} has to be connected again, so it was left out.")
+        for client in clients:
             name = names.get(client.tenant_id, client.name)
-            if client.organisation.status is not ConnectionStatus.CONNECTED and not organisations:
-                problems.append(f"{name} has to be connected again, so it was left out.")
-                continue
             try:
                 of_client = _reconcile_organisation(opened, client, start, end)
             except PipelineError as error:
@@ -141,8 +141,10 @@ def _print_rows(
     print_table(titles, [_build_row(row, names) for row in rows], figures=figures)
     for row in rows:
         for figure in row.difference.get("figures", []) if not row.is_proven else []:
+            # A figure may differ over a part of the block only.
+            weeks = f"{figure['first_week']} to {figure['last_week']}" if "first_week" in figure else row.weeks
             print_line(
-                f"{row.kind.replace('_', ' ')} {row.weeks}: {figure['account_name']}, "
+                f"{row.kind.replace('_', ' ')} {weeks}: {figure['account_name']}, "
                 f"{figure['figure'].replace('_', ' ')}: Xero states {figure['stated']}, the tables hold "
                 f"{figure['held']}"
             )

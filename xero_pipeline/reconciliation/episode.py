@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Engine
 
-from xero_pipeline.reconciliation.comparison import Comparison, read_amounts
-from xero_pipeline.reconciliation.readings import ReadAgain, Reading, plan_readings
+from xero_pipeline.reconciliation.comparison import Comparison, Reading, read_known_differences
+from xero_pipeline.reconciliation.readings import ReadAgain, plan_readings
 from xero_pipeline.reconciliation.reconciler import KINDS, Known, Reconciler
 from xero_pipeline.warehouse.logs.reconciliations import (
     Reconciliation,
@@ -21,6 +21,13 @@ from xero_pipeline.xero.client import OrganisationClient
 
 # Edits of the ledger first, then movements of the bank, then the balances after them, and once more for each.
 MAX_ROUNDS = 6
+
+# The figures that an asset lands.
+KIND_OF_ASSET = {
+    "financial_weekly": ReconciliationKind.PROFIT_AND_LOSS,
+    "revenue_weekly": ReconciliationKind.DOCUMENTS,
+    "cash_position_weekly": ReconciliationKind.BANK_SUMMARY,
+}
 
 _Block = tuple[ReconciliationKind, WeekRange]
 
@@ -43,19 +50,26 @@ def reconcile_organisation(
         XeroError: Xero did not answer a comparison, or an answer is not understood. Nothing was recorded.
     """
     log = ReconciliationLog(engine)
-    known = read_known_differences(log, client.tenant_id)
+    known = read_known(log, client.tenant_id)
     looks = {block.first: log.count_looks(client.tenant_id, block.first) for block in blocks}
     # The rarest looked at come first. A block that is equal takes four calls at most, splits included.
-    split_blocks = sorted(looks, key=lambda first: (looks[first], first))[: max(2 * len(blocks) - 3, 0)]
+    split_blocks = sorted(looks, key=lambda first: (looks[first], first))[: max(2 * len(blocks) - 3, 1)]
     splits = {first: (looks[first], 1) for first in split_blocks}
 
     def begin_look() -> Reconciler:
-        return Reconciler(client, engine, cash_basis=cash_basis, known=known, splits=splits)
+        return Reconciler(
+            client,
+            engine,
+            cash_basis=cash_basis,
+            known=known,
+            splits=splits,
+            list_done=lambda _kind, _first: done,
+        )
 
+    done: set[Reading] = set()
     results = {(one.kind, one.weeks): one for one in begin_look().compare(blocks)}
     calls = {block: comparison.calls for block, comparison in results.items()}
     were_equal = {block for block, comparison in results.items() if _is_settled(comparison)}
-    done: set[Reading] = set()
     landed: set[Reading] = set()
     readings_by_block: dict[_Block, set[Reading]] = {block: set() for block in results}
     run_id: str | None = None
@@ -70,13 +84,18 @@ def reconcile_organisation(
         done |= planned
         unassigned = dict(result.calls)
         for block, comparison in results.items():
-            of_block = {(week, asset) for week, assets in comparison.weeks_to_read.items() for asset in assets}
+            of_block = comparison.list_readings()
             readings_by_block[block] |= of_block & planned
             calls[block] += sum(unassigned.pop(reading, 0) for reading in of_block)
-        for comparison in _compare_again(begin_look(), results.values()):
+        read_kinds = {(KIND_OF_ASSET[asset], week) for week, asset in planned}
+        reread = {block for block in results if any((block[0], week) in read_kinds for week in block[1])}
+        for comparison in _compare_again(begin_look(), results.values(), reread):
             block = (comparison.kind, comparison.weeks)
             results[block] = comparison
             calls[block] += comparison.calls
+            if not _is_settled(comparison):
+                were_equal.discard(block)
+    unread = {one.weeks for one in results.values() if one.list_readings() - done}
     rows = []
     for block, comparison in sorted(results.items(), key=lambda item: (KINDS.index(item[0][0]), item[0][1])):
         readings = readings_by_block[block]
@@ -85,8 +104,10 @@ def reconcile_organisation(
                 tenant_id=client.tenant_id,
                 kind=comparison.kind,
                 weeks=comparison.weeks,
-                status=_choose_status(comparison, was_equal=block in were_equal),
-                difference=comparison.as_json(left_over=not comparison.is_equal and readings <= landed),
+                status=_choose_status(comparison, landed, was_equal=block in were_equal),
+                difference=comparison.as_json(
+                    left_over=comparison.is_left_over(landed, is_being_explained=comparison.weeks in unread)
+                ),
                 weeks_read_again=len({week for week, _ in readings}),
                 api_calls=calls[block],
                 dagster_run_id=run_id if readings else None,
@@ -97,21 +118,22 @@ def reconcile_organisation(
     return rows
 
 
-def read_known_differences(log: ReconciliationLog, tenant_id: str) -> Known:
-    """Read what earlier looks have left over although its weeks had been read again."""
+def read_known(log: ReconciliationLog, tenant_id: str) -> Known:
+    """Read what the last looks have left."""
     return {
-        (row.kind, row.weeks.first): read_amounts(row.difference)
+        (row.kind, row.weeks.first): read_known_differences(row.difference, is_left_over=row.is_left_over)
         for row in log.list_current(tenant_id)
-        if row.is_left_over
     }
 
 
-def _compare_again(reconciler: Reconciler, earlier: Iterable[Comparison]) -> list[Comparison]:
-    """Compare what differed, once more."""
-    unsettled = [comparison for comparison in earlier if not _is_settled(comparison)]
+def _compare_again(
+    reconciler: Reconciler, earlier: Iterable[Comparison], reread: Collection[_Block]
+) -> list[Comparison]:
+    """Compare once more what differed, and what has been read again, whatever it was read for."""
+    wanted = [one for one in earlier if not _is_settled(one) or (one.kind, one.weeks) in reread]
     comparisons = []
     for kind in KINDS:
-        blocks = [comparison.weeks for comparison in unsettled if comparison.kind is kind]
+        blocks = [comparison.weeks for comparison in wanted if comparison.kind is kind]
         comparisons += reconciler.compare(blocks, [kind])
     return comparisons
 
@@ -120,7 +142,7 @@ def _is_settled(comparison: Comparison) -> bool:
     return comparison.is_equal and not comparison.weeks_to_read
 
 
-def _choose_status(comparison: Comparison, *, was_equal: bool) -> ReconciliationStatus:
-    if not comparison.is_equal:
+def _choose_status(comparison: Comparison, landed: Collection[Reading], *, was_equal: bool) -> ReconciliationStatus:
+    if not comparison.is_equal or not comparison.list_readings() <= set(landed):
         return ReconciliationStatus.DIFFERS
     return ReconciliationStatus.EQUAL if was_equal else ReconciliationStatus.MENDED

@@ -6,11 +6,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from xero_pipeline.reconciliation.blocks import group_weeks
-from xero_pipeline.reconciliation.comparison import Comparison
+from xero_pipeline.reconciliation.comparison import Comparison, Reading
 from xero_pipeline.weeks import Week, WeekRange
-
-Reading = tuple[Week, str]
-"""One week read by one asset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +46,7 @@ def plan_readings(comparisons: Iterable[Comparison], done: Iterable[Reading] = (
     Args:
         done: what has been read since the comparison's difference was first seen; it is not read once more.
     """
-    readings = {
-        (week, asset)
-        for comparison in comparisons
-        for week, assets in comparison.weeks_to_read.items()
-        for asset in assets
-    }
+    readings = {reading for comparison in comparisons for reading in comparison.list_readings()}
     return group_readings(readings.difference(done))
 
 

@@ -14,7 +14,7 @@ from xero_pipeline.money import ZERO
 from xero_pipeline.weeks import WeekRange
 
 Figure = tuple[str, str]
-"""An account's id and the column of its figure; for documents, what was counted and an empty text."""
+"""An account's id and the column of its figure; for documents, what was counted and `count`."""
 
 # How many calls narrow down one difference: three for the quarters of 52 weeks, four within a quarter.
 CALLS_FOR_ONE = 8

@@ -35,6 +35,7 @@ class PeopleSettings(SettingsGroup):
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = setting("TRUSTED_PROXIES", ())
     trusted_proxy_user_header: str | None = setting("TRUSTED_PROXY_USER_HEADER", None)
     dagster_url: str = setting("DAGSTER_URL", "http://localhost:3000")
+    dagster_code_location: str | None = setting("DAGSTER_CODE_LOCATION", None)
 
     @field_validator("alert_urls", mode="before")
     @classmethod

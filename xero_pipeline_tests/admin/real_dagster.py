@@ -23,6 +23,11 @@ import xero_pipeline
 ROOT = Path(xero_pipeline.__file__).parent.parent
 _STARTS_WITHIN = 60.0
 
+# As with Dagster's Helm chart, the code location has a name of the deployer's own, without an underscore.
+_WORKSPACE = """\
+load_from:
+  - python_module: {module_name: xero_pipeline.definitions, location_name: the-books}
+"""
 _DAGSTER_YAML = """\
 telemetry: {enabled: false}
 run_coordinator: {module: dagster.core.run_coordinator, class: DefaultRunCoordinator}
@@ -56,9 +61,10 @@ def run_dagster(home: Path, environment: Mapping[str, str]) -> Iterator[str]:
     """
     home.mkdir(parents=True, exist_ok=True)
     (home / "dagster.yaml").write_text(_DAGSTER_YAML)
+    (home / "workspace.yaml").write_text(_WORKSPACE)
     port = find_free_port()
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("XERO_", "DAGSTER_"))}
-    command = [find_tool("dagster-webserver"), "-w", str(ROOT / "workspace.yaml"), "-h", "127.0.0.1", "-p", str(port)]
+    command = [find_tool("dagster-webserver"), "-w", "workspace.yaml", "-h", "127.0.0.1", "-p", str(port)]
     with (home / "webserver.log").open("wb") as output:
         process = subprocess.Popen(
             command,

@@ -16,7 +16,7 @@ import pytest
 from pydantic.alias_generators import to_camel
 from sqlalchemy import text
 
-from xero_pipeline.admin.dagster_api import RunStatus
+from xero_pipeline.admin.dagster_api import NoCodeLocation, RunStatus
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.warehouse.logs.reconciliations import (
@@ -701,6 +701,20 @@ def test_health_names_the_part_that_does_not_answer(page: Page) -> None:
     assert answer.status_code == 503
     assert (answer.json()["database"], answer.json()["dagster"]) == ("ok", "dagster_down")
     assert answer.json()["error"]["code"] == "dagster_down"
+
+
+def test_health_says_when_dagster_has_not_loaded_the_code(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    def find_no_code() -> None:
+        raise NoCodeLocation("Dagster answers, but has no code location with the job weekly_sync (ours).")
+
+    monkeypatch.setattr(page.dagster, "check", find_no_code)
+    answer = page.get("/healthz")
+    assert answer.status_code == 503
+    assert answer.json() == {
+        "database": "ok",
+        "dagster": "no_code_location",
+        "error": {"code": "dagster_down", "message": "Dagster answers, but has not loaded the pipeline's code."},
+    }
 
 
 def test_a_missing_database_is_reported_everywhere(tmp_path: Path, migrated: Path) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import pytest
@@ -16,6 +17,7 @@ from xero_pipeline.admin.dagster_api import (
     DagsterApi,
     DagsterDown,
     DagsterRefused,
+    NoCodeLocation,
     RunStatus,
     UnknownRun,
 )
@@ -24,7 +26,7 @@ from xero_pipeline_tests.admin.deployed import API, KEY, Page, point_settings_at
 from xero_pipeline_tests.admin.real_dagster import find_free_port, run_dagster
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.plain_xero import PlainXero
-from xero_pipeline_tests.servers import Answer, ScriptedServer
+from xero_pipeline_tests.servers import Answer, ScriptedServer, SeenRequest
 
 A_MINUTE = 60.0
 
@@ -161,18 +163,53 @@ def test_a_schedule_that_is_not_defined_is_an_error(running: Running, monkeypatc
 
 
 def test_a_job_that_is_not_defined_is_an_error(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    running.api.check()
     monkeypatch.setattr("xero_pipeline.admin.dagster_api.JOB", "no_such_job")
     with pytest.raises(DagsterRefused, match="no_such_job"):
+        running.api.launch_run(Week.from_key("2026-11-15"))
+    # What was found before is forgotten after a refusal.
+    with pytest.raises(NoCodeLocation, match="no_such_job"):
         running.api.launch_run(Week.from_key("2026-11-15"))
 
 
 # ---- answers that a healthy Dagster does not give --------------------------------------------------------------
 
 
+def build_locations(**jobs: list[str] | None) -> dict[str, Any]:
+    """Dagster's answer about these code locations with their jobs. One without jobs could not be loaded."""
+    return {
+        "data": {
+            "workspaceOrError": {
+                "__typename": "Workspace",
+                "locationEntries": [
+                    {
+                        "name": name,
+                        "locationOrLoadError": {"__typename": "PythonError"}
+                        if names is None
+                        else {
+                            "__typename": "RepositoryLocation",
+                            "repositories": [{"name": "__repository__", "jobs": [{"name": job} for job in names]}],
+                        },
+                    }
+                    for name, names in jobs.items()
+                ],
+            }
+        }
+    }
+
+
 @contextmanager
-def connect_to_server(answer: Answer) -> Iterator[DagsterApi]:
-    with ScriptedServer(answer) as server:
-        api = DagsterApi(server.url)
+def connect_to_server(
+    answer: Answer, code_location: str | None = None, **jobs: list[str] | None
+) -> Iterator[DagsterApi]:
+    """A client of a server with these code locations (by default ours), which gives one answer to all else."""
+    locations = Answer(json=build_locations(**jobs or {"ours": ["weekly_sync"]}))
+
+    def respond(request: SeenRequest) -> Answer:
+        return locations if b"workspaceOrError" in request.body else answer
+
+    with ScriptedServer(respond) as server:
+        api = DagsterApi(server.url, code_location=code_location)
         try:
             yield api
         finally:
@@ -207,6 +244,50 @@ def test_a_refusal_with_status_200_is_an_error(answer: Answer, error: type[Excep
         with pytest.raises(error, match=message) as raised:
             api.launch_run(Week.from_key("2026-11-15"))
         assert "\n" not in str(raised.value)
+
+
+LAUNCHED = Answer(json={"data": {"launchRun": {"__typename": "LaunchRunSuccess", "run": {"runId": "run-1"}}}})
+
+
+def test_the_code_location_is_found_by_its_job_among_others() -> None:
+    with connect_to_server(LAUNCHED, other=["weekly_report"], broken=None, ours=["weekly_sync"]) as api:
+        assert api.launch_run(Week.from_key("2026-11-15")) == "run-1"
+
+
+def test_of_several_code_locations_with_the_job_the_setting_names_the_one() -> None:
+    both = {"live": ["weekly_sync"], "test": ["weekly_sync"]}
+    with (
+        connect_to_server(LAUNCHED, **both) as api,
+        pytest.raises(NoCodeLocation, match=r"live, test.*DAGSTER_CODE_LOC"),
+    ):
+        api.launch_run(Week.from_key("2026-11-15"))
+    with connect_to_server(LAUNCHED, code_location="test", **both) as api:
+        assert api.launch_run(Week.from_key("2026-11-15")) == "run-1"
+
+
+def test_where_no_code_location_has_the_job_the_error_names_those_that_were_not_loaded() -> None:
+    with (
+        connect_to_server(LAUNCHED, other=["weekly_report"], ours=None) as api,
+        pytest.raises(NoCodeLocation, match=r"no code location with the job weekly_sync \(ours could not be loaded\)"),
+    ):
+        api.launch_run(Week.from_key("2026-11-15"))
+
+
+def test_a_code_location_that_is_renamed_is_found_after_one_refusal() -> None:
+    names = iter(["before", "after"])
+    refused = Answer(json={"data": {"launchRun": {"__typename": "PipelineNotFoundError", "message": "not there"}}})
+
+    def respond(request: SeenRequest) -> Answer:
+        if b"workspaceOrError" in request.body:
+            return Answer(json=build_locations(**{next(names): ["weekly_sync"]}))
+        return LAUNCHED if b"after" in request.body else refused
+
+    with ScriptedServer(respond) as server:
+        api = DagsterApi(server.url)
+        with pytest.raises(DagsterRefused, match="PipelineNotFoundError"):
+            api.launch_run(Week.from_key("2026-11-15"))
+        assert api.launch_run(Week.from_key("2026-11-15")) == "run-1"
+        api.close()
 
 
 def test_a_dagster_that_does_not_listen_is_down() -> None:

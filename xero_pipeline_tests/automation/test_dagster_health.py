@@ -280,6 +280,25 @@ def test_a_schedule_is_late_only_after_its_due_time_also_over_a_change_of_clocks
     assert "due at 20:00" in message.body
 
 
+def test_a_missing_code_location_is_reported_by_whoever_can_know_it_and_closed_by_nobody_else(
+    dagster: DagsterStorage, alerter: Alerter, clock: FakeClock, inbox: Inbox
+) -> None:
+    dagster.send_heartbeat()
+    watchdog = DagsterMonitor(alerter, clock, timezone="UTC")
+    check_dagster(dagster.instance, alerter, watchdog, has_code=False)
+    assert inbox.titles == [], "right after a start, nothing is loaded yet"
+    clock.advance(minutes=4)
+    dagster.send_heartbeat()
+    check_dagster(dagster.instance, alerter, watchdog, has_code=False)
+    assert inbox.titles == ["Dagster has not loaded the pipeline's code"]
+    # A sensor runs in a code location, and cannot know what the page's Dagster has loaded.
+    DagsterMonitor(alerter, clock, timezone="UTC").evaluate(dagster.instance)
+    check_dagster(dagster.instance, alerter, watchdog, has_code=None)
+    assert len(inbox.titles) == 1
+    check_dagster(dagster.instance, alerter, watchdog, has_code=True)
+    assert inbox.titles[1:] == ["Recovered: Dagster has not loaded the pipeline's code"]
+
+
 def test_a_state_that_a_renamed_code_location_left_behind_is_ignored(
     dagster: DagsterStorage, monitor: DagsterMonitor, inbox: Inbox, clock: FakeClock
 ) -> None:

@@ -169,6 +169,12 @@ def test_organisations_with_the_same_gap_share_a_run_and_others_have_their_own(t
         assert alone.organisations == (TENANT,), "not for all: the other organisation is not connected"
 
 
+def test_a_gap_of_more_organisations_than_one_run_takes_names_them_so_that_it_can_be_split(tmp_path: Path) -> None:
+    with run_deployment(tmp_path, organisations=(SMALL, SECOND), ORGANISATIONS_PER_RUN=1) as deployed:
+        (plan,) = GapFinder(deployed.deployment).plan_runs(set()).runs
+    assert [part.organisations for part in plan.split(1)] == [(SMALL.tenant_id,), (SECOND.tenant_id,)]
+
+
 def test_without_a_connection_nothing_is_requested(deployed: RunningDeployment) -> None:
     deployed.warehouse.tokens.set_status(TENANT, ConnectionStatus.RECONNECT_NEEDED)
     assert get_skip_reason(deployed) == "No organisation is connected."

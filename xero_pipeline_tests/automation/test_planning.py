@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -9,9 +10,12 @@ from typing import Any
 
 import dagster as dg
 import pytest
+import yaml
 
-from xero_pipeline.automation.jobs import build_range_tags
+from xero_pipeline.automation.jobs import TENANTS_TAG, build_range_tags
 from xero_pipeline.automation.planning import (
+    RunPlan,
+    build_run_key,
     count_affordable_weeks,
     find_weeks_in_backoff,
     find_weeks_under_way,
@@ -30,6 +34,8 @@ from xero_pipeline_tests.deployment import TENANT, run_deployment
 WEEK = Week(date(2026, 11, 21))
 RANGE = {WEEK.shift(-2), WEEK.shift(-1), WEEK}
 TAGS = build_range_tags(WEEK.shift(-2), WEEK)
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -103,6 +109,35 @@ def test_a_requested_backfill_is_pending_until_its_run_exists(instance: dg.Dagst
 def test_other_backfills_are_not_pending(instance: dg.DagsterInstance, asset: str, changes: dict[str, Any]) -> None:
     request_backfill(instance, asset, **changes)
     assert not is_backfill_pending(instance)
+
+
+def test_a_run_of_many_organisations_is_split_and_each_part_has_a_key_and_a_tag_that_can_be_indexed() -> None:
+    tenants = [str(uuid.UUID(int=number)) for number in range(300)]
+    week, now = Week(date(2026, 11, 21)), datetime(2026, 11, 24, tzinfo=UTC)
+    plan = RunPlan(week, week, tuple(tenants), build_run_key("missing_weeks", week, week, tenants, 7, now))
+    parts = plan.split(50)
+    assert [tenant for part in parts for tenant in part.organisations] == sorted(tenants)
+    assert len({part.key for part in parts}) == len(parts) == 6
+    for request in (part.to_run_request("missing_weeks") for part in parts):
+        # PostgreSQL's limit for a value in an index.
+        assert len(request.run_key or "") < 2700
+        assert len(request.tags[TENANTS_TAG]) < 2700
+    assert plan.split(300) == [plan]
+    everybody = RunPlan(week, week, (), "key")
+    assert everybody.split(1) == [everybody]
+    assert everybody.to_run_request("missing_weeks").tags[TENANTS_TAG] == "all"
+
+
+@pytest.mark.parametrize("file", [ROOT / "dagster.yaml", ROOT / "deploy" / "dagster.yaml"])
+def test_dagsters_queue_lets_one_run_of_the_same_organisations_go_on_at_a_time(file: Path, tmp_path: Path) -> None:
+    settings = yaml.safe_load(file.read_text())
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump({"concurrency": settings["concurrency"]}))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        queue = instance.get_concurrency_config().run_queue_config
+    assert queue is not None
+    assert queue.tag_concurrency_limits == [
+        {"key": TENANTS_TAG, "value": {"applyLimitPerUniqueValue": True}, "limit": 1}
+    ]
 
 
 def test_consecutive_weeks_form_one_range_and_the_newest_range_comes_first() -> None:

@@ -12,9 +12,11 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
+from xero_pipeline.automation.jobs import TENANTS_TAG
 from xero_pipeline.automation.planning import parse_run_weeks
 from xero_pipeline.automation.schedule import build_daily_sync_schedule
 from xero_pipeline.grants import ConnectionStatus
+from xero_pipeline.mock_xero import MockOrganisation
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.dagster_internals import schedule_execution_time_iterator
 from xero_pipeline_tests.deployment import SECOND, SMALL, RunningDeployment, run_deployment
@@ -36,9 +38,14 @@ def build_schedule(deployed: RunningDeployment) -> dg.ScheduleDefinition:
     )
 
 
-def request_run(deployed: RunningDeployment, moment: datetime) -> dg.RunRequest | None:
+def request_runs(deployed: RunningDeployment, moment: datetime) -> list[dg.RunRequest]:
     context = dg.build_schedule_context(scheduled_execution_time=moment, instance=deployed.instance)
-    requests = build_schedule(deployed).evaluate_tick(context).run_requests
+    return list(build_schedule(deployed).evaluate_tick(context).run_requests or [])
+
+
+def request_run(deployed: RunningDeployment, moment: datetime) -> dg.RunRequest | None:
+    requests = request_runs(deployed, moment)
+    assert len(requests) <= 1
     return requests[0] if requests else None
 
 
@@ -76,6 +83,18 @@ def test_only_connected_organisations_are_synced_and_without_one_nothing_is_run(
     assert tenant_ids == {(SMALL.tenant_id,)}
     deployed.warehouse.tokens.set_status(SMALL.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
     assert request_run(deployed, SUNDAY) is None
+
+
+def test_more_organisations_than_one_run_takes_become_several_runs_tagged_with_their_ids(tmp_path: Path) -> None:
+    organisations = [MockOrganisation(tenant_id=f"tenant-{number}", documents=1) for number in range(5)]
+    with run_deployment(tmp_path, organisations=organisations, ORGANISATIONS_PER_RUN=2) as deployed:
+        requests = request_runs(deployed, SUNDAY)
+        again = request_runs(deployed, SUNDAY)
+    groups = [["tenant-0", "tenant-1"], ["tenant-2", "tenant-3"], ["tenant-4"]]
+    assert [request.tags[TENANTS_TAG].split(",") for request in requests] == groups
+    assert [request.run_config["ops"]["revenue_weekly"]["config"]["organisations"] for request in requests] == groups
+    assert len({request.run_key for request in requests}) == 3
+    assert [request.run_key for request in requests] == [request.run_key for request in again]
 
 
 def test_the_schedule_runs_at_six_local_time_over_a_change_of_clocks_and_is_off_by_default(

@@ -13,9 +13,14 @@ import pytest
 from click.testing import CliRunner, Result
 
 from xero_pipeline.cli.main import cli
+from xero_pipeline.clock import SystemClock
+from xero_pipeline.grants import Connection, ConnectionStatus
+from xero_pipeline.settings import load_settings
+from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline_tests.ledger_xero import RENT, LedgerXero, Posting
 from xero_pipeline_tests.servers import ScriptedServer
+from xero_pipeline_tests.warehouse.figures.figures_given import NOW, tokens
 
 LATEST = Week(date(2026, 11, 21))
 WEEKS = list(WeekRange(LATEST.shift(-5), LATEST))
@@ -39,6 +44,14 @@ class Deployed:
 
     def run(self, *arguments: str) -> Result:
         return CliRunner().invoke(cli, list(arguments), env=self._environment)
+
+    def lose(self, name: str) -> None:
+        """Store another organisation, to which Xero gives no access any longer."""
+        settings = load_settings(**self._environment)
+        warehouse = Warehouse.open(settings.database_url, settings.keys, SystemClock())
+        warehouse.tokens.save_consent(tokens(), [Connection("connection", "lost", name)], now=NOW)
+        warehouse.tokens.set_status("lost", ConnectionStatus.RECONNECT_NEEDED)
+        warehouse.close()
 
 
 @pytest.fixture
@@ -88,16 +101,18 @@ def test_a_difference_that_stays_is_printed_and_ends_with_1(deployed: Deployed) 
     assert "comparison differs" in deployed.run("status").stdout
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
+def test_a_wrong_range_a_wrong_organisation_and_a_lost_one_are_named(deployed: Deployed) -> None:
+    for arguments, message in (
         (["--from", "2026-11-20"], "2026-11-20 is a Friday"),
         (["--from", "2026-11-21", "--to", "2026-11-14"], "--from is after --to"),
         (["--organisation", "nobody"], "nobody"),
         (["--to", "2026-01-03"], "has no stored week in this range"),
-    ],
-)
-def test_a_wrong_range_or_organisation_is_named(deployed: Deployed, arguments: list[str], message: str) -> None:
-    result = deployed.run("reconcile", *arguments)
-    assert result.exit_code != 0
-    assert message in result.stderr
+    ):
+        result = deployed.run("reconcile", *arguments)
+        assert result.exit_code != 0
+        assert message in result.stderr
+    deployed.lose("Former Client")
+    result = deployed.run("reconcile")
+    assert result.exit_code == 1
+    assert "Former Client has to be connected again, so it was left out." in result.stderr
+    assert "documents" in result.stdout, "the other organisation was compared"

@@ -93,13 +93,14 @@ def check_matches_xero_totals(snapshot: WarehouseSnapshot, kind: SyncType) -> li
             continue
         for figure in row.difference.get("figures", []):
             stated, held = to_decimal(figure["stated"]), to_decimal(figure["held"])
+            first, last = figure.get("first_week", row.weeks.first), figure.get("last_week", row.weeks.last)
             violations.append(
                 Violation(
                     row.tenant_id,
                     row.weeks.last,
                     figure["account_name"],
                     {"stated": stated, "held": held},
-                    f"over the weeks ending {row.weeks.first} to {row.weeks.last}, Xero states {stated} for "
+                    f"over the weeks ending {first} to {last}, Xero states {stated} for "
                     f"{figure['account_name']} ({figure['figure'].replace('_', ' ')}), the stored weeks add up to "
                     f"{held}.",
                 )
