@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Engine
@@ -21,6 +21,13 @@ from xero_pipeline.xero.client import OrganisationClient
 
 # Edits of the ledger first, then movements of the bank, then the balances after them, and once more for each.
 MAX_ROUNDS = 6
+
+# The figures that an asset lands.
+KIND_OF_ASSET = {
+    "financial_weekly": ReconciliationKind.PROFIT_AND_LOSS,
+    "revenue_weekly": ReconciliationKind.DOCUMENTS,
+    "cash_position_weekly": ReconciliationKind.BANK_SUMMARY,
+}
 
 _Block = tuple[ReconciliationKind, WeekRange]
 
@@ -80,10 +87,14 @@ def reconcile_organisation(
             of_block = comparison.list_readings()
             readings_by_block[block] |= of_block & planned
             calls[block] += sum(unassigned.pop(reading, 0) for reading in of_block)
-        for comparison in _compare_again(begin_look(), results.values()):
+        read_kinds = {(KIND_OF_ASSET[asset], week) for week, asset in planned}
+        reread = {block for block in results if any((block[0], week) in read_kinds for week in block[1])}
+        for comparison in _compare_again(begin_look(), results.values(), reread):
             block = (comparison.kind, comparison.weeks)
             results[block] = comparison
             calls[block] += comparison.calls
+            if not _is_settled(comparison):
+                were_equal.discard(block)
     unread = {one.weeks for one in results.values() if one.list_readings() - done}
     rows = []
     for block, comparison in sorted(results.items(), key=lambda item: (KINDS.index(item[0][0]), item[0][1])):
@@ -93,7 +104,7 @@ def reconcile_organisation(
                 tenant_id=client.tenant_id,
                 kind=comparison.kind,
                 weeks=comparison.weeks,
-                status=_choose_status(comparison, was_equal=block in were_equal),
+                status=_choose_status(comparison, landed, was_equal=block in were_equal),
                 difference=comparison.as_json(
                     left_over=comparison.is_left_over(landed, is_being_explained=comparison.weeks in unread)
                 ),
@@ -115,12 +126,14 @@ def read_known(log: ReconciliationLog, tenant_id: str) -> Known:
     }
 
 
-def _compare_again(reconciler: Reconciler, earlier: Iterable[Comparison]) -> list[Comparison]:
-    """Compare what differed, once more."""
-    unsettled = [comparison for comparison in earlier if not _is_settled(comparison)]
+def _compare_again(
+    reconciler: Reconciler, earlier: Iterable[Comparison], reread: Collection[_Block]
+) -> list[Comparison]:
+    """Compare once more what differed, and what has been read again, whatever it was read for."""
+    wanted = [one for one in earlier if not _is_settled(one) or (one.kind, one.weeks) in reread]
     comparisons = []
     for kind in KINDS:
-        blocks = [comparison.weeks for comparison in unsettled if comparison.kind is kind]
+        blocks = [comparison.weeks for comparison in wanted if comparison.kind is kind]
         comparisons += reconciler.compare(blocks, [kind])
     return comparisons
 
@@ -129,7 +142,7 @@ def _is_settled(comparison: Comparison) -> bool:
     return comparison.is_equal and not comparison.weeks_to_read
 
 
-def _choose_status(comparison: Comparison, *, was_equal: bool) -> ReconciliationStatus:
-    if not comparison.is_equal:
+def _choose_status(comparison: Comparison, landed: Collection[Reading], *, was_equal: bool) -> ReconciliationStatus:
+    if not comparison.is_equal or not comparison.list_readings() <= set(landed):
         return ReconciliationStatus.DIFFERS
     return ReconciliationStatus.EQUAL if was_equal else ReconciliationStatus.MENDED

@@ -112,6 +112,7 @@ class LedgerBooks:
     """Stored weeks of a ledger.
 
     Attributes:
+        before_reading: called before weeks are read again.
         failing: readings that do not land.
         reread: what has been read again so far.
     """
@@ -123,6 +124,7 @@ class LedgerBooks:
         self.xero.keep_books(self.weeks)
         self.client = LedgerClient(self.xero)
         self.client.block = WeekRange(self.weeks[0], self.weeks[-1])
+        self.before_reading: Callable[[object], None] = lambda _plans: None
         self.failing: set[Reading] = set()
         self.reread: list[Reading] = []
         self._runs = 0
@@ -153,6 +155,7 @@ class LedgerBooks:
         return landed
 
     def read_again(self, plans: Sequence[ReadingPlan]) -> ReadingResult:
+        self.before_reading(plans)
         result = ReadingResult()
         for plan in plans:
             result.landed |= self.land(list(plan.weeks), plan.assets)

@@ -14,7 +14,7 @@ from xero_pipeline.reconciliation.comparison import Reading
 from xero_pipeline.warehouse.logs.reconciliations import ReconciliationKind
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import WeekRange
-from xero_pipeline_tests.ledger_xero import RENT, SALES, WAGES, Posting
+from xero_pipeline_tests.ledger_xero import COSTS, RENT, SALES, WAGES, Posting
 from xero_pipeline_tests.reconciliation.ledger_books import LedgerBooks, make_weeks
 
 
@@ -136,3 +136,28 @@ def test_what_was_not_read_in_all_rounds_is_not_left_over(books: LedgerBooks, mo
     row = books.reconcile()["profit_and_loss"]
     assert not row.is_proven
     assert not row.is_left_over
+
+
+def test_what_was_read_again_is_compared_again_whatever_it_was_read_for(books: LedgerBooks) -> None:
+    def enter_money_unseen(_plans: object) -> None:
+        # Somebody enters money in an older week while the weeks are read again.
+        if not books.reread:
+            books.post(2, SALES, "0.00", "5.00")
+
+    books.post(8, SALES, "10.00")
+    books.before_reading = enter_money_unseen
+    assert books.reconcile()["bank_summary"].status.value == "mended"
+    assert {(week, asset) for week, asset in books.reread if week == books.weeks[2]}
+
+
+def test_a_block_whose_weeks_could_not_be_read_again_differs_though_its_total_is_equal(books: LedgerBooks) -> None:
+    move_wages(books, 4, 7)
+    books.failing = {(books.weeks[4], "financial_weekly")}
+    row = books.reconcile()["profit_and_loss"]
+    assert not row.is_proven
+    assert not row.is_left_over
+    books.failing = set()
+    assert books.reconcile()["profit_and_loss"].status.value == "mended"
+    books.xero.types[COSTS] = "EXPENSE"
+    books.failing = {(week, "financial_weekly") for week in books.weeks}
+    assert not books.reconcile()["profit_and_loss"].is_proven
