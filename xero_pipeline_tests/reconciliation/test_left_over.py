@@ -14,7 +14,7 @@ from xero_pipeline.reconciliation.comparison import Reading
 from xero_pipeline.warehouse.logs.reconciliations import ReconciliationKind
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import WeekRange
-from xero_pipeline_tests.ledger_xero import RENT, SALES, WAGES, Posting
+from xero_pipeline_tests.ledger_xero import COSTS, RENT, SALES, WAGES, Posting
 from xero_pipeline_tests.reconciliation.ledger_books import LedgerBooks, make_weeks
 
 
@@ -158,6 +158,6 @@ def test_a_block_whose_weeks_could_not_be_read_again_differs_though_its_total_is
     assert not row.is_left_over
     books.failing = set()
     assert books.reconcile()["profit_and_loss"].status.value == "mended"
-    books.xero.types[SALES] = "OTHERINCOME"
+    books.xero.types[COSTS] = "EXPENSE"
     books.failing = {(week, "financial_weekly") for week in books.weeks}
     assert not books.reconcile()["profit_and_loss"].is_proven
