@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_websocket
@@ -239,6 +240,39 @@ def test_dagster_answers_through_the_door(tmp_path: Path, migrated: Path, real: 
         with follow(page, Origin=page.url) as socket:
             socket.send(json.dumps({"type": "connection_init"}))
             assert json.loads(socket.recv(60)) == {"type": "connection_ack"}
+
+
+RELOAD = 'mutation { renamed: reloadRepositoryLocation(repositoryLocationName: "none") { __typename } }'
+
+
+def test_dagsters_own_answer_to_a_mutation_is_in_the_audit_log(
+    tmp_path: Path, migrated: Path, real: tuple[DagsterUi, DagsterApi]
+) -> None:
+    with serve_page(tmp_path, template=migrated, dagster_ui=real[0]) as page:
+        for query in (RELOAD, "mutation { setAutoMaterializePaused(paused: true) }", "mutation { noSuchMutation }"):
+            page.post("/dagster/graphql", json={"query": query})
+        found = page.deployment.warehouse.audit.list_newest(10)
+    assert [(row.action, row.subject, row.outcome) for row in reversed(found)] == [
+        ("dagster_change", "reloadRepositoryLocation", "failed"),
+        ("dagster_change", "setAutoMaterializePaused", "success"),
+        ("dagster_change", "noSuchMutation", "failed"),
+    ]
+
+
+def test_dagster_executes_no_mutation_over_the_websocket(real: tuple[DagsterUi, DagsterApi]) -> None:
+    """The door refuses it anyway. Where Dagster began to execute them, the door would have to let them be audited."""
+    with (
+        serve_app(lambda _url: uvicorn.Config(real[0], log_level="warning", ws="websockets-sansio")) as url,
+        open_websocket(
+            url.replace("http://", "ws://") + "/dagster/graphql",
+            subprotocols=["graphql-ws"],  # type: ignore[list-item]
+            proxy=None,
+        ) as socket,
+    ):
+        socket.send(json.dumps({"type": "start", "id": "1", "payload": {"query": RELOAD}}))
+        answer = json.loads(socket.recv(60))
+    assert answer["type"] == "error"
+    assert "renamed" not in json.dumps(answer.get("payload", {}).get("data") or {})
 
 
 def test_the_page_itself_asks_dagster_without_a_port(real: tuple[DagsterUi, DagsterApi]) -> None:
