@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,7 +19,7 @@ from websockets.sync.client import connect as open_websocket
 from xero_pipeline.admin import dagster_ui as under_test
 from xero_pipeline.admin.dagster_api import DagsterApi, DagsterDown
 from xero_pipeline.admin.dagster_ui import DagsterUi, DagsterUiTransport, FormerPort
-from xero_pipeline_tests.admin.deployed import Page, load_app_settings, serve_page
+from xero_pipeline_tests.admin.deployed import Page, load_app_settings, open_dagster_ui, serve_page
 from xero_pipeline_tests.admin.serving import serve_app
 
 TOKEN = "the-admin-token-7c1f"
@@ -210,23 +209,10 @@ def test_the_former_port_leads_to_the_door_and_gives_nothing_else() -> None:
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DagsterUi, DagsterApi]]:
     """Dagster in this process, with a code location that needs no server of its own."""
-    home, folder = tmp_path_factory.mktemp("dagster"), os.getcwd()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    (home / "workspace.yaml").write_text("load_from: []\n")
-    dagster_ui = DagsterUi(load_app_settings(home))
-    api = DagsterApi("http://localhost/dagster", transport=DagsterUiTransport(dagster_ui))
-    try:
-        for _ in range(600):
-            if dagster_ui.is_open:
-                break
-            threading.Event().wait(0.1)
-        assert dagster_ui.is_open
+    with open_dagster_ui(tmp_path_factory.mktemp("dagster")) as dagster_ui:
+        api = DagsterApi("http://localhost/dagster", transport=DagsterUiTransport(dagster_ui))
         yield dagster_ui, api
-    finally:
         api.close()
-        dagster_ui.close()
-        # Opening Dagster changes into its folder.
-        os.chdir(folder)
 
 
 def test_dagster_answers_through_the_door(tmp_path: Path, migrated: Path, real: tuple[DagsterUi, DagsterApi]) -> None:
