@@ -24,8 +24,8 @@ from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.migrated import empty_postgres, make_tables
 
 # The same examples in every run, so that local runs and CI agree. HYPOTHESIS_PROFILE=explore tries new ones.
-hypothesis_settings.register_profile("steady", derandomize=True, deadline=None)
-hypothesis_settings.register_profile("explore", deadline=None)
+hypothesis_settings.register_profile("steady", derandomize=True, deadline=None, max_examples=50)
+hypothesis_settings.register_profile("explore", deadline=None, max_examples=300)
 hypothesis_settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "steady"))
 
 
@@ -41,7 +41,14 @@ def _commit_without_waiting_for_the_disk(connection: object, _record: object) ->
 
 
 # The longest modules start first, so that at the end all workers are busy.
-_LONGEST_MODULES = ("test_year", "test_private_files", "test_wheel")
+_LONGEST_MODULES = (
+    "test_year",
+    "test_reconcile",
+    "test_private_files",
+    "test_nginx",
+    "test_wheel",
+    "test_skewed_clocks",
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

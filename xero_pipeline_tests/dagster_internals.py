@@ -16,3 +16,6 @@ from dagster._daemon.types import DaemonHeartbeat as DaemonHeartbeat
 
 # The scheduler's own ticks, to hold the schedule against.
 from dagster._utils.schedules import schedule_execution_time_iterator as schedule_execution_time_iterator
+
+# The GraphQL schema, whose mutations and their answers the audit log reads.
+from dagster_graphql.schema import create_schema as create_schema

@@ -24,7 +24,7 @@ from xero_pipeline_tests.fault_matrix import (
 )
 
 _IS_FULL = os.environ.get("FAULT_MATRIX") == "full"
-_CHUNKS = 64 if _IS_FULL else 4
+_CHUNKS = 64 if _IS_FULL else 2
 
 
 def choose_trials() -> list[tuple[TrialFault, ...]]:
@@ -35,7 +35,7 @@ def choose_trials() -> list[tuple[TrialFault, ...]]:
     chance = random.Random(16)
     lasting = [trial for trial in singles if trial[0].is_lasting]
     passing = [trial for trial in singles if not trial[0].is_lasting]
-    return [*lasting, *chance.sample(passing, 40), *chance.sample(doubles, 100)]
+    return [*lasting, *chance.sample(passing, 20), *chance.sample(doubles, 40)]
 
 
 def list_problems(trials: Sequence[Sequence[TrialFault]], folder: Path) -> dict[str, str]:

@@ -189,8 +189,11 @@ class _FalseHandler(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         self.request.settimeout(10)
+        # It hangs up after the password, for whose answer the client would wait.
         while data := self._receive():
             self.server.received += data
+            if data.startswith(b"p"):
+                return
             if data[4:8] in (b"\x04\xd2\x16\x2f", b"\x04\xd2\x16\x30"):
                 # SSLRequest and GSSENCRequest: N is "not here".
                 self.request.sendall(b"N")

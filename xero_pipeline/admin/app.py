@@ -18,6 +18,7 @@ from xero_pipeline.admin import access, connection, figures, pages
 from xero_pipeline.admin import sync as syncing
 from xero_pipeline.admin.context import AdminContext, SharedChecks, Sleep
 from xero_pipeline.admin.dagster_api import DagsterApi, DagsterClient
+from xero_pipeline.admin.dagster_changes import DagsterChangeRecorder
 from xero_pipeline.admin.dagster_ui import DagsterDoor, DagsterUi, DagsterUiTransport
 from xero_pipeline.admin.error_responses import add_error_handlers
 from xero_pipeline.admin.repeats import RepeatCounter
@@ -119,7 +120,7 @@ def create_app(
         # People give the mock their consent on this machine: nothing may leave it.
         app.mount(MOCK_PATH, create_mock_app(deployment.backend.mock))
     if dagster_ui is not None:
-        app.add_middleware(DagsterDoor, dagster_ui=dagster_ui)
+        app.add_middleware(DagsterDoor, dagster_ui=DagsterChangeRecorder(dagster_ui, trail))
     # Added last, so that it is the outermost layer.
     app.add_middleware(SecurityMiddleware, guard=RequestGuard(settings, clock, sessions), clock=clock)
     app.openapi = lambda: _build_openapi(app, settings)  # type: ignore[method-assign]

@@ -77,4 +77,7 @@ def find_action(path: str, method: str) -> AuditAction | None:
         return AuditAction.CONNECT
     if method in SAFE_METHODS:
         return None
+    if path.startswith(f"{DAGSTER_PATH}/") and method != "WEBSOCKET":
+        # Of somebody who may not change anything there, the body is not read.
+        return AuditAction.DAGSTER_CHANGE
     return next((action for pattern, _, action in _CHANGING if pattern.fullmatch(path)), None)

@@ -6,8 +6,10 @@ Only Dagster can be a fake, in tests that are not about it.
 from __future__ import annotations
 
 import itertools
+import os
 import shutil
 import ssl
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,6 +22,7 @@ import httpx
 from xero_pipeline.admin.app import create_app
 from xero_pipeline.admin.connection_limits import ConnectionLimits
 from xero_pipeline.admin.dagster_api import DagsterDown, RunStatus, UnknownRun
+from xero_pipeline.admin.dagster_ui import DagsterUi
 from xero_pipeline.admin.server import configure_server
 from xero_pipeline.grants import Connection, Tokens
 from xero_pipeline.resources import Deployment
@@ -156,6 +159,26 @@ def load_app_settings(home: Path, **overrides: Any) -> Settings:
 def point_settings_at(url: str) -> dict[str, str]:
     """Return the settings that replace Xero's servers with the one at `url`."""
     return {"XERO_API_URL": url, "XERO_IDENTITY_URL": url, "XERO_LOGIN_URL": url}
+
+
+@contextmanager
+def open_dagster_ui(home: Path) -> Iterator[DagsterUi]:
+    """Open Dagster in this process, with no code location, which would need a server of its own."""
+    folder = os.getcwd()
+    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    (home / "workspace.yaml").write_text("load_from: []\n")
+    dagster_ui = DagsterUi(load_app_settings(home))
+    try:
+        for _ in range(600):
+            if dagster_ui.is_open:
+                break
+            threading.Event().wait(0.1)
+        assert dagster_ui.is_open
+        yield dagster_ui
+    finally:
+        dagster_ui.close()
+        # Opening Dagster changes into its folder.
+        os.chdir(folder)
 
 
 @contextmanager

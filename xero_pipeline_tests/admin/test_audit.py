@@ -142,12 +142,12 @@ def test_a_few_mistyped_tokens_alert_nobody(closed: Page) -> None:
 
 def test_many_guesses_from_many_addresses_are_a_bounded_number_of_rows(warehouse_of_two: Warehouse) -> None:
     trail = AuditTrail(warehouse_of_two)
-    for number in range(2000):
-        trail.record_guess(f"198.51.{number // 250}.{number % 250}", throttled=number % 2 == 0)
+    for number in range(200):
+        trail.record_guess(f"198.51.100.{number}", throttled=number % 2 == 0)
     trail.store_guesses()
     rows = warehouse_of_two.audit.list_newest(1000)
     assert len(rows) <= 42
-    assert sum(row.count for row in rows) == 2000
+    assert sum(row.count for row in rows) == 200
     assert "other addresses" in {row.origin for row in rows}
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection
 from websockets.sync.client import connect as open_websocket
@@ -19,7 +19,7 @@ from websockets.sync.client import connect as open_websocket
 from xero_pipeline.admin import dagster_ui as under_test
 from xero_pipeline.admin.dagster_api import DagsterApi, DagsterDown
 from xero_pipeline.admin.dagster_ui import DagsterUi, DagsterUiTransport, FormerPort
-from xero_pipeline_tests.admin.deployed import Page, load_app_settings, serve_page
+from xero_pipeline_tests.admin.deployed import Page, load_app_settings, open_dagster_ui, serve_page
 from xero_pipeline_tests.admin.serving import serve_app
 
 TOKEN = "the-admin-token-7c1f"
@@ -209,23 +209,10 @@ def test_the_former_port_leads_to_the_door_and_gives_nothing_else() -> None:
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DagsterUi, DagsterApi]]:
     """Dagster in this process, with a code location that needs no server of its own."""
-    home, folder = tmp_path_factory.mktemp("dagster"), os.getcwd()
-    (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-    (home / "workspace.yaml").write_text("load_from: []\n")
-    dagster_ui = DagsterUi(load_app_settings(home))
-    api = DagsterApi("http://localhost/dagster", transport=DagsterUiTransport(dagster_ui))
-    try:
-        for _ in range(600):
-            if dagster_ui.is_open:
-                break
-            threading.Event().wait(0.1)
-        assert dagster_ui.is_open
+    with open_dagster_ui(tmp_path_factory.mktemp("dagster")) as dagster_ui:
+        api = DagsterApi("http://localhost/dagster", transport=DagsterUiTransport(dagster_ui))
         yield dagster_ui, api
-    finally:
         api.close()
-        dagster_ui.close()
-        # Opening Dagster changes into its folder.
-        os.chdir(folder)
 
 
 def test_dagster_answers_through_the_door(tmp_path: Path, migrated: Path, real: tuple[DagsterUi, DagsterApi]) -> None:
@@ -239,6 +226,39 @@ def test_dagster_answers_through_the_door(tmp_path: Path, migrated: Path, real: 
         with follow(page, Origin=page.url) as socket:
             socket.send(json.dumps({"type": "connection_init"}))
             assert json.loads(socket.recv(60)) == {"type": "connection_ack"}
+
+
+RELOAD = 'mutation { renamed: reloadRepositoryLocation(repositoryLocationName: "none") { __typename } }'
+
+
+def test_dagsters_own_answer_to_a_mutation_is_in_the_audit_log(
+    tmp_path: Path, migrated: Path, real: tuple[DagsterUi, DagsterApi]
+) -> None:
+    with serve_page(tmp_path, template=migrated, dagster_ui=real[0]) as page:
+        for query in (RELOAD, "mutation { setAutoMaterializePaused(paused: true) }", "mutation { noSuchMutation }"):
+            page.post("/dagster/graphql", json={"query": query})
+        found = page.deployment.warehouse.audit.list_newest(10)
+    assert [(row.action, row.subject, row.outcome) for row in reversed(found)] == [
+        ("dagster_change", "reloadRepositoryLocation", "failed"),
+        ("dagster_change", "setAutoMaterializePaused", "success"),
+        ("dagster_change", "noSuchMutation", "failed"),
+    ]
+
+
+def test_dagster_executes_no_mutation_over_the_websocket(real: tuple[DagsterUi, DagsterApi]) -> None:
+    """The door refuses it anyway. Where Dagster began to execute them, the door would have to let them be audited."""
+    with (
+        serve_app(lambda _url: uvicorn.Config(real[0], log_level="warning", ws="websockets-sansio")) as url,
+        open_websocket(
+            url.replace("http://", "ws://") + "/dagster/graphql",
+            subprotocols=["graphql-ws"],  # type: ignore[list-item]
+            proxy=None,
+        ) as socket,
+    ):
+        socket.send(json.dumps({"type": "start", "id": "1", "payload": {"query": RELOAD}}))
+        answer = json.loads(socket.recv(60))
+    assert answer["type"] == "error"
+    assert "renamed" not in json.dumps(answer.get("payload", {}).get("data") or {})
 
 
 def test_the_page_itself_asks_dagster_without_a_port(real: tuple[DagsterUi, DagsterApi]) -> None:

@@ -67,7 +67,7 @@ def test_a_damaged_file_of_dagsters_is_one_line(folder: Folder, tmp_path: Path) 
 
 def test_a_folder_that_cannot_be_made_is_one_line(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("in the way")
-    assert f"({tmp_path / 'data'})" in one_line(folder.run("status"))
+    assert str(tmp_path) in one_line(folder.run("status"))
 
 
 @pytest.mark.parametrize("state", ["/proc/nope", "{0}/file/mock.db"])
@@ -216,7 +216,7 @@ def test_a_disk_that_is_full_for_dagsters_events_is_one_line_without_their_texts
     assert result.stderr.splitlines() == [said]
     assert "database or disk is full" in said
     assert "INSERT" not in result.output
-    assert folder.run("sync").exit_code == 0
+    assert folder.run("sync", "--weeks", "1").exit_code == 0
 
 
 def test_a_disk_that_is_full_for_dagsters_files_is_one_line(folder: Folder) -> None:

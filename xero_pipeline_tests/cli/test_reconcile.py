@@ -109,8 +109,8 @@ def test_a_wrong_range_a_wrong_organisation_and_a_lost_one_are_named(deployed: D
         (["--to", "2026-01-03"], "has no stored week in this range"),
     ):
         result = deployed.run("reconcile", *arguments)
-        assert result.exit_code != 0
-        assert message in result.stderr
+        assert result.exit_code != 0, arguments
+        assert message in result.stderr, arguments
     deployed.lose("Former Client")
     result = deployed.run("reconcile")
     assert result.exit_code == 1

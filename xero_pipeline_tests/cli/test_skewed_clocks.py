@@ -11,8 +11,10 @@ from pathlib import Path
 import pytest
 
 from xero_pipeline.clock import SystemClock
+from xero_pipeline.connection import ConnectionService
 from xero_pipeline.mock_xero import MockOrganisation, MockXero
 from xero_pipeline.mock_xero.server import create_mock_app
+from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.admin.serving import serve_app
@@ -72,8 +74,9 @@ def test_a_week_is_synced_right_by_processes_whose_clocks_are_ahead_right_and_be
     mock, _ = xero
     settings = load_settings(env_file=None, **environment)
     week = settings.calendar.find_latest_week(SystemClock().now()).shift(-1)
-    run(environment, "migrate")
-    run(environment, "connect")
+    with Deployment(settings) as deployment:
+        deployment.warehouse.migrate()
+        ConnectionService(deployment).connect_custom()
     books = mock.books(ORGANISATION.tenant_id)
     edited = next(document for document in books.documents(week) if document.kind.value == "ACCREC")
     for skew in ("+1h", "+0", "-1h", "+0"):

@@ -55,7 +55,7 @@ COUNTING_PERIOD = timedelta(hours=1)
 MAX_ORIGINS = 20
 OTHER_ORIGINS = "other addresses"
 UNKNOWN_PERSON_NAME = "unknown"
-_LONGEST = 200
+LONGEST_TEXT = 200
 
 
 class AuditAction(StrEnum):
@@ -69,6 +69,7 @@ class AuditAction(StrEnum):
     START_SCHEDULER = "start_scheduler"
     STOP_SCHEDULER = "stop_scheduler"
     ACCEPT = "accept"
+    DAGSTER_CHANGE = "dagster_change"
     ROTATE_KEY = "rotate_key"
     ADD_ACCESS = "add_access"
     REMOVE_ACCESS = "remove_access"
@@ -214,4 +215,4 @@ class AuditLog:
 def _clean(text: str) -> str:
     """One printable line without anything that looks like a secret. Xero's names and headers come from elsewhere."""
     hidden: str = hide_secrets(" ".join(replace_control_characters(text).split()))
-    return hidden if len(hidden) <= _LONGEST else f"{hidden[: _LONGEST - 1]}…"
+    return hidden if len(hidden) <= LONGEST_TEXT else f"{hidden[: LONGEST_TEXT - 1]}…"

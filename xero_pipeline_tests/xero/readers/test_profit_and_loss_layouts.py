@@ -161,7 +161,7 @@ def conventional(draw: st.DrawFn, amounts: st.SearchStrategy[int] = ANY) -> tupl
 
 
 @given(conventional(), st.booleans())
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 def test_books_in_sections_are_read_exactly(drawn: tuple[Books, list[Json]], wrapped: bool) -> None:
     books, rows = drawn
     books.assert_equal(books.read(*([section("", *rows)] if wrapped else rows)))
@@ -191,7 +191,7 @@ def american(draw: st.DrawFn) -> tuple[Books, list[Json]]:
 
 
 @given(american())
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 def test_books_in_the_layout_of_the_united_states_are_read_exactly(drawn: tuple[Books, list[Json]]) -> None:
     books, rows = drawn
     # In a section of both kinds an unknown account can be either: its sign decides, and the week is partial.
@@ -243,7 +243,7 @@ TENS = ANY.map(lambda cents: cents * 10)
 
 
 @given(conventional(TENS), st.data())
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 def test_a_figure_that_is_one_cent_off_always_gives_a_difference(
     drawn: tuple[Books, list[Json]], data: st.DataObject
 ) -> None:
@@ -302,7 +302,7 @@ READERS: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("name", READERS)
 @given(data=st.data(), junk=JUNK)
-@settings(max_examples=150, deadline=None)
+@settings(deadline=None)
 def test_a_payload_with_any_junk_is_read_or_refused_as_not_understood(
     name: str, data: st.DataObject, junk: Any
 ) -> None:
