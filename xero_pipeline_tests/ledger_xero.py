@@ -6,7 +6,7 @@ It shares no code with the mock. A test edits the ledger as people edit books: w
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
@@ -47,6 +47,13 @@ class LedgerXero(PlainXero):
     )
     residue: Decimal = ZERO
     calls: list[str] = field(default_factory=list)
+    names: dict[str, str] = field(default_factory=lambda: dict(_NAMES))
+    hidden: set[str] = field(default_factory=set)
+    """Accounts that the chart does not show."""
+    page_size: int = 1000
+    before_page: dict[int, Callable[[], None]] = field(default_factory=dict)
+    """What happens, once, before a page of invoices is sent."""
+    edited: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         PlainXero.__init__(
@@ -97,11 +104,12 @@ class LedgerXero(PlainXero):
                 {
                     "AccountID": account,
                     "Code": account[-3:],
-                    "Name": _NAMES[account],
+                    "Name": self.names[account],
                     "Type": kind,
                     "Class": classes.get(kind, "EXPENSE"),
                 }
                 for account, kind in self.types.items()
+                if account not in self.hidden
             ]
         }
 
@@ -116,7 +124,7 @@ class LedgerXero(PlainXero):
         for title, kind in _SECTIONS:
             accounts = {one: amount for one, amount in sums.items() if self.types[one] == kind}
             sign = 1 if kind == "SALES" else -1
-            details = [_row("Row", [_NAMES[one], f"{sign * amount:.2f}"], one) for one, amount in accounts.items()]
+            details = [_row("Row", [self.names[one], f"{sign * amount:.2f}"], one) for one, amount in accounts.items()]
             total = sum(accounts.values(), ZERO)
             profit += total
             rows.append({"RowType": "Section", "Title": title, "Rows": [*details, _total(title, sign * total)]})
@@ -136,11 +144,20 @@ class LedgerXero(PlainXero):
         ]
         return _report("Bank Summary", f"From {_text(start)} to {_text(end)}", rows)
 
+    def move(self, key: str, day: date) -> None:
+        self.invoices[key] = day
+        self.edited.append(key)
+
     def _answer_invoices(self, request: SeenRequest) -> dict[str, Any]:
+        if "if-modified-since" in request.headers:
+            edited = [_invoice(key, self.invoices[key]) for key in self.edited]
+            pagination = {"page": 1, "pageSize": 1000, "pageCount": 1, "itemCount": len(edited)}
+            return {"pagination": pagination, "Invoices": edited}
+        self.before_page.pop(int(request.query["page"]), lambda: None)()
         bounds = re.findall(r"DateTime\((\d+), (\d+), (\d+)\)", request.query["where"])
         start, end = (date(*map(int, bound)) for bound in bounds)
         matching = [(key, day) for key, day in sorted(self.invoices.items()) if start <= day < end]
-        page, size = int(request.query["page"]), int(request.query["pageSize"])
+        page, size = int(request.query["page"]), min(self.page_size, int(request.query["pageSize"]))
         rows = [_invoice(key, day) for key, day in matching[(page - 1) * size : page * size]]
         pages = -(-len(matching) // size)
         return {
