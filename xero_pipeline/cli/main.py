@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-from sqlalchemy.exc import SQLAlchemyError
 
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.printable import HarmlessFormatter, replace_control_characters
@@ -23,25 +22,26 @@ from xero_pipeline.private_files import create_private_files
 log = logging.getLogger("xero_pipeline.cli")
 
 
+# Each command with the line that the list shows of it: to list the commands, none of them is imported.
 _COMMANDS = {
-    "accept": "records:accept",
-    "access": "access:access",
-    "admin": "admin:admin",
-    "audit": "access:audit",
-    "backup": "backup:backup",
-    "connect": "connection:connect",
-    "dev": "dev:dev",
-    "disconnect": "connection:disconnect",
-    "lockdown": "lockdown:lockdown",
-    "logs": "records:logs",
-    "migrate": "serve:migrate",
-    "mock-xero": "serve:mock_xero",
-    "reconcile": "reconcile:reconcile",
-    "restatements": "records:restatements",
-    "restore": "backup:restore",
-    "rotate-key": "connection:rotate_key",
-    "status": "connection:status",
-    "sync": "sync:sync",
+    "accept": ("records:accept", "Accept the differences of a partial week."),
+    "access": ("access:access", "Add, list and remove the people who may use the admin page."),
+    "admin": ("admin:admin", "Serve the admin page, its HTTP API and Dagster's UI."),
+    "audit": ("access:audit", "Show who did what, from where and when, newest first."),
+    "backup": ("backup:backup", "Write the database into one file, also while it is in use."),
+    "connect": ("connection:connect", "Connect organisations: print the consent URL, or connect at once."),
+    "dev": ("dev:dev", "Run the daemon and the admin page with Dagster's UI."),
+    "disconnect": ("connection:disconnect", "Disconnect at Xero and delete the tokens here."),
+    "lockdown": ("lockdown:lockdown", "After a leak: revoke at Xero, delete tokens, end sessions."),
+    "logs": ("records:logs", "Show the sync log, newest first."),
+    "migrate": ("serve:migrate", "Bring the database to the newest schema."),
+    "mock-xero": ("serve:mock_xero", "Serve the mock Xero over HTTP."),
+    "reconcile": ("reconcile:reconcile", "Compare the tables with Xero's own totals, and mend them."),
+    "restatements": ("records:restatements", "Show figures of closed weeks that changed, newest first."),
+    "restore": ("backup:restore", "Put a backup into the database: all of it, or nothing."),
+    "rotate-key": ("connection:rotate_key", "Encrypt every token under the current key."),
+    "status": ("connection:status", "Show the connection, the last sync and the calls left."),
+    "sync": ("sync:sync", "Fetch weeks from Xero and show their figures."),
 }
 
 
@@ -55,7 +55,7 @@ class LazyCommandGroup(click.Group):
         return list(_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        location = _COMMANDS.get(cmd_name)
+        location, _ = _COMMANDS.get(cmd_name, (None, ""))
         # An import leaves no garbage, and a garbage collection across all of Dagster takes half a second.
         gc.disable()
         try:
@@ -64,6 +64,10 @@ class LazyCommandGroup(click.Group):
             gc.freeze()
             gc.enable()
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in _COMMANDS.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -85,6 +89,9 @@ def _describe_error(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         file = "" if error.filename is None else f" ({error.filename})"
         return f"{error.strerror}{file}. Check the file's folder, its permissions and the disk's space."
+    # Here, because it takes as long to import as the rest of this module.
+    from sqlalchemy.exc import SQLAlchemyError
+
     original = getattr(error, "orig", error)
     if isinstance(original, sqlite3.Error):
         return f"An SQLite file in data/ cannot be used: {original}. Check the disk's space and the files' permissions."

@@ -104,6 +104,8 @@ class Year:
             # The daily sync reads no closed week again, so the sensors have to find every edit.
             SYNC_LOOKBACK_WEEKS=0,
             XERO_CALLS_PER_DAY=CALLS_PER_DAY,
+            # One wait at a time: each wait moves the clock, and weeks that are read side by side wait together.
+            XERO_CONCURRENT_CALLS=1,
             ALERT_URLS=alerts_url,
         )
         self.deployment = Deployment(self.settings, clock=self.clock)
