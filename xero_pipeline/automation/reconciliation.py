@@ -195,8 +195,6 @@ class ReconciliationPlanner:
     def _look_at_block(self, client: OrganisationClient, block: WeekRange, now: datetime) -> list[RunPlan]:
         tenant_id = client.tenant_id
         looks = self._log.count_looks(tenant_id, block.first)
-        began_at = {kind: self._log.find_episode_start(tenant_id, kind, block.first) for kind in KINDS}
-        done = {kind: self._list_done(tenant_id, began_at[kind]) for kind in KINDS}
         reconciler = Reconciler(
             client,
             self._engine,
@@ -204,15 +202,19 @@ class ReconciliationPlanner:
             known=read_known(self._log, tenant_id),
             splits={block.first: (looks * SPLITS_PER_LOOK, SPLITS_PER_LOOK)},
             may_ask=lambda: self._can_afford(tenant_id, 1),
-            list_done=lambda kind, _first: done[kind],
+            list_done=self._list_done,
         )
+        were_different = {
+            kind for kind in KINDS if self._log.find_episode_start(tenant_id, kind, block.first, ()) is not None
+        }
         comparisons = reconciler.compare([block])
+        done = {one.kind: self._list_done(one) for one in comparisons}
         plans = {one.kind: plan_readings([one], done[one.kind]) for one in comparisons}
         rows = [
             _build_row(
                 one,
                 plans[one.kind],
-                was_different=began_at[one.kind] is not None,
+                was_different=one.kind in were_different,
                 left_over=one.is_left_over(done[one.kind], is_being_explained=any(plans.values())),
                 now=now,
             )
@@ -224,11 +226,14 @@ class ReconciliationPlanner:
         readings = {reading for of_kind in plans.values() for plan in of_kind for reading in plan.list_readings()}
         return list(self._build_runs(tenant_id, group_readings(readings), now))
 
-    def _list_done(self, tenant_id: str, since: datetime | None) -> set[Reading]:
+    def _list_done(self, comparison: Comparison) -> set[Reading]:
         """List what has been read since a difference was first seen. It is not read once more for that difference."""
+        since = self._log.find_episode_start(
+            comparison.tenant_id, comparison.kind, comparison.weeks.first, comparison.list_figures()
+        )
         if since is None:
             return set()
-        landed = self._deployment.warehouse.log.list_landed_since(tenant_id, since)
+        landed = self._deployment.warehouse.log.list_landed_since(comparison.tenant_id, since)
         return {(week, ASSET_OF_TYPE[SyncType(kind)]) for kind, weeks in landed.items() for week in weeks}
 
     def _build_runs(self, tenant_id: str, plans: Sequence[ReadingPlan], now: datetime) -> Iterator[RunPlan]:

@@ -157,9 +157,13 @@ class Comparison:
             "stated": str(self.stated),
             "held": str(self.held),
             "difference": str(self.stated - self.held),
-            "figures": [difference.as_dict() for difference in (*self.differences, *self.part_differences)],
+            "figures": self.list_figures(),
             "left_over": left_over,
         }
+
+    def list_figures(self) -> list[dict[str, Any]]:
+        """The differences of the block and of its parts, as the column `difference` lists them."""
+        return [difference.as_dict() for difference in (*self.differences, *self.part_differences)]
 
 
 def compare_profit(

@@ -63,7 +63,7 @@ def reconcile_organisation(
             cash_basis=cash_basis,
             known=known,
             splits=splits,
-            list_done=lambda _kind, _first: done,
+            list_done=lambda _comparison: done,
         )
 
     done: set[Reading] = set()

@@ -47,8 +47,8 @@ _Compare = Callable[[WeekRange], list[FigureDifference]]
 Known = Mapping[tuple[ReconciliationKind, Week], KnownDifferences]
 """What earlier looks have left, by kind and the block's first week."""
 
-ListDone = Callable[[ReconciliationKind, Week], Collection[Reading]]
-"""Lists what has been read since a block's difference of a kind was first seen, by kind and the block's first week."""
+ListDone = Callable[[Comparison], Collection[Reading]]
+"""Lists what has been read since the present differences of a block were first seen."""
 
 
 class Reconciler:
@@ -71,7 +71,7 @@ class Reconciler:
         known: Known | None = None,
         splits: Mapping[Week, tuple[int, int]] | None = None,
         may_ask: Callable[[], bool] = lambda: True,
-        list_done: ListDone = lambda _kind, _first: (),
+        list_done: ListDone = lambda _comparison: (),
     ) -> None:
         # A process that lives long has cached the chart of accounts, and an account may have another type by now.
         client.forget_accounts()
@@ -294,4 +294,4 @@ class Reconciler:
 
     def _list_pending(self, comparison: Comparison) -> set[Reading]:
         """List what has to be read again and has not been read yet."""
-        return comparison.list_readings().difference(self._list_done(comparison.kind, comparison.weeks.first))
+        return comparison.list_readings().difference(self._list_done(comparison))

@@ -105,7 +105,7 @@ def test_the_bank_is_searched_once_the_weeks_of_the_other_kinds_have_been_read(b
     done: set[Reading] = set()
     blocks = list_blocks(books.weeks)
     for _ in range(2):
-        comparisons = books.make_reconciler(list_done=lambda _kind, _first, done=done: done).compare(blocks)
+        comparisons = books.make_reconciler(list_done=lambda _comparison, done=done: done).compare(blocks)
         bank = next(one for one in comparisons if one.kind is ReconciliationKind.BANK_SUMMARY)
         assert bank.is_searched is bool(done)
         assert not bank.is_left_over(done)

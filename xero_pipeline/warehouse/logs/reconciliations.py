@@ -5,7 +5,7 @@ A row with the status `differs` is the last word only if the difference was left
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -180,8 +180,18 @@ class ReconciliationLog:
             sum(not row.is_proven for row in rows),
         )
 
-    def find_episode_start(self, tenant_id: str, kind: ReconciliationKind, first: Week) -> datetime | None:
-        """When the difference was first seen for which weeks of this block are being read again; `None` if none is."""
+    def find_episode_start(
+        self, tenant_id: str, kind: ReconciliationKind, first: Week, figures: Sequence[Mapping[str, Any]]
+    ) -> datetime | None:
+        """When these differences of a block were first seen, whose weeks are being read again; `None` if none is.
+
+        What was read for other differences of the same block explains nothing about these: somebody may have edited
+        the week since.
+
+        Args:
+            figures: the differences as a row's `difference` lists them.
+        """
+        present = {_identify(figure) for figure in figures}
         query = (
             select(table)
             .where(table.c.tenant_id == tenant_id, table.c.kind == kind.value, table.c.first_week == first.ending)
@@ -191,6 +201,8 @@ class ReconciliationLog:
         with self._engine.connect() as connection:
             for row in map(_to_reconciliation, connection.execute(query)):
                 if row.is_proven or row.is_left_over:
+                    break
+                if present and present.isdisjoint(map(_identify, row.difference.get("figures", ()))):
                     break
                 began_at = row.checked_at
         return began_at
@@ -204,6 +216,11 @@ class ReconciliationLog:
         )
         with self._engine.connect() as connection:
             return int(connection.execute(query).scalar_one())
+
+
+def _identify(figure: Mapping[str, Any]) -> tuple[Any, ...]:
+    """A difference by its figure, its amount and, for a part of a block, its weeks."""
+    return tuple(figure.get(name) for name in ("account_id", "figure", "difference", "first_week", "last_week"))
 
 
 def _to_reconciliation(row: Any) -> Reconciliation:
