@@ -29,7 +29,7 @@ _COMMANDS = {
     "admin": ("admin:admin", "Serve the admin page, its HTTP API and Dagster's UI."),
     "audit": ("access:audit", "Show who did what, from where and when, newest first."),
     "backup": ("backup:backup", "Write the database into one file, also while it is in use."),
-    "connect": ("connection:connect", "Connect organisations: print the consent URL, or connect at once."),
+    "connect": ("connection:connect", "Connect organisations, by a consent or at once."),
     "dev": ("dev:dev", "Run the daemon and the admin page with Dagster's UI."),
     "disconnect": ("connection:disconnect", "Disconnect at Xero and delete the tokens here."),
     "lockdown": ("lockdown:lockdown", "After a leak: revoke at Xero, delete tokens, end sessions."),
