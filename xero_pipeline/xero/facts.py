@@ -95,6 +95,7 @@ class OrganisationFacts:
         with self._lock:
             if self._requested_at > asked_at:
                 # The chart is newer than the report: another thread may have asked for it meanwhile.
+                self._looked_up |= set(unknown) - (self._accounts or {}).keys()
                 return True
             missing = set(unknown) - self._looked_up
             if self._requested_at > 0 and not missing:
