@@ -11,6 +11,7 @@ row's section and its position before or after gross profit decide.
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -112,8 +113,19 @@ def read_profit_and_loss(
     totals = _compute_totals(lines)
     differences = list(dict.fromkeys([*_find_differences(report, profits, gross, totals), *doubts]))
     frame = pd.DataFrame(lines, columns=list(COLUMNS), dtype=object)
-    unknown = frozenset(detail.account_id for detail in report.details if detail.account is None)
+    unknown = frozenset(
+        detail.account_id for detail in report.details if detail.account is None and _is_account_id(detail.account_id)
+    )
     return ProfitAndLoss(totals, frame, differences, notes, unknown)
+
+
+def _is_account_id(text: str) -> bool:
+    """Whether a chart of accounts can have this id. A group of accounts, such as `FXGROUPID`, has a name for its id."""
+    try:
+        uuid.UUID(text)
+    except ValueError:
+        return False
+    return True
 
 
 def is_of_balance_sheet(account: Account) -> bool:
