@@ -170,7 +170,7 @@ def _describe_storage_error(error: Exception) -> str:
 
 def _is_read_only(settings: Settings) -> bool:
     """Whether this process can write nothing where the deployment keeps its files."""
-    folder = next((one for one in (settings.data_folder, settings.home_folder) if one.exists()), None)
+    folder = next((one for one in (settings.data_folder, settings.home_folder) if one.is_dir()), None)
     return folder is not None and not os.access(folder, os.W_OK | os.X_OK)
 
 

@@ -67,7 +67,7 @@ def test_a_damaged_file_of_dagsters_is_one_line(folder: Folder, tmp_path: Path) 
 
 def test_a_folder_that_cannot_be_made_is_one_line(folder: Folder, tmp_path: Path) -> None:
     (tmp_path / "data").write_text("in the way")
-    assert str(tmp_path) in one_line(folder.run("status"))
+    assert f"({tmp_path / 'data'})" in one_line(folder.run("status"))
 
 
 @pytest.mark.parametrize("state", ["/proc/nope", "{0}/file/mock.db"])
