@@ -10,12 +10,12 @@ import json
 import os
 import secrets
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 
-COMMAND = [sys.executable, "-c", "from xero_pipeline.cli import main; main()"]
+from benchmarks.deployments import COMMAND
+
 CASES = {"one week": ["--weeks", "1"], "13 weeks": ["--weeks", "13"], "26 weeks in one run": ["--weeks", "26"]}
 RUNS = 3
 

@@ -22,6 +22,12 @@ from benchmarks.xero_server import get_tenant
 COMMAND = [sys.executable, "-c", "from xero_pipeline.cli import main; main()"]
 
 
+def find_free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
 @dataclass(frozen=True)
 class Server:
     """A running `xero_server.py`."""
@@ -41,9 +47,7 @@ class Server:
 
 @contextmanager
 def serve_xero(**settings: Any) -> Iterator[Server]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = find_free_port()
     process = subprocess.Popen([sys.executable, "-m", "benchmarks.xero_server", str(port)])
     server = Server(f"http://127.0.0.1:{port}")
     try:

@@ -24,15 +24,10 @@ from pathlib import Path
 
 import httpx
 
+from benchmarks.deployments import COMMAND, find_free_port
+
 SLOW_CONNECTIONS, CHECKS_PER_SECOND, PAUSE = 1100, 150, 0.2
 TOKEN = secrets.token_hex(24)
-COMMAND = [sys.executable, "-c", "from xero_pipeline.cli import main; main()"]
-
-
-def find_free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 async def hold_slow_connections(port: int, seconds: float) -> None:
