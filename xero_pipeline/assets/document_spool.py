@@ -17,6 +17,7 @@ from typing import Any
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.warehouse.figures.document_index import StoredDocument
 from xero_pipeline.weeks import Week, WeekRange
+from xero_pipeline.xero.errors import WrongPeriod
 from xero_pipeline.xero.readers.document_state import read_document_state
 from xero_pipeline.xero.readers.documents import is_sale, read_document_date
 from xero_pipeline.xero.readers.reports import Difference
@@ -37,7 +38,7 @@ _ROWS_AT_ONCE = 1000
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """One document. `week` is empty if it is not known, or not one of those that were requested."""
+    """One document. `week` is empty if it is not known, not one of those that were requested, or does not matter."""
 
     week: str
     readable: bool
@@ -62,6 +63,7 @@ class DocumentSpool:
         self._tracking = tracking
         self._lock = threading.Lock()
         self._documents = 0
+        self._errors: dict[str, PipelineError] = {}
         self._database = sqlite3.connect("", check_same_thread=False, isolation_level=None)
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute("PRAGMA journal_mode = OFF")
@@ -76,14 +78,17 @@ class DocumentSpool:
     def reduce(self, document: Json) -> _Row:
         try:
             return self._reduce(document)
-        except PipelineError:
-            # Its week is read again by itself, which fails with this error. The other weeks can land.
-            return _Row(self._find_week(document), readable=False)
+        except PipelineError as error:
+            # Its week fails with this error. The other weeks can land.
+            week = self._find_week(document)
+            self._errors.setdefault(week, error)
+            return _Row(week, readable=False)
 
     def clear(self) -> None:
         with self._lock:
             self._database.execute("DELETE FROM documents")
             self._documents = 0
+            self._errors.clear()
 
     def add(self, page: Mapping[str, _Row]) -> bool:
         with self._lock:
@@ -120,13 +125,13 @@ class DocumentSpool:
 
     # ---- the documents of a week ------------------------------------------------------------------------------
 
-    def list_unreadable_weeks(self) -> set[Week]:
-        """List the weeks with a document that cannot be read; all weeks, if one may belong to any of them."""
+    def find_errors(self) -> dict[Week | None, PipelineError]:
+        """Find the weeks with a document that cannot be read, and why; `None` for one whose week is not known."""
         with self._lock:
-            weeks = {
+            weeks = [
                 week for (week,) in self._database.execute("SELECT DISTINCT week FROM documents WHERE NOT readable")
-            }
-        return set(self._weeks) if "" in weeks else {Week(date.fromisoformat(week)) for week in weeks}
+            ]
+            return {Week(date.fromisoformat(week)) if week else None: self._errors[week] for week in weeks}
 
     def iterate_revenue(self, week: Week) -> Iterator[DocumentRevenue]:
         """Yield what each document of a week adds to revenue."""
@@ -158,9 +163,15 @@ class DocumentSpool:
         if not is_sale(document):
             return _Row("", readable=True)
         state = read_document_state(document)
+        if state.week not in self._weeks:
+            first, last = min(self._weeks), max(self._weeks)
+            raise WrongPeriod(
+                f"Xero answered with {revenue.name} of {revenue.day}, outside of the requested weeks from "
+                f"{first.start} to {last.ending}."
+            )
         return _Row(
-            self._find_week(document),
-            readable=state.week in self._weeks,
+            str(state.week),
+            readable=True,
             counted=revenue.counts,
             figures=state.figures,
             payments=json.dumps(dict(state.payments)),

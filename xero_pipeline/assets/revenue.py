@@ -4,7 +4,7 @@ The documents of all weeks of a run are listed once for each organisation, and d
 """
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -15,6 +15,7 @@ from xero_pipeline.assets.columns import build_asset_metadata
 from xero_pipeline.assets.document_spool import DocumentSpool
 from xero_pipeline.assets.outcomes import ExtractedWeek, RunScope
 from xero_pipeline.assets.weekly import build_weekly_asset
+from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.figures.account_revenue import replace_revenue_by_account
 from xero_pipeline.warehouse.figures.document_index import StoredDocument, replace_documents
@@ -24,18 +25,33 @@ from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import revenue_weekly as revenue_weekly_table
 from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline.xero.client import OrganisationClient
-from xero_pipeline.xero.errors import PayloadNotUnderstood, WrongPeriod
+from xero_pipeline.xero.errors import PayloadNotUnderstood
 from xero_pipeline.xero.readers.reports import Difference
-from xero_pipeline.xero.readers.revenue import DocumentRevenue, add_up_revenue, read_revenue
+from xero_pipeline.xero.readers.revenue import DocumentRevenue, add_up_revenue
 from xero_pipeline.xero.reading import begin_reading
 
 
 @dataclass
 class _Listing:
-    """The documents of some weeks of one organisation, listed together."""
+    """The documents of some weeks of one organisation, listed together.
+
+    Attributes:
+        miscounts: where Xero counts more or fewer documents than it lists.
+        read_at: when Xero worked on the first page.
+    """
 
     spools: Sequence[DocumentSpool]
+    miscounts: Sequence[Difference]
     read_at: datetime | None
+    errors: Mapping[Week | None, PipelineError] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.errors = {week: error for spool in self.spools for week, error in spool.find_errors().items()}
+
+    @property
+    def is_of_unknown_week(self) -> bool:
+        """Whether something is wrong with the list that may concern any of its weeks."""
+        return bool(self.miscounts) or None in self.errors
 
     def iterate_revenue(self, week: Week) -> Iterator[DocumentRevenue]:
         for spool in self.spools:
@@ -48,18 +64,17 @@ class _Listing:
 
 @dataclass
 class _OrganisationDocuments:
-    """What has been listed of one organisation. `alone` are the weeks that have to be read by themselves."""
+    """What has been listed of one organisation. `alone` is whether each week has to be read by itself."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     listing: _Listing | None = None
-    alone: set[Week] = field(default_factory=set)
+    alone: bool = False
 
 
 class RevenueExtraction:
     """Extracts the weeks of one run. Safe to use from several threads."""
 
     def __init__(self, settings: Settings, scope: RunScope) -> None:
-        self._settings = settings
         self._tracking = (settings.revenue_tracking, settings.region_tracking)
         self._scope = scope
         self._lock = threading.Lock()
@@ -68,74 +83,48 @@ class RevenueExtraction:
     def __call__(self, organisation: OrganisationClient, week: Week) -> ExtractedWeek:
         with self._lock:
             documents = self._by_organisation.setdefault(organisation.tenant_id, _OrganisationDocuments())
-        weeks = [one for one in self._scope.weeks if one >= week]
-        if len(weeks) > 1 or documents.listing is not None:
-            with documents.lock:
-                if documents.listing is None and week not in documents.alone:
-                    self._list_together(organisation, documents, weeks)
-            if documents.listing is not None and week not in documents.alone:
-                return self._extract(organisation, week, documents.listing)
-        return self._extract_alone(organisation, week)
+        with documents.lock:
+            if documents.listing is None and not documents.alone:
+                self._list_together(organisation, documents, week)
+            listing = documents.listing
+        if listing is None:
+            listing = self._list(organisation, WeekRange(week, week))
+        return self._build(organisation, week, listing)
 
-    def _list_together(
-        self, organisation: OrganisationClient, documents: _OrganisationDocuments, weeks: Sequence[Week]
-    ) -> None:
-        """List the documents of the weeks that are left. Where that cannot work, each is read by itself."""
-        weeks_left = WeekRange(weeks[0], weeks[-1])
+    def _list_together(self, organisation: OrganisationClient, documents: _OrganisationDocuments, first: Week) -> None:
+        """List the documents of the weeks that are left. Where they cannot be told apart, each is read by itself."""
+        weeks = WeekRange(first, self._scope.weeks[-1])
         try:
-            with begin_reading() as reading:
-                spools, miscounts = self._read(organisation, weeks_left)
-        except (PayloadNotUnderstood, WrongPeriod):
-            # It is found out which week has the answer that is not understood.
-            documents.alone |= set(weeks)
+            listing = self._list(organisation, weeks)
+        except PayloadNotUnderstood:
+            if len(weeks) == 1:
+                raise
+            documents.alone = True
             return
-        unreadable = set().union(*(spool.list_unreadable_weeks() for spool in spools))
-        documents.alone |= set(weeks) if miscounts else unreadable
-        documents.listing = _Listing(spools, reading.began_at)
+        if listing.is_of_unknown_week and len(weeks) > 1:
+            documents.alone = True
+        else:
+            documents.listing = listing
 
-    def _read(
-        self, organisation: OrganisationClient, weeks: WeekRange
-    ) -> tuple[Sequence[DocumentSpool], Sequence[Difference]]:
+    def _list(self, organisation: OrganisationClient, weeks: WeekRange) -> _Listing:
         currency = organisation.details.base_currency
         invoices, credit_notes = (
             DocumentSpool(weeks, base_currency=currency, tracking=self._tracking) for _ in range(2)
         )
         for spool in (invoices, credit_notes):
             self._scope.stack.callback(spool.close)
-        miscounts = [
-            organisation.read_invoices(weeks, invoices),
-            organisation.read_credit_notes(weeks, credit_notes),
-        ]
-        return (invoices, credit_notes), [miscount for miscount in miscounts if miscount is not None]
+        with begin_reading() as reading:
+            miscounts = [
+                organisation.read_invoices(weeks, invoices),
+                organisation.read_credit_notes(weeks, credit_notes),
+            ]
+        found = [miscount for miscount in miscounts if miscount is not None]
+        return _Listing((invoices, credit_notes), found, reading.began_at)
 
-    def _extract(self, organisation: OrganisationClient, week: Week, listing: _Listing) -> ExtractedWeek:
-        return self._build(organisation, week, listing, (), listing.read_at)
-
-    def _extract_alone(self, organisation: OrganisationClient, week: Week) -> ExtractedWeek:
-        spools, miscounts = self._read(organisation, WeekRange(week, week))
-        if any(spool.list_unreadable_weeks() for spool in spools):
-            # The documents as a whole say what is wrong with them.
-            self._read_whole(organisation, week)
-        return self._build(organisation, week, _Listing(spools, None), miscounts, None)
-
-    def _read_whole(self, organisation: OrganisationClient, week: Week) -> None:
-        read_revenue(
-            organisation.fetch_invoices(week),
-            organisation.fetch_credit_notes(week),
-            week=week,
-            base_currency=organisation.details.base_currency,
-            revenue_tracking=self._settings.revenue_tracking,
-            region_tracking=self._settings.region_tracking,
-        )
-
-    def _build(
-        self,
-        organisation: OrganisationClient,
-        week: Week,
-        listing: _Listing,
-        miscounts: Sequence[Difference],
-        read_at: datetime | None,
-    ) -> ExtractedWeek:
+    def _build(self, organisation: OrganisationClient, week: Week, listing: _Listing) -> ExtractedWeek:
+        for unreadable in (week, None):
+            if unreadable in listing.errors:
+                raise listing.errors[unreadable]
         revenue = add_up_revenue(listing.iterate_revenue(week), week=week, tracking=self._tracking)
 
         def write(connection: Connection, provenance: Provenance) -> ReplaceResult:
@@ -149,9 +138,9 @@ class RevenueExtraction:
             write=write,
             currency=organisation.details.base_currency,
             totals=revenue.totals,
-            differences=[*miscounts, *revenue.differences],
+            differences=[*listing.miscounts, *revenue.differences],
             notes=revenue.notes,
-            read_at=read_at,
+            read_at=listing.read_at,
         )
 
 
