@@ -47,7 +47,7 @@ def build_tenant_tags(organisations: Sequence[str]) -> dict[str, str]:
 def split_organisations(organisations: Sequence[str], per_run: int) -> list[tuple[str, ...]]:
     """Split tenant ids into the organisations of one run each, in the order of the ids.
 
-    The order keeps an organisation in the same company from day to day: its runs have the same `TENANTS_TAG`.
+    The order keeps an organisation in the same group from day to day: its runs have the same `TENANTS_TAG`.
     """
     ordered = sorted(organisations)
     return [tuple(ordered[start : start + per_run]) for start in range(0, len(ordered), per_run)]

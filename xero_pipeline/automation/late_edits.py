@@ -350,12 +350,6 @@ def build_late_edits_sensor(
             plan = LateEditFinder(deployment).plan_runs(find_weeks_under_way(context.instance))
         if not plan.runs:
             return dg.SensorResult(skip_reason=plan.skip_reason)
-        return dg.SensorResult(
-            run_requests=[
-                part.to_run_request("late_edits")
-                for run in plan.runs
-                for part in run.split(settings.organisations_per_run)
-            ]
-        )
+        return dg.SensorResult(run_requests=plan.build_run_requests("late_edits", settings.organisations_per_run))
 
     return late_edits

@@ -131,12 +131,6 @@ def build_missing_weeks_sensor(
             plan = GapFinder(deployment).plan_runs(find_weeks_under_way(context.instance))
         if not plan.runs:
             return dg.SensorResult(skip_reason=plan.skip_reason)
-        return dg.SensorResult(
-            run_requests=[
-                part.to_run_request("missing_weeks")
-                for run in plan.runs
-                for part in run.split(settings.organisations_per_run)
-            ]
-        )
+        return dg.SensorResult(run_requests=plan.build_run_requests("missing_weeks", settings.organisations_per_run))
 
     return missing_weeks

@@ -56,8 +56,7 @@ FIRST_RETRY_DELAY = timedelta(minutes=15)
 MAX_RETRY_DELAY = timedelta(days=1)
 # How many failures of an organisation are read. Older ones have waited long enough.
 _FAILURES_READ = 5000
-
-
+# Longer lists of tenant ids stand in a run's key as their hash.
 _MAX_IDS_LENGTH = 500
 
 
@@ -112,6 +111,10 @@ class TickPlan:
 
     runs: Sequence[RunPlan]
     skip_reason: str
+
+    def build_run_requests(self, source: str, organisations_per_run: int) -> list[dg.RunRequest]:
+        """Build the requests for the runs, each of at most so many organisations."""
+        return [part.to_run_request(source) for run in self.runs for part in run.split(organisations_per_run)]
 
 
 def find_weeks_under_way(instance: dg.DagsterInstance) -> set[Week]:
