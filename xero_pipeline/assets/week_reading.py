@@ -70,6 +70,9 @@ class WeekReader:
         self._extract = extract
         self._weeks = weeks
         self._read_together = read_together
+        # Rows begin one after the other, and none begins once the run has stopped. The thread that lands weeks ends
+        # rows meanwhile, so it must not wait for a row that is being written.
+        self._begin_lock = threading.Lock()
         self._lock = threading.Lock()
         self._log_ids: dict[tuple[str, Week], int] = {}
         self._open: dict[int, Reading] = {}
@@ -98,23 +101,26 @@ class WeekReader:
 
     def stop(self) -> dict[int, Reading]:
         """Begin no further week, and return the rows that have no result, with their readings so far."""
-        with self._lock:
+        with self._begin_lock:
             self._is_stopped = True
+        with self._lock:
             return dict(self._open)
 
     def _begin_row(self, organisation: OrganisationClient, week: Week, reading: Reading) -> int:
         tenant_id = organisation.tenant_id
-        with self._lock:
+        with self._begin_lock:
             if self._is_stopped:
                 raise _Stopped
             if (tenant_id, week) not in self._log_ids:
                 for one in self._weeks if self._read_together else [week]:
                     log_id = self._log.start(tenant_id, self._sync_type, one, self._run_id)
                     self._log_ids[tenant_id, one] = log_id
-                    self._open[log_id] = Reading()
+                    with self._lock:
+                        self._open[log_id] = Reading()
             log_id = self._log_ids[tenant_id, week]
+        with self._lock:
             self._open[log_id] = reading
-            return log_id
+        return log_id
 
     def _require_available(self, organisation: OrganisationClient) -> None:
         """Raise without a call after `MAX_OUTAGE_WEEKS`, so that an outage does not use up the day's calls.
