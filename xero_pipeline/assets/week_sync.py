@@ -185,7 +185,9 @@ class WeekSync:
         # Where the database is unavailable, the rows stay `running` and are closed as interrupted later.
         with contextlib.suppress(DatabaseUnavailable):
             for log_id, reading in reader.stop().items():
-                self.warehouse.log.fail(log_id, api_calls=reading.calls, error_log=_describe_interruption(error))
+                self.warehouse.log.fail_if_running(
+                    log_id, api_calls=reading.calls, error_log=_describe_interruption(error)
+                )
 
     def _write_failure(self, organisation: OrganisationClient, log_id: int, calls: int, error: PipelineError) -> None:
         # Where the database is unavailable, the row stays `running` and is closed as interrupted later.

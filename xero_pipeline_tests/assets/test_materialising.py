@@ -13,6 +13,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
+from xero_pipeline.assets.week_sync import WeekSync
 from xero_pipeline.automation.jobs import ASSETS
 from xero_pipeline.automation.planning import find_weeks_in_backoff
 from xero_pipeline.mock_xero import FaultKind, MockFault, MockOrganisation
@@ -350,6 +351,25 @@ def test_an_unexpected_error_in_a_week_stops_no_other_week(tmp_path: Path) -> No
         (failure,) = result.filter_events(lambda event: event.is_step_failure)
     assert failure.step_failure_data.user_failure_data is not None
     assert failure.step_failure_data.user_failure_data.metadata["failed_weeks"].value == [str(weeks[1])]
+
+
+def test_a_week_that_landed_just_before_the_interruption_stays_landed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish = WeekSync._finish_week
+
+    def finish_and_stop(*arguments: Any) -> Any:
+        finish(*arguments)
+        raise KeyboardInterrupt
+
+    with run_deployment(tmp_path) as deployed:
+        monkeypatch.setattr(WeekSync, "_finish_week", finish_and_stop)
+        deployed.sync(deployed.latest.shift(-3), deployed.latest)
+        entries = deployed.warehouse.log.list_newest(20)
+        (landed,) = (entry for entry in entries if entry.status == "success")
+        assert deployed.warehouse.read_week_figures(TENANT, landed.week).revenue
+        others = [entry for entry in entries if entry is not landed]
+        assert {(entry.status, entry.error_log["error"]) for entry in others} == {("failed", "interrupted")}
 
 
 @pytest.mark.parametrize("stop", [dg.DagsterExecutionInterruptedError, KeyboardInterrupt, SystemExit])

@@ -282,6 +282,13 @@ class SyncLog:
         with self._engine.begin() as connection:
             return self._mark_interrupted(connection, logs.c.dagster_run_id == run_id)
 
+    def fail_if_running(self, log_id: int, *, api_calls: int, error_log: ErrorLog) -> None:
+        """Record that a sync was cut off, unless it had ended just before."""
+        failed = {"status": SyncStatus.FAILED.value, "api_calls": api_calls, "error_log": hide_secrets(error_log)}
+        is_running = (logs.c.id == log_id, logs.c.status == SyncStatus.RUNNING.value)
+        with self._engine.begin() as connection:
+            connection.execute(update(logs).where(*is_running).values(**failed, completed_at=self._clock.now()))
+
     def _mark_interrupted(self, connection: Connection, *where: ColumnElement[bool]) -> int:
         return connection.execute(
             update(logs)
