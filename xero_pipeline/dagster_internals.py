@@ -12,6 +12,10 @@ from typing import Any
 
 from dagster import DagsterInstance
 
+# Metadata of a result with which Dagster writes no materialisation, and still runs the steps that depend on the asset:
+# its checks have to run. An output that is left out would skip them.
+from dagster._core.definitions.source_asset import SYSTEM_METADATA_KEY_SOURCE_ASSET_OBSERVATION as _WRITES_NO_EVENT
+
 # Backfills that were requested and have no run yet. `DagsterInstance.get_backfills` takes these as its filter; the
 # public API has no other way to list them.
 from dagster._core.execution.backfill import BulkActionsFilter as BulkActionsFilter
@@ -44,6 +48,9 @@ from dagster_shared.check import CheckError as CheckError
 
 # The serialised error of a tick or a step, with its causes.
 from dagster_shared.error import SerializableErrorInfo as SerializableErrorInfo
+
+WITHOUT_MATERIALIZATION = {_WRITES_NO_EVENT: True}
+"""The metadata of a `MaterializeResult` of a run that has not completed the partition."""
 
 
 class DagsterWebApp:

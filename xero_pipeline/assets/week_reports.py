@@ -1,4 +1,8 @@
-"""Reports the weeks of a run to Dagster, as soon as every organisation of a week is done."""
+"""Reports the weeks of a run to Dagster, as soon as every organisation of a week is done.
+
+A run may be of some organisations only. Dagster's partitions do not know organisations, so a week is materialised by
+the run with which every connected organisation has landed it. A run before that one observes the week.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +14,7 @@ import dagster as dg
 
 from xero_pipeline.assets.metadata import build_columns_metadata, build_table_metadata, build_week_metadata
 from xero_pipeline.assets.outcomes import WeekOutcome
+from xero_pipeline.warehouse.logs.complete_weeks import is_week_complete
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
@@ -23,8 +28,12 @@ _MARK_EVERY = 60.0
 class WeekReports:
     """The reports of one asset in one run.
 
+    Args:
+        others_connected: whether there are connected organisations that this run does not sync.
+
     Attributes:
         failed: the organisations' weeks that did not land.
+        incomplete: the weeks that this run has landed, and some other organisation has not.
     """
 
     def __init__(
@@ -34,12 +43,15 @@ class WeekReports:
         kind: SyncType,
         weeks: Sequence[Week],
         organisations: Sequence[OrganisationClient],
+        *,
+        others_connected: bool,
     ) -> None:
         self._context = context
         self._warehouse = warehouse
         self._kind = kind
         self._weeks = weeks
         self._organisations = organisations
+        self._others_connected = others_connected
         self._order = {organisation.tenant_id: number for number, organisation in enumerate(organisations)}
         self._outcomes: dict[Week, list[WeekOutcome]] = {}
         self._landed: set[Week] = set()
@@ -47,6 +59,7 @@ class WeekReports:
         self._marked_at = time.monotonic()
         self._done = 0
         self.failed: list[WeekOutcome] = []
+        self.incomplete: set[Week] = set()
 
     def add(self, outcome: WeekOutcome) -> bool:
         """Add an organisation's week, and return whether every organisation of that week is done."""
@@ -61,11 +74,11 @@ class WeekReports:
         return True
 
     def has_landed(self, week: Week) -> bool:
-        """Whether every organisation has landed this week."""
+        """Whether every organisation of the run has landed this week."""
         return week in self._landed
 
     def mark_landed_weeks(self) -> None:
-        """Mark the weeks that have landed as materialised, whatever becomes of the run."""
+        """Mark the complete weeks that have landed as materialised, whatever becomes of the run."""
         if len(self._weeks) > 1:
             for week, metadata in self._unmarked.items():
                 event = dg.AssetMaterialization(
@@ -79,15 +92,25 @@ class WeekReports:
         self._done += 1
         if all(outcome.has_landed for outcome in outcomes):
             self._landed.add(week)
-            if week == self._weeks[-1]:
-                self._report_table(week)
             metadata = build_week_metadata(week, outcomes)
-            self._context.add_asset_metadata(metadata, asset_key=self._context.asset_key, partition_key=week.key)
-            self._unmarked[week] = metadata
+            if self._others_connected and not is_week_complete(self._warehouse.engine, self._kind, week):
+                self._observe(week, metadata)
+            else:
+                if week == self._weeks[-1]:
+                    self._report_table(week)
+                self._context.add_asset_metadata(metadata, asset_key=self._context.asset_key, partition_key=week.key)
+                self._unmarked[week] = metadata
             if time.monotonic() >= self._marked_at + _MARK_EVERY:
                 self.mark_landed_weeks()
         calls = sum(outcome.calls for outcome in outcomes)
         self._context.log.info("week %d of %d, ending %s: %d calls", self._done, len(self._weeks), week, calls)
+
+    def _observe(self, week: Week, metadata: Mapping[str, Any]) -> None:
+        """Show what has landed without marking the week as materialised."""
+        self.incomplete.add(week)
+        event = dg.AssetObservation(asset_key=self._context.asset_key, partition=week.key, metadata=dict(metadata))
+        self._context.log_event(event)
+        self._context.log.info("week ending %s waits for other organisations before it counts as materialised", week)
 
     def _report_table(self, newest: Week) -> None:
         """Describe the whole table, in the run's newest week only.

@@ -21,6 +21,7 @@ from xero_pipeline.assets.outcomes import BeginExtracting, ExtractedWeek, RunSco
 from xero_pipeline.assets.progress import Progress
 from xero_pipeline.assets.week_reading import ReadWeek, WeekReader
 from xero_pipeline.assets.week_reports import WeekReports
+from xero_pipeline.dagster_internals import WITHOUT_MATERIALIZATION
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, Superseded, UnknownOrganisation
@@ -72,7 +73,7 @@ class WeekSync:
 
         Raises:
             dagster.Failure: a week of an organisation did not land. The other weeks have landed, and each partition
-                in which every organisation landed is marked as materialised.
+                that every connected organisation has landed is marked as materialised.
         """
         weeks = [Week.from_key(key) for key in context.partition_keys]
         try:
@@ -84,7 +85,14 @@ class WeekSync:
             context.log.warning("%s is left out: it has to be connected again", left_out.name)
         _tag_run(context, weeks, organisations)
         self.progress.begin(self.sync_type, len(weeks))
-        reports = WeekReports(context, self.warehouse, SyncType(self.sync_type), weeks, organisations)
+        reports = WeekReports(
+            context,
+            self.warehouse,
+            SyncType(self.sync_type),
+            weeks,
+            organisations,
+            others_connected=_are_others_connected(self.xero, organisations),
+        )
         with ExitStack() as stack:
             extract = begin(RunScope(weeks, partial(self._read_landed_revenue, context.run.run_id), stack))
             reader = WeekReader(
@@ -112,6 +120,9 @@ class WeekSync:
         if reports.failed:
             reports.mark_landed_weeks()
             raise _build_failure(reports.failed, len(weeks) * len(organisations))
+        if reports.incomplete:
+            reports.mark_landed_weeks()
+            return dg.MaterializeResult(metadata=WITHOUT_MATERIALIZATION)
         return dg.MaterializeResult()
 
     def _finish_week(self, context: dg.AssetExecutionContext, read: ReadWeek) -> WeekOutcome:
@@ -233,6 +244,14 @@ def list_left_out_organisations(xero: Xero, wanted: Sequence[str]) -> list[Organ
     """
     lost = ConnectionStatus.RECONNECT_NEEDED
     return [client for client in xero.list_organisations() if not wanted and client.organisation.status is lost]
+
+
+def _are_others_connected(xero: Xero, organisations: Sequence[OrganisationClient]) -> bool:
+    synced = {organisation.tenant_id for organisation in organisations}
+    return any(
+        client.organisation.status is ConnectionStatus.CONNECTED and client.tenant_id not in synced
+        for client in xero.list_organisations()
+    )
 
 
 def _tag_run(

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from xero_pipeline.assets.week_sync import WeekSync
 from xero_pipeline.automation.jobs import ASSETS
 from xero_pipeline.automation.planning import find_weeks_in_backoff
+from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.mock_xero import FaultKind, MockFault, MockOrganisation
 from xero_pipeline.warehouse.errors import DatabaseUnavailable
 from xero_pipeline.warehouse.logs.sync_log import SyncLog
@@ -288,6 +289,47 @@ def test_a_run_that_names_an_organisation_syncs_only_that_one(tmp_path: Path) ->
         assert deployed.sync(organisations=[SECOND.tenant_id]).success
         assert deployed.warehouse.read_week_figures(TENANT, deployed.latest).profit_and_loss is None
         assert deployed.warehouse.read_week_figures(SECOND.tenant_id, deployed.latest).profit_and_loss is not None
+
+
+def test_a_week_is_materialised_by_the_run_with_which_every_connected_organisation_has_landed_it(
+    tmp_path: Path, database_url: str
+) -> None:
+    third = MockOrganisation(tenant_id="mock-tenant-003", name="Third Organisation", documents=6)
+    organisations = (SMALL, SECOND, third)
+    with run_deployment(tmp_path, organisations=organisations, database_url=database_url) as deployed:
+        weeks = {deployed.latest.shift(-1), deployed.latest}
+        first, last = min(weeks), max(weeks)
+        # The first run observes what it lands, and its checks run.
+        result = deployed.sync(first, last, organisations=[TENANT], checks=True)
+        assert result.success
+        assert deployed.list_materialised_weeks("revenue_weekly") == set()
+        assert len(result.get_asset_check_evaluations()) > 20
+        observed = [event for event in result.all_events if event.event_type_value == "ASSET_OBSERVATION"]
+        assert len(observed) == 3 * len(weeks)
+        metadata = observed[0].asset_observation_data.asset_observation.metadata
+        assert metadata["organisations"].value == SMALL.name
+        # One kind of figures fails for one organisation and week; the other kinds do not wait for it.
+        deployed.mock.add_fault(
+            MockFault(FaultKind.STATUS, path="BankSummary", tenant_id=third.tenant_id, times=1, status=400, body="{}")
+        )
+        failing = deployed.sync(first, last, organisations=[SECOND.tenant_id, third.tenant_id])
+        assert not failing.success
+        assert deployed.list_materialised_weeks("revenue_weekly") == weeks
+        assert len(deployed.list_materialised_weeks("cash_position_weekly")) == 1
+        # The retry completes the week. A later reading of one organisation materialises it again, as it is complete.
+        (lacking,) = weeks - deployed.list_materialised_weeks("cash_position_weekly")
+        retry = deployed.sync(lacking, organisations=[third.tenant_id], assets=["cash_position_weekly"])
+        again = deployed.sync(lacking, organisations=[TENANT], assets=["cash_position_weekly"])
+        assert deployed.list_materialised_weeks("cash_position_weekly") == weeks
+        assert set(read_metadata(retry, "cash_position_weekly")) == {lacking}
+        assert set(read_metadata(again, "cash_position_weekly")) == {lacking}
+
+
+def test_an_organisation_that_has_lost_its_connection_keeps_no_week_from_being_materialised(tmp_path: Path) -> None:
+    with run_deployment(tmp_path, organisations=(SMALL, SECOND)) as deployed:
+        deployed.warehouse.tokens.set_status(SECOND.tenant_id, ConnectionStatus.RECONNECT_NEEDED)
+        assert deployed.sync(assets=["cash_position_weekly"]).success
+        assert deployed.list_materialised_weeks("cash_position_weekly") == {deployed.latest}
 
 
 def test_a_week_before_the_books_began_lands_empty(tmp_path: Path) -> None:
