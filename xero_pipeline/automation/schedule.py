@@ -3,22 +3,49 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
 from xero_pipeline.automation.jobs import build_range_tags, build_run_config, build_tenant_tags, split_organisations
 from xero_pipeline.grants import ConnectionStatus
-from xero_pipeline.resources import DeploymentOpener, open_deployment
+from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.weeks import NoSuchWeek
+
+
+def plan_daily_sync(deployment: Deployment, scheduled_at: datetime) -> list[dg.RunRequest] | dg.SkipReason:
+    """Plan the runs of the tick at that moment, or say why there are none."""
+    settings = deployment.settings
+    organisations = deployment.warehouse.tokens.list_organisations()
+    connected_ids = [one.tenant_id for one in organisations if one.status is ConnectionStatus.CONNECTED]
+    if not connected_ids:
+        # No alert here: `connection_health` and `run_failure_alert` report a lost connection once, not each day.
+        return dg.SkipReason("No organisation is connected.")
+    try:
+        weeks = settings.calendar.list_latest_weeks(1 + settings.lookback_weeks, scheduled_at)
+    except NoSuchWeek as error:
+        return dg.SkipReason(str(error))
+    groups = split_organisations(connected_ids, settings.organisations_per_run)
+    if len(groups) == 1 and len(connected_ids) == len(organisations):
+        groups = [()]
+    # The run key names the tick, so a tick that is evaluated twice launches each run once.
+    key = f"daily_sync:{scheduled_at.isoformat()}"
+    return [
+        dg.RunRequest(
+            run_key=key if len(groups) == 1 else f"{key}:{number} of {len(groups)}",
+            tags=build_range_tags(weeks[0], weeks[-1]) | build_tenant_tags(group) | {"source": "daily_sync"},
+            run_config=build_run_config(group),
+        )
+        for number, group in enumerate(groups, start=1)
+    ]
 
 
 def build_daily_sync_schedule(
     settings: Settings, job: Any, *, opener: DeploymentOpener = open_deployment
 ) -> dg.ScheduleDefinition:
     """Build the schedule. It is stopped until somebody starts it."""
-    calendar = settings.calendar
 
     @dg.schedule(
         name="daily_sync",
@@ -30,27 +57,6 @@ def build_daily_sync_schedule(
     )
     def daily_sync(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         with opener(settings) as deployment:
-            organisations = deployment.warehouse.tokens.list_organisations()
-        connected_ids = [one.tenant_id for one in organisations if one.status is ConnectionStatus.CONNECTED]
-        if not connected_ids:
-            # No alert here: `connection_health` and `run_failure_alert` report a lost connection once, not each day.
-            return dg.SkipReason("No organisation is connected.")
-        try:
-            weeks = calendar.list_latest_weeks(1 + settings.lookback_weeks, context.scheduled_execution_time)
-        except NoSuchWeek as error:
-            return dg.SkipReason(str(error))
-        groups = split_organisations(connected_ids, settings.organisations_per_run)
-        if len(groups) == 1 and len(connected_ids) == len(organisations):
-            groups = [()]
-        # The run key names the tick, so a tick that is evaluated twice launches each run once.
-        key = f"daily_sync:{context.scheduled_execution_time.isoformat()}"
-        return [
-            dg.RunRequest(
-                run_key=key if len(groups) == 1 else f"{key}:{number} of {len(groups)}",
-                tags=build_range_tags(weeks[0], weeks[-1]) | build_tenant_tags(group) | {"source": "daily_sync"},
-                run_config=build_run_config(group),
-            )
-            for number, group in enumerate(groups, start=1)
-        ]
+            return plan_daily_sync(deployment, context.scheduled_execution_time)
 
     return daily_sync

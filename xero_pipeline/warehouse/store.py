@@ -31,13 +31,17 @@ from xero_pipeline.weeks import Week
 
 
 class Warehouse:
-    """A deployment's database. Opening it neither connects nor checks the schema; `require_current` checks it."""
+    """A deployment's database. Opening it neither connects nor checks the schema; `require_current` checks it.
 
-    def __init__(self, engine: Engine, cipher: Cipher, clock: Clock) -> None:
+    Args:
+        locks: what excludes other processes; by default the locks of this database.
+    """
+
+    def __init__(self, engine: Engine, cipher: Cipher, clock: Clock, locks: Locks | None = None) -> None:
         self.engine = engine
         self.cipher = cipher
         self.clock = clock
-        self.locks = Locks(engine)
+        self.locks = locks or Locks(engine)
         self.tokens = TokenStore(engine, cipher, clock, self.locks)
         self.facts = FactStore(engine)
         self.log = SyncLog(engine, clock)
