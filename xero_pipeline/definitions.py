@@ -26,6 +26,7 @@ from xero_pipeline.automation.jobs import build_weekly_sync_job
 from xero_pipeline.automation.late_edits import build_late_edits_sensor
 from xero_pipeline.automation.missing_weeks import build_missing_weeks_sensor
 from xero_pipeline.automation.reconciliation import build_reconciliation_sensor
+from xero_pipeline.automation.remaining_organisations import build_remaining_organisations_sensor
 from xero_pipeline.automation.schedule import build_daily_sync_schedule
 from xero_pipeline.dagster_home import hide_statement_values
 from xero_pipeline.private_files import create_private_files
@@ -64,6 +65,7 @@ def build_defs(
             build_reconciliation_sensor(settings, job, opener=opener),
             build_connection_health_sensor(settings, opener=opener),
             build_run_failure_alert_sensor(settings, opener=opener),
+            build_remaining_organisations_sensor(settings, job, opener=opener),
         ],
         resources={**build_resources(settings), "progress": NoProgress(), **(resource_overrides or {})},
         # A run stays in one process, with one session and one access token. This holds for backfills from the UI too.

@@ -61,6 +61,7 @@ DEFINITIONS = {
         "late_edits": "weekly_sync, STOPPED",
         "reconciliation": "weekly_sync, STOPPED",
         "missing_weeks": "weekly_sync, STOPPED",
+        "remaining_organisations": "weekly_sync, RUNNING",
         "run_failure_alert": "nothing, RUNNING",
     },
     "resources": ["deployment", "progress", "warehouse", "xero"],

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 import httpx
 
 from xero_pipeline.admin.code_locations import LOCATIONS_QUERY, parse_locations
+from xero_pipeline.assets.run_organisations import build_tenant_tags
 from xero_pipeline.automation.jobs import build_range_tags, build_run_config
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.weeks import Week
@@ -148,7 +149,7 @@ class DagsterApi:
         Args:
             organisations: tenant ids; empty for all connected organisations.
         """
-        tags = build_range_tags(week, week) | {"source": "admin"}
+        tags = build_range_tags(week, week) | build_tenant_tags(organisations) | {"source": "admin"}
         params = {
             "selector": {**self._get_repository(), "jobName": JOB},
             "runConfigData": build_run_config(organisations),

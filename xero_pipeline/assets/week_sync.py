@@ -6,7 +6,7 @@ fails does not stop the others.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
@@ -19,18 +19,20 @@ from pydantic import Field
 from xero_pipeline.assets.fetch_ahead import FetchAhead
 from xero_pipeline.assets.outcomes import BeginExtracting, ExtractedWeek, RunScope, WeekOutcome
 from xero_pipeline.assets.progress import Progress
+from xero_pipeline.assets.run_organisations import choose_run_organisations, list_left_out_organisations
+from xero_pipeline.assets.turns import take_turn
 from xero_pipeline.assets.week_reading import ReadWeek, WeekReader
 from xero_pipeline.assets.week_reports import WeekReports
 from xero_pipeline.dagster_internals import WITHOUT_MATERIALIZATION
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
-from xero_pipeline.warehouse.errors import DatabaseUnavailable, Superseded, UnknownOrganisation
+from xero_pipeline.warehouse.errors import DatabaseUnavailable, Superseded
 from xero_pipeline.warehouse.figures.account_revenue import read_revenue_by_account
 from xero_pipeline.warehouse.logs.sync_log import INTERRUPTED, LANDED, SyncType
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient, Xero
-from xero_pipeline.xero.errors import NotConnected, OrganisationDisconnected, ReconnectNeeded
+from xero_pipeline.xero.errors import OrganisationDisconnected
 
 # Dagster indexes the tags of its runs, so tags are kept short.
 _MAX_TAG_LENGTH = 200
@@ -54,7 +56,8 @@ class WeeklySyncConfig(dg.Config):
 class WeekSync:
     """The sync of one asset's weeks in one run.
 
-    `at_once` is how many weeks of one organisation are read at once, and `read_together` whether the weeks of an
+    `at_once` is how many weeks of one organisation are read at once, `organisations_per_run` how many organisations a
+    run takes that names none, and `read_together` whether the weeks of an
     organisation are read with one request (`WeekReader`).
     """
 
@@ -63,6 +66,7 @@ class WeekSync:
     warehouse: Warehouse
     progress: Progress
     data_source: str
+    organisations_per_run: int
     at_once: int = 1
     read_together: bool = False
 
@@ -77,7 +81,9 @@ class WeekSync:
         """
         weeks = [Week.from_key(key) for key in context.partition_keys]
         try:
-            organisations = choose_organisations(self.xero, config.organisations)
+            organisations = choose_run_organisations(
+                context, self.xero, config.organisations, self.organisations_per_run
+            )
         except PipelineError as error:
             errors = {"errors": dg.MetadataValue.json([error.code])}
             raise dg.Failure(str(error), metadata=errors, allow_retries=False) from None
@@ -103,8 +109,9 @@ class WeekSync:
                 weeks,
                 read_together=self.read_together,
             )
-            lanes = [[(organisation, week) for week in weeks] for organisation in organisations]
-            answered = FetchAhead(lanes, reader.read, at_once=self.at_once, is_answered=lambda read: not read.is_outage)
+            answered = stack.enter_context(
+                contextlib.closing(self._read_in_turns(context, reader, organisations, weeks))
+            )
             try:
                 for read in answered:
                     outcome = self._finish_week(context, read)
@@ -124,6 +131,26 @@ class WeekSync:
             reports.mark_landed_weeks()
             return dg.MaterializeResult(metadata=WITHOUT_MATERIALIZATION)
         return dg.MaterializeResult()
+
+    def _read_in_turns(
+        self,
+        context: dg.AssetExecutionContext,
+        reader: WeekReader,
+        organisations: Sequence[OrganisationClient],
+        weeks: Sequence[Week],
+    ) -> Generator[ReadWeek]:
+        """Read every week, first of the organisations that no other run is reading, then of the others."""
+
+        def log_wait(organisation: OrganisationClient) -> None:
+            context.log.info("%s: another run reads these weeks, so this one waits", organisation.name)
+
+        while organisations:
+            with take_turn(self.warehouse.locks, self.sync_type, organisations, weeks, log_wait) as taken:
+                lanes = [[(organisation, week) for week in weeks] for organisation in taken]
+                yield from FetchAhead(
+                    lanes, reader.read, at_once=self.at_once, is_answered=lambda read: not read.is_outage
+                )
+            organisations = [one for one in organisations if one not in taken]
 
     def _finish_week(self, context: dg.AssetExecutionContext, read: ReadWeek) -> WeekOutcome:
         """Land a week that was read, or log why it could not be."""
@@ -212,38 +239,6 @@ class WeekSync:
                     ConnectionStatus.RECONNECT_NEEDED,
                     grant_id=organisation.organisation.grant_id,
                 )
-
-
-def choose_organisations(xero: Xero, wanted: Sequence[str]) -> list[OrganisationClient]:
-    """Choose the organisations to sync: those with the tenant ids in `wanted`, or every connected one if it is empty.
-
-    Raises:
-        NotConnected: no organisation is connected.
-        ReconnectNeeded: every one has to be connected again.
-        UnknownOrganisation: a wanted organisation is not connected.
-    """
-    organisations = xero.list_organisations()
-    if not organisations:
-        raise NotConnected("No organisation is connected yet.")
-    unknown = set(wanted) - {organisation.tenant_id for organisation in organisations}
-    if unknown:
-        raise UnknownOrganisation(f"No organisation with the id {', '.join(sorted(unknown))} is connected.")
-    if wanted:
-        return [organisation for organisation in organisations if organisation.tenant_id in wanted]
-    left_out = list_left_out_organisations(xero, wanted)
-    if len(left_out) == len(organisations):
-        names = ", ".join(organisation.name for organisation in organisations)
-        raise ReconnectNeeded(f"No organisation is connected to Xero any longer ({names}).")
-    return [organisation for organisation in organisations if organisation not in left_out]
-
-
-def list_left_out_organisations(xero: Xero, wanted: Sequence[str]) -> list[OrganisationClient]:
-    """List the organisations that `choose_organisations` leaves out: those that have to be connected again.
-
-    Each of their weeks would fail, so one that is gone for good would fail every sync.
-    """
-    lost = ConnectionStatus.RECONNECT_NEEDED
-    return [client for client in xero.list_organisations() if not wanted and client.organisation.status is lost]
 
 
 def _are_others_connected(xero: Xero, organisations: Sequence[OrganisationClient]) -> bool:

@@ -65,6 +65,7 @@ def build_weekly_asset(
             warehouse,
             progress,
             settings.data_source,
+            settings.organisations_per_run,
             at_once=settings.concurrent_calls,
             read_together=read_together,
         )

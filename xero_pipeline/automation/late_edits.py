@@ -16,7 +16,7 @@ Only their bank summaries are read again.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import date, datetime, timedelta
 from typing import Any
 
@@ -27,6 +27,7 @@ from xero_pipeline.automation.planning import (
     CALLS_PER_WEEK,
     RunPlan,
     TickPlan,
+    WeeksUnderWay,
     build_run_key,
     count_affordable_weeks,
     find_weeks_in_backoff,
@@ -87,7 +88,7 @@ class LateEditFinder:
         self._engine = deployment.warehouse.engine
         self._stale_weeks = StaleWeeks(self._engine)
 
-    def plan_runs(self, under_way: set[Week]) -> TickPlan:
+    def plan_runs(self, under_way: WeeksUnderWay) -> TickPlan:
         """Ask Xero for changes, store the stale weeks, and plan the runs to request.
 
         Raises:
@@ -115,7 +116,7 @@ class LateEditFinder:
                 reasons.append(f"{organisation.name}: {error}")
             except PipelineError as error:
                 failures.append(f"{organisation.name}: {error}")
-            due, postponed = self._choose_due_ranges(organisation.tenant_id, under_way)
+            due, postponed = self._choose_due_ranges(organisation.tenant_id, under_way.list_of(organisation.tenant_id))
             for week_range, read_after in due.items():
                 tenants_by_range[week_range][organisation.tenant_id] = read_after
             if postponed:
@@ -180,7 +181,7 @@ class LateEditFinder:
                     stale[week] = max(read_after, stale.get(week, read_after))
         return stale
 
-    def _choose_due_ranges(self, tenant_id: str, under_way: set[Week]) -> tuple[dict[tuple[Week, Week], datetime], int]:
+    def _choose_due_ranges(self, tenant_id: str, under_way: Set[Week]) -> tuple[dict[tuple[Week, Week], datetime], int]:
         """Return the ranges to request, the newest weeks first, as far as today's calls go.
 
         Each range comes with the moment after which all of it has to be read. The number counts the postponed weeks.
@@ -201,17 +202,16 @@ class LateEditFinder:
         }
         return ranges, len(ready) - len(due)
 
-    def _plan_balance_runs(self, under_way: set[Week]) -> Iterator[RunPlan]:
+    def _plan_balance_runs(self, under_way: WeeksUnderWay) -> Iterator[RunPlan]:
         """Plan runs that only read bank summaries again, or only profit and losses.
 
-        They come after every edited week has been read. A week whose bank movements were restated gets its profit and
-        loss read again, too: money that somebody entered later changes both.
+        They come after every edited week of the organisation has been read. A week whose bank movements were restated
+        gets its profit and loss read again, too: money that somebody entered later changes both.
         """
-        if under_way:
-            return
         for organisation in self._deployment.xero.list_organisations():
             tenant_id = organisation.tenant_id
-            if organisation.organisation.status is not ConnectionStatus.CONNECTED:
+            is_connected = organisation.organisation.status is ConnectionStatus.CONNECTED
+            if not is_connected or under_way.list_of(tenant_id):
                 continue
             calls = CALLS_PER_WEEK * count_affordable_weeks(self._deployment, tenant_id, reserved_daily_syncs=2)
             calls = min(calls, MAX_BALANCE_WEEKS_PER_TICK)

@@ -10,7 +10,7 @@ log says what landed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
@@ -20,6 +20,7 @@ from xero_pipeline.automation.planning import (
     BACKFILL_PENDING,
     RunPlan,
     TickPlan,
+    WeeksUnderWay,
     build_run_key,
     count_affordable_weeks,
     find_weeks_in_backoff,
@@ -45,7 +46,7 @@ class GapFinder:
         self._deployment = deployment
         self._calendar = deployment.settings.calendar
 
-    def plan_runs(self, under_way: set[Week]) -> TickPlan:
+    def plan_runs(self, under_way: WeeksUnderWay) -> TickPlan:
         """Plan the runs to request now. Only reads; a second call returns the same plan."""
         organisations = self._deployment.warehouse.tokens.list_connected()
         if not organisations:
@@ -57,14 +58,14 @@ class GapFinder:
         tenants_by_range: dict[tuple[Week, Week], list[str]] = defaultdict(list)
         reasons = []
         for organisation in organisations:
-            chosen = self._choose_next_range(organisation, under_way)
+            chosen = self._choose_next_range(organisation, under_way.list_of(organisation.tenant_id))
             if isinstance(chosen, str):
                 reasons.append(f"{organisation.display_name}: {chosen}")
             else:
                 tenants_by_range[chosen].append(organisation.tenant_id)
         return TickPlan(list(self._build_runs(tenants_by_range)), " ".join(reasons))
 
-    def _choose_next_range(self, organisation: Organisation, under_way: set[Week]) -> tuple[Week, Week] | str:
+    def _choose_next_range(self, organisation: Organisation, under_way: Set[Week]) -> tuple[Week, Week] | str:
         """Return the first and last week to request for an organisation, or the reason why there is none."""
         now = self._deployment.clock.now()
         missing = self.list_missing_weeks(organisation, now)

@@ -5,21 +5,20 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
+from xero_pipeline.assets.run_organisations import build_tenant_tags, parse_tenants, split_organisations
 from xero_pipeline.automation.jobs import (
     ASSETS,
     RANGE_END,
     RANGE_START,
     build_range_tags,
     build_run_config,
-    build_tenant_tags,
-    split_organisations,
 )
 from xero_pipeline.dagster_internals import BulkActionsFilter, BulkActionStatus
 from xero_pipeline.rate_limits import Usage
@@ -34,7 +33,7 @@ _WILL_RETRY, _RETRIED_AS = "dagster/will_retry", "dagster/auto_retry_run_id"
 # time, the sensors may ask for the weeks.
 _RETRY_EXPECTED_WITHIN = timedelta(hours=1)
 
-_BACKFILL = "dagster/backfill"
+BACKFILL = "dagster/backfill"
 _BACKFILL_EXPECTED_WITHIN = timedelta(minutes=10)
 BACKFILL_PENDING = "A backfill was requested; its run is about to start."
 
@@ -117,7 +116,19 @@ class TickPlan:
         return [part.to_run_request(source) for run in self.runs for part in run.split(organisations_per_run)]
 
 
-def find_weeks_under_way(instance: dg.DagsterInstance) -> set[Week]:
+@dataclass(frozen=True)
+class WeeksUnderWay:
+    """The weeks of runs that are not over: those that are under way for every organisation, and those for some."""
+
+    of_all: Set[Week] = frozenset()
+    by_tenant: Mapping[str, Set[Week]] = field(default_factory=dict)
+
+    def list_of(self, tenant_id: str) -> Set[Week]:
+        """The weeks that are under way for this organisation."""
+        return self.of_all | self.by_tenant.get(tenant_id, frozenset())
+
+
+def find_weeks_under_way(instance: dg.DagsterInstance) -> WeeksUnderWay:
     """Find the weeks of all runs that are queued, running, or about to be retried by Dagster, whoever started them."""
     crashed = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.FAILURE],
@@ -125,13 +136,19 @@ def find_weeks_under_way(instance: dg.DagsterInstance) -> set[Week]:
         # Dagster timestamps its runs with the system clock.
         updated_after=datetime.now(UTC) - _RETRY_EXPECTED_WITHIN,
     )
-    weeks: set[Week] = set()
-    for run in instance.get_runs(filters=dg.RunsFilter(statuses=_UNDER_WAY)):
-        weeks.update(parse_run_weeks(run.tags))
-    for run in instance.get_runs(filters=crashed):
-        if has_automatic_retry(run) and _RETRIED_AS not in run.tags:
-            weeks.update(parse_run_weeks(run.tags))
-    return weeks
+    runs = [*instance.get_runs(filters=dg.RunsFilter(statuses=_UNDER_WAY))]
+    runs += [
+        run for run in instance.get_runs(filters=crashed) if has_automatic_retry(run) and _RETRIED_AS not in run.tags
+    ]
+    of_all: set[Week] = set()
+    by_tenant: dict[str, set[Week]] = defaultdict(set)
+    for run in runs:
+        tenants, weeks = parse_tenants(run.tags), parse_run_weeks(run.tags)
+        for tenant_id in tenants:
+            by_tenant[tenant_id].update(weeks)
+        if not tenants:
+            of_all.update(weeks)
+    return WeeksUnderWay(of_all, by_tenant)
 
 
 def has_automatic_retry(run: dg.DagsterRun) -> bool:
@@ -149,7 +166,7 @@ def is_backfill_pending(instance: dg.DagsterInstance) -> bool:
     return any(
         backfill.backfill_timestamp > since
         and {key.to_user_string() for key in backfill.asset_selection or ()} & set(ASSETS)
-        and not instance.get_runs(dg.RunsFilter(tags={_BACKFILL: backfill.backfill_id}), limit=1)
+        and not instance.get_runs(dg.RunsFilter(tags={BACKFILL: backfill.backfill_id}), limit=1)
         for backfill in requested
     )
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from datetime import datetime, timedelta
 from math import ceil
 from typing import Any
@@ -26,6 +26,7 @@ from xero_pipeline.automation.planning import (
     CALLS_PER_WEEK,
     RunPlan,
     TickPlan,
+    WeeksUnderWay,
     build_run_key,
     count_affordable_weeks,
     find_weeks_under_way,
@@ -100,7 +101,7 @@ class ReconciliationPlanner:
         self._engine = deployment.warehouse.engine
         self._log = ReconciliationLog(self._engine)
 
-    def plan_runs(self, under_way: set[Week]) -> TickPlan:
+    def plan_runs(self, under_way: WeeksUnderWay) -> TickPlan:
         """Look at the blocks that are due.
 
         Raises:
@@ -113,7 +114,7 @@ class ReconciliationPlanner:
             if client.organisation.status is not ConnectionStatus.CONNECTED:
                 continue
             try:
-                of_client, reason = self._look_at_organisation(client, under_way)
+                of_client, reason = self._look_at_organisation(client, under_way.list_of(client.tenant_id))
             except RateLimited as error:
                 reasons.append(f"{client.name}: {error}")
             except PipelineError as error:
@@ -125,7 +126,7 @@ class ReconciliationPlanner:
             raise ReconciliationCheckFailed(" | ".join(failures))
         return TickPlan(runs, " ".join(reasons) or "No organisation is connected.")
 
-    def _look_at_organisation(self, client: OrganisationClient, under_way: set[Week]) -> tuple[list[RunPlan], str]:
+    def _look_at_organisation(self, client: OrganisationClient, under_way: Set[Week]) -> tuple[list[RunPlan], str]:
         """Look at the due blocks of one organisation; return the runs to request and a sentence about the look."""
         tenant_id, now = client.tenant_id, self._deployment.clock.now()
         landed_at = read_landing_times(self._engine, tenant_id)

@@ -8,7 +8,8 @@ from typing import Any
 
 import dagster as dg
 
-from xero_pipeline.automation.jobs import build_range_tags, build_run_config, build_tenant_tags, split_organisations
+from xero_pipeline.assets.run_organisations import build_tenant_tags, split_organisations
+from xero_pipeline.automation.jobs import build_range_tags, build_run_config
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings

@@ -12,6 +12,7 @@ from uuid import uuid4
 import dagster as dg
 
 from xero_pipeline.assets.progress import Progress
+from xero_pipeline.assets.run_organisations import build_tenant_tags
 from xero_pipeline.automation.dead_runs import end_dead_runs
 from xero_pipeline.automation.jobs import ASSETS, build_range_tags, build_run_config
 from xero_pipeline.dagster_home import open_instance
@@ -73,7 +74,7 @@ def materialize_weeks(
         return definitions.resolve_job_def("weekly_sync").execute_in_process(
             run_config=config,
             instance=instance,
-            tags=build_range_tags(weeks[0], weeks[-1]) | build_worker_tags(),
+            tags=build_range_tags(weeks[0], weeks[-1]) | build_tenant_tags(organisations) | build_worker_tags(),
             run_id=run_id,
             raise_on_error=False,
             asset_selection=None if tuple(assets) == ASSETS else [dg.AssetKey(asset) for asset in assets],

@@ -8,7 +8,7 @@ from datetime import date
 import click
 
 from xero_pipeline.assets.progress import NoProgress
-from xero_pipeline.assets.week_sync import choose_organisations, list_left_out_organisations
+from xero_pipeline.assets.run_organisations import choose_organisations, list_left_out_organisations
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.reconciliation import ASSET_OF_TYPE, notify_reconciliation
 from xero_pipeline.cli.materialize import materialize_weeks

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from xero_pipeline.access import find_cli_actor
-from xero_pipeline.assets.week_sync import choose_organisations, list_left_out_organisations
+from xero_pipeline.assets.run_organisations import choose_organisations, list_left_out_organisations
 from xero_pipeline.audit import AuditTrail
 from xero_pipeline.automation.failure_text import list_pipeline_errors
 from xero_pipeline.automation.jobs import ASSETS

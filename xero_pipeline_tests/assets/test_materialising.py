@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Mapping
 from datetime import date, timedelta
 from decimal import Decimal
@@ -13,6 +14,7 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
+from xero_pipeline.assets import week_sync
 from xero_pipeline.assets.week_sync import WeekSync
 from xero_pipeline.automation.jobs import ASSETS
 from xero_pipeline.automation.planning import find_weeks_in_backoff
@@ -444,6 +446,54 @@ def test_a_failing_list_of_credit_notes_leaves_the_revenue_as_it_was(tmp_path: P
         assert deployed.warehouse.log.list_newest(1, sync_type="profit_and_loss")[0].status == "success"
 
 
+def test_a_run_waits_for_its_turn_with_an_organisation_that_another_run_reads_and_reads_the_others_meanwhile(
+    tmp_path: Path, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with run_deployment(tmp_path, organisations=(SMALL, SECOND), database_url=database_url) as deployed:
+        read_bank_summary = OrganisationClient.fetch_bank_summary
+        other_landed, is_first = threading.Event(), True
+        overlapping: list[Any] = []
+
+        def read_slowly(client: OrganisationClient, week: Week) -> Any:
+            nonlocal is_first
+            if client.tenant_id == TENANT and is_first:
+                # While the first run reads this organisation, a second one begins with both.
+                is_first = False
+                second = threading.Thread(target=lambda: overlapping.append(sync_bank(deployed)))
+                second.start()
+                threads.append(second)
+                assert other_landed.wait(30), "the second run does not wait with the other organisation"
+                assert deployed.warehouse.log.list_newest(5, tenant_id=TENANT, status="running"), "this run's own"
+                assert len(deployed.warehouse.log.list_newest(5, tenant_id=TENANT)) == 1
+            summary = read_bank_summary(client, week)
+            if client.tenant_id == SECOND.tenant_id:
+                other_landed.set()
+            return summary
+
+        threads: list[threading.Thread] = []
+        monkeypatch.setattr(OrganisationClient, "fetch_bank_summary", read_slowly)
+        assert sync_bank(deployed, TENANT).success
+        for thread in threads:
+            thread.join()
+        assert [result.success for result in overlapping] == [True]
+        entries = deployed.warehouse.log.list_newest(9, tenant_id=TENANT)
+        assert [(entry.status, entry.error_log) for entry in entries] == [("success", None)] * 2
+
+
+def sync_bank(deployed: RunningDeployment, *organisations: str) -> Any:
+    return deployed.sync(organisations=organisations, assets=["cash_position_weekly"])
+
+
+def lose_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after a restart of the database's server: runs of the same weeks do not wait for each other."""
+
+    @contextlib.contextmanager
+    def take_all(_locks: Any, _kind: str, organisations: Any, *_: Any) -> Any:
+        yield list(organisations)
+
+    monkeypatch.setattr(week_sync, "take_turn", take_all)
+
+
 def test_a_slow_sync_does_not_overwrite_the_figures_of_a_later_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -466,6 +516,7 @@ def test_a_slow_sync_does_not_overwrite_the_figures_of_a_later_one(
             return miscount
 
         monkeypatch.setattr(OrganisationClient, "read_invoices", read_slowly)
+        lose_locks(monkeypatch)
         result = deployed.sync()
         assert result.success
         assert read_invoiced(deployed, deployed.latest) == list_invoiced_by_books(deployed, deployed.latest)
@@ -515,6 +566,7 @@ def test_of_overlapping_syncs_of_a_week_none_fails_and_the_last_to_begin_decides
 
         started: list[int] = []
         monkeypatch.setattr(OrganisationClient, "read_invoices", read_slowly)
+        lose_locks(monkeypatch)
         sync()
         assert len(results) == overlapping
         assert all(result.success for result in results)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from xero_pipeline.automation.late_edits import CURSOR, LateEditFinder, LateEditsFailed
-from xero_pipeline.automation.planning import RunPlan, read_call_usage
+from xero_pipeline.automation.planning import RunPlan, WeeksUnderWay, read_call_usage
 from xero_pipeline.mock_xero import DocumentKind, FaultKind, MockFault, MockLine
 from xero_pipeline.rate_limits import CallPermit, RateLimitHeaders
 from xero_pipeline.warehouse.logs.cursors import read_cursor, write_cursor
@@ -47,7 +47,7 @@ def deployed(synced_home: Path, tmp_path: Path) -> Iterator[RunningDeployment]:
 
 
 def plan_runs(deployed: RunningDeployment, under_way: set[Week] | None = None) -> list[RunPlan]:
-    return list(LateEditFinder(deployed.deployment).plan_runs(under_way or set()).runs)
+    return list(LateEditFinder(deployed.deployment).plan_runs(WeeksUnderWay(under_way or set())).runs)
 
 
 def list_ranges(runs: list[RunPlan]) -> list[tuple[Week, Week]]:
@@ -163,12 +163,12 @@ def test_no_more_weeks_are_read_again_than_todays_calls_allow_besides_the_daily_
     spent = read_call_usage(deployed.deployment, TENANT).today
     settings = {"SYNC_LOOKBACK_WEEKS": 0, "XERO_CALLS_PER_DAY": spent + 2 + 2 * 6 + 2 + 2 * 4}
     with run_deployment(tmp_path / "home", deployed.clock, PIPELINE_START_DATE=START, **settings) as limited:
-        plan = LateEditFinder(limited.deployment).plan_runs(set())
+        plan = LateEditFinder(limited.deployment).plan_runs(WeeksUnderWay())
         assert list_ranges(list(plan.runs)) == [(newest.shift(-1), newest)]
         assert plan_runs(limited, {newest, newest.shift(-1)}) == [], "weeks under way have not used their calls yet"
         limited.clock.advance(minutes=1)
         sync_runs(limited, list(plan.runs))
-        postponed = LateEditFinder(limited.deployment).plan_runs(set())
+        postponed = LateEditFinder(limited.deployment).plan_runs(WeeksUnderWay())
         assert postponed.runs == []
         assert (
             "1 of these weeks are postponed: today's remaining calls are kept for the daily sync."
@@ -190,7 +190,7 @@ def test_xero_is_not_asked_while_a_sync_uses_the_minutes_calls(deployed: Running
             assert isinstance(permit, CallPermit)
             budget.release(permit, limited.clock.now(), RateLimitHeaders())
         before = read_call_usage(limited.deployment, TENANT).today
-        plan = LateEditFinder(limited.deployment).plan_runs(set())
+        plan = LateEditFinder(limited.deployment).plan_runs(WeeksUnderWay())
         assert (plan.runs, read_call_usage(limited.deployment, TENANT).today) == ([], before)
         assert "a sync is using this minute's calls" in plan.skip_reason
         limited.clock.advance(minutes=1)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from xero_pipeline.automation.missing_weeks import MAX_WEEKS_PER_TICK, GapFinder
-from xero_pipeline.automation.planning import RunPlan
+from xero_pipeline.automation.planning import RunPlan, WeeksUnderWay
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.rate_limits import CallPermit, RateLimitHeaders
 from xero_pipeline.warehouse.logs.sync_log import SyncType
@@ -28,11 +28,11 @@ def deployed(tmp_path: Path) -> Iterator[RunningDeployment]:
 
 
 def plan_runs(deployed: RunningDeployment, under_way: Iterable[Week] = ()) -> list[RunPlan]:
-    return list(GapFinder(deployed.deployment).plan_runs(set(under_way)).runs)
+    return list(GapFinder(deployed.deployment).plan_runs(WeeksUnderWay(set(under_way))).runs)
 
 
 def get_skip_reason(deployed: RunningDeployment, under_way: Iterable[Week] = ()) -> str:
-    plan = GapFinder(deployed.deployment).plan_runs(set(under_way))
+    plan = GapFinder(deployed.deployment).plan_runs(WeeksUnderWay(set(under_way)))
     assert not plan.runs
     return plan.skip_reason
 
@@ -171,7 +171,7 @@ def test_organisations_with_the_same_gap_share_a_run_and_others_have_their_own(t
 
 def test_a_gap_of_more_organisations_than_one_run_takes_names_them_so_that_it_can_be_split(tmp_path: Path) -> None:
     with run_deployment(tmp_path, organisations=(SMALL, SECOND), ORGANISATIONS_PER_RUN=1) as deployed:
-        (plan,) = GapFinder(deployed.deployment).plan_runs(set()).runs
+        (plan,) = GapFinder(deployed.deployment).plan_runs(WeeksUnderWay()).runs
     assert [part.organisations for part in plan.split(1)] == [(SMALL.tenant_id,), (SECOND.tenant_id,)]
 
 

@@ -12,7 +12,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from xero_pipeline.automation.jobs import TENANTS_TAG, build_range_tags
+from xero_pipeline.assets.run_organisations import TENANTS_TAG
+from xero_pipeline.automation.jobs import build_range_tags
 from xero_pipeline.automation.planning import (
     RunPlan,
     build_run_key,
@@ -47,28 +48,28 @@ def instance() -> Iterator[dg.DagsterInstance]:
 @pytest.mark.parametrize("status", ["QUEUED", "NOT_STARTED", "STARTING", "STARTED", "CANCELING"])
 def test_the_weeks_of_a_run_that_is_not_over_are_under_way(instance: dg.DagsterInstance, status: str) -> None:
     launch_run(instance, tags=TAGS, status=dg.DagsterRunStatus[status])
-    assert find_weeks_under_way(instance) == RANGE
+    assert find_weeks_under_way(instance).of_all == RANGE
 
 
 @pytest.mark.parametrize("status", ["SUCCESS", "FAILURE", "CANCELED"])
 def test_the_weeks_of_a_run_that_is_over_are_not_under_way(instance: dg.DagsterInstance, status: str) -> None:
     launch_run(instance, tags=TAGS, status=dg.DagsterRunStatus[status])
-    assert find_weeks_under_way(instance) == set()
+    assert find_weeks_under_way(instance).of_all == set()
 
 
 def test_the_weeks_of_a_crashed_run_are_under_way_until_dagster_has_created_its_retry(
     instance: dg.DagsterInstance,
 ) -> None:
     crashed = launch_run(instance, tags=TAGS | {"dagster/will_retry": "true"}, status=dg.DagsterRunStatus.FAILURE)
-    assert find_weeks_under_way(instance) == RANGE
+    assert find_weeks_under_way(instance).of_all == RANGE
     instance.add_run_tags(crashed.run_id, {"dagster/auto_retry_run_id": "another"})
-    assert find_weeks_under_way(instance) == set()
+    assert find_weeks_under_way(instance).of_all == set()
 
 
 def test_a_crashed_run_of_the_command_line_is_never_retried(instance: dg.DagsterInstance) -> None:
     tags = TAGS | {"dagster/will_retry": "true"}
     create_run_for_test(instance, job_name="weekly_sync", tags=tags, status=dg.DagsterRunStatus.FAILURE)
-    assert find_weeks_under_way(instance) == set()
+    assert find_weeks_under_way(instance).of_all == set()
 
 
 def test_a_run_over_one_week_is_named_by_its_partition() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from xero_pipeline.automation.alerts import open_alerter
-from xero_pipeline.automation.planning import RunPlan
+from xero_pipeline.automation.planning import RunPlan, WeeksUnderWay
 from xero_pipeline.automation.reconciliation import ReconciliationCheckFailed, ReconciliationPlanner
 from xero_pipeline.mock_xero import FaultKind, MockFault
 from xero_pipeline.warehouse.logs.alert_log import AlertLog
@@ -44,7 +44,7 @@ def deployed(synced_home: Path, tmp_path: Path) -> Iterator[RunningDeployment]:
 def plan_runs(deployed: RunningDeployment, under_way: set[Week] | None = None) -> list[RunPlan]:
     """Evaluate one tick."""
     planner = ReconciliationPlanner(deployed.deployment, open_alerter(deployed.deployment))
-    return list(planner.plan_runs(under_way or set()).runs)
+    return list(planner.plan_runs(WeeksUnderWay(under_way or set())).runs)
 
 
 def run_until_quiet(deployed: RunningDeployment) -> list[RunPlan]:

@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 import dagster as dg
 import pytest
 
-from xero_pipeline.automation.jobs import TENANTS_TAG
+from xero_pipeline.assets.run_organisations import TENANTS_TAG
 from xero_pipeline.automation.planning import parse_run_weeks
 from xero_pipeline.automation.schedule import build_daily_sync_schedule
 from xero_pipeline.grants import ConnectionStatus

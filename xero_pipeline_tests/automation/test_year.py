@@ -45,7 +45,7 @@ from xero_pipeline.automation.connection_health import ConnectionMonitor
 from xero_pipeline.automation.failure_alert import FailureMonitor
 from xero_pipeline.automation.late_edits import LateEditFinder
 from xero_pipeline.automation.missing_weeks import GapFinder
-from xero_pipeline.automation.planning import TickPlan, parse_run_weeks
+from xero_pipeline.automation.planning import TickPlan, WeeksUnderWay, parse_run_weeks
 from xero_pipeline.automation.reconciliation import ReconciliationCheckFailed, ReconciliationPlanner
 from xero_pipeline.connection import ConnectionService
 from xero_pipeline.definitions import build_defs
@@ -84,7 +84,7 @@ class FakeContext:
 
     def __init__(self, weeks: list[Week]) -> None:
         self.partition_keys = [week.key for week in weeks]
-        self.run = SimpleNamespace(run_id=str(uuid.uuid4()), tags={})
+        self.run = SimpleNamespace(run_id=str(uuid.uuid4()), tags={}, remote_job_origin=None)
         self.instance = SimpleNamespace(add_run_tags=lambda _run_id, _tags: None)
 
     def add_asset_metadata(self, *_: Any, **__: Any) -> None:
@@ -158,8 +158,8 @@ class Year:
                     scheduled_execution_time=local, repository_def=self.repository, instance=self.instance
                 )
                 self.launch("daily_sync", self.schedule.evaluate_tick(context).run_requests or [])
-        self.evaluate_sensor("missing_weeks", lambda: GapFinder(self.deployment).plan_runs(set()))
-        self.evaluate_sensor("late_edits", lambda: LateEditFinder(self.deployment).plan_runs(set()))
+        self.evaluate_sensor("missing_weeks", lambda: GapFinder(self.deployment).plan_runs(WeeksUnderWay()))
+        self.evaluate_sensor("late_edits", lambda: LateEditFinder(self.deployment).plan_runs(WeeksUnderWay()))
         alerter = open_alerter(self.deployment)
         self.reconcile(alerter)
         self.next_checks = ConnectionMonitor(self.deployment, alerter).evaluate(self.next_checks)
@@ -171,7 +171,7 @@ class Year:
         self.clock.advance(seconds=1)
         # In an outage the tick fails; the next one asks again.
         with suppress(ReconciliationCheckFailed):
-            plan = ReconciliationPlanner(self.deployment, alerter).plan_runs(set())
+            plan = ReconciliationPlanner(self.deployment, alerter).plan_runs(WeeksUnderWay())
             self.clock.advance(seconds=1)
             self.launch("reconciliation", [run.to_run_request("reconciliation") for run in plan.runs])
             return bool(plan.runs)

@@ -13,7 +13,7 @@ import hashlib
 import re
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -64,6 +64,23 @@ class Locks:
         else:
             with self._hold_session(self._server, name, timeout):
                 yield
+
+    @contextlib.contextmanager
+    def hold_free(self, names: Sequence[str]) -> Iterator[set[str]]:
+        """Hold those of the locks that are free for the block, and yield their names. Waits for none."""
+        if self._server is None:
+            with contextlib.ExitStack() as held:
+                free = set()
+                for name in names:
+                    with contextlib.suppress(LockTimeout):
+                        held.enter_context(self._hold_file(name, timeout=0))
+                        free.add(name)
+                yield free
+            return
+        with self._open_session(self._server) as session:
+            statement = text("SELECT pg_try_advisory_lock(:key)")
+            yield {name for name in names if session.execute(statement, {"key": _compute_lock_key(name)}).scalar_one()}
+            # Closing the session frees its locks.
 
     @contextlib.contextmanager
     def hold_liveness(self, name: str) -> Iterator[None]:
@@ -157,12 +174,18 @@ class Locks:
             lock.release()
 
     @contextlib.contextmanager
-    def _hold_session(self, engine: Engine, name: str, timeout: float) -> Iterator[Connection]:
-        key = compute_advisory_key(f"lock:{name}")
+    def _open_session(self, engine: Engine) -> Iterator[Connection]:
+        """Open a connection of its own, which the server does not end and whose loss it notices."""
         with engine.connect() as plain:
             connection = plain.execution_options(isolation_level="AUTOCOMMIT")
             _disable_server_timeouts(connection)
             _enable_keepalives(connection)
+            yield connection
+
+    @contextlib.contextmanager
+    def _hold_session(self, engine: Engine, name: str, timeout: float) -> Iterator[Connection]:
+        key = _compute_lock_key(name)
+        with self._open_session(engine) as connection:
             connection.execute(text(f"SET lock_timeout = {max(1, round(timeout * 1000))}"))
             try:
                 connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": key})
@@ -182,6 +205,10 @@ class Locks:
         self._own_liveness.close()
         if self._server is not None:
             self._server.dispose()
+
+
+def _compute_lock_key(name: str) -> int:
+    return compute_advisory_key(f"lock:{name}")
 
 
 def compute_advisory_key(name: str) -> int:

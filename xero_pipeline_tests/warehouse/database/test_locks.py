@@ -55,6 +55,16 @@ def test_locks_of_other_names_do_not_wait(locks: Locks) -> None:
         pass
 
 
+def test_of_several_locks_those_are_held_that_are_free(locks: Locks) -> None:
+    with locks.hold("taken", timeout=5):
+        with locks.hold_free(["free", "taken", "also free"]) as held:
+            assert held == {"free", "also free"}
+            with locks.hold_free(["free", "a third"]) as held_meanwhile:
+                assert held_meanwhile == {"a third"}
+        with locks.hold_free(["free", "taken"]) as held:
+            assert held == {"free"}
+
+
 def test_threads_exclude_each_other(locks: Locks) -> None:
     inside, most = 0, 0
 
