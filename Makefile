@@ -65,11 +65,11 @@ bench: .venv/ready-dev  ## seconds and calls of a sync, measured
 
 lock: .venv/ready-dev  ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
-		--extra postgres --extra build pyproject.toml -o requirements.lock
+		--extra postgres --extra parquet --extra build pyproject.toml -o requirements.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
-		--extra postgres --extra build --extra kubernetes pyproject.toml -o requirements-image.lock
+		--extra postgres --extra parquet --extra build --extra kubernetes pyproject.toml -o requirements-image.lock
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
-		--extra postgres --extra build --extra kubernetes --extra dev pyproject.toml -o requirements-dev.lock
+		--extra postgres --extra parquet --extra build --extra kubernetes --extra dev pyproject.toml -o requirements-dev.lock
 
 audit: .venv/ready-dev  ## compare the locked dependencies with known vulnerabilities
 	$(BIN)/python -m supply_chain.audit

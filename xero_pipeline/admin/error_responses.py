@@ -24,6 +24,7 @@ from xero_pipeline.admin.login_throttle import TooManyGuesses
 from xero_pipeline.admin.sessions import NoRole, WrongToken
 from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.export.errors import ExportFailed
 from xero_pipeline.warehouse.access.persons import PersonNotAdded, UnknownPerson
 from xero_pipeline.warehouse.access.sessions import UnknownSession
 from xero_pipeline.warehouse.errors import (
@@ -50,6 +51,7 @@ class BadRequest(PipelineError):
 # The first class that the error is an instance of decides.
 _STATUSES: Sequence[tuple[type[PipelineError], int]] = (
     (NoSuchWeek, 422),
+    (ExportFailed, 422),
     (UnknownOrganisation, 404),
     (NoSuchLogRow, 404),
     (NothingToAccept, 409),

@@ -32,6 +32,7 @@ _COMMANDS = {
     "connect": ("connection:connect", "Connect organisations, by a consent or at once."),
     "dev": ("dev:dev", "Run the daemon and the admin page with Dagster's UI."),
     "disconnect": ("connection:disconnect", "Disconnect at Xero and delete the tokens here."),
+    "export": ("export:export", "Write the figures into files: Parquet, CSV or Excel."),
     "lockdown": ("lockdown:lockdown", "After a leak: revoke at Xero, delete tokens, end sessions."),
     "logs": ("records:logs", "Show the sync log, newest first."),
     "migrate": ("serve:migrate", "Bring the database to the newest schema."),

@@ -47,6 +47,7 @@ OPERATIONS = [
     "GET /api/v1/xero/summary",
     "GET /api/v1/xero/weeks/{weekEnding}",
     "GET /api/v1/xero/restatements",
+    "GET /api/v1/xero/export",
     "GET /api/v1/xero/audit",
     "GET /api/v1/xero/sessions",
     "POST /api/v1/xero/sessions/end",

@@ -33,6 +33,7 @@ export const ACTIONS = {
   rotate_key: "Key rotation",
   add_access: "Give access",
   remove_access: "Take access",
+  export: "Export of figures",
 };
 
 /** "retrospective" → "Retrospective", "gross_profit" → "Gross profit", "closingCash" → "Closing cash". */

@@ -76,6 +76,7 @@ class AuditAction(StrEnum):
     END_SESSION = "end_session"
     BACKUP = "backup"
     RESTORE = "restore"
+    EXPORT = "export"
     LOCKDOWN = "lockdown"
 
 
