@@ -44,6 +44,7 @@ DEFINITIONS = {
         ],
         "revenue_weekly": [
             "adds_up_in_xero",
+            "documents_add_up",
             "fresh",
             "matches_xero_totals",
             "net_is_invoiced_less_credited",
@@ -116,7 +117,7 @@ def test_the_code_location_has_exactly_these_definitions(definitions: dg.Definit
 def test_the_job_materialises_every_table_and_runs_every_check(definitions: dg.Definitions) -> None:
     layer = definitions.resolve_job_def("weekly_sync").asset_layer
     assert {key.to_user_string() for key in layer.executable_asset_keys} == set(DEFINITIONS["assets"])
-    assert len(layer.asset_graph.asset_check_keys) == 25
+    assert len(layer.asset_graph.asset_check_keys) == 26
 
 
 def test_every_asset_has_a_description_and_describes_its_columns(definitions: dg.Definitions) -> None:

@@ -71,6 +71,7 @@ def test_the_address_of_dagster_for_people_is_the_pages_own_or_the_one_behind_th
         ("XERO_ENCRYPTION_KEY", "g" * 64, "XERO_ENCRYPTION_KEY is malformed"),
         ("XERO_ENCRYPTION_KEYS_RETIRED", f"{KEY},beef", "XERO_ENCRYPTION_KEYS_RETIRED is malformed: key number 2"),
         ("XERO_MOCK_MODE", "perhaps", "XERO_MOCK_MODE must be true or false"),
+        ("KEEP_CONTACT_NAMES", "some", "KEEP_CONTACT_NAMES must be true or false"),
         ("TRUSTED_PROXIES", "proxy.example.com", "TRUSTED_PROXIES must be IP addresses or networks"),
         ("TRUSTED_PROXIES", "10.0.0.1,0.0.0.0/0", "TRUSTED_PROXIES must not be every address"),
         ("TRUSTED_PROXY_USER_HEADER", "X-User", "TRUSTED_PROXY_USER_HEADER needs TRUSTED_PROXIES"),

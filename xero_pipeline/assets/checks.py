@@ -15,11 +15,11 @@ from functools import partial
 from typing import Any
 
 import dagster as dg
-from sqlalchemy import Table
+from sqlalchemy import Engine, Table
 
 from xero_pipeline.assets.freshness import find_weeks_due
 from xero_pipeline.settings import Settings
-from xero_pipeline.warehouse.checks import cash, history, presence, revenue, totals
+from xero_pipeline.warehouse.checks import cash, documents, history, presence, revenue, totals
 from xero_pipeline.warehouse.checks.snapshot import Violation, WarehouseSnapshot, read_snapshot
 from xero_pipeline.warehouse.figures.account_revenue import revenue_by_account
 from xero_pipeline.warehouse.logs.sync_log import SyncType
@@ -41,11 +41,13 @@ _MAX_LINES = 10
 class AssetCheckContext:
     """What a rule needs besides the tables.
 
-    `weeks` are the run's weeks, `None` for all. `due` is the newest week that must have landed, by tenant id.
+    `weeks` are the run's weeks, `None` for all. `due` is the newest week that must have landed, by tenant id. `engine`
+    is for rules about tables that are too large to be read whole.
     """
 
     weeks: Collection[Week] | None
     due: Mapping[str, Week]
+    engine: Engine
 
 
 FindViolations = Callable[[WarehouseSnapshot, AssetCheckContext], list[Violation]]
@@ -184,6 +186,14 @@ _REVENUE = AssetCheckGroup(
             f"credited. {_SYNC_AGAIN}",
             alert_on_failure=True,
         ),
+        AssetCheckRule(
+            "documents_add_up",
+            lambda _snapshot, context: documents.check_documents_add_up(context.engine, context.weeks),
+            "Fails when the lines of a week's documents (`revenue_document_lines`) do not add up to a row of "
+            "`revenue_weekly`. Weeks that landed before documents were stored are skipped; to store theirs, sync them "
+            f"again. {_SYNC_AGAIN}",
+            alert_on_failure=True,
+        ),
         *_build_common_rules(SyncType.INVOICES, revenue_weekly),
         _build_history_rule(history.check_revenue_within_history, "the revenue, whole or of one type,"),
     ],
@@ -284,7 +294,7 @@ def evaluate_checks(
         weeks: the run's weeks; `None` where the run has none.
     """
     snapshot = read_snapshot(warehouse.engine, *group.tables)
-    context = AssetCheckContext(weeks, find_weeks_due(settings, warehouse))
+    context = AssetCheckContext(weeks, find_weeks_due(settings, warehouse), warehouse.engine)
     names = warehouse.tokens.list_names()
     for rule in rules:
         yield _build_result(group, rule, rule.find_violations(snapshot, context), context, names)

@@ -18,6 +18,7 @@ from xero_pipeline.errors import PipelineError
 from xero_pipeline.warehouse.figures.document_index import StoredDocument
 from xero_pipeline.weeks import Week, WeekRange
 from xero_pipeline.xero.errors import WrongPeriod
+from xero_pipeline.xero.readers.document_heading import DocumentHeading
 from xero_pipeline.xero.readers.document_state import read_document_state
 from xero_pipeline.xero.readers.documents import is_sale, read_document_date
 from xero_pipeline.xero.readers.reports import Difference
@@ -188,14 +189,24 @@ class DocumentSpool:
 
 
 def _write_revenue(revenue: DocumentRevenue) -> Sequence[Any]:
-    lines = [[*line.cell, line.account, str(line.net), str(line.tax)] for line in revenue.lines]
+    lines = [_write_line(line) for line in revenue.lines]
     differences = [[d.where, str(d.stated), str(d.computed), d.doubt] for d in revenue.differences]
     flags = [revenue.is_sale, revenue.is_credit, revenue.counts]
-    return [revenue.name, revenue.day.isoformat(), flags, lines, differences, sorted(revenue.categories)]
+    heading = revenue.heading
+    called = None
+    if heading is not None:
+        contact = [heading.contact_id, heading.contact_name]
+        called = [heading.number, heading.status, *contact, heading.currency, str(heading.rate)]
+    return [revenue.name, revenue.day.isoformat(), flags, lines, differences, sorted(revenue.categories), called]
+
+
+def _write_line(line: RevenueLine) -> Sequence[Any]:
+    amounts = [str(line.net), str(line.tax), str(line.document_net)]
+    return [*line.cell, line.account, *amounts, line.number, line.account_code, line.item_code]
 
 
 def _read_revenue(key: str, row: Sequence[Any]) -> DocumentRevenue:
-    name, day, (is_sale_, is_credit, counts), lines, differences, categories = row
+    name, day, (is_sale_, is_credit, counts), lines, differences, categories, called = row
     return DocumentRevenue(
         key=key,
         name=name,
@@ -203,13 +214,23 @@ def _read_revenue(key: str, row: Sequence[Any]) -> DocumentRevenue:
         is_sale=is_sale_,
         is_credit=is_credit,
         counts=counts,
-        lines=[
-            RevenueLine((kind, region), account, Decimal(net), Decimal(tax))
-            for kind, region, account, net, tax in lines
-        ],
+        lines=[_read_line(line) for line in lines],
         differences=[
             Difference(where, Decimal(stated), Decimal(computed), doubt)
             for where, stated, computed, doubt in differences
         ],
         categories=frozenset(categories),
+        heading=None if called is None else _read_heading(called),
+    )
+
+
+def _read_heading(called: Sequence[Any]) -> DocumentHeading:
+    number, status, contact_id, contact_name, currency, rate = called
+    return DocumentHeading(number, status, contact_id, contact_name, currency, Decimal(rate))
+
+
+def _read_line(line: Sequence[Any]) -> RevenueLine:
+    kind, region, account, net, tax, document_net, number, account_code, item_code = line
+    return RevenueLine(
+        (kind, region), account, Decimal(net), Decimal(tax), number, Decimal(document_net), account_code, item_code
     )

@@ -5,7 +5,7 @@ The documents of all weeks of a run are listed once for each organisation, and d
 
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import dagster as dg
@@ -14,12 +14,14 @@ from sqlalchemy import Connection
 from xero_pipeline.assets.columns import build_asset_metadata
 from xero_pipeline.assets.document_spool import DocumentSpool
 from xero_pipeline.assets.outcomes import ExtractedWeek, RunScope
+from xero_pipeline.assets.revenue_rows import build_revenue_documents
 from xero_pipeline.assets.weekly import build_weekly_asset
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.figures.account_revenue import replace_revenue_by_account
 from xero_pipeline.warehouse.figures.document_index import StoredDocument, replace_documents
 from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
+from xero_pipeline.warehouse.figures.revenue_documents import replace_revenue_documents
 from xero_pipeline.warehouse.figures.weekly import replace_revenue
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import revenue_weekly as revenue_weekly_table
@@ -76,6 +78,7 @@ class RevenueExtraction:
 
     def __init__(self, settings: Settings, scope: RunScope) -> None:
         self._tracking = (settings.revenue_tracking, settings.region_tracking)
+        self._keep_contact_names = settings.keep_contact_names
         self._scope = scope
         self._lock = threading.Lock()
         self._by_organisation: dict[str, _OrganisationDocuments] = {}
@@ -127,12 +130,17 @@ class RevenueExtraction:
                 raise listing.errors[unreadable]
         revenue = add_up_revenue(listing.iterate_revenue(week), week=week, tracking=self._tracking)
 
+        short_code = organisation.details.short_code
+
         def write(connection: Connection, provenance: Provenance) -> ReplaceResult:
             # The revenue comes first: `replace_revenue` waits for any other process that writes the same week.
             result = replace_revenue(connection, provenance, revenue.cells)
             replace_documents(connection, provenance.tenant_id, week, listing.iterate_counted(week))
             replace_revenue_by_account(connection, provenance.tenant_id, week, revenue.by_account)
-            return result
+            documents = build_revenue_documents(
+                listing.iterate_revenue(week), short_code, keep_contact_names=self._keep_contact_names
+            )
+            return replace(result, documents=replace_revenue_documents(connection, provenance, documents))
 
         return ExtractedWeek(
             write=write,

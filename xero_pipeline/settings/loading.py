@@ -28,7 +28,7 @@ from xero_pipeline.settings.xero import XeroSettings
 class Settings(PeopleSettings, ScheduleSettings, StorageSettings, XeroSettings):
     """Every setting of `.env.example`, one field each."""
 
-    MEND: ClassVar[Mapping[str, str]] = {**XeroSettings.MEND, **ScheduleSettings.MEND}
+    MEND: ClassVar[Mapping[str, str]] = {**XeroSettings.MEND, **StorageSettings.MEND, **ScheduleSettings.MEND}
 
     def list_weaknesses(self) -> list[str]:
         """What is too weak to start with, and is not overruled by `ALLOW_INSECURE`: a line each."""

@@ -1,11 +1,12 @@
-"""Settings about storage: the database and the deployment's folder."""
+"""Settings about storage: the database, what it keeps of people, and the deployment's folder."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 from pydantic import SecretStr, field_validator
 from sqlalchemy.engine import URL, make_url
@@ -24,6 +25,9 @@ class StorageSettings(StrengthSettings):
 
     database_url_text: SecretStr = setting("DATABASE_URL", SecretStr("sqlite:///data/xero.db"))
     home: Path = setting("DAGSTER_HOME", Path())
+    keep_contact_names: bool = setting("KEEP_CONTACT_NAMES", True)
+
+    MEND: ClassVar[Mapping[str, str]] = {"KEEP_CONTACT_NAMES": "must be true or false"}
 
     @field_validator("home")
     @classmethod

@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSONB
 
 from xero_pipeline.warehouse.database.metadata import metadata
-from xero_pipeline.warehouse.database.types import Money, UtcDateTime
+from xero_pipeline.warehouse.database.types import ExactNumber, Money, UtcDateTime
 
 # SQLite generates row ids only for a column whose type is exactly INTEGER.
 _Id = BigInteger().with_variant(Integer, "sqlite")
@@ -80,6 +80,8 @@ xero_sync_logs = Table(
     # By Xero's clock: an edit before this moment is in the figures. Empty for syncs of older versions.
     Column("read_at", UtcDateTime),
     Column("figures_changed", Boolean),
+    # How many documents `revenue_documents` has of the week. Empty for syncs of other kinds and of older versions.
+    Column("documents", Integer),
     CheckConstraint("status IN ('running', 'success', 'partial', 'failed')", name="status"),
     Index("ix_xero_sync_logs_week", "tenant_id", "sync_type", "week_ending"),
     Index("ix_xero_sync_logs_dagster_run_id", "dagster_run_id"),
@@ -148,6 +150,71 @@ cash_position_weekly = Table(
     Column("currency_gain", Money, nullable=False),
     Column("closing_balance", Money, nullable=False),
     *_provenance_columns(),
+)
+
+revenue_documents = Table(
+    "revenue_documents",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("week_ending", Date, primary_key=True),
+    Column("document_id", Text, primary_key=True),
+    Column("document_type", Text, nullable=False),
+    Column("document_number", Text),
+    Column("document_date", Date, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("contact_id", Text),
+    Column("contact_name", Text),
+    Column("document_currency", Text, nullable=False),
+    Column("currency_rate", ExactNumber, nullable=False),
+    Column("net", Money, nullable=False),
+    Column("tax", Money, nullable=False),
+    Column("xero_url", Text),
+    *_provenance_columns(),
+    CheckConstraint("document_type IN ('invoice', 'credit_note')", name="document_type"),
+    # A document that moves to another week is in two weeks until both are read again.
+    Index("ix_revenue_documents_document", "tenant_id", "document_id"),
+)
+
+revenue_document_lines = Table(
+    "revenue_document_lines",
+    metadata,
+    Column("tenant_id", Text, primary_key=True),
+    Column("week_ending", Date, primary_key=True),
+    Column("document_id", Text, primary_key=True),
+    Column("line_number", Integer, primary_key=True, autoincrement=False),
+    Column("account_code", Text),
+    Column("item_code", Text),
+    Column("revenue_type", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("net", Money, nullable=False),
+    Column("tax", Money, nullable=False),
+    Column("document_net", Money, nullable=False),
+    *_provenance_columns(),
+)
+
+# What a document added to a cell of a landed week before and after a later sync changed it. Empty: it was not, or is no
+# longer, in the cell.
+revenue_document_changes = Table(
+    "revenue_document_changes",
+    metadata,
+    Column("id", _Id, primary_key=True, autoincrement=True),
+    Column("tenant_id", Text, nullable=False),
+    Column("week_ending", Date, nullable=False),
+    Column("document_id", Text, nullable=False),
+    Column("document_type", Text, nullable=False),
+    Column("document_number", Text),
+    Column("contact_name", Text),
+    Column("account_code", Text),
+    Column("revenue_type", Text, nullable=False),
+    Column("region", Text, nullable=False),
+    Column("old_net", Money),
+    Column("new_net", Money),
+    Column("old_tax", Money),
+    Column("new_tax", Money),
+    Column("restated_at", UtcDateTime, nullable=False),
+    Column("dagster_run_id", Text),
+    Index("ix_revenue_document_changes_week", "tenant_id", "week_ending"),
+    Index("ix_revenue_document_changes_document", "tenant_id", "document_id"),
 )
 
 restatements = Table(

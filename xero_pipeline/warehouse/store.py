@@ -117,6 +117,7 @@ class Warehouse:
                 error_log=_add_differences(error_log, result),
                 read_at=read_at,
                 figures_changed=bool(result.restated) or not result.previous,
+                documents=result.documents,
             )
             self.tokens.touch_synced(tenant_id, provenance.now, connection=connection)
         return result

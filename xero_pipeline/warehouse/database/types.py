@@ -42,6 +42,26 @@ class Money(TypeDecorator[Decimal]):
         return None if value is None else to_cents(Decimal(str(value)))
 
 
+class ExactNumber(TypeDecorator[Decimal]):
+    """A number with any decimals, such as a currency rate: NUMERIC in PostgreSQL, text in SQLite."""
+
+    impl = Numeric()
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else Numeric())
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if not isinstance(value, Decimal) or not value.is_finite():
+            raise ValueError(f"a number must be a finite Decimal, not a {type(value).__name__}")
+        return format(value, "f") if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Decimal | None:
+        return None if value is None else Decimal(str(value))
+
+
 def require_exact_cents(value: object) -> Decimal:
     """The amount with two decimals.
 

@@ -33,10 +33,11 @@ class ReplaceResult:
 
     `rows` is the number of rows that the week has now. `previous` is whether it had landed before; only then can
     figures be restated. `differences` are those between the answer and the figures held before: with any of them the
-    week is `partial`.
+    week is `partial`. `documents` is how many documents the week's revenue consists of.
     """
 
     rows: int
     restated: list[Restatement]
     previous: bool
     differences: Sequence[Difference] = ()
+    documents: int | None = None

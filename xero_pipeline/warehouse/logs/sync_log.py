@@ -161,12 +161,14 @@ class SyncLog:
         error_log: ErrorLog = None,
         read_at: datetime | None = None,
         figures_changed: bool | None = None,
+        documents: int | None = None,
     ) -> None:
         """Record how a sync ended, in the transaction that writes its figures.
 
         Args:
             read_at: when the reading began, by Xero's own clock.
             figures_changed: whether the week has other figures than before.
+            documents: how many documents the week's revenue consists of, if they are stored.
 
         Raises:
             LookupError: there is no such row.
@@ -182,6 +184,7 @@ class SyncLog:
                 completed_at=self._clock.now(),
                 read_at=read_at,
                 figures_changed=figures_changed,
+                documents=documents,
             )
         )
         if updated.rowcount != 1:

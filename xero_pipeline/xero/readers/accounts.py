@@ -30,6 +30,8 @@ class OrganisationDetails:
     base_currency: str
     organisation_id: str | None = None
     """Xero's `OrganisationID`, which is also the organisation's tenant id."""
+    short_code: str | None = None
+    """The organisation in links into Xero, such as `!23vYl`."""
 
 
 def read_accounts(payload: Mapping[str, Any]) -> dict[str, Account]:
@@ -106,6 +108,7 @@ def read_organisation(payload: Mapping[str, Any]) -> OrganisationDetails:
         name=_read_text(rows[0], "Name") or "",
         base_currency=currency.upper(),
         organisation_id=_read_text(rows[0], "OrganisationID"),
+        short_code=_read_text(rows[0], "ShortCode"),
     )
 
 

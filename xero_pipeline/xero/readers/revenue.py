@@ -20,6 +20,7 @@ from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.money import ZERO, to_cents, to_decimal
 from xero_pipeline.weeks import Week
 from xero_pipeline.xero.errors import PayloadNotUnderstood, WrongPeriod
+from xero_pipeline.xero.readers.document_heading import DocumentHeading, read_document_heading, read_text
 from xero_pipeline.xero.readers.documents import (
     Document,
     get_document_key,
@@ -65,12 +66,24 @@ class Revenue:
 
 @dataclass(frozen=True, slots=True)
 class RevenueLine:
-    """One line in base currency, without tax."""
+    """One line of a document.
+
+    Attributes:
+        account: the id of its account, or else its code; an empty text where it names neither.
+        net: without tax, in base currency, rounded to the cent.
+        tax: in base currency, rounded to the cent.
+        number: its place in the document, from 1.
+        document_net: without tax, in the document's currency.
+    """
 
     cell: tuple[str, str]
     account: str
     net: Decimal
     tax: Decimal
+    number: int
+    document_net: Decimal
+    account_code: str | None = None
+    item_code: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +95,7 @@ class DocumentRevenue:
         counts: whether it counts at all; without that it has no lines.
         differences: where its totals and its lines disagree.
         categories: the names of the tracking categories that its lines have.
+        heading: what people know it by; `None` where it does not count.
     """
 
     key: str
@@ -93,6 +107,7 @@ class DocumentRevenue:
     lines: Sequence[RevenueLine] = ()
     differences: Sequence[Difference] = ()
     categories: frozenset[str] = frozenset()
+    heading: DocumentHeading | None = None
 
 
 def reduce_document(document: Document, *, base_currency: str, tracking: tuple[str, str]) -> DocumentRevenue:
@@ -108,10 +123,13 @@ def reduce_document(document: Document, *, base_currency: str, tracking: tuple[s
     sale = is_sale(document)
     lines: list[RevenueLine] = []
     differences: list[Difference] = []
+    heading = None
     # The date of a bill does not matter, so it need not be readable.
     day = read_document_date(document) if sale else date.min
     if counts:
-        lines = list(_read_lines(document, base_currency, tracking, differences))
+        rate = _read_rate(document, base_currency)
+        lines = list(_read_lines(document, rate, tracking, differences))
+        heading = read_document_heading(document, currency=_read_currency(document, base_currency), rate=rate)
     return DocumentRevenue(
         key=get_document_key(document),
         name=get_document_name(document),
@@ -122,6 +140,7 @@ def reduce_document(document: Document, *, base_currency: str, tracking: tuple[s
         lines=lines,
         differences=differences,
         categories=frozenset(_list_categories(document)) if counts else frozenset(),
+        heading=heading,
     )
 
 
@@ -230,13 +249,12 @@ def _note_missing_categories(tracking: tuple[str, str], categories: set[str]) ->
 
 
 def _read_lines(
-    document: Document, base_currency: str, tracking: tuple[str, str], differences: list[Difference]
+    document: Document, rate: Decimal, tracking: tuple[str, str], differences: list[Difference]
 ) -> Iterator[RevenueLine]:
     """Yield the document's lines in base currency.
 
     Where the lines do not add up to the document's totals, in its own currency, append to `differences`.
     """
-    rate = _read_rate(document, base_currency)
     rows = document.get("LineItems") or []
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise PayloadNotUnderstood(f"{get_document_name(document)} has LineItems that are not a list of lines.")
@@ -251,10 +269,18 @@ def _read_lines(
         differences.append(Difference(f"{number}, {what}", to_cents(stated_net), to_cents(net)))
     if stated_tax is not None and to_cents(stated_tax) != to_cents(tax):
         differences.append(Difference(f"{number}, tax", to_cents(stated_tax), to_cents(tax)))
-    for row, (line_net, line_tax) in zip(rows, amounts, strict=True):
+    for place, (row, (line_net, line_tax)) in enumerate(zip(rows, amounts, strict=True), start=1):
         if line_net or line_tax or not _is_description(document, row):
-            net, tax = _convert_to_base(document, line_net, rate), _convert_to_base(document, line_tax, rate)
-            yield RevenueLine(_find_cell(document, row, tracking), _find_account(row), net, tax)
+            yield RevenueLine(
+                cell=_find_cell(document, row, tracking),
+                account=_find_account(row),
+                net=_convert_to_base(document, line_net, rate),
+                tax=_convert_to_base(document, line_tax, rate),
+                number=place,
+                document_net=to_cents(line_net),
+                account_code=read_text(row, "AccountCode"),
+                item_code=read_text(row, "ItemCode"),
+            )
     if rows:
         return
     if stated_net is None:
@@ -262,7 +288,7 @@ def _read_lines(
     if stated_net or stated_tax:
         # Without lines, the document's type and region are unknown, but its amount still counts.
         net, tax = _convert_to_base(document, stated_net, rate), _convert_to_base(document, stated_tax or ZERO, rate)
-        yield RevenueLine((UNALLOCATED, UNALLOCATED), "", net, tax)
+        yield RevenueLine((UNALLOCATED, UNALLOCATED), "", net, tax, 1, to_cents(stated_net))
 
 
 def _read_stated_totals(document: Document, tax: Decimal) -> tuple[Decimal | None, Decimal | None]:
@@ -295,6 +321,10 @@ def _read_line_amounts(document: Document, row: Mapping[str, Any]) -> tuple[Deci
     return amount, ZERO if amount_types == "NOTAX" else tax
 
 
+def _read_currency(document: Document, base_currency: str) -> str:
+    return str(document.get("CurrencyCode") or base_currency).upper()
+
+
 def _read_rate(document: Document, base_currency: str) -> Decimal:
     """Read how many units of the document's currency one unit of the base currency is worth.
 
@@ -302,7 +332,7 @@ def _read_rate(document: Document, base_currency: str) -> Decimal:
         PayloadNotUnderstood: a foreign document has no rate, or the rate is impossible.
     """
     rate = read_amount(document, document, "CurrencyRate")
-    currency = str(document.get("CurrencyCode") or base_currency).upper()
+    currency = _read_currency(document, base_currency)
     number = get_document_name(document)
     if rate is not None and rate <= 0:
         raise PayloadNotUnderstood(f"{number} has a CurrencyRate that is not above zero.")

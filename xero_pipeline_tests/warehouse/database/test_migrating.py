@@ -125,7 +125,7 @@ def test_the_tables_have_the_promised_names_columns_and_keys(engine: Engine) -> 
         "xero_sync_logs": (
             ("id",),
             {"tenant_id", "sync_type", "week_ending", "status", "record_count", "api_calls", "error_log"}
-            | {"dagster_run_id", "started_at", "completed_at", "read_at", "figures_changed"},
+            | {"dagster_run_id", "started_at", "completed_at", "read_at", "figures_changed", "documents"},
         ),
         "financial_weekly": (
             week,
@@ -146,6 +146,16 @@ def test_the_tables_have_the_promised_names_columns_and_keys(engine: Engine) -> 
             {"bank_account_name", "opening_balance", "cash_received", "cash_spent", "currency_gain"}
             | {"closing_balance"}
             | provenance,
+        ),
+        "revenue_documents": (
+            (*week, "document_id"),
+            {"document_type", "document_number", "document_date", "status", "contact_id", "contact_name"}
+            | {"document_currency", "currency_rate", "net", "tax", "xero_url"}
+            | provenance,
+        ),
+        "revenue_document_lines": (
+            (*week, "document_id", "line_number"),
+            {"account_code", "item_code", "revenue_type", "region", "net", "tax", "document_net"} | provenance,
         ),
     }
     inspector = inspect(engine)
