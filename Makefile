@@ -60,8 +60,8 @@ image: .venv/ready-dev
 layers: .venv/ready-dev
 	$(BIN)/lint-imports
 
-bench: .venv/ready-dev  ## seconds and calls of a sync, measured
-	$(BIN)/python -m benchmarks
+bench: .venv/ready-dev  ## goals, floors and others, measured into dist/bench.md; ONLY=a,c for some of them, FULL=1, DOCS=1
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) $(if $(FULL),--full) $(if $(DOCS),--write-docs)
 
 lock: .venv/ready-dev  ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \

@@ -6,19 +6,23 @@ import json
 import os
 import secrets
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from benchmarks.xero_server import get_tenant
+from benchmarks.processes import Measured, run_measured
+from benchmarks.xero_server import MATERIALS, RENT, SALES, WAGES, Books, get_last_weeks, get_tenant
 
+REPOSITORY = Path(__file__).resolve().parents[1]
 COMMAND = [sys.executable, "-c", "from xero_pipeline.cli import main; main()"]
 
 
@@ -48,7 +52,7 @@ class Server:
 @contextmanager
 def serve_xero(**settings: Any) -> Iterator[Server]:
     port = find_free_port()
-    process = subprocess.Popen([sys.executable, "-m", "benchmarks.xero_server", str(port)])
+    process = subprocess.Popen([sys.executable, "-m", "benchmarks.xero_server", str(port)], cwd=REPOSITORY)
     server = Server(f"http://127.0.0.1:{port}")
     try:
         for _ in range(100):
@@ -57,20 +61,16 @@ def serve_xero(**settings: Any) -> Iterator[Server]:
                 break
             except OSError:
                 time.sleep(0.1)
+        else:
+            raise RuntimeError(f"the server for measurements does not answer at {server.url}")
         yield server
     finally:
         process.terminate()
-        process.wait()
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A command that ended: how long it took, the most memory it had in megabytes, and what it printed."""
-
-    seconds: float
-    megabytes: float
-    output: str
-    errors: str
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
 @dataclass
@@ -84,7 +84,9 @@ class MeasuredDeployment:
     def environment(self) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(REPOSITORY),
             "DAGSTER_HOME": str(self.home),
+            "DAGSTER_DISABLE_TELEMETRY": "1",
             "XERO_MOCK_MODE": "false",
             "XERO_CLIENT_ID": "app",
             "XERO_CLIENT_SECRET": "app-secret",
@@ -105,40 +107,44 @@ class MeasuredDeployment:
         names = [[get_tenant(number), f"Organisation {number + 1}"] for number in range(organisations)]
         self.run_python(_CONNECT, json.dumps(names), (datetime.now(UTC) + timedelta(minutes=20)).isoformat())
 
-    def run(self, *arguments: str, check: bool = True) -> Measured:
+    def run(self, *arguments: str, check: bool = True, timeout: float = 600) -> Measured:
         """Run an `xero-pipeline` command."""
-        return self._run([*COMMAND, *arguments], check=check)
+        return self._run([*COMMAND, *arguments], check=check, timeout=timeout)
 
-    def run_python(self, program: str, *arguments: str) -> Measured:
-        return self._run([sys.executable, "-c", program, *arguments], check=True)
+    def run_python(self, program: str, *arguments: str, timeout: float = 600) -> Measured:
+        return self._run([sys.executable, "-c", program, *arguments], check=True, timeout=timeout)
 
-    def _run(self, command: list[str], *, check: bool) -> Measured:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=self.home, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    def run_module(self, module: str, *arguments: str, timeout: float = 600) -> Measured:
+        """Run a module of the benchmarks in this deployment's folder."""
+        return self._run([sys.executable, "-W", "ignore", "-m", module, *arguments], check=True, timeout=timeout)
+
+    def _run(self, command: list[str], *, check: bool, timeout: float) -> Measured:
+        return run_measured(command, folder=self.home, environment=self.environment, timeout=timeout, check=check)
+
+    def find_differences(self, weeks: int, books: Books, organisations: int = 1) -> list[str]:
+        """Compare every figure that has landed in SQLite for the newest weeks with the books."""
+        _, end = get_last_weeks(weeks)
+        endings = [end - timedelta(days=1 + 7 * back) for back in range(weeks)]
+        with closing(sqlite3.connect(self.home / "data" / "xero.db")) as database:
+            landed = {(tenant, week): figures for tenant, week, *figures in database.execute(_FIGURES)}
+        found = (
+            [f"{len(landed)} weeks landed, not {organisations * weeks}"] if len(landed) != organisations * weeks else []
         )
-        megabytes = 0.0
-        output, errors = "", ""
-        while True:
-            try:
-                output, errors = process.communicate(timeout=0.2)
-                break
-            except subprocess.TimeoutExpired:
-                megabytes = max(megabytes, _read_peak(process.pid))
-        if check and process.returncode != 0:
-            raise RuntimeError(f"{' '.join(command[-4:])} ended with {process.returncode}:\n{output}\n{errors}")
-        return Measured(time.perf_counter() - began, megabytes, output, errors)
+        for ending in endings:
+            sums = books.sum_week(ending)
+            expected = [sums[SALES], sums[MATERIALS], sums[RENT] + sums[WAGES], books.get_balance(ending)]
+            for number in range(organisations):
+                figures = landed.get((get_tenant(number), ending.isoformat()))
+                if figures is None or [Decimal(one) for one in figures] != [one.quantize(CENT) for one in expected]:
+                    found.append(f"organisation {number + 1}, week ending {ending}: {figures}, not {expected}")
+        return found
 
 
-def _read_peak(pid: int) -> float:
-    """The most resident memory that the process has had, in megabytes."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
-    except (OSError, IndexError):
-        return 0.0
-
-
+CENT = Decimal("0.01")
+_FIGURES = """
+SELECT p.tenant_id, p.week_ending, total_trading_income, cost_of_sales, operating_expenses, closing_balance
+FROM financial_weekly p JOIN cash_position_weekly c ON c.tenant_id = p.tenant_id AND c.week_ending = p.week_ending
+"""
 _CONNECT = """
 import json, sys
 from datetime import datetime, UTC

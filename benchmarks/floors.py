@@ -3,11 +3,18 @@
 `python -m benchmarks.floors dagster HOME WEEKS` materialises three assets of WEEKS partitions in one run, in a process
 of its own with Dagster's storage in HOME as `dagster.yaml` says, and writes one line into the run's log for each week
 of each asset. `python -m benchmarks.floors http URL WEEKS` asks the server for what a sync asks, one call after the
-other, and reads the answers' bytes.
+other, and reads the answers' bytes. `python -m benchmarks.floors rows FILE [POSTGRES]` writes every row of the SQLite
+database FILE into a new one by `executemany`, or into a new schema of the PostgreSQL database POSTGRES by `COPY`, in
+one transaction. Each prints its seconds without the start of Python, and the last also the rows.
 """
 
+import json
+import sqlite3
 import sys
+import time
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 FIRST_DAY = date(2014, 1, 5)
@@ -71,12 +78,67 @@ def read_and_throw_away(url: str, weeks: int) -> None:
             get("Reports/ProfitAndLoss", **dates), get("Reports/BankSummary", **dates)
 
 
-def main() -> None:
-    kind, where, weeks = sys.argv[1:4]
-    if kind == "dagster":
-        materialise_nothing(int(weeks))
+def write_rows(file: str, postgres: str | None) -> None:
+    """Write the rows of a deployment's database once more."""
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as source:
+        named = source.execute("SELECT name, sql FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+        definitions = dict(named.fetchall())
+        indexes = source.execute("SELECT sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL").fetchall()
+        rows = {name: source.execute(f'SELECT * FROM "{name}"').fetchall() for name in definitions}  # noqa: S608
+    rows = {name: found for name, found in rows.items() if found}
+    began = time.perf_counter()
+    if postgres is None:
+        _insert(Path("floor.db"), [definitions[name] for name in rows], [sql for (sql,) in indexes], rows)
     else:
-        read_and_throw_away(where, int(weeks))
+        began = _copy(postgres, rows)
+    count = sum(map(len, rows.values()))
+    print(json.dumps({"seconds": time.perf_counter() - began, "rows": count}))
+
+
+def _insert(file: Path, tables: list[str], indexes: list[str], rows: dict[str, list[tuple[Any, ...]]]) -> None:
+    file.unlink(missing_ok=True)
+    with closing(sqlite3.connect(file)) as target, target:
+        for sql in tables:
+            target.execute(sql)
+        for sql in indexes:
+            if any(f" ON {name} " in sql or f' ON "{name}" ' in sql for name in rows):
+                target.execute(sql)
+        for name, found in rows.items():
+            places = ", ".join("?" * len(found[0]))
+            target.executemany(f'INSERT INTO "{name}" VALUES ({places})', found)  # noqa: S608
+
+
+def _copy(postgres: str, rows: dict[str, list[tuple[Any, ...]]]) -> float:
+    """Copy the rows into tables of text. Returns when the copying began: connecting and creating do not count."""
+    import psycopg
+
+    with psycopg.connect(postgres) as target:
+        target.execute("DROP SCHEMA IF EXISTS benchmark_floor CASCADE")
+        target.execute("CREATE SCHEMA benchmark_floor")
+        for name, found in rows.items():
+            columns = ", ".join(f"c{number} text" for number in range(len(found[0])))
+            target.execute(f'CREATE TABLE benchmark_floor."{name}" ({columns})')
+        target.commit()
+        began = time.perf_counter()
+        for name, found in rows.items():
+            with target.cursor().copy(f'COPY benchmark_floor."{name}" FROM STDIN') as copy:
+                for row in found:
+                    copy.write_row(row)
+        target.commit()
+    return began
+
+
+def main() -> None:
+    kind, where, *rest = sys.argv[1:]
+    began = time.perf_counter()
+    if kind == "rows":
+        write_rows(where, rest[0] if rest else None)
+        return
+    if kind == "dagster":
+        materialise_nothing(int(rest[0]))
+    else:
+        read_and_throw_away(where, int(rest[0]))
+    print(json.dumps({"seconds": time.perf_counter() - began}))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ serves; `GET /counts` returns the counts and `POST /settings` changes these sett
     organisations: how many `GET /connections` lists
     invoices: of each organisation and week, each with two lines
     credit_notes: of each organisation and week
+    weeks: how many weeks have documents for who lists what was changed since before the books began, as tap-xero does
     seconds: how long an answer takes; a list by organisation makes some slower than others
-    per_minute, in_progress: refuse with 429 what is above (0: no limit)
+    per_minute, in_progress: refuse with 429 what is above (0: no limit); per_minute may be a list by organisation
+    dead: the numbers of the organisations that answer nothing but 503
 
-Amounts depend on the week and the document alone, so any program's figures can be compared with `expect_week`.
+Amounts depend on the week and the document alone, so any program's figures can be compared with `Books.sum_week`.
 """
 
 from __future__ import annotations
@@ -22,8 +24,9 @@ import time
 import uuid
 from collections import Counter, deque
 from dataclasses import dataclass, field
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -140,9 +143,18 @@ class Settings:
     organisations: int = 1
     invoices: int = 20
     credit_notes: int = 2
+    weeks: int = 26
     seconds: float | list[float] = 0.0
-    per_minute: int = 0
+    per_minute: int | list[int] = 0
     in_progress: int = 0
+    dead: list[int] = field(default_factory=list)
+
+    def get_seconds(self, organisation: int) -> float:
+        return self.seconds[organisation % len(self.seconds)] if isinstance(self.seconds, list) else self.seconds
+
+    def get_limit(self, organisation: int) -> int:
+        limit = self.per_minute
+        return limit[organisation % len(limit)] if isinstance(limit, list) else limit
 
 
 @dataclass
@@ -153,6 +165,12 @@ class Counts:
     most_in_progress: int = 0
     first_call_at: float = 0.0
     last_call_at: float = 0.0
+    ended_at: dict[str, float] = field(default_factory=dict)
+
+    def count(self, endpoint: str, tenant: str, now: float) -> None:
+        self.calls[endpoint] += 1
+        self.by_organisation[tenant] += 1
+        self.first_call_at, self.last_call_at = self.first_call_at or now, now
 
 
 class XeroServer:
@@ -207,73 +225,88 @@ class XeroServer:
     async def _answer_api(self, path: str, scope: Any) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         headers = dict(scope["headers"])
         tenant = headers.get(b"xero-tenant-id", b"").decode()
-        endpoint, settings, now = path.rpartition("/")[2], self.settings, time.monotonic()
-        counts = self.counts
-        started = self._started.setdefault(tenant, deque())
+        organisation = uuid.UUID(tenant).int - TENANT.int
+        endpoint, settings, counts, now = path.rpartition("/")[2], self.settings, self.counts, time.monotonic()
+        started, per_minute = self._started.setdefault(tenant, deque()), settings.get_limit(organisation)
         while started and started[0] <= now - 60:
             started.popleft()
-        problem = "minute" if 0 < settings.per_minute <= len(started) else ""
+        if organisation in settings.dead:
+            counts.refused["dead"] += 1
+            return 503, [], b"{}"
+        problem, wait = ("minute", 61 - now + started[0]) if 0 < per_minute <= len(started) else ("", 5.0)
         if 0 < settings.in_progress <= self._in_progress[tenant]:
-            problem = "concurrent"
+            problem, wait = "concurrent", 5.0
         if problem:
             counts.refused[problem] += 1
-            return 429, [(b"x-rate-limit-problem", problem.encode()), (b"retry-after", b"5")], b"{}"
+            return 429, [(b"x-rate-limit-problem", problem.encode()), (b"retry-after", str(int(wait)).encode())], b"{}"
         started.append(now)
-        counts.calls[endpoint] += 1
-        counts.by_organisation[tenant] += 1
-        counts.first_call_at, counts.last_call_at = counts.first_call_at or now, now
+        counts.count(endpoint, tenant, now)
         self._in_progress[tenant] += 1
         counts.most_in_progress = max(counts.most_in_progress, self._in_progress[tenant])
+        remaining = [(b"x-minlimit-remaining", str(per_minute - len(started)).encode())] if per_minute else []
         try:
-            seconds = settings.seconds
-            if isinstance(seconds, list):
-                seconds = seconds[(uuid.UUID(tenant).int - TENANT.int) % len(seconds)]
-            if seconds:
+            if seconds := settings.get_seconds(organisation):
                 await asyncio.sleep(seconds)
-            query = scope["query_string"].decode()
-            kept = f"{path}?{query}" if b"if-modified-since" not in headers else ""
-            if kept not in self._kept:
-                payload = self._build(endpoint, dict(parse_qsl(query)), is_change="" if kept else "changes")
-                answer = json.dumps(payload, separators=(",", ":")).encode()
-                if not kept or len(answer) > 100_000:
-                    return 200, self._describe_limits(started), answer
-                self._kept[kept] = answer
-            return 200, self._describe_limits(started), self._kept[kept]
+            return 200, remaining, self._answer_query(path, endpoint, scope["query_string"].decode(), headers)
         finally:
             self._in_progress[tenant] -= 1
+            counts.ended_at[tenant] = time.monotonic()
 
-    def _describe_limits(self, started: deque[float]) -> list[tuple[bytes, bytes]]:
-        most = self.settings.per_minute
-        return [(b"x-minlimit-remaining", str(most - len(started)).encode())] if most else []
+    def _answer_query(self, path: str, endpoint: str, query: str, headers: dict[bytes, bytes]) -> bytes:
+        since = headers.get(b"if-modified-since")
+        kept = f"{path}?{query}" if since is None else ""
+        if kept in self._kept:
+            return self._kept[kept]
+        payload = self._build(endpoint, dict(parse_qsl(query)), since.decode() if since else "")
+        answer = json.dumps(payload, separators=(",", ":")).encode()
+        if kept and len(answer) <= 100_000:
+            self._kept[kept] = answer
+        return answer
 
-    def _build(self, endpoint: str, query: dict[str, str], is_change: str) -> dict[str, Any]:
+    def _build(self, endpoint: str, query: dict[str, str], since: str) -> dict[str, Any]:
         moment = int(time.time() * 1000)
         head = {"Id": str(uuid.uuid4()), "Status": "OK", "DateTimeUTC": f"/Date({moment})/"}
         if endpoint == "Organisation":
             return head | {"Organisations": [{"Name": "Organisation", "BaseCurrency": "NZD", "CountryCode": "NZ"}]}
+        if endpoint == "Currencies":
+            return head | {"Currencies": [{"Code": "NZD", "Description": "New Zealand Dollar"}]}
         if endpoint == "Accounts":
             rows = [{"AccountID": key, "Code": code, "Name": name, "Type": kind, "Class": group}
                     for key, (code, name, kind, group) in ACCOUNTS.items()]  # fmt: skip
             return head | {"Accounts": rows}
         if endpoint in ("Invoices", "CreditNotes"):
-            return head | self._build_list(endpoint, query, is_change)
+            return head | self._build_list(endpoint, query, since)
         first, last = date.fromisoformat(query["fromDate"]), date.fromisoformat(query["toDate"])
         build = _build_profit_and_loss if endpoint == "ProfitAndLoss" else _build_bank_summary
         return head | build(self.books, first, last)
 
-    def _build_list(self, endpoint: str, query: dict[str, str], is_change: str) -> dict[str, Any]:
+    def _build_list(self, endpoint: str, query: dict[str, str], since: str) -> dict[str, Any]:
         key, per_week = ("InvoiceID", self.books.invoices)
         if endpoint == "CreditNotes":
             key, per_week = "CreditNoteID", self.books.credit_notes
-        if is_change:
+        if since and _read_moment(since) > EDITED_AT / 1000:
             return {"pagination": _paginate(1, 1, 0), endpoint: []}
-        first, end = (
-            date(*map(int, numbers)) for numbers in re.findall(r"DateTime\((\d+), ?(\d+), ?(\d+)\)", query["where"])
-        )
+        dates = re.findall(r"DateTime\((\d+), ?(\d+), ?(\d+)\)", query.get("where", ""))
+        first, end = (date(*map(int, numbers)) for numbers in dates) if dates else get_last_weeks(self.settings.weeks)
         last, page, size = end - timedelta(days=7), int(query.get("page", 1)), int(query.get("pageSize", 100))
         count = ((last - first).days // 7 + 1) * per_week
         rows = self.books.list_documents(key, first, last, min(count, (page - 1) * size), min(count, page * size))
         return {"pagination": _paginate(page, size, count), endpoint: rows}
+
+
+def get_last_weeks(weeks: int) -> tuple[date, date]:
+    """The first day of the newest whole weeks, and the day after their last."""
+    end = FIRST_DAY + timedelta(days=(datetime.now(UTC).date() - FIRST_DAY).days // 7 * 7)
+    return end - timedelta(days=7 * weeks), end
+
+
+def _read_moment(text: str) -> float:
+    """Seconds since 1970 of an `If-Modified-Since`, which clients write in ISO's form or in HTTP's."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = parsedate_to_datetime(text)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _describe_connection(number: int) -> dict[str, str]:
