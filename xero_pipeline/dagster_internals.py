@@ -42,6 +42,7 @@ from dagster._core.storage.asset_check_execution_record import (
 # The moments of a cron line as Dagster's scheduler computes them, daylight saving included. Another library could
 # disagree with the scheduler about a tick.
 from dagster._utils.schedules import cron_string_iterator as cron_string_iterator
+from dagster._utils.schedules import reverse_cron_string_iterator as reverse_cron_string_iterator
 
 # What Dagster raises for a dagster.yaml that it cannot read. Its public errors do not cover this case.
 from dagster_shared.check import CheckError as CheckError

@@ -21,6 +21,7 @@ from xero_pipeline.assets.partitions import build_weekly_partitions
 from xero_pipeline.assets.progress import NoProgress
 from xero_pipeline.assets.revenue import build_revenue_weekly_asset
 from xero_pipeline.automation.connection_health import build_connection_health_sensor
+from xero_pipeline.automation.digest import build_weekly_digest_sensor
 from xero_pipeline.automation.failure_alert import build_run_failure_alert_sensor
 from xero_pipeline.automation.jobs import build_weekly_sync_job
 from xero_pipeline.automation.late_edits import build_late_edits_sensor
@@ -64,6 +65,7 @@ def build_defs(
             build_late_edits_sensor(settings, job, opener=opener),
             build_reconciliation_sensor(settings, job, opener=opener),
             build_connection_health_sensor(settings, opener=opener),
+            build_weekly_digest_sensor(settings, opener=opener),
             build_run_failure_alert_sensor(settings, opener=opener),
             build_remaining_organisations_sensor(settings, job, opener=opener),
         ],

@@ -49,7 +49,8 @@ class LockdownReport:
             "Set a new XERO_ENCRYPTION_KEY (openssl rand -hex 32) and empty XERO_ENCRYPTION_KEYS_RETIRED.",
             "Set a new ADMIN_TOKEN (openssl rand -hex 24).",
             *(tokens if self.persons else ()),
-            "Replace the password in DATABASE_URL and the addresses in ALERT_URLS, if they may have leaked too.",
+            "Replace the password in DATABASE_URL and the addresses in ALERT_URLS and DIGEST_URLS, if they may have "
+            "leaked too.",
             "Delete the backups that hold the old tokens, start again, and connect again.",
         ]
 

@@ -13,7 +13,7 @@ from xero_pipeline.rate_limits import Usage
 from xero_pipeline.resources import Deployment
 from xero_pipeline.warehouse.errors import NotDecryptable, UnknownOrganisation
 from xero_pipeline.warehouse.logs.alert_log import AlertLog
-from xero_pipeline.warehouse.logs.alert_rules import EVENT_KINDS, Alert
+from xero_pipeline.warehouse.logs.alert_rules import UNLISTED_KINDS, Alert
 from xero_pipeline.warehouse.logs.reconciliations import Proof, ReconciliationLog
 
 
@@ -108,7 +108,9 @@ def read_deployment_status(
         ],
         timezone=deployment.settings.calendar.timezone,
         alert_error=alert_error,
-        alerts=[alert for alert in AlertLog(deployment.warehouse.engine).list_open() if alert.kind not in EVENT_KINDS],
+        alerts=[
+            alert for alert in AlertLog(deployment.warehouse.engine).list_open() if alert.kind not in UNLISTED_KINDS
+        ],
     )
 
 

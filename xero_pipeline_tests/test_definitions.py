@@ -64,6 +64,7 @@ DEFINITIONS = {
         "missing_weeks": "weekly_sync, STOPPED",
         "remaining_organisations": "weekly_sync, RUNNING",
         "run_failure_alert": "nothing, RUNNING",
+        "weekly_digest": "nothing, STOPPED",
     },
     "resources": ["deployment", "progress", "warehouse", "xero"],
 }

@@ -105,6 +105,8 @@ def test_the_address_of_dagster_for_people_is_the_pages_own_or_the_one_behind_th
         ("SYNC_CRON", "0 6 5-3 * *", "SYNC_CRON must be a cron line"),
         ("SYNC_CRON", "0 6 31 2 *", "SYNC_CRON names a day that none of its months has"),
         ("SYNC_CRON", "0 6 31 4,6 */2", "SYNC_CRON names a day that none of its months has"),
+        ("DIGEST_URLS", "notaurl", "DIGEST_URLS must be Apprise addresses.*number 1 does not"),
+        ("DIGEST_CRON", "every monday", "DIGEST_CRON must be a cron line of five fields in numbers"),
         ("ALERT_URLS", "notaurl", "ALERT_URLS must be Apprise addresses.*number 1 does not"),
         ("ALERT_URLS", "me@example.com,json://example.com", "ALERT_URLS must be Apprise addresses.*number 1 does not"),
         ("SYNC_LOOKBACK_WEEKS", "-1", "SYNC_LOOKBACK_WEEKS must be a whole number from 0"),

@@ -31,10 +31,19 @@ log = logging.getLogger(__name__)
 
 ALERT_SENSOR = "run_failure_alert"
 HEALTH_SENSOR = "connection_health"
+DIGEST_SENSOR = "weekly_digest"
 # The cause of the alert that no code location serves the pipeline.
 _NO_CODE = "code_location"
 # Our schedule and sensors, by their names in Dagster's UI. All but `daily_sync` are sensors.
-AUTOMATIONS = ("daily_sync", "missing_weeks", "late_edits", "reconciliation", HEALTH_SENSOR, ALERT_SENSOR)
+AUTOMATIONS = (
+    "daily_sync",
+    "missing_weeks",
+    "late_edits",
+    "reconciliation",
+    HEALTH_SENSOR,
+    DIGEST_SENSOR,
+    ALERT_SENSOR,
+)
 
 # Dagster's daemons send a heartbeat every 30 s. A slow tick or a reload may hold them up.
 MAX_HEARTBEAT_AGE = timedelta(minutes=10)

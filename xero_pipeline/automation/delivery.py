@@ -1,4 +1,4 @@
-"""Posts one message to one address of ALERT_URLS, through Apprise.
+"""Posts one message to one address of ALERT_URLS or DIGEST_URLS, through Apprise.
 
 Addresses carry passwords and tokens, so none is ever logged, raised or stored. An address is known by its label
 instead, such as `E-Mail at smtp.example.com`. Which message is sent, and when, is decided in `alerts.py`.
@@ -25,11 +25,12 @@ class MessageKind(StrEnum):
     FAILURE = "failure"
     WARNING = "warning"
     SUCCESS = "success"
+    INFO = "info"
 
 
 @dataclass(frozen=True, slots=True)
 class AlertAddress:
-    """One address of ALERT_URLS."""
+    """One address of ALERT_URLS or DIGEST_URLS."""
 
     label: str
     url: str = field(repr=False)
@@ -57,12 +58,12 @@ class AlertAddress:
 _ASSET = {"app_id": "xero-pipeline", "app_desc": "xero-pipeline", "app_url": ""}
 
 
-def read_addresses(urls: Sequence[str]) -> list[AlertAddress]:
-    """Return the addresses, each with a unique label that reveals no secret."""
+def read_addresses(urls: Sequence[str], setting: str = "ALERT_URLS") -> list[AlertAddress]:
+    """Return the addresses of a setting, each with a unique label that reveals no secret."""
     counts: Counter[str] = Counter()
     addresses = []
     for number, url in enumerate(urls, start=1):
-        label = _build_label(url) or f"address {number} of ALERT_URLS, which Apprise does not understand"
+        label = _build_label(url) or f"address {number} of {setting}, which Apprise does not understand"
         counts[label] += 1
         addresses.append(AlertAddress(label if counts[label] == 1 else f"{label} ({counts[label]})", url))
     return addresses

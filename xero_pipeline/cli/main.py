@@ -31,6 +31,7 @@ _COMMANDS = {
     "backup": ("backup:backup", "Write the database into one file, also while it is in use."),
     "connect": ("connection:connect", "Connect organisations, by a consent or at once."),
     "dev": ("dev:dev", "Run the daemon and the admin page with Dagster's UI."),
+    "digest": ("digest:digest", "Show the weekly letter, or post it."),
     "disconnect": ("connection:disconnect", "Disconnect at Xero and delete the tokens here."),
     "export": ("export:export", "Write the figures into files: Parquet, CSV or Excel."),
     "lockdown": ("lockdown:lockdown", "After a leak: revoke at Xero, delete tokens, end sessions."),

@@ -31,13 +31,14 @@ class PeopleSettings(SettingsGroup):
 
     server_url: str = setting("SERVER_URL", "http://localhost:3001")
     alert_urls: Annotated[tuple[SecretStr, ...], NoDecode] = setting("ALERT_URLS", ())
+    digest_urls: Annotated[tuple[SecretStr, ...], NoDecode] = setting("DIGEST_URLS", ())
     admin_token: SecretStr | None = setting("ADMIN_TOKEN", None)
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = setting("TRUSTED_PROXIES", ())
     trusted_proxy_user_header: str | None = setting("TRUSTED_PROXY_USER_HEADER", None)
     dagster_url: str = setting("DAGSTER_URL", "http://localhost:3000")
     dagster_code_location: str | None = setting("DAGSTER_CODE_LOCATION", None)
 
-    @field_validator("alert_urls", mode="before")
+    @field_validator("alert_urls", "digest_urls", mode="before")
     @classmethod
     def _addresses(cls, value: object) -> object:
         # Apprise's own rule: an address may contain commas (two recipients of a mail), so a new one begins
@@ -46,7 +47,7 @@ class PeopleSettings(SettingsGroup):
             return tuple(filter(None, (part.strip(" ,") for part in _BEFORE_ADDRESS.split(value))))
         return value
 
-    @field_validator("alert_urls")
+    @field_validator("alert_urls", "digest_urls")
     @classmethod
     def _are_addresses(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         # Whether Apprise knows the service is found out when an alert is sent. The status then says so.

@@ -21,6 +21,7 @@ class ScheduleSettings(SettingsGroup):
     timezone_name: str = setting("PIPELINE_TIMEZONE", "Australia/Sydney")
     start_date: date = setting("PIPELINE_START_DATE", date(2023, 1, 1))
     sync_cron: str = setting("SYNC_CRON", "0 6 * * *")
+    digest_cron: str = setting("DIGEST_CRON", "0 7 * * 1")
     lookback_weeks: int = setting("SYNC_LOOKBACK_WEEKS", 4, ge=0, le=520)
     organisations_per_run: int = setting("ORGANISATIONS_PER_RUN", 20, ge=1, le=50)
     missing_weeks_seconds: int = setting("MISSING_WEEKS_SECONDS", 300, ge=5)
@@ -57,7 +58,7 @@ class ScheduleSettings(SettingsGroup):
                 return day
         raise ValueError(f"must be a date as YYYY-MM-DD, from {EARLIEST_DATE} to {LATEST_DATE}")
 
-    @field_validator("sync_cron")
+    @field_validator("sync_cron", "digest_cron")
     @classmethod
     def _is_cron(cls, value: str) -> str:
         require_cron(value)

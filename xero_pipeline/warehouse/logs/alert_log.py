@@ -37,6 +37,7 @@ from xero_pipeline.warehouse.database.types import UtcDateTime
 from xero_pipeline.warehouse.logs.alert_rules import (
     LEASE,
     Alert,
+    AlertKind,
     AlertState,
     Delivery,
     DeliveryClaim,
@@ -178,8 +179,12 @@ class AlertLog:
         with self._engine.connect() as connection:
             return [_to_alert(row) for row in connection.execute(query)]
 
-    def list_pending(self, addresses: Sequence[str], now: datetime) -> list[tuple[str, str]]:
-        """The (cause, address) pairs for which a message is due now. It only reads, so it takes no lock."""
+    def list_pending(self, addresses: Sequence[str], now: datetime, *, digests: bool = False) -> list[tuple[str, str]]:
+        """The (cause, address) pairs for which a message is due now. It only reads, so it takes no lock.
+
+        Args:
+            digests: list the digests, and nothing else. They go to addresses of their own, since they carry figures.
+        """
         has_pending_delivery = exists().where(
             alert_deliveries.c.cause == alerts.c.cause,
             or_(
@@ -188,7 +193,8 @@ class AlertLog:
             ),
         )
         is_candidate = or_(alerts.c.recovered_at.is_(None), has_pending_delivery)
-        query = select(alerts).where(is_candidate).order_by(alerts.c.opened_at)
+        is_kind = alerts.c.kind == AlertKind.DIGEST if digests else alerts.c.kind != AlertKind.DIGEST
+        query = select(alerts).where(is_candidate, is_kind).order_by(alerts.c.opened_at)
         with self._engine.connect() as connection:
             candidates = [_to_alert(row) for row in connection.execute(query)]
             deliveries = _read_deliveries(connection, [alert.cause for alert in candidates])

@@ -23,16 +23,20 @@ class AlertState(StrEnum):
 
 
 class AlertKind(StrEnum):
-    """The kinds of alerts about access. The modules of `automation/` name the kinds of their own."""
+    """The kinds of alerts about access, and the weekly digest. The modules of `automation/` name their own kinds."""
 
     CONNECTED = "connected"
     DISCONNECTED = "disconnected"
     GUESSING = "guessing"
+    DIGEST = "digest"
 
 
 EVENT_KINDS = frozenset({AlertKind.CONNECTED, AlertKind.DISCONNECTED})
 """The kinds that report what somebody did and no problem: they are sent once, never listed as open, and not recovered
 from."""
+
+UNLISTED_KINDS = EVENT_KINDS | {AlertKind.DIGEST}
+"""The kinds that are no problem: no list of open problems has them."""
 
 
 @dataclass(frozen=True, slots=True)
