@@ -23,6 +23,7 @@ _MOST_ROWS = 1_048_576
 _LONGEST_TEXT = 32_767
 _LONGEST_SHEET_NAME = 31
 _DIGITS = 15
+_CENTS = 2
 
 _OTHER_FORMAT = "Choose another format, csv or parquet, or fewer weeks with --from and --to. Nothing was written."
 _FORMATS = {
@@ -83,8 +84,8 @@ class XlsxFile:
 
     def _find_format(self, column: ExportColumn) -> Any:
         if column.type is ValueType.DECIMAL:
-            zeros = "0" * column.scale
-            return self._book.add_format({"num_format": f"#,##0.{zeros}" if zeros else "#,##0"})
+            # An amount, or a number such as an exchange rate.
+            return self._book.add_format({"num_format": "#,##0.00" if column.scale == _CENTS else "0.0#############"})
         return self._formats.get(column.type)
 
 
@@ -95,7 +96,7 @@ def _write(sheet: Any, row: int, position: int, column: ExportColumn, value: Any
             raise ExportFailed(f"A text in {column.name} is too long for a cell of Excel.", advice=_OTHER_FORMAT)
         sheet.write_string(row, position, text, style)
     elif column.type is ValueType.DECIMAL:
-        if len(value.normalize().as_tuple().digits) > _DIGITS:
+        if column.scale == _CENTS and len(value.normalize().as_tuple().digits) > _DIGITS:
             # Excel would round it without a word.
             raise ExportFailed(f"An amount in {column.name} has more digits than Excel keeps.", advice=_OTHER_FORMAT)
         sheet.write_number(row, position, value, style)

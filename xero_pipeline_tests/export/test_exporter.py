@@ -16,7 +16,7 @@ import duckdb
 import openpyxl
 import pandas as pd
 import pytest
-from sqlalchemy import select
+from sqlalchemy import insert, select
 from sqlalchemy.engine import make_url
 
 from xero_pipeline.export import exporter
@@ -25,11 +25,13 @@ from xero_pipeline.export.errors import ExportFailed
 from xero_pipeline.export.exporter import ExportFormat, choose_tables, export_to_file, export_to_folder
 from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.figures.exporting import ExportFilter, ExportTable, ValueType, list_export_tables
+from xero_pipeline.warehouse.schema import revenue_documents
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.migrated import make_tables
 from xero_pipeline_tests.warehouse.figures.figures_given import (
     KEY,
+    NOW,
     WEEK,
     account,
     cash,
@@ -67,6 +69,24 @@ def fill(warehouse: Warehouse) -> None:
             land_profit(warehouse, profit(str(base), *lines), week=week, tenant_id=tenant)
             land_revenue(warehouse, revenue(cell("=2+2", "north", "1234567.89", "0.33")), week=week, tenant_id=tenant)
             land_cash(warehouse, cash(account("b", "-99999999999.99", name=FORMULA)), week=week, tenant_id=tenant)
+    document = {
+        "tenant_id": "org-1",
+        "week_ending": WEEK.ending,
+        "document_id": "d",
+        "document_type": "invoice",
+        "document_date": WEEK.start,
+        "status": "PAID",
+        "contact_name": FORMULA,
+        "document_currency": "USD",
+        "currency_rate": Decimal("1.3528990001"),
+        "net": Decimal("0.07"),
+        "tax": Decimal("0.01"),
+        "data_source": "xero_api",
+        "currency": "AUD",
+        "updated_at": NOW,
+    }
+    with warehouse.engine.begin() as connection:
+        connection.execute(insert(revenue_documents).values(document))
     land_profit(warehouse, profit("7.07", line("a0", "7.07", name=FORMULA)), week=WEEK.shift(-2))
 
 
@@ -133,11 +153,17 @@ def check_duckdb(filled: Warehouse, folder: Path) -> None:
                 assert str(kind) == {"date": "DATE", "moment": "TIMESTAMP WITH TIME ZONE"}[column.type]
         read = [dict(zip(parquet.columns, row, strict=True)) for row in parquet.fetchall()]
         assert sort_rows(read) == sort_rows(rows), table.name
-        decimals = [column.name for column in table.columns if column.type is ValueType.DECIMAL]
-        if rows and decimals:
-            sums = ", ".join(f"sum({name}::DECIMAL(18,2))" for name in decimals)
-            from_csv = duckdb.sql(f"SELECT {sums} FROM read_csv('{folder}/{table.name}.csv')").fetchall()
-            assert from_csv[0] == tuple(sum(row[name] for row in rows if row[name] is not None) for name in decimals)
+        types = {
+            column.name: f"DECIMAL({column.precision},{column.scale})"
+            for column in table.columns
+            if column.type is ValueType.DECIMAL
+        }
+        if rows and types:
+            sums = ", ".join(f"sum({name})" for name in types)
+            from_csv = duckdb.sql(
+                f"SELECT {sums} FROM read_csv('{folder}/{table.name}.csv', types = {types})"
+            ).fetchall()
+            assert from_csv[0] == tuple(sum(row[name] for row in rows if row[name] is not None) for name in types)
 
 
 def check_pandas(filled: Warehouse, folder: Path) -> None:

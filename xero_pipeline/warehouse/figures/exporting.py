@@ -23,6 +23,8 @@ from xero_pipeline.warehouse.database.types import Money, UtcDateTime
 # Every table of figures says where a row comes from, in these columns.
 _PROVENANCE = {"data_source", "currency", "updated_at"}
 _PERIODS = ("week_ending", "month_ending")
+# Of a number whose digits the schema does not limit, such as an exchange rate. Xero's have at most ten decimals.
+_UNLIMITED = (38, 18)
 # How many rows are in memory at once.
 _PORTION = 2000
 
@@ -121,7 +123,8 @@ def _describe_column(column: KeyedColumnElement[Any]) -> ExportColumn:
     if isinstance(kind, UtcDateTime):
         return ExportColumn(column.name, ValueType.MOMENT)
     if (number := _find_numeric(kind)) is not None:
-        return ExportColumn(column.name, ValueType.DECIMAL, number.precision or 38, number.scale or 0)
+        limits = _UNLIMITED if number.precision is None else (number.precision, number.scale or 0)
+        return ExportColumn(column.name, ValueType.DECIMAL, *limits)
     types: Sequence[tuple[type[TypeEngine[Any]], ValueType]] = (
         (Date, ValueType.DATE),
         (Boolean, ValueType.BOOLEAN),
