@@ -202,7 +202,9 @@ def check_excel(filled: Warehouse, folder: Path) -> None:
                 assert {row[at].data_type for row in cells} <= {"n"}
                 given = [row[column.name] for row in rows if row[column.name] is not None]
                 assert sum(Decimal(str(value)) for value in values if value is not None) == sum(given)
-                assert round(sum(float(value) for value in values if value is not None), 2) == float(sum(given))
+                assert round(
+                    sum(float(value) for value in values if value is not None), min(column.scale, 10)
+                ) == float(sum(given))
             elif column.type is ValueType.DATE:
                 assert {value.date() for value in values} == {row[column.name] for row in rows}
             elif column.type is ValueType.MOMENT:
