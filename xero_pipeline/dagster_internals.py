@@ -39,6 +39,20 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus as AssetCheckExecutionRecordStatus,
 )
 
+# Dagster's storage in SQLite files. It is chosen in dagster.yaml, and has no public class to derive from.
+from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable as AssetCheckExecutionsTable
+from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage as SqliteEventLogStorage
+from dagster._core.storage.runs.sqlite.sqlite_run_storage import SqliteRunStorage as SqliteRunStorage
+from dagster._core.storage.schedules.sqlite.sqlite_schedule_storage import (
+    SqliteScheduleStorage as SqliteScheduleStorage,
+)
+
+# The same: how long a connection waits for a busy file, the whole storage, and the rows that it writes.
+from dagster._core.storage.sqlite import SQLITE_BUSY_TIMEOUT_SECONDS as SQLITE_BUSY_TIMEOUT_SECONDS
+from dagster._core.storage.sqlite_storage import DagsterSqliteStorage as DagsterSqliteStorage
+from dagster._serdes import ConfigurableClassData as ConfigurableClassData
+from dagster._serdes import serialize_value as serialize_value
+
 # The moments of a cron line as Dagster's scheduler computes them, daylight saving included. Another library could
 # disagree with the scheduler about a tick.
 from dagster._utils.schedules import cron_string_iterator as cron_string_iterator

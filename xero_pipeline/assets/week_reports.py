@@ -118,6 +118,5 @@ class WeekReports:
         Dagster shows the newest week first, and it stores events for ever.
         """
         names = {organisation.tenant_id: organisation.name for organisation in self._organisations}
-        metadata = build_table_metadata(self._warehouse, self._kind, names)
+        metadata = build_table_metadata(self._warehouse, self._kind, names) | build_columns_metadata(self._kind)
         self._context.add_asset_metadata(metadata, asset_key=self._context.asset_key, partition_key=newest.key)
-        self._context.add_asset_metadata(build_columns_metadata(self._kind), asset_key=self._context.asset_key)

@@ -19,7 +19,7 @@ from functools import cached_property
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Table, and_, delete, func, insert, select, text, update
+from sqlalchemy import Connection, Select, Table, and_, bindparam, delete, func, insert, select, text, update
 
 from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.warehouse.database.locks import compute_advisory_key
@@ -55,6 +55,18 @@ class _TableShape:
     def input_columns(self) -> tuple[str, ...]:
         """The columns that the caller passes, in the table's order."""
         return tuple(c.name for c in self.table.columns if c.name not in (*_WEEK_KEY, *_PROVENANCE))
+
+    # Each landing runs these. They are built once, since SQLAlchemy takes longer to build than to run them.
+
+    @cached_property
+    def rows_of_week(self) -> Select[Any]:
+        """The rows of the week with the parameters `tenant_id` and `week_ending`."""
+        return select(self.table).where(*(self.table.c[name] == bindparam(name) for name in _WEEK_KEY))
+
+    @cached_property
+    def any_row(self) -> Select[Any]:
+        """One row of that week, if it has any."""
+        return self.rows_of_week.with_only_columns(self.table.c.tenant_id).limit(1)
 
 
 _TOTALS = _TableShape(
@@ -170,12 +182,8 @@ def _lock_week(
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
     if has_landed(connection, provenance.tenant_id, sync_type, provenance.week):
         return True
-    return any(
-        connection.execute(
-            select(table_shape.table.c.tenant_id).where(_match_week(table_shape, provenance)).limit(1)
-        ).first()
-        for table_shape in table_shapes
-    )
+    week = {"tenant_id": provenance.tenant_id, "week_ending": provenance.week.ending}
+    return any(connection.execute(table_shape.any_row, week).first() for table_shape in table_shapes)
 
 
 def _count_rows(connection: Connection, provenance: Provenance, *table_shapes: _TableShape) -> int:
@@ -199,7 +207,8 @@ def _replace(
 
     Stores and returns the restatements.
     """
-    stored_rows = connection.execute(select(table_shape.table).where(_match_week(table_shape, provenance))).mappings()
+    week = {"tenant_id": provenance.tenant_id, "week_ending": provenance.week.ending}
+    stored_rows = connection.execute(table_shape.rows_of_week, week).mappings()
     stored: _Rows = {}
     for mapping in stored_rows:
         row = dict(mapping)
@@ -210,7 +219,6 @@ def _replace(
         elif key not in kept:
             stored[key] = row
     origin = {"data_source": provenance.data_source, "currency": provenance.currency}
-    week = {"tenant_id": provenance.tenant_id, "week_ending": provenance.week.ending}
     for key in stored.keys() - new.keys():
         connection.execute(_delete_row(table_shape, stored[key]))
     inserts = []

@@ -15,7 +15,7 @@ from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, and_, bindparam, func, insert, select, update
 
 from xero_pipeline.clock import Clock
 from xero_pipeline.warehouse.database.locks import compute_advisory_key
@@ -97,6 +97,19 @@ class LogEntry:
         }
 
 
+# Each landing asks both questions. They are built once, since SQLAlchemy takes longer to build than to run them.
+_newer = logs.alias()
+_WEEK = ("tenant_id", "sync_type", "week_ending")
+_NEWER = (
+    select(_newer)
+    .join(logs, and_(*(_newer.c[name] == logs.c[name] for name in _WEEK), _newer.c.id > logs.c.id))
+    .where(logs.c.id == bindparam("log_id"), _newer.c.status.in_(LANDED))
+    .order_by(_newer.c.id.desc())
+    .limit(1)
+)
+_LANDED_BEFORE = (
+    select(logs.c.id).where(*(logs.c[name] == bindparam(name) for name in _WEEK), logs.c.status.in_(LANDED)).limit(1)
+)
 _ENTRY_COLUMNS = {field.name for field in fields(LogEntry)} - {"week"}
 
 
@@ -134,20 +147,7 @@ class SyncLog:
 
     def find_newer(self, connection: Connection, log_id: int) -> LogEntry | None:
         """The landing of the same week by the sync that began last, if it began after this one."""
-        newer = logs.alias()
-        same_week = and_(
-            newer.c.tenant_id == logs.c.tenant_id,
-            newer.c.sync_type == logs.c.sync_type,
-            newer.c.week_ending == logs.c.week_ending,
-            newer.c.id > logs.c.id,
-        )
-        query = (
-            select(newer)
-            .join(logs, same_week)
-            .where(logs.c.id == log_id, newer.c.status.in_(LANDED))
-            .order_by(newer.c.id.desc())
-        )
-        row = connection.execute(query.limit(1)).first()
+        row = connection.execute(_NEWER, {"log_id": log_id}).first()
         return None if row is None else _to_entry(dict(row._mapping), AcceptedDifferences({}))
 
     def finish(
@@ -352,13 +352,8 @@ def _get_synced_week(row: Mapping[str, Any]) -> SyncedWeek:
 
 def has_landed(connection: Connection, tenant_id: str, sync_type: str, week: Week) -> bool:
     """Whether that organisation's week has ever landed."""
-    query = select(logs.c.id).where(
-        logs.c.tenant_id == tenant_id,
-        logs.c.sync_type == str(sync_type),
-        logs.c.week_ending == week.ending,
-        logs.c.status.in_(LANDED),
-    )
-    return connection.execute(query.limit(1)).first() is not None
+    key = {"tenant_id": tenant_id, "sync_type": str(sync_type), "week_ending": week.ending}
+    return connection.execute(_LANDED_BEFORE, key).first() is not None
 
 
 def _lock_week(connection: Connection, tenant_id: str, sync_type: str, week: Week) -> None:
