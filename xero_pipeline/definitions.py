@@ -14,16 +14,16 @@ from typing import Any
 
 import dagster as dg
 
-from xero_pipeline.assets.cash import build_cash_position_weekly_asset
+from xero_pipeline.assets.cash import build_cash_position_monthly_asset, build_cash_position_weekly_asset
 from xero_pipeline.assets.checks import build_asset_checks
-from xero_pipeline.assets.financial import build_financial_weekly_asset
-from xero_pipeline.assets.partitions import build_weekly_partitions
+from xero_pipeline.assets.financial import build_financial_monthly_asset, build_financial_weekly_asset
+from xero_pipeline.assets.partitions import build_monthly_partitions, build_weekly_partitions
 from xero_pipeline.assets.progress import NoProgress
 from xero_pipeline.assets.revenue import build_revenue_weekly_asset
 from xero_pipeline.automation.connection_health import build_connection_health_sensor
 from xero_pipeline.automation.digest import build_weekly_digest_sensor
 from xero_pipeline.automation.failure_alert import build_run_failure_alert_sensor
-from xero_pipeline.automation.jobs import build_weekly_sync_job
+from xero_pipeline.automation.jobs import build_monthly_sync_job, build_weekly_sync_job
 from xero_pipeline.automation.late_edits import build_late_edits_sensor
 from xero_pipeline.automation.missing_weeks import build_missing_weeks_sensor
 from xero_pipeline.automation.reconciliation import build_reconciliation_sensor
@@ -53,12 +53,11 @@ def build_defs(
     """
     hide_statement_values()
     settings = settings or load_settings()
-    partitions = build_weekly_partitions(settings.calendar)
-    job = build_weekly_sync_job()
+    job, monthly_job = build_weekly_sync_job(), build_monthly_sync_job()
     return dg.Definitions(
-        assets=_build_assets(settings, partitions),
+        assets=_build_assets(settings),
         asset_checks=build_asset_checks(settings),
-        jobs=[job],
+        jobs=[job, monthly_job],
         schedules=[build_daily_sync_schedule(settings, job, opener=opener)],
         sensors=[
             build_missing_weeks_sensor(settings, job, opener=opener),
@@ -67,7 +66,7 @@ def build_defs(
             build_connection_health_sensor(settings, opener=opener),
             build_weekly_digest_sensor(settings, opener=opener),
             build_run_failure_alert_sensor(settings, opener=opener),
-            build_remaining_organisations_sensor(settings, job, opener=opener),
+            build_remaining_organisations_sensor(settings, [job, monthly_job], opener=opener),
         ],
         resources={**build_resources(settings), "progress": NoProgress(), **(resource_overrides or {})},
         # A run stays in one process, with one session and one access token. This holds for backfills from the UI too.
@@ -75,15 +74,18 @@ def build_defs(
     )
 
 
-def _build_assets(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> list[dg.AssetsDefinition]:
+def _build_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    weeks, months = build_weekly_partitions(settings.calendar), build_monthly_partitions(settings.calendar)
     with warnings.catch_warnings():
         # Dagster marks backfill policies as beta. A range of weeks in one run needs them, and a reader of the log
         # can do nothing about the warning.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return [
-            build_financial_weekly_asset(settings, partitions),
-            build_revenue_weekly_asset(settings, partitions),
-            build_cash_position_weekly_asset(settings, partitions),
+            build_financial_weekly_asset(settings, weeks),
+            build_revenue_weekly_asset(settings, weeks),
+            build_cash_position_weekly_asset(settings, weeks),
+            build_financial_monthly_asset(settings, months),
+            build_cash_position_monthly_asset(settings, months),
         ]
 
 

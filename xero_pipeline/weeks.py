@@ -12,6 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.periods import Month, NoSuchMonth, Period, iterate_periods
 
 _SUNDAY = 6
 _SATURDAY = 5
@@ -28,10 +29,11 @@ class NoSuchWeek(PipelineError):
 
 
 @dataclass(frozen=True, order=True, slots=True)
-class Week:
+class Week(Period):
     """One week from Sunday to Saturday, identified by its Saturday."""
 
-    ending: date
+    NOUN = "week"
+    COLUMN = "week_ending"
 
     def __post_init__(self) -> None:
         if self.ending.weekday() != _SATURDAY:
@@ -56,24 +58,9 @@ class Week:
         """The week's first day, a Sunday."""
         return self.ending - timedelta(days=6)
 
-    @property
-    def key(self) -> str:
-        """Dagster's partition key: the Sunday as `YYYY-MM-DD`."""
-        return self.start.isoformat()
-
-    @property
-    def previous(self) -> Week:
-        return self.shift(-1)
-
-    def shift(self, weeks: int) -> Week:
+    def shift(self, count: int) -> Week:
         """Return the week that lies so many weeks later, or earlier for a negative number."""
-        return Week(self.ending + timedelta(weeks=weeks))
-
-    def __contains__(self, day: date) -> bool:
-        return self.start <= day <= self.ending
-
-    def __str__(self) -> str:
-        return self.ending.isoformat()
+        return Week(self.ending + timedelta(weeks=count))
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -105,7 +92,7 @@ class WeekRange:
 
 @dataclass(frozen=True, slots=True)
 class Calendar:
-    """The weeks that can be synced: from `PIPELINE_START_DATE` to the newest week that is over."""
+    """The weeks and months that can be synced: from `PIPELINE_START_DATE` to the newest one that is over."""
 
     start_date: date
     timezone: ZoneInfo
@@ -161,10 +148,7 @@ class Calendar:
 
     def iterate_weeks(self, first: Week, last: Week) -> Iterator[Week]:
         """Yield every week from `first` to `last`, both included, oldest first."""
-        week = first
-        while week <= last:
-            yield week
-            week = week.shift(1)
+        return iterate_periods(first, last)
 
     def list_weeks(self, now: datetime) -> list[Week]:
         """Return every week that can be synced, oldest first."""
@@ -173,3 +157,45 @@ class Calendar:
     def list_latest_weeks(self, count: int, now: datetime) -> list[Week]:
         """Return the latest `count` weeks, oldest first; fewer if the start date is more recent."""
         return self.list_weeks(now)[-count:]
+
+    @property
+    def first_month(self) -> Month:
+        """The first month that begins on or after the start date, as in Dagster's partitions."""
+        month = Month.containing(self.start_date)
+        return month if month.start == self.start_date else month.shift(1)
+
+    def find_latest_month(self, now: datetime) -> Month:
+        """Return the newest month that is over. A month is over at midnight in the pipeline's time zone.
+
+        Raises:
+            NoSuchMonth: no month since the start date is over yet.
+        """
+        month = Month.containing(self.today(now)).previous
+        if month < self.first_month:
+            raise NoSuchMonth(
+                f"No month since PIPELINE_START_DATE ({self.start_date.isoformat()}) is over yet.",
+                advice=f"The first one ends on {self.first_month}.",
+            )
+        return month
+
+    def require_month(self, ending: date, now: datetime) -> Month:
+        """Return the month that ends on this day, if it can be synced.
+
+        Raises:
+            NoSuchMonth: the day is not the last of a month, or its month is not over yet or lies before the first one.
+        """
+        month = Month(ending)
+        if month < self.first_month:
+            raise NoSuchMonth(
+                f"The month ending {month} lies before the first one, {self.first_month}.",
+                advice="Set PIPELINE_START_DATE to an earlier date to sync older months.",
+            )
+        if month > self.find_latest_month(now):
+            raise NoSuchMonth(
+                f"The month ending {month} is not over yet.", advice=f"The latest one is {self.find_latest_month(now)}."
+            )
+        return month
+
+    def list_months(self, now: datetime) -> list[Month]:
+        """Return every month that can be synced, oldest first."""
+        return list(iterate_periods(self.first_month, self.find_latest_month(now)))

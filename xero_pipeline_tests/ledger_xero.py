@@ -46,6 +46,8 @@ class LedgerXero(PlainXero):
         default_factory=lambda: {SALES: "SALES", COSTS: "DIRECTCOSTS", WAGES: "EXPENSE", RENT: "EXPENSE"}
     )
     residue: Decimal = ZERO
+    year_end: tuple[int, int] | None = None
+    """The month and day on which the financial year ends."""
     calls: list[str] = field(default_factory=list)
     names: dict[str, str] = field(default_factory=lambda: dict(_NAMES))
     hidden: set[str] = field(default_factory=set)
@@ -58,6 +60,7 @@ class LedgerXero(PlainXero):
     def __post_init__(self) -> None:
         PlainXero.__init__(
             self,
+            Organisation=self._answer_organisation,
             Accounts=self._answer_accounts,
             ProfitAndLoss=self._answer_profit_and_loss,
             BankSummary=self._answer_bank_summary,
@@ -96,6 +99,12 @@ class LedgerXero(PlainXero):
         received = sum((one.cash for one in self.postings if start <= one.day <= end and one.cash > 0), ZERO)
         spent = -sum((one.cash for one in self.postings if start <= one.day <= end and one.cash < 0), ZERO)
         return opening, received, spent, opening + received - spent
+
+    def _answer_organisation(self, _request: SeenRequest) -> dict[str, Any]:
+        details: dict[str, Any] = {"Name": "Demo", "BaseCurrency": "NZD", "CountryCode": "NZ"}
+        if self.year_end is not None:
+            details |= {"FinancialYearEndMonth": self.year_end[0], "FinancialYearEndDay": self.year_end[1]}
+        return {"Organisations": [details]}
 
     def _answer_accounts(self, _request: SeenRequest) -> dict[str, Any]:
         classes = {"SALES": "REVENUE"}

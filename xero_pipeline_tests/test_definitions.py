@@ -18,6 +18,8 @@ from xero_pipeline.settings import load_settings
 DEFINITIONS = {
     "assets": {
         "cash_position_weekly": "xero, weekly from 2023-01-01 Australia/Sydney, team:finance, single run",
+        "cash_position_monthly": "xero, monthly from 2023-01-01 Australia/Sydney, team:finance, single run",
+        "financial_monthly": "xero, monthly from 2023-01-01 Australia/Sydney, team:finance, single run",
         "financial_weekly": "xero, weekly from 2023-01-01 Australia/Sydney, team:finance, single run",
         "revenue_weekly": "xero, weekly from 2023-01-01 Australia/Sydney, team:finance, single run",
     },
@@ -55,14 +57,14 @@ DEFINITIONS = {
             "within_history",
         ],
     },
-    "jobs": ["weekly_sync"],
+    "jobs": ["monthly_sync", "weekly_sync"],
     "schedules": {"daily_sync": "weekly_sync at 0 6 * * * Australia/Sydney, STOPPED"},
     "sensors": {
         "connection_health": "nothing, STOPPED",
         "late_edits": "weekly_sync, STOPPED",
         "reconciliation": "weekly_sync, STOPPED",
         "missing_weeks": "weekly_sync, STOPPED",
-        "remaining_organisations": "weekly_sync, RUNNING",
+        "remaining_organisations": "weekly_sync and monthly_sync, RUNNING",
         "run_failure_alert": "nothing, RUNNING",
         "weekly_digest": "nothing, STOPPED",
     },
@@ -93,7 +95,8 @@ def _summarise(definitions: dg.Definitions) -> Mapping[str, Any]:
             for schedule in repository.schedule_defs
         },
         "sensors": {
-            sensor.name: f"{sensor.job_name if sensor.has_jobs else 'nothing'}, {sensor.default_status.value}"
+            sensor.name: f"{' and '.join(job.name for job in sensor.jobs) if sensor.has_jobs else 'nothing'}, "
+            f"{sensor.default_status.value}"
             for sensor in repository.sensor_defs
         },
         "resources": sorted(name for name in repository.get_top_level_resources() if name != "io_manager"),
@@ -102,11 +105,13 @@ def _summarise(definitions: dg.Definitions) -> Mapping[str, Any]:
 
 def _summarise_asset(node: Any) -> str:
     partitions = node.partitions_def
-    assert isinstance(partitions, dg.WeeklyPartitionsDefinition)
-    assert (partitions.day_offset, partitions.end_offset) == (0, 0)
+    is_weekly = isinstance(partitions, dg.WeeklyPartitionsDefinition)
+    assert is_weekly or isinstance(partitions, dg.MonthlyPartitionsDefinition)
+    assert (partitions.day_offset, partitions.end_offset) == (0 if is_weekly else 1, 0)
     is_single_run = node.backfill_policy == dg.BackfillPolicy.single_run()
+    grain = "weekly" if is_weekly else "monthly"
     return (
-        f"{node.group_name}, weekly from {partitions.start:%Y-%m-%d} {partitions.timezone}, {' '.join(node.owners)}, "
+        f"{node.group_name}, {grain} from {partitions.start:%Y-%m-%d} {partitions.timezone}, {' '.join(node.owners)}, "
         f"{'single run' if is_single_run else 'many runs'}"
     )
 
@@ -117,7 +122,9 @@ def test_the_code_location_has_exactly_these_definitions(definitions: dg.Definit
 
 def test_the_job_materialises_every_table_and_runs_every_check(definitions: dg.Definitions) -> None:
     layer = definitions.resolve_job_def("weekly_sync").asset_layer
-    assert {key.to_user_string() for key in layer.executable_asset_keys} == set(DEFINITIONS["assets"])
+    assert {key.to_user_string() for key in layer.executable_asset_keys} == {
+        name for name in DEFINITIONS["assets"] if name.endswith("weekly")
+    }
     assert len(layer.asset_graph.asset_check_keys) == 26
 
 

@@ -1,17 +1,18 @@
-"""`cash_position_weekly`: each bank account's week, with every column of Xero's bank summary."""
+"""`cash_position_weekly`, `cash_position_monthly`: each bank account's week and month."""
 
 from decimal import Decimal
 
 import dagster as dg
 
 from xero_pipeline.assets.columns import build_asset_metadata
-from xero_pipeline.assets.outcomes import ExtractedWeek
-from xero_pipeline.assets.weekly import build_weekly_asset
+from xero_pipeline.assets.outcomes import BeginExtracting, ExtractedWeek
+from xero_pipeline.assets.weekly import build_figures_asset
+from xero_pipeline.periods import Period
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.figures.weekly import replace_cash
 from xero_pipeline.warehouse.logs.sync_log import SyncType
+from xero_pipeline.warehouse.schema import cash_position_monthly as cash_position_monthly_table
 from xero_pipeline.warehouse.schema import cash_position_weekly as cash_position_weekly_table
-from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
 from xero_pipeline.xero.readers.bank_summary import AMOUNTS, read_bank_summary
 
@@ -19,9 +20,40 @@ from xero_pipeline.xero.readers.bank_summary import AMOUNTS, read_bank_summary
 def build_cash_position_weekly_asset(
     settings: Settings, partitions: dg.WeeklyPartitionsDefinition
 ) -> dg.AssetsDefinition:
-    """Build the asset for a deployment's settings."""
+    """Build the asset of the weeks for a deployment's settings."""
 
-    def extract(organisation: OrganisationClient, week: Week) -> ExtractedWeek:
+    return build_figures_asset(
+        "cash_position_weekly",
+        SyncType.BANK_SUMMARY,
+        _build_extraction(),
+        settings=settings,
+        partitions=partitions,
+        metadata=build_asset_metadata(cash_position_weekly_table),
+        description="Each bank account's week in base currency: opening balance, cash received and spent, currency "
+        "gain, closing balance; one row for each organisation, week and account.\n\n"
+        "A week opens with the closing balance of the week before. Where it does not, somebody has entered or "
+        "changed a transaction of an older week since: sync those weeks again.",
+    )
+
+
+def build_cash_position_monthly_asset(
+    settings: Settings, partitions: dg.MonthlyPartitionsDefinition
+) -> dg.AssetsDefinition:
+    """Build the asset of the months for a deployment's settings."""
+    return build_figures_asset(
+        "cash_position_monthly",
+        SyncType.BANK_SUMMARY_MONTHLY,
+        _build_extraction(),
+        settings=settings,
+        partitions=partitions,
+        metadata=build_asset_metadata(cash_position_monthly_table),
+        description="Each bank account's month in base currency, as Xero's bank summary of the month states it; one "
+        "row for each organisation, month and account.\n\nA month opens with the closing balance of the month before.",
+    )
+
+
+def _build_extraction() -> BeginExtracting[Period]:
+    def extract(organisation: OrganisationClient, week: Period) -> ExtractedWeek:
         summary = read_bank_summary(organisation.fetch_bank_summary(week), week=week)
         return ExtractedWeek(
             write=lambda connection, provenance: replace_cash(connection, provenance, summary.accounts),
@@ -31,15 +63,4 @@ def build_cash_position_weekly_asset(
             notes=summary.notes,
         )
 
-    return build_weekly_asset(
-        "cash_position_weekly",
-        SyncType.BANK_SUMMARY,
-        lambda _scope: extract,
-        settings=settings,
-        partitions=partitions,
-        metadata=build_asset_metadata(cash_position_weekly_table),
-        description="Each bank account's week in base currency: opening balance, cash received and spent, currency "
-        "gain, closing balance; one row for each organisation, week and account.\n\n"
-        "A week opens with the closing balance of the week before. Where it does not, somebody has entered or "
-        "changed a transaction of an older week since: sync those weeks again.",
-    )
+    return lambda _scope: extract

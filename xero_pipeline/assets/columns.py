@@ -7,7 +7,7 @@ assets of this pipeline, so Dagster stores the names and shows no node for them.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
@@ -15,7 +15,10 @@ from sqlalchemy import Column, Table
 
 from xero_pipeline.warehouse.database.types import Money, UtcDateTime
 from xero_pipeline.warehouse.schema import (
+    cash_position_monthly,
     cash_position_weekly,
+    financial_monthly,
+    financial_monthly_lines,
     financial_weekly,
     financial_weekly_lines,
     revenue_weekly,
@@ -36,6 +39,7 @@ class ColumnDoc:
 _COMMON_COLUMNS = {
     "tenant_id": ColumnDoc("The organisation: Xero's tenant id.", ("connections.tenantId",)),
     "week_ending": ColumnDoc("The week, Sunday to Saturday, named by its Saturday."),
+    "month_ending": ColumnDoc("The calendar month, named by its last day."),
     "data_source": ColumnDoc("`xero_api`, or `xero_mock` where the figures come from the mock Xero and are not real."),
     "currency": ColumnDoc(
         "The organisation's base currency; every amount of the row is in it.", ("Organisation.BaseCurrency",)
@@ -107,11 +111,23 @@ _COLUMN_DOCS: dict[Table, Mapping[str, ColumnDoc]] = {
     },
 }
 
+_WEEKLY_TABLE_OF: Mapping[Table, Table] = {
+    financial_monthly: financial_weekly,
+    financial_monthly_lines: financial_weekly_lines,
+    cash_position_monthly: cash_position_weekly,
+}
+"""The table of the weeks whose columns a table of the months has as well."""
+
 
 def describe_columns(table: Table) -> dict[str, ColumnDoc]:
     """Return the documentation of each column of a table, in the table's order."""
-    docs = {**_COMMON_COLUMNS, **_COLUMN_DOCS[table]}
-    return {column.name: docs[column.name] for column in table.columns}
+    docs = {**_COMMON_COLUMNS, **_COLUMN_DOCS[_WEEKLY_TABLE_OF.get(table, table)]}
+    described = {column.name: docs[column.name] for column in table.columns}
+    if table in _WEEKLY_TABLE_OF:
+        return {
+            name: replace(column, meaning=column.meaning.replace("week", "month")) for name, column in described.items()
+        }
+    return described
 
 
 def build_column_schema(table: Table, *, with_descriptions: bool = True) -> dg.TableSchema:

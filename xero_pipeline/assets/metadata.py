@@ -12,11 +12,15 @@ from sqlalchemy import func, select
 from xero_pipeline.assets.columns import build_column_schema
 from xero_pipeline.assets.outcomes import WeekOutcome
 from xero_pipeline.assets.pictures import WEEKS_SHOWN, Chart, Curve, render_chart_markdown
+from xero_pipeline.periods import Period
 from xero_pipeline.warehouse.figures.queries import find_newest_week, read_revenue_by_type
 from xero_pipeline.warehouse.logs.reconciliations import ReconciliationLog
-from xero_pipeline.warehouse.logs.sync_log import SyncType
+from xero_pipeline.warehouse.logs.sync_log import MONTHLY_TYPES, SyncType
 from xero_pipeline.warehouse.schema import (
+    cash_position_monthly,
     cash_position_weekly,
+    financial_monthly,
+    financial_monthly_lines,
     financial_weekly,
     financial_weekly_lines,
     revenue_weekly,
@@ -32,17 +36,19 @@ _TABLES = {
     SyncType.PROFIT_AND_LOSS: (financial_weekly, financial_weekly_lines),
     SyncType.INVOICES: (revenue_weekly,),
     SyncType.BANK_SUMMARY: (cash_position_weekly,),
+    SyncType.PROFIT_AND_LOSS_MONTHLY: (financial_monthly, financial_monthly_lines),
+    SyncType.BANK_SUMMARY_MONTHLY: (cash_position_monthly,),
 }
 
 
-def build_week_metadata(week: Week, outcomes: Sequence[WeekOutcome]) -> dict[str, Any]:
-    """Build one week's metadata: organisations, rows, API calls, totals, and the figures that changed.
+def build_week_metadata(week: Period, outcomes: Sequence[WeekOutcome]) -> dict[str, Any]:
+    """Build the metadata of one week or month: organisations, rows, API calls, totals, and the figures that changed.
 
     The totals are floats, because Dagster plots numbers over the weeks. `figures` has the exact decimals.
     """
     restated = [change for outcome in outcomes for change in outcome.restated]
     metadata: dict[str, Any] = {
-        "week_ending": dg.MetadataValue.text(str(week)),
+        week.COLUMN: dg.MetadataValue.text(str(week)),
         "organisations": dg.MetadataValue.text(", ".join(outcome.tenant_name for outcome in outcomes)),
         "dagster/partition_row_count": dg.MetadataValue.int(sum(outcome.rows for outcome in outcomes)),
         "api_calls": dg.MetadataValue.int(sum(outcome.calls for outcome in outcomes)),
@@ -119,7 +125,7 @@ def build_table_metadata(warehouse: Warehouse, kind: SyncType, organisations: Ma
 
 def _read_chart(warehouse: Warehouse, kind: SyncType, tenant_id: str, name: str) -> Chart | None:
     last = find_newest_week(warehouse.engine, tenant_id)
-    if last is None:
+    if last is None or kind in MONTHLY_TYPES:
         return None
     first = last.shift(1 - WEEKS_SHOWN)
     rows = warehouse.read_summary(tenant_id, first, last)

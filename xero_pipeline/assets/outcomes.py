@@ -1,4 +1,4 @@
-"""One organisation's week inside an asset: extracted from Xero, then landed or failed."""
+"""One organisation's week, or month, inside an asset: extracted from Xero, then landed or failed."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from typing import Generic
 
 from sqlalchemy import Connection
 
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.periods import AnyPeriod, Period
 from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
 from xero_pipeline.warehouse.figures.restatements import Restatement
-from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
 from xero_pipeline.xero.readers.reports import Difference
 
@@ -35,13 +36,13 @@ class ExtractedWeek:
     read_at: datetime | None = None
 
 
-Extract = Callable[[OrganisationClient, Week], ExtractedWeek]
-"""Fetches and reads one organisation's week. Called from several threads."""
+Extract = Callable[[OrganisationClient, AnyPeriod], ExtractedWeek]
+"""Fetches and reads one organisation's week or month. Called from several threads."""
 
 
 @dataclass(frozen=True)
-class RunScope:
-    """What the weeks of one asset in one run have in common.
+class RunScope(Generic[AnyPeriod]):
+    """What the weeks, or months, of one asset in one run have in common.
 
     Attributes:
         weeks: all weeks of the run, the oldest first.
@@ -50,12 +51,12 @@ class RunScope:
         stack: closes what has been opened, when the run's asset ends.
     """
 
-    weeks: Sequence[Week]
-    read_landed_revenue: Callable[[str, Week], Mapping[str, Decimal] | None]
+    weeks: Sequence[AnyPeriod]
+    read_landed_revenue: Callable[[str, AnyPeriod], Mapping[str, Decimal] | None]
     stack: ExitStack
 
 
-BeginExtracting = Callable[[RunScope], Extract]
+BeginExtracting = Callable[[RunScope[AnyPeriod]], Extract[AnyPeriod]]
 """Begins an asset's part of a run."""
 
 
@@ -68,7 +69,7 @@ class WeekOutcome:
 
     tenant_id: str
     tenant_name: str
-    week: Week
+    week: Period
     status: str
     calls: int
     rows: int = 0

@@ -1,4 +1,4 @@
-"""The weeks as Dagster partitions. All assets share this one definition."""
+"""The weeks and the months as Dagster partitions. The assets of weeks share one definition, those of months another."""
 
 from __future__ import annotations
 
@@ -15,4 +15,14 @@ def build_weekly_partitions(calendar: Calendar) -> dg.WeeklyPartitionsDefinition
     """
     return dg.WeeklyPartitionsDefinition(
         start_date=calendar.start_date.isoformat(), timezone=str(calendar.timezone), day_offset=0, end_offset=0
+    )
+
+
+def build_monthly_partitions(calendar: Calendar) -> dg.MonthlyPartitionsDefinition:
+    """Build the calendar months in the pipeline's time zone, from the start date to the latest month.
+
+    A partition's key is the month's first day. A month that began before the start date is left out.
+    """
+    return dg.MonthlyPartitionsDefinition(
+        start_date=calendar.start_date.isoformat(), timezone=str(calendar.timezone), day_offset=1, end_offset=0
     )

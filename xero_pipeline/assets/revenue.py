@@ -15,7 +15,7 @@ from xero_pipeline.assets.columns import build_asset_metadata
 from xero_pipeline.assets.document_spool import DocumentSpool
 from xero_pipeline.assets.outcomes import ExtractedWeek, RunScope
 from xero_pipeline.assets.revenue_rows import build_revenue_documents
-from xero_pipeline.assets.weekly import build_weekly_asset
+from xero_pipeline.assets.weekly import build_figures_asset
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.figures.account_revenue import replace_revenue_by_account
@@ -76,7 +76,7 @@ class _OrganisationDocuments:
 class RevenueExtraction:
     """Extracts the weeks of one run. Safe to use from several threads."""
 
-    def __init__(self, settings: Settings, scope: RunScope) -> None:
+    def __init__(self, settings: Settings, scope: RunScope[Week]) -> None:
         self._tracking = (settings.revenue_tracking, settings.region_tracking)
         self._keep_contact_names = settings.keep_contact_names
         self._scope = scope
@@ -154,7 +154,7 @@ class RevenueExtraction:
 
 def build_revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
     """Build the asset for a deployment's settings."""
-    return build_weekly_asset(
+    return build_figures_asset(
         "revenue_weekly",
         SyncType.INVOICES,
         lambda scope: RevenueExtraction(settings, scope),

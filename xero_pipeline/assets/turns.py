@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
+from xero_pipeline.periods import Period
 from xero_pipeline.warehouse.database.locks import Locks
-from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
 
 # A lock is for so many weeks of an organisation. A sync of the latest weeks does not wait for one of older years.
@@ -27,7 +27,7 @@ def take_turn(
     locks: Locks,
     sync_type: str,
     organisations: Sequence[OrganisationClient],
-    weeks: Sequence[Week],
+    weeks: Sequence[Period],
     on_wait: Callable[[OrganisationClient], None],
 ) -> Iterator[list[OrganisationClient]]:
     """Hold the locks of some of the organisations for the block, and yield these: all whose weeks nobody reads.
@@ -52,6 +52,6 @@ def take_turn(
         yield [organisations[0]]
 
 
-def _name_locks(sync_type: str, tenant_id: str, weeks: Sequence[Week]) -> list[str]:
+def _name_locks(sync_type: str, tenant_id: str, weeks: Sequence[Period]) -> list[str]:
     blocks = sorted({week.ending.toordinal() // (7 * _WEEKS_PER_LOCK) for week in weeks})
     return [f"sync-{sync_type}-{tenant_id}-{block}" for block in blocks]

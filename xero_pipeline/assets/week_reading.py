@@ -1,14 +1,15 @@
-"""The part of a week's sync that threads do side by side: begin its row of the sync log, fetch it and read it."""
+"""The part of a sync of a week or month that threads do side by side: begin its row of the sync log, fetch, read."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from xero_pipeline.assets.outcomes import Extract, ExtractedWeek
+from xero_pipeline.periods import Period
 from xero_pipeline.warehouse.logs.sync_log import SyncLog
-from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
 from xero_pipeline.xero.errors import DayLimitReached, RateLimited, XeroUnavailable
 from xero_pipeline.xero.reading import Reading, begin_reading
@@ -16,7 +17,7 @@ from xero_pipeline.xero.reading import Reading, begin_reading
 # After so many weeks in a row in which Xero was unavailable, the run makes no more calls for the organisation.
 MAX_OUTAGE_WEEKS = 3
 
-Job = tuple[OrganisationClient, Week]
+Job = tuple[OrganisationClient, Period]
 
 
 class _Stopped(Exception):
@@ -31,7 +32,7 @@ class ReadWeek:
     """
 
     organisation: OrganisationClient
-    week: Week
+    week: Period
     reading: Reading = field(default_factory=Reading)
     log_id: int | None = None
     extracted: ExtractedWeek | None = None
@@ -59,8 +60,8 @@ class WeekReader:
         sync_type: str,
         log: SyncLog,
         run_id: str,
-        extract: Extract,
-        weeks: Sequence[Week],
+        extract: Extract[Any],
+        weeks: Sequence[Period],
         *,
         read_together: bool,
     ) -> None:
@@ -74,7 +75,7 @@ class WeekReader:
         # rows meanwhile, so it must not wait for a row that is being written.
         self._begin_lock = threading.Lock()
         self._lock = threading.Lock()
-        self._log_ids: dict[tuple[str, Week], int] = {}
+        self._log_ids: dict[tuple[str, Period], int] = {}
         self._open: dict[int, Reading] = {}
         self._outages: dict[str, int] = {}
         self._is_stopped = False
@@ -106,7 +107,7 @@ class WeekReader:
         with self._lock:
             return dict(self._open)
 
-    def _begin_row(self, organisation: OrganisationClient, week: Week, reading: Reading) -> int:
+    def _begin_row(self, organisation: OrganisationClient, week: Period, reading: Reading) -> int:
         tenant_id = organisation.tenant_id
         with self._begin_lock:
             if self._is_stopped:

@@ -14,10 +14,10 @@ import dagster as dg
 
 from xero_pipeline.assets.metadata import build_columns_metadata, build_table_metadata, build_week_metadata
 from xero_pipeline.assets.outcomes import WeekOutcome
+from xero_pipeline.periods import Period
 from xero_pipeline.warehouse.logs.complete_weeks import is_week_complete
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.store import Warehouse
-from xero_pipeline.weeks import Week
 from xero_pipeline.xero.client import OrganisationClient
 
 # Dagster marks the partitions of a range when the whole run succeeds. While it goes on, the weeks that have landed are
@@ -41,7 +41,7 @@ class WeekReports:
         context: dg.AssetExecutionContext,
         warehouse: Warehouse,
         kind: SyncType,
-        weeks: Sequence[Week],
+        weeks: Sequence[Period],
         organisations: Sequence[OrganisationClient],
         *,
         others_connected: bool,
@@ -53,13 +53,13 @@ class WeekReports:
         self._organisations = organisations
         self._others_connected = others_connected
         self._order = {organisation.tenant_id: number for number, organisation in enumerate(organisations)}
-        self._outcomes: dict[Week, list[WeekOutcome]] = {}
-        self._landed: set[Week] = set()
-        self._unmarked: dict[Week, Mapping[str, Any]] = {}
+        self._outcomes: dict[Period, list[WeekOutcome]] = {}
+        self._landed: set[Period] = set()
+        self._unmarked: dict[Period, Mapping[str, Any]] = {}
         self._marked_at = time.monotonic()
         self._done = 0
         self.failed: list[WeekOutcome] = []
-        self.incomplete: set[Week] = set()
+        self.incomplete: set[Period] = set()
 
     def add(self, outcome: WeekOutcome) -> bool:
         """Add an organisation's week, and return whether every organisation of that week is done."""
@@ -73,7 +73,7 @@ class WeekReports:
         self._report(outcome.week, sorted(outcomes, key=lambda one: self._order[one.tenant_id]))
         return True
 
-    def has_landed(self, week: Week) -> bool:
+    def has_landed(self, week: Period) -> bool:
         """Whether every organisation of the run has landed this week."""
         return week in self._landed
 
@@ -88,7 +88,7 @@ class WeekReports:
         self._unmarked.clear()
         self._marked_at = time.monotonic()
 
-    def _report(self, week: Week, outcomes: Sequence[WeekOutcome]) -> None:
+    def _report(self, week: Period, outcomes: Sequence[WeekOutcome]) -> None:
         self._done += 1
         if all(outcome.has_landed for outcome in outcomes):
             self._landed.add(week)
@@ -103,16 +103,16 @@ class WeekReports:
             if time.monotonic() >= self._marked_at + _MARK_EVERY:
                 self.mark_landed_weeks()
         calls = sum(outcome.calls for outcome in outcomes)
-        self._context.log.info("week %d of %d, ending %s: %d calls", self._done, len(self._weeks), week, calls)
+        self._context.log.info("%s %d of %d, ending %s: %d calls", week.NOUN, self._done, len(self._weeks), week, calls)
 
-    def _observe(self, week: Week, metadata: Mapping[str, Any]) -> None:
+    def _observe(self, week: Period, metadata: Mapping[str, Any]) -> None:
         """Show what has landed without marking the week as materialised."""
         self.incomplete.add(week)
         event = dg.AssetObservation(asset_key=self._context.asset_key, partition=week.key, metadata=dict(metadata))
         self._context.log_event(event)
         self._context.log.info("week ending %s waits for other organisations before it counts as materialised", week)
 
-    def _report_table(self, newest: Week) -> None:
+    def _report_table(self, newest: Period) -> None:
         """Describe the whole table, in the run's newest week only.
 
         Dagster shows the newest week first, and it stores events for ever.

@@ -1,4 +1,4 @@
-"""How every asset syncs its weeks: one week of one organisation at a time, each in one transaction.
+"""How every asset syncs its weeks, or months: one week of one organisation at a time, each in one transaction.
 
 The asset passes how a week is extracted, which threads do side by side (`week_reading.py`, `fetch_ahead.py`).
 `WeekSync` lands each week, logs it and reports it to Dagster (`week_reports.py`), in the run's own thread. A week that
@@ -26,6 +26,7 @@ from xero_pipeline.assets.week_reports import WeekReports
 from xero_pipeline.dagster_internals import WITHOUT_MATERIALIZATION
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
+from xero_pipeline.periods import Period
 from xero_pipeline.warehouse.errors import DatabaseUnavailable, Superseded
 from xero_pipeline.warehouse.figures.account_revenue import read_revenue_by_account
 from xero_pipeline.warehouse.logs.sync_log import INTERRUPTED, LANDED, SyncType
@@ -71,7 +72,7 @@ class WeekSync:
     read_together: bool = False
 
     def materialize(
-        self, context: dg.AssetExecutionContext, config: WeeklySyncConfig, begin: BeginExtracting
+        self, context: dg.AssetExecutionContext, config: WeeklySyncConfig, begin: BeginExtracting[Any]
     ) -> dg.MaterializeResult[Any]:
         """Sync every week of the run.
 
@@ -79,7 +80,8 @@ class WeekSync:
             dagster.Failure: a week of an organisation did not land. The other weeks have landed, and each partition
                 that every connected organisation has landed is marked as materialised.
         """
-        weeks = [Week.from_key(key) for key in context.partition_keys]
+        period = SyncType(self.sync_type).period
+        weeks = [period.from_key(key) for key in context.partition_keys]
         try:
             organisations = choose_run_organisations(
                 context, self.xero, config.organisations, self.organisations_per_run
@@ -137,7 +139,7 @@ class WeekSync:
         context: dg.AssetExecutionContext,
         reader: WeekReader,
         organisations: Sequence[OrganisationClient],
-        weeks: Sequence[Week],
+        weeks: Sequence[Period],
     ) -> Generator[ReadWeek]:
         """Read every week, first of the organisations that no other run is reading, then of the others."""
 
@@ -164,14 +166,14 @@ class WeekSync:
         except Exception as error:
             # An error in one week does not stop the others.
             if not isinstance(error, PipelineError):
-                context.log.exception("%s, week ending %s: unexpected error", organisation.name, week)
+                context.log.exception("%s, %s ending %s: unexpected error", organisation.name, week.NOUN, week)
                 error = _build_unexpected(error)
             calls = read.reading.calls
             outcome = WeekOutcome(organisation.tenant_id, organisation.name, week, "failed", calls, error=error)
             self._write_failure(organisation, log_id, calls, error)
-            context.log.error("%s, week ending %s: %s", organisation.name, week, error)
+            context.log.error("%s, %s ending %s: %s", organisation.name, week.NOUN, week, error)
         for difference in outcome.differences:
-            context.log.warning("%s, week ending %s: %s", organisation.name, week, difference)
+            context.log.warning("%s, %s ending %s: %s", organisation.name, week.NOUN, week, difference)
         return outcome
 
     def _land(self, read: ReadWeek, extracted: ExtractedWeek, log_id: int, run_id: str) -> WeekOutcome:
@@ -211,8 +213,10 @@ class WeekSync:
             notes=extracted.notes,
         )
 
-    def _read_landed_revenue(self, run_id: str, tenant_id: str, week: Week) -> Mapping[str, Decimal] | None:
+    def _read_landed_revenue(self, run_id: str, tenant_id: str, week: Period) -> Mapping[str, Decimal] | None:
         """The net revenue by account of a week that this run has landed; `None` if it has not."""
+        if not isinstance(week, Week):
+            return None
         entry = self.warehouse.log.get_last(tenant_id, SyncType.INVOICES, week)
         if entry is None or entry.dagster_run_id != run_id or entry.status not in LANDED:
             return None
@@ -250,14 +254,14 @@ def _are_others_connected(xero: Xero, organisations: Sequence[OrganisationClient
 
 
 def _tag_run(
-    context: dg.AssetExecutionContext, weeks: Sequence[Week], organisations: Sequence[OrganisationClient]
+    context: dg.AssetExecutionContext, weeks: Sequence[Period], organisations: Sequence[OrganisationClient]
 ) -> None:
     """Tag the run, however it was started, so that Dagster's list of runs can be searched by week and organisation."""
     names = ", ".join(organisation.name for organisation in organisations)
     if len(names) > _MAX_TAG_LENGTH:
         names = f"{names[:_MAX_TAG_LENGTH]}…"
     week_range = str(weeks[-1]) if len(weeks) == 1 else f"{weeks[0]} to {weeks[-1]}"
-    tags = {"week_ending": week_range, "organisation": names}
+    tags = {weeks[-1].COLUMN: week_range, "organisation": names}
     context.instance.add_run_tags(context.run.run_id, tags)
 
 
@@ -288,10 +292,12 @@ def _build_unexpected(error: BaseException) -> Unexpected:
 
 
 def _build_failure(failed: Sequence[WeekOutcome], total: int) -> dg.Failure:
-    lines = [f"{outcome.tenant_name}, week ending {outcome.week}: {outcome.error}" for outcome in failed[:10]]
+    lines = [
+        f"{outcome.tenant_name}, {outcome.week.NOUN} ending {outcome.week}: {outcome.error}" for outcome in failed[:10]
+    ]
     more = f" … and {len(failed) - 10} more" if len(failed) > 10 else ""
     return dg.Failure(
-        f"{len(failed)} of {total} weeks of organisations did not land. " + " | ".join(lines) + more,
+        f"{len(failed)} of {total} {failed[0].week.NOUN}s of organisations did not land. " + " | ".join(lines) + more,
         metadata={
             "failed_weeks": dg.MetadataValue.json(sorted({str(outcome.week) for outcome in failed})),
             "organisations": dg.MetadataValue.json(sorted({outcome.tenant_name for outcome in failed})),

@@ -1,6 +1,6 @@
-"""What the three assets have in common: weekly partitions, one run for a range of weeks, the same resources.
+"""What the assets have in common: partitions by week or month, one run for a range of them, the same resources.
 
-Each asset's own module says how a week's figures are extracted and how Dagster's UI describes the table.
+Each asset's own module says how the figures of a week or month are extracted and how Dagster's UI describes the table.
 """
 
 from collections.abc import Mapping
@@ -12,28 +12,30 @@ from xero_pipeline.assets.columns import OWNERS
 from xero_pipeline.assets.outcomes import BeginExtracting
 from xero_pipeline.assets.progress import Progress
 from xero_pipeline.assets.week_sync import WeeklySyncConfig, WeekSync
+from xero_pipeline.periods import AnyPeriod
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.xero.client import Xero
 
 
-def build_weekly_asset(
+def build_figures_asset(
     name: str,
     kind: SyncType,
-    begin: BeginExtracting,
+    begin: BeginExtracting[AnyPeriod],
     *,
     settings: Settings,
-    partitions: dg.WeeklyPartitionsDefinition,
+    partitions: dg.TimeWindowPartitionsDefinition,
     metadata: Mapping[str, Any],
     description: str,
     read_together: bool = False,
     goes_first: bool = False,
 ) -> dg.AssetsDefinition:
-    """Build the asset of one table, which syncs each week of its run.
+    """Build the asset of one table, which syncs each week, or month, of its run.
 
     Args:
         name: the table's name.
+        kind: what the sync log calls its figures, which says whether they are those of weeks or of months.
         begin: begins to extract the weeks of a run.
         metadata: the metadata of the asset itself, which does not depend on a run.
         read_together: whether the weeks of an organisation are read with one request.
@@ -52,7 +54,7 @@ def build_weekly_asset(
         metadata=metadata,
         description=description,
     )
-    def weekly(
+    def figures(
         context: dg.AssetExecutionContext,
         config: WeeklySyncConfig,
         xero: dg.ResourceParam[Xero],
@@ -71,4 +73,4 @@ def build_weekly_asset(
         )
         return sync.materialize(context, config, begin)
 
-    return weekly
+    return figures

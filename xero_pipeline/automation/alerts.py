@@ -20,7 +20,7 @@ from xero_pipeline.clock import Clock
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.warehouse.logs.alert_log import AlertLog
 from xero_pipeline.warehouse.logs.alert_rules import EVENT_KINDS, AlertState, DeliveryClaim
-from xero_pipeline.warehouse.logs.sync_log import hide_secrets
+from xero_pipeline.warehouse.logs.hidden_secrets import hide_secrets
 
 if TYPE_CHECKING:
     from xero_pipeline.resources import Deployment

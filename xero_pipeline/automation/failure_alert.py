@@ -40,11 +40,14 @@ from xero_pipeline.automation.failure_text import (
     format_list,
     format_weeks,
     get_failure_text,
+    parse_period,
+    parse_periods,
 )
 from xero_pipeline.automation.partial_weeks import PartialWeekMonitor, evaluate_accepted
-from xero_pipeline.automation.planning import RETRY_NUMBER, has_automatic_retry, parse_run_weeks
+from xero_pipeline.automation.planning import RETRY_NUMBER, has_automatic_retry, parse_run_periods
 from xero_pipeline.dagster_internals import StepFailureData
 from xero_pipeline.grants import ConnectionStatus
+from xero_pipeline.periods import Month, Period
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.run_liveness import is_run_alive
 from xero_pipeline.settings import Settings
@@ -59,7 +62,7 @@ _MAX_RUNS_PER_TICK = 50
 # Dagster's tag on a failed run whose process was told to end, as by Ctrl-C. A run that was killed has no such tag.
 _FAILURE_REASON, _TOLD_TO_END = "dagster/failure_reason", "UNEXPECTED_TERMINATION"
 # The job of the schedule and the command line, and the one that Dagster gives a backfill of assets.
-_OUR_JOBS = ("weekly_sync", "__ASSET_JOB")
+_OUR_JOBS = ("weekly_sync", "monthly_sync", "__ASSET_JOB")
 _ROWS_READ = 5000
 # The runs whose end was seen last, far more than end within the overlap of two ticks.
 _ENDED_RUNS_KEPT = 500
@@ -200,7 +203,7 @@ class FailureMonitor:
 
     def _notify_failed_run(self, event: dg.EventLogRecord, run: dg.DagsterRun | None, code: str) -> None:
         """Report a run that failed outside any organisation's week. `run` is `None` once it has been deleted."""
-        failure, weeks = get_failure_text(code), parse_run_weeks(dict(run.tags)) if run else []
+        failure, weeks = get_failure_text(code), _list_periods(run) if run else []
         job = event.event_log_entry.job_name or "a run"
         subject = format_weeks(weeks) if weeks else job
         self._alerter.report_problem(
@@ -241,7 +244,7 @@ class FailureMonitor:
             failures.setdefault(entry.sync_type, {})[str(entry.week)] = entry.id
         if code == "day_limit":
             failure = FailureText(failure.summary, f"{failure.advice} {self._describe_continuation(entries)}")
-        weeks = [_parse_week(text) for weeks in failures.values() for text in weeks]
+        weeks = parse_periods(failures)
         sync_types = format_list(SYNC_TYPE_NAMES.get(sync_type, sync_type) for sync_type in failures)
         self._alerter.report_problem(
             cause,
@@ -277,13 +280,16 @@ class FailureMonitor:
 
     def _report_if_weeks_landed(self, alert: Alert) -> None:
         tenant_id, failures = alert.details["tenant_id"], alert.details["failures"]
-        weeks = [_parse_week(text) for texts in failures.values() for text in texts]
-        landed = self._log.list_landed_weeks(tenant_id, min(weeks).ending)
+        weeks = parse_periods(failures)
+        since = min(week.ending for week in weeks)
+        landed: dict[str, Mapping[Any, int]] = {}
+        for period in (Week, Month):
+            landed |= self._log.list_landed(tenant_id, since, period)
         if all(
-            landed[sync_type].get(_parse_week(text), 0) > failed_id
+            landed[sync_type].get(parse_period(sync_type, text), 0) > failed_id
             if isinstance(failed_id, int)
             # An alert of an older release names the moment of the failure, not its row.
-            else self._is_last_sync_landed(tenant_id, sync_type, _parse_week(text))
+            else self._is_last_sync_landed(tenant_id, sync_type, parse_period(sync_type, text))
             for sync_type, texts in failures.items()
             for text, failed_id in texts.items()
         ):
@@ -291,7 +297,7 @@ class FailureMonitor:
                 alert.cause, f"{self._get_name(tenant_id)}, {format_weeks(weeks)}: every figure has landed since."
             )
 
-    def _is_last_sync_landed(self, tenant_id: str, sync_type: str, week: Week) -> bool:
+    def _is_last_sync_landed(self, tenant_id: str, sync_type: str, week: Period) -> bool:
         last = self._log.get_last(tenant_id, sync_type, week)
         return last is not None and last.status in LANDED
 
@@ -327,6 +333,10 @@ class FailureMonitor:
         return organisation.display_name if organisation else tenant_id
 
 
+def _list_periods(run: dg.DagsterRun) -> list[Period]:
+    return [*parse_run_periods(run, Week), *parse_run_periods(run, Month)]
+
+
 def _is_postponed(run: dg.DagsterRun) -> bool:
     """Whether a run was told to end, as when Dagster is restarted, and Dagster retries it. That needs no alert."""
     return run.tags.get(_FAILURE_REASON) == _TOLD_TO_END and has_automatic_retry(run)
@@ -342,10 +352,6 @@ def _read_error_code(entry: LogEntry) -> str:
 
 def _get_end(entry: LogEntry) -> datetime:
     return entry.completed_at or entry.started_at
-
-
-def _parse_week(text: str) -> Week:
-    return Week(datetime.fromisoformat(text).date())
 
 
 def _capitalise(text: str) -> str:

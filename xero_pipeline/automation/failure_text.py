@@ -6,11 +6,13 @@ below. The details stay in the sync log and in the run's log, on the machine.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
-from xero_pipeline.automation.planning import group_into_ranges
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.periods import AnyPeriod, Month, Period, group_into_ranges
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.weeks import Week
 
 _MORE_IN_LOG = "The sync log and the run's log say more."
@@ -83,11 +85,18 @@ _FAILURE_TEXTS = {
     "reconciliation_check_failed": FailureText("Xero's totals could not be compared", _NOTHING_TO_DO),
     "late_edits_failed": FailureText("Xero could not be asked what was edited", _NOTHING_TO_DO),
     "wrong_frame": FailureText("the figures do not fit the table", f"{_NOTHING_LOST} {_MORE_IN_LOG}"),
+    "no_such_month": FailureText("a run asked for a month that cannot be synced", _MORE_IN_LOG),
     "no_such_week": FailureText("a run asked for a week that cannot be synced", _MORE_IN_LOG),
     "settings": FailureText("a setting is missing or malformed", "The first lines of the process's log name it."),
 }
 
-SYNC_TYPE_NAMES = {"profit_and_loss": "profit and loss", "invoices": "revenue", "bank_summary": "cash"}
+SYNC_TYPE_NAMES = {
+    "profit_and_loss": "profit and loss",
+    "invoices": "revenue",
+    "bank_summary": "cash",
+    "profit_and_loss_monthly": "monthly profit and loss",
+    "bank_summary_monthly": "monthly cash",
+}
 
 
 def get_failure_text(code: str) -> FailureText:
@@ -115,16 +124,36 @@ def _list_subclasses(error_class: type[PipelineError]) -> Iterator[type[Pipeline
         yield from _list_subclasses(child)
 
 
-def format_weeks(weeks: Iterable[Week], at_most: int = 6) -> str:
-    """Format weeks as `week ending 2026-11-21` or `weeks ending 2026-10-31 to 2026-11-21 and 2026-08-01`."""
-    ranges = group_into_ranges(weeks)
+def format_weeks(weeks: Iterable[Period], at_most: int = 6) -> str:
+    """Format weeks as `week ending 2026-11-21` or `weeks ending 2026-10-31 to 2026-11-21 and 2026-08-01`.
+
+    Months follow the weeks in the same way.
+    """
+    periods = set(weeks)
+    of_weeks = _format_periods([one for one in periods if isinstance(one, Week)], at_most)
+    of_months = _format_periods([one for one in periods if isinstance(one, Month)], at_most)
+    return format_list(filter(None, (of_weeks, of_months))) if periods else "no week"
+
+
+def _format_periods(periods: Sequence[AnyPeriod], at_most: int) -> str:
+    ranges = group_into_ranges(periods)
     if not ranges:
-        return "no week"
+        return ""
     names = [str(last) if first == last else f"{first} to {last}" for first, last in ranges[:at_most]]
     if len(ranges) > at_most:
         names.append(f"{len(ranges) - at_most} older ranges")
-    is_single_week = len(ranges) == 1 and ranges[0][0] == ranges[0][1]
-    return f"week{'' if is_single_week else 's'} ending {format_list(names)}"
+    is_single = len(ranges) == 1 and ranges[0][0] == ranges[0][1]
+    return f"{ranges[0][0].NOUN}{'' if is_single else 's'} ending {format_list(names)}"
+
+
+def parse_periods(failures: Mapping[str, Iterable[str]]) -> list[Period]:
+    """Return the weeks and months of an alert's details, which name their last days by sync type."""
+    return [parse_period(sync_type, text) for sync_type, texts in failures.items() for text in texts]
+
+
+def parse_period(sync_type: str, text: str) -> Period:
+    """Return the week, or for a monthly sync type the month, that ends on this day."""
+    return SyncType(sync_type).period(date.fromisoformat(text))
 
 
 def format_list(names: Iterable[str]) -> str:

@@ -32,7 +32,6 @@ from xero_pipeline.automation.planning import (
     count_affordable_weeks,
     find_weeks_in_backoff,
     find_weeks_under_way,
-    group_into_ranges,
     is_backfill_pending,
     read_call_usage,
 )
@@ -40,6 +39,7 @@ from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.money import ZERO
+from xero_pipeline.periods import group_into_ranges
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Basis, Settings
 from xero_pipeline.warehouse.figures.balances import find_weeks_with_old_balances

@@ -25,14 +25,14 @@ from xero_pipeline.automation.planning import (
     count_affordable_weeks,
     find_weeks_in_backoff,
     find_weeks_under_way,
-    group_into_ranges,
     is_backfill_pending,
 )
 from xero_pipeline.grants import Organisation
+from xero_pipeline.periods import group_into_ranges
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.figures.queries import find_weeks_of_another_basis
-from xero_pipeline.warehouse.logs.sync_log import SyncType
+from xero_pipeline.warehouse.logs.sync_log import WEEKLY_TYPES
 from xero_pipeline.weeks import NoSuchWeek, Week
 
 # How many weeks of an organisation one tick requests at most: half a year, a few minutes of Xero's time.
@@ -93,7 +93,7 @@ class GapFinder:
         return [
             week
             for week in self._calendar.list_weeks(now)
-            if week in on_other_basis or any(week not in landed[sync_type] for sync_type in SyncType)
+            if week in on_other_basis or any(week not in landed[sync_type] for sync_type in WEEKLY_TYPES)
         ]
 
     def _build_runs(self, tenants_by_range: Mapping[tuple[Week, Week], Sequence[str]]) -> Iterator[RunPlan]:

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
 
 from xero_pipeline.assets.checks import CHECK_GROUPS, evaluate_checks
 from xero_pipeline.automation.alerts import Alerter
-from xero_pipeline.automation.failure_text import SYNC_TYPE_NAMES, format_list, format_weeks
+from xero_pipeline.automation.failure_text import (
+    SYNC_TYPE_NAMES,
+    format_list,
+    format_weeks,
+    parse_period,
+    parse_periods,
+)
 from xero_pipeline.dagster_internals import AssetCheckExecutionRecordStatus
 from xero_pipeline.resources import Deployment
 from xero_pipeline.warehouse.checks.snapshot import TABLE_OF
 from xero_pipeline.warehouse.logs.acceptances import read_accepted_differences
 from xero_pipeline.warehouse.logs.alert_rules import Alert
 from xero_pipeline.warehouse.logs.sync_log import LogEntry, SyncStatus, SyncType
-from xero_pipeline.weeks import Week
 
 _KIND = "partial"
 _CHECK = "adds_up_in_xero"
@@ -61,7 +66,7 @@ class PartialWeekMonitor:
             elif not self._had_accepted_difference(entry):
                 continue
             run = f"\nRun: {self._alerter.build_run_url(entry.dagster_run_id)}" if entry.dagster_run_id else ""
-            week_list = format_weeks(_parse_week(text) for texts in weeks.values() for text in texts)
+            week_list = format_weeks(parse_periods(weeks))
             sync_types = format_list(SYNC_TYPE_NAMES.get(sync_type, sync_type) for sync_type in weeks)
             self._alerter.report_problem(
                 cause,
@@ -94,11 +99,11 @@ class PartialWeekMonitor:
         accepted = 0
         for sync_type, texts in weeks.items():
             for text in texts:
-                last = self._log.get_last(tenant_id, sync_type, _parse_week(text))
+                last = self._log.get_last(tenant_id, sync_type, parse_period(sync_type, text))
                 if last is None or (last.status != SyncStatus.SUCCESS and last.accepted is None):
                     return
                 accepted += last.status != SyncStatus.SUCCESS
-        week_list = format_weeks(_parse_week(text) for texts in weeks.values() for text in texts)
+        week_list = format_weeks(parse_periods(weeks))
         state = "somebody has accepted what does not add up." if accepted else "the figures add up now."
         self._alerter.report_recovery(alert.cause, f"{self._get_name(tenant_id)}, {week_list}: {state}")
 
@@ -111,7 +116,7 @@ def evaluate_accepted(instance: dg.DagsterInstance, deployment: Deployment, kind
 
     A check is evaluated with each run. Without this it would fail until the next one.
     """
-    for table in (TABLE_OF[SyncType(kind)].name for kind in kinds):
+    for table in (TABLE_OF[SyncType(kind)].name for kind in kinds if kind in TABLE_OF):
         key = dg.AssetCheckKey(dg.AssetKey(table), _CHECK)
         record = instance.get_latest_asset_check_evaluation_record(key)
         if record is None or record.status is not AssetCheckExecutionRecordStatus.FAILED:
@@ -131,7 +136,3 @@ def evaluate_accepted(instance: dg.DagsterInstance, deployment: Deployment, kind
                         description=result.description,
                     )
                 )
-
-
-def _parse_week(text: str) -> Week:
-    return Week(date.fromisoformat(text))

@@ -8,19 +8,22 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Generic, cast
 
 import dagster as dg
 
 from xero_pipeline.assets.run_organisations import build_tenant_tags, parse_tenants, split_organisations
 from xero_pipeline.automation.jobs import (
     ASSETS,
+    MONTHLY_ASSETS,
     RANGE_END,
     RANGE_START,
     build_range_tags,
     build_run_config,
+    is_monthly,
 )
 from xero_pipeline.dagster_internals import BulkActionsFilter, BulkActionStatus
+from xero_pipeline.periods import AnyPeriod, Month, Period, iterate_periods
 from xero_pipeline.rate_limits import Usage
 from xero_pipeline.resources import Deployment
 from xero_pipeline.warehouse.logs.sync_log import LogEntry, SyncLog, SyncStatus
@@ -61,10 +64,10 @@ _MAX_IDS_LENGTH = 500
 
 @dataclass(frozen=True)
 class RunPlan:
-    """One run to request: a range of weeks, for these organisations (none named: all), of these assets."""
+    """One run to request: a range of weeks or months, for these organisations (none named: all), of these assets."""
 
-    first: Week
-    last: Week
+    first: Period
+    last: Period
     organisations: tuple[str, ...]
     key: str
     assets: tuple[str, ...] = ASSETS
@@ -80,16 +83,17 @@ class RunPlan:
         ]
 
     def to_run_request(self, source: str) -> dg.RunRequest:
+        is_whole_job = self.assets in (ASSETS, MONTHLY_ASSETS)
         return dg.RunRequest(
             run_key=self.key,
             tags=build_range_tags(self.first, self.last) | build_tenant_tags(self.organisations) | {"source": source},
             run_config=build_run_config(self.organisations, self.assets),
-            asset_selection=None if self.assets == ASSETS else [dg.AssetKey(asset) for asset in self.assets],
+            asset_selection=None if is_whole_job else [dg.AssetKey(asset) for asset in self.assets],
         )
 
 
 def build_run_key(
-    name: str, first: Week, last: Week, organisations: Iterable[str], state: object, now: datetime
+    name: str, first: Period, last: Period, organisations: Iterable[str], state: object, now: datetime
 ) -> str:
     """Build the key of a run. Dagster launches one run for each key, however that run ends.
 
@@ -117,19 +121,27 @@ class TickPlan:
 
 
 @dataclass(frozen=True)
-class WeeksUnderWay:
-    """The weeks of runs that are not over: those that are under way for every organisation, and those for some."""
+class UnderWay(Generic[AnyPeriod]):
+    """The weeks, or months, of runs that are not over: those of every organisation, and those of some."""
 
-    of_all: Set[Week] = frozenset()
-    by_tenant: Mapping[str, Set[Week]] = field(default_factory=dict)
+    of_all: Set[AnyPeriod] = frozenset()
+    by_tenant: Mapping[str, Set[AnyPeriod]] = field(default_factory=dict)
 
-    def list_of(self, tenant_id: str) -> Set[Week]:
-        """The weeks that are under way for this organisation."""
+    def list_of(self, tenant_id: str) -> Set[AnyPeriod]:
+        """Those that are under way for this organisation."""
         return self.of_all | self.by_tenant.get(tenant_id, frozenset())
+
+
+WeeksUnderWay = UnderWay[Week]
 
 
 def find_weeks_under_way(instance: dg.DagsterInstance) -> WeeksUnderWay:
     """Find the weeks of all runs that are queued, running, or about to be retried by Dagster, whoever started them."""
+    return find_under_way(instance, Week)
+
+
+def find_under_way(instance: dg.DagsterInstance, period: type[AnyPeriod]) -> UnderWay[AnyPeriod]:
+    """Find the weeks, or the months, of all runs that are under way."""
     crashed = dg.RunsFilter(
         statuses=[dg.DagsterRunStatus.FAILURE],
         tags={_WILL_RETRY: "true"},
@@ -140,15 +152,15 @@ def find_weeks_under_way(instance: dg.DagsterInstance) -> WeeksUnderWay:
     runs += [
         run for run in instance.get_runs(filters=crashed) if has_automatic_retry(run) and _RETRIED_AS not in run.tags
     ]
-    of_all: set[Week] = set()
-    by_tenant: dict[str, set[Week]] = defaultdict(set)
+    of_all: set[AnyPeriod] = set()
+    by_tenant: dict[str, set[AnyPeriod]] = defaultdict(set)
     for run in runs:
-        tenants, weeks = parse_tenants(run.tags), parse_run_weeks(run.tags)
+        tenants, periods = parse_tenants(run.tags), parse_run_periods(run, period)
         for tenant_id in tenants:
-            by_tenant[tenant_id].update(weeks)
+            by_tenant[tenant_id].update(periods)
         if not tenants:
-            of_all.update(weeks)
-    return WeeksUnderWay(of_all, by_tenant)
+            of_all.update(periods)
+    return UnderWay(of_all, by_tenant)
 
 
 def has_automatic_retry(run: dg.DagsterRun) -> bool:
@@ -165,34 +177,28 @@ def is_backfill_pending(instance: dg.DagsterInstance) -> bool:
     since = (datetime.now(UTC) - _BACKFILL_EXPECTED_WITHIN).timestamp()
     return any(
         backfill.backfill_timestamp > since
-        and {key.to_user_string() for key in backfill.asset_selection or ()} & set(ASSETS)
+        and {key.to_user_string() for key in backfill.asset_selection or ()} & {*ASSETS, *MONTHLY_ASSETS}
         and not instance.get_runs(dg.RunsFilter(tags={BACKFILL: backfill.backfill_id}), limit=1)
         for backfill in requested
     )
 
 
 def parse_run_weeks(tags: Mapping[str, str]) -> list[Week]:
-    """Return the weeks that a run's tags name, oldest first. Empty for a run that is not about weeks."""
+    """Return the weeks that the tags of a run of weeks name, oldest first. Empty for a run that names none."""
+    return _parse_range(tags, Week)
+
+
+def parse_run_periods(run: dg.DagsterRun, period: type[AnyPeriod]) -> list[AnyPeriod]:
+    """Return the weeks, or the months, that a run is about, oldest first. Empty for a run about the other kind."""
+    return _parse_range(run.tags, period) if is_monthly(run) == (period is Month) else []
+
+
+def _parse_range(tags: Mapping[str, str], period: type[AnyPeriod]) -> list[AnyPeriod]:
     first = tags.get(RANGE_START) or tags.get(_PARTITION)
     last = tags.get(RANGE_END) or tags.get(_PARTITION)
     if not first or not last:
         return []
-    week, end, weeks = Week.from_key(first), Week.from_key(last), []
-    while week <= end:
-        weeks.append(week)
-        week = week.shift(1)
-    return weeks
-
-
-def group_into_ranges(weeks: Iterable[Week]) -> list[tuple[Week, Week]]:
-    """Group weeks into the fewest ranges (first, last) without a gap, the newest range first."""
-    ranges: list[tuple[Week, Week]] = []
-    for week in sorted(set(weeks), reverse=True):
-        if ranges and ranges[-1][0] == week.shift(1):
-            ranges[-1] = (week, ranges[-1][1])
-        else:
-            ranges.append((week, week))
-    return ranges
+    return list(iterate_periods(period.from_key(first), period.from_key(last)))
 
 
 def read_call_usage(deployment: Deployment, tenant_id: str) -> Usage:
@@ -212,9 +218,14 @@ def count_affordable_weeks(deployment: Deployment, tenant_id: str, *, reserved_d
 
 def find_weeks_in_backoff(log: SyncLog, tenant_id: str, now: datetime) -> set[Week]:
     """Find an organisation's weeks that failed and may not be tried again yet."""
-    failures_by_week: dict[tuple[str, Week], list[LogEntry]] = defaultdict(list)
-    for entry in log.list_newest(_FAILURES_READ, tenant_id=tenant_id, status=SyncStatus.FAILED):
-        failures_by_week[entry.sync_type, entry.week].append(entry)
+    return find_in_backoff(log, tenant_id, now, Week)
+
+
+def find_in_backoff(log: SyncLog, tenant_id: str, now: datetime, period: type[AnyPeriod]) -> set[AnyPeriod]:
+    """Find an organisation's weeks, or months, that failed and may not be tried again yet."""
+    failures_by_week: dict[tuple[str, AnyPeriod], list[LogEntry]] = defaultdict(list)
+    for entry in log.list_newest(_FAILURES_READ, tenant_id=tenant_id, status=SyncStatus.FAILED, period=period):
+        failures_by_week[entry.sync_type, cast(AnyPeriod, entry.week)].append(entry)
     weeks = set()
     for (sync_type, week), failures in failures_by_week.items():
         retry_at = _compute_retry_time(failures, now)

@@ -10,7 +10,7 @@ last of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,23 +24,37 @@ from xero_pipeline.assets.run_organisations import (
     parse_tenants,
     split_organisations,
 )
-from xero_pipeline.automation.jobs import ASSETS, build_range_tags, build_run_config
-from xero_pipeline.automation.planning import BACKFILL, parse_run_weeks
+from xero_pipeline.automation.jobs import (
+    ASSETS,
+    JOB,
+    MONTHLY_ASSETS,
+    MONTHLY_JOB,
+    build_range_tags,
+    build_run_config,
+    is_monthly,
+)
+from xero_pipeline.automation.planning import BACKFILL, parse_run_periods
+from xero_pipeline.periods import Month, Period
 from xero_pipeline.resources import DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings
+from xero_pipeline.weeks import Week
 
 # Older runs were seen long ago, or the daemon was off for so long that nobody waits for them.
 _LOOKS_BACK = timedelta(days=2)
 
 
 def build_remaining_organisations_sensor(
-    settings: Settings, job: Any, *, opener: DeploymentOpener = open_deployment
+    settings: Settings, jobs: Sequence[Any], *, opener: DeploymentOpener = open_deployment
 ) -> dg.SensorDefinition:
-    """Build the sensor. It always runs: whoever starts a backfill expects it to be whole."""
+    """Build the sensor. It always runs: whoever starts a backfill expects it to be whole.
+
+    Args:
+        jobs: those of the weeks and of the months.
+    """
 
     @dg.sensor(
         name=REMAINING_SENSOR,
-        job=job,
+        jobs=jobs,
         # A backfill is over as soon as none of its runs goes on, so the others should come soon.
         minimum_interval_seconds=10,
         default_status=dg.DefaultSensorStatus.RUNNING,
@@ -73,19 +87,25 @@ def build_remaining_organisations_sensor(
 
 
 def _request_others(root_id: str, run: dg.DagsterRun, connected: list[str], per_run: int) -> Iterator[dg.RunRequest]:
-    weeks = parse_run_weeks(run.tags)
+    weeks: Sequence[Period]
+    all_assets: tuple[str, ...]
+    if is_monthly(run):
+        job, all_assets, weeks = MONTHLY_JOB, MONTHLY_ASSETS, parse_run_periods(run, Month)
+    else:
+        job, all_assets, weeks = JOB, ASSETS, parse_run_periods(run, Week)
     selected = {key.to_user_string() for key in run.asset_selection or ()}
-    assets = [asset for asset in ASSETS if asset in selected] or ASSETS
+    assets = tuple(asset for asset in all_assets if asset in selected) or all_assets
     of_backfill = {BACKFILL: run.tags[BACKFILL]} if BACKFILL in run.tags else {}
     others = sorted(set(connected) - set(parse_tenants(run.tags)))
     for number, group in enumerate(split_organisations(others, per_run), start=1):
         yield dg.RunRequest(
             # Dagster launches one run for each key, also where it ends before the cursor is stored.
             run_key=f"{REMAINING_SENSOR}:{root_id}:{number}",
+            job_name=job,
             tags=build_range_tags(weeks[0], weeks[-1])
             | build_tenant_tags(group)
             | of_backfill
             | {"source": REMAINING_SENSOR},
             run_config=build_run_config(group, assets),
-            asset_selection=None if assets == ASSETS else [dg.AssetKey(asset) for asset in assets],
+            asset_selection=None if assets == all_assets else [dg.AssetKey(asset) for asset in assets],
         )

@@ -14,12 +14,12 @@ import dagster as dg
 from xero_pipeline.assets.progress import Progress
 from xero_pipeline.assets.run_organisations import build_tenant_tags
 from xero_pipeline.automation.dead_runs import end_dead_runs
-from xero_pipeline.automation.jobs import ASSETS, build_range_tags, build_run_config
+from xero_pipeline.automation.jobs import ASSETS, JOB, MONTHLY_ASSETS, MONTHLY_JOB, build_range_tags, build_run_config
 from xero_pipeline.dagster_home import open_instance
 from xero_pipeline.definitions import build_defs
+from xero_pipeline.periods import Month, Period
 from xero_pipeline.resources import Deployment
 from xero_pipeline.run_liveness import build_worker_tags, hold_run_lock
-from xero_pipeline.weeks import Week
 
 # How the line begins that `dagster._core.instance.types` writes to stderr. `test_failures.py` fails if it changes.
 _EVENT_NOT_STORED = "Exception while writing logger call to event log"
@@ -43,16 +43,19 @@ class _StderrWithoutDagster:
 
 def materialize_weeks(
     opened: Deployment,
-    weeks: Sequence[Week],
+    weeks: Sequence[Period],
     organisations: Sequence[str],
     *,
     progress: Progress,
-    assets: Sequence[str] = ASSETS,
+    assets: Sequence[str] | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Materialise the weeks from the first to the last of `weeks` in one run of the job `weekly_sync`.
 
+    Months are materialised in a run of the job `monthly_sync`.
+
     Args:
         organisations: tenant ids; none means all.
+        assets: those to materialise; by default all of the job.
 
     Returns:
         Dagster's result. A failed run does not raise.
@@ -61,7 +64,9 @@ def materialize_weeks(
         settings=opened.settings,
         resource_overrides={"xero": opened.xero, "warehouse": opened.warehouse, "progress": progress},
     )
-    config = build_run_config(organisations, assets) | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+    job, all_assets = (MONTHLY_JOB, MONTHLY_ASSETS) if isinstance(weeks[0], Month) else (JOB, ASSETS)
+    chosen = tuple(all_assets if assets is None else assets)
+    config = build_run_config(organisations, chosen) | {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     logging.getLogger("dagster").setLevel(logging.CRITICAL)
     run_id = str(uuid4())
     with (
@@ -71,11 +76,11 @@ def materialize_weeks(
     ):
         # Without a daemon, nothing else ends the runs of a command that was killed.
         end_dead_runs(instance, opened, opened.clock.now())
-        return definitions.resolve_job_def("weekly_sync").execute_in_process(
+        return definitions.resolve_job_def(job).execute_in_process(
             run_config=config,
             instance=instance,
             tags=build_range_tags(weeks[0], weeks[-1]) | build_tenant_tags(organisations) | build_worker_tags(),
             run_id=run_id,
             raise_on_error=False,
-            asset_selection=None if tuple(assets) == ASSETS else [dg.AssetKey(asset) for asset in assets],
+            asset_selection=None if chosen == all_assets else [dg.AssetKey(asset) for asset in chosen],
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from typing import cast
 
 import click
 
@@ -99,7 +100,7 @@ def _reconcile_organisation(
             run = materialize_weeks(opened, weeks, [client.tenant_id], progress=NoProgress(), assets=plan.assets)
             result.run_id = run.run_id
             for entry in opened.warehouse.log.list_for_run(run.run_id):
-                reading = (entry.week, ASSET_OF_TYPE[SyncType(entry.sync_type)])
+                reading = (cast(Week, entry.week), ASSET_OF_TYPE[SyncType(entry.sync_type)])
                 result.calls[reading] = result.calls.get(reading, 0) + entry.api_calls
                 if entry.status in LANDED:
                     result.landed.add(reading)

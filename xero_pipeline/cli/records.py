@@ -80,7 +80,7 @@ def accept(log_id: int, note: str | None) -> None:
             entry = opened.warehouse.log.accept(log_id, who=actor.who, note=note)
         name = opened.warehouse.tokens.list_names().get(entry.tenant_id, entry.tenant_id)
         count = format_count(len(list_differences(entry.error_log)), "difference")
-        print_line(f"{name}, {entry.sync_type}, week ending {entry.week}: {count} {entry.accepted}")
+        print_line(f"{name}, {entry.sync_type}, {entry.week.NOUN} ending {entry.week}: {count} {entry.accepted}")
         PartialWeekMonitor(opened, open_alerter(opened)).report_recoveries()
         with open_instance(opened.settings) as instance:
             evaluate_accepted(instance, opened, [entry.sync_type])

@@ -1,4 +1,4 @@
-"""`sync`: materialise weeks in this process through Dagster, and print their figures."""
+"""`sync`: materialise weeks, or months, in this process through Dagster, and print their figures."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ from xero_pipeline.access import find_cli_actor
 from xero_pipeline.assets.run_organisations import choose_organisations, list_left_out_organisations
 from xero_pipeline.audit import AuditTrail
 from xero_pipeline.automation.failure_text import list_pipeline_errors
-from xero_pipeline.automation.jobs import ASSETS
+from xero_pipeline.automation.jobs import ASSETS, MONTHLY_ASSETS
 from xero_pipeline.cli.materialize import materialize_weeks
 from xero_pipeline.cli.options import DATE, describe_lost_connection, format_count, print_json, print_line, print_table
 from xero_pipeline.dagster_internals import StepFailureData
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.periods import Month, Period
 from xero_pipeline.resources import Deployment, open_deployment
 from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.access.audit_log import AuditAction, AuditOutcome
+from xero_pipeline.warehouse.figures.queries import read_comparison
 from xero_pipeline.warehouse.logs.sync_log import LogEntry
 from xero_pipeline.weeks import MAX_WEEKS, Week
 from xero_pipeline.xero.client import OrganisationClient
@@ -64,9 +66,9 @@ class ProgressDisplay:
         self._done = 0
         self._total = 0
 
-    def follow(self, opened: Deployment, weeks: int) -> None:
+    def follow(self, opened: Deployment, periods: Sequence[Period]) -> None:
         self._deployment = opened
-        self._total = weeks * len(ASSETS)
+        self._total = len(periods) * len(_list_assets(periods))
         self._task = self._bar.add_task("syncing", total=self._total, note="")
 
     def __enter__(self) -> ProgressDisplay:
@@ -80,7 +82,7 @@ class ProgressDisplay:
         del weeks
         self._bar.update(self._task, description=sync_type.replace("_", " "))
 
-    def finish_week(self, sync_type: str, week: Week, *, landed: bool) -> None:
+    def finish_week(self, sync_type: str, week: Period, *, landed: bool) -> None:
         del sync_type, week, landed
         self._done += 1
         self._bar.update(self._task, completed=self._done, note=self._format_note())
@@ -105,6 +107,8 @@ class ProgressDisplay:
 @click.option("--weeks", type=click.IntRange(1, MAX_WEEKS), help="This many of the latest weeks, as far as they exist.")
 @click.option("--from", "first", type=DATE, help="The first week of a range, by its Saturday.")
 @click.option("--to", "last", type=DATE, help="The last week of a range, by its Saturday.")
+@click.option("--month-ending", type=DATE, help="One calendar month, by its last day (YYYY-MM-DD).")
+@click.option("--months", type=click.IntRange(1, MAX_WEEKS), help="This many of the latest months instead of weeks.")
 @click.option(
     "--organisation", "organisations", multiple=True, metavar="ID", help="Only this one (tenant id); can be repeated."
 )
@@ -114,25 +118,35 @@ def sync(
     weeks: int | None,
     first: date | None,
     last: date | None,
+    month_ending: date | None,
+    months: int | None,
     organisations: tuple[str, ...],
     as_json: bool,
 ) -> None:
     """Fetch weeks from Xero, write them, and show each week's figures (default: the latest week).
 
+    With --months or --month-ending it fetches calendar months instead. A sync of weeks reads no month.
+
     Runs, events and logs are in Dagster's UI afterwards.
     """
-    ways = sum(option is not None for option in (week_ending, weeks, first or last))
+    ways = sum(option is not None for option in (week_ending, weeks, first or last, month_ending, months))
     if ways > 1 or (first is None) != (last is None):
-        raise click.UsageError("Give --week-ending, or --weeks, or --from together with --to.")
+        raise click.UsageError(
+            "Give --week-ending, or --weeks, or --from together with --to, or --month-ending, or --months."
+        )
     settings = load_settings()
     console = Console(stderr=True)
     display = ProgressDisplay(console, settings.calls_per_minute)
     with open_deployment(settings, on_wait=display.show_wait) as opened:
-        chosen = _choose_weeks(opened, week_ending, weeks, first, last)
+        chosen: Sequence[Period]
+        if month_ending is None and months is None:
+            chosen = _choose_weeks(opened, week_ending, weeks, first, last)
+        else:
+            chosen = _choose_months(opened, month_ending, months)
         clients = choose_organisations(opened.xero, organisations)
         for client in list_left_out_organisations(opened.xero, organisations):
             print_line(f"left out: {describe_lost_connection(client.organisation)}", err=True)
-        display.follow(opened, len(chosen))
+        display.follow(opened, chosen)
         trail = AuditTrail(opened.warehouse)
         with display, trail.recording(find_cli_actor(), AuditAction.SYNC, _describe_weeks(chosen)) as recorded:
             result = materialize_weeks(opened, chosen, organisations, progress=display)
@@ -147,9 +161,13 @@ def sync(
         raise SyncFailed(description, advice=f"Run {result.run_id} in Dagster's UI shows more.")
 
 
-def _describe_weeks(weeks: Sequence[Week]) -> str:
-    first, last = min(weeks), max(weeks)
-    return f"week ending {first}" if first == last else f"weeks ending {first} to {last}"
+def _list_assets(periods: Sequence[Period]) -> Sequence[str]:
+    return MONTHLY_ASSETS if isinstance(periods[0], Month) else ASSETS
+
+
+def _describe_weeks(weeks: Sequence[Period]) -> str:
+    first, last = weeks[0], weeks[-1]
+    return f"{first.NOUN} ending {first}" if first == last else f"{first.NOUN}s ending {first} to {last}"
 
 
 def _choose_weeks(
@@ -166,9 +184,16 @@ def _choose_weeks(
     return calendar.list_latest_weeks(weeks or 1, now)
 
 
+def _choose_months(opened: Deployment, month_ending: date | None, months: int | None) -> list[Month]:
+    calendar, now = opened.settings.calendar, opened.clock.now()
+    if month_ending is not None:
+        return [calendar.require_month(month_ending, now)]
+    return calendar.list_months(now)[-(months or 1) :]
+
+
 def _print_result(
     opened: Deployment,
-    weeks: Sequence[Week],
+    weeks: Sequence[Period],
     organisations: Sequence[OrganisationClient],
     entries: Sequence[LogEntry],
     *,
@@ -177,18 +202,19 @@ def _print_result(
 ) -> None:
     rows = []
     for organisation in organisations:
-        figures = {row.week: row for row in opened.warehouse.read_summary(organisation.tenant_id, weeks[0], weeks[-1])}
+        figures = read_comparison(opened.warehouse.engine, organisation.tenant_id, weeks[0], weeks[-1])
         for week in weeks:
             week_entries = [e for e in entries if e.tenant_id == organisation.tenant_id and e.week == week]
-            amounts = {name: getattr(figures.get(week), name, None) for name in COLUMNS}
-            rows.append((organisation, week, _combine_status(week_entries), amounts))
+            amounts = {name: figures.get(week, {}).get(name) for name in COLUMNS}
+            rows.append((organisation, week, _combine_status(week_entries, len(_list_assets(weeks))), amounts))
+    noun = weeks[0].NOUN
     if as_json:
         print_json(
             {
                 "runId": run_id,
-                "weeks": [
+                f"{noun}s": [
                     {
-                        "weekEnding": str(week),
+                        f"{noun}Ending": str(week),
                         "tenantId": o.tenant_id,
                         "tenantName": o.organisation.tenant_name,
                         "status": status,
@@ -206,7 +232,7 @@ def _print_result(
     _print_table(rows, sum(entry.api_calls for entry in entries))
 
 
-def _print_table(rows: Sequence[tuple[OrganisationClient, Week, str, dict[str, Decimal | None]]], calls: int) -> None:
+def _print_table(rows: Sequence[tuple[OrganisationClient, Period, str, dict[str, Decimal | None]]], calls: int) -> None:
     figures = list(COLUMNS.values())
     cells = [
         (
@@ -217,16 +243,17 @@ def _print_table(rows: Sequence[tuple[OrganisationClient, Week, str, dict[str, D
         )
         for organisation, week, status, amounts in rows
     ]
-    print_table(["Week ending", "Organisation", *figures, "Status"], cells, figures=figures)
+    noun = rows[0][1].NOUN
+    print_table([f"{noun.title()} ending", "Organisation", *figures, "Status"], cells, figures=figures)
     weeks = len({week for _, week, *_ in rows})
     organisations = len({organisation.tenant_id for organisation, *_ in rows})
     owners = f" of {organisations} organisations" if organisations > 1 else ""
-    click.echo(f"{format_count(weeks, 'week')}{owners}, {format_count(calls, 'call')} to Xero")
+    click.echo(f"{format_count(weeks, noun)}{owners}, {format_count(calls, 'call')} to Xero")
 
 
-def _combine_status(entries: Sequence[LogEntry]) -> str:
+def _combine_status(entries: Sequence[LogEntry], expected: int) -> str:
     statuses = {entry.status for entry in entries}
-    if "failed" in statuses or len(entries) < len(ASSETS):
+    if "failed" in statuses or len(entries) < expected:
         return "failed"
     return "partial" if "partial" in statuses else "success"
 

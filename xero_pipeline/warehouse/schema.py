@@ -18,6 +18,7 @@ from sqlalchemy import (
     Index,
     Integer,
     Table,
+    TableClause,
     Text,
     column,
     table,
@@ -69,6 +70,7 @@ xero_sync_logs = Table(
     Column("id", _Id, primary_key=True, autoincrement=True),
     Column("tenant_id", Text, nullable=False),
     Column("sync_type", Text, nullable=False),
+    # The last day of the week, or of the month where the sync type is one of the monthly ones.
     Column("week_ending", Date, nullable=False),
     Column("status", Text, nullable=False),
     Column("record_count", Integer, nullable=False),
@@ -87,39 +89,64 @@ xero_sync_logs = Table(
     Index("ix_xero_sync_logs_dagster_run_id", "dagster_run_id"),
 )
 
-financial_weekly = Table(
-    "financial_weekly",
-    metadata,
-    Column("tenant_id", Text, primary_key=True),
-    Column("week_ending", Date, primary_key=True),
-    Column("basis", Text, nullable=False),
-    Column("total_trading_income", Money, nullable=False),
-    Column("cost_of_sales", Money, nullable=False),
-    Column("gross_profit", Money, nullable=False),
-    Column("other_income", Money, nullable=False),
-    Column("operating_expenses", Money, nullable=False),
-    Column("net_profit", Money, nullable=False),
-    *_provenance_columns(),
-    CheckConstraint("basis IN ('accrual', 'cash')", name="basis"),
-)
 
-financial_weekly_lines = Table(
-    "financial_weekly_lines",
-    metadata,
-    Column("tenant_id", Text, primary_key=True),
-    Column("week_ending", Date, primary_key=True),
-    Column("account_id", Text, primary_key=True),
-    Column("account_code", Text),
-    Column("account_name", Text, nullable=False),
-    Column("account_type", Text),
-    Column("category", Text, nullable=False),
-    Column("amount", Money, nullable=False),
-    *_provenance_columns(),
-    CheckConstraint(
-        "category IN ('trading_income', 'cost_of_sales', 'other_income', 'operating_expenses')",
-        name="category",
-    ),
-)
+def _make_financial_table(name: str, period: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("tenant_id", Text, primary_key=True),
+        Column(period, Date, primary_key=True),
+        Column("basis", Text, nullable=False),
+        Column("total_trading_income", Money, nullable=False),
+        Column("cost_of_sales", Money, nullable=False),
+        Column("gross_profit", Money, nullable=False),
+        Column("other_income", Money, nullable=False),
+        Column("operating_expenses", Money, nullable=False),
+        Column("net_profit", Money, nullable=False),
+        *_provenance_columns(),
+        CheckConstraint("basis IN ('accrual', 'cash')", name="basis"),
+    )
+
+
+def _make_lines_table(name: str, period: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("tenant_id", Text, primary_key=True),
+        Column(period, Date, primary_key=True),
+        Column("account_id", Text, primary_key=True),
+        Column("account_code", Text),
+        Column("account_name", Text, nullable=False),
+        Column("account_type", Text),
+        Column("category", Text, nullable=False),
+        Column("amount", Money, nullable=False),
+        *_provenance_columns(),
+        CheckConstraint(
+            "category IN ('trading_income', 'cost_of_sales', 'other_income', 'operating_expenses')",
+            name="category",
+        ),
+    )
+
+
+def _make_cash_table(name: str, period: str) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("tenant_id", Text, primary_key=True),
+        Column(period, Date, primary_key=True),
+        Column("bank_account_id", Text, primary_key=True),
+        Column("bank_account_name", Text, nullable=False),
+        Column("opening_balance", Money, nullable=False),
+        Column("cash_received", Money, nullable=False),
+        Column("cash_spent", Money, nullable=False),
+        Column("currency_gain", Money, nullable=False),
+        Column("closing_balance", Money, nullable=False),
+        *_provenance_columns(),
+    )
+
+
+financial_weekly = _make_financial_table("financial_weekly", "week_ending")
+financial_weekly_lines = _make_lines_table("financial_weekly_lines", "week_ending")
 
 revenue_weekly = Table(
     "revenue_weekly",
@@ -137,20 +164,11 @@ revenue_weekly = Table(
     *_provenance_columns(),
 )
 
-cash_position_weekly = Table(
-    "cash_position_weekly",
-    metadata,
-    Column("tenant_id", Text, primary_key=True),
-    Column("week_ending", Date, primary_key=True),
-    Column("bank_account_id", Text, primary_key=True),
-    Column("bank_account_name", Text, nullable=False),
-    Column("opening_balance", Money, nullable=False),
-    Column("cash_received", Money, nullable=False),
-    Column("cash_spent", Money, nullable=False),
-    Column("currency_gain", Money, nullable=False),
-    Column("closing_balance", Money, nullable=False),
-    *_provenance_columns(),
-)
+cash_position_weekly = _make_cash_table("cash_position_weekly", "week_ending")
+
+financial_monthly = _make_financial_table("financial_monthly", "month_ending")
+financial_monthly_lines = _make_lines_table("financial_monthly_lines", "month_ending")
+cash_position_monthly = _make_cash_table("cash_position_monthly", "month_ending")
 
 revenue_documents = Table(
     "revenue_documents",
@@ -222,6 +240,7 @@ restatements = Table(
     metadata,
     Column("id", _Id, primary_key=True, autoincrement=True),
     Column("tenant_id", Text, nullable=False),
+    # The last day of the week, or of the month where the table is a monthly one.
     Column("week_ending", Date, nullable=False),
     Column("table_name", Text, nullable=False),
     # `row_key` is the row's key within its week (an account, or a revenue type and region); people see `row_name`.
@@ -292,6 +311,49 @@ weekly_summary = table(
     column("net_profit", Money),
     column("net_revenue", Money),
     column("closing_cash", Money),
+    column("currency", Text),
+    column("data_source", Text),
+    column("updated_at", UtcDateTime),
+)
+
+
+def _make_comparison(name: str, period: str) -> TableClause:
+    """A view of weeks or months: each beside the same one of last year, and with the financial year to date."""
+    summed = ("total_trading_income", "cost_of_sales", "gross_profit", "net_profit", "net_revenue")
+    return table(
+        name,
+        column("tenant_id", Text),
+        column(period, Date),
+        *(column(one, Money) for one in (*summed, "closing_cash")),
+        # The calendar year in which the financial year of the period ends.
+        column("financial_year", Integer),
+        *(column(f"{one}_to_date", Money) for one in summed),
+        *(column(f"{one}_last_year", Money) for one in (*summed, "closing_cash")),
+        *(column(f"{one}_to_date_last_year", Money) for one in summed),
+        column("currency", Text),
+        column("data_source", Text),
+        column("updated_at", UtcDateTime),
+    )
+
+
+# Views as well.
+weekly_comparison = _make_comparison("weekly_comparison", "week_ending")
+monthly_summary = _make_comparison("monthly_summary", "month_ending")
+revenue_monthly = table(
+    "revenue_monthly",
+    column("tenant_id", Text),
+    column("month_ending", Date),
+    column("revenue_type", Text),
+    column("region", Text),
+    column("invoiced", Money),
+    column("credited", Money),
+    column("net_revenue", Money),
+    column("tax", Money),
+    column("invoice_count", Integer),
+    column("credit_note_count", Integer),
+    column("financial_year", Integer),
+    column("net_revenue_to_date", Money),
+    column("net_revenue_last_year", Money),
     column("currency", Text),
     column("data_source", Text),
     column("updated_at", UtcDateTime),

@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
 
 from xero_pipeline.clock import Clock
+from xero_pipeline.periods import Period
 from xero_pipeline.rate_limits import CallLimits
 from xero_pipeline.warehouse.access.audit_log import AuditLog
 from xero_pipeline.warehouse.access.persons import Persons
@@ -79,7 +80,7 @@ class Warehouse:
         write: Callable[[Connection, Provenance], ReplaceResult],
         *,
         tenant_id: str,
-        week: Week,
+        week: Period,
         currency: str,
         data_source: str,
         run_id: str | None,
@@ -89,10 +90,10 @@ class Warehouse:
         error_log: ErrorLog = None,
         read_at: datetime | None = None,
     ) -> ReplaceResult:
-        """Replace a week's figures and finish its row of the sync log, in one transaction.
+        """Replace the figures of a week or a month and finish its row of the sync log, in one transaction.
 
         Args:
-            write: replaces the week, for example `replace_revenue` with its data frame.
+            write: replaces them, for example `replace_revenue` with its data frame.
             log_id: the row that `log.start` wrote.
             status: `success` or `partial`. It becomes `partial` if the result of `write` has differences.
             read_at: by Xero's clock, the moment before which every edit is in the figures, as far as Xero stated it.
@@ -106,7 +107,9 @@ class Warehouse:
             # Check after `write`, which has waited for any other process that writes the same week.
             if newer := self.log.find_newer(connection, log_id):
                 raise Superseded(
-                    f"Another sync has read the week ending {week} again in the meantime.", log_id=log_id, newer=newer
+                    f"Another sync has read the {week.NOUN} ending {week} again in the meantime.",
+                    log_id=log_id,
+                    newer=newer,
                 )
             self.log.finish(
                 connection,
@@ -135,7 +138,7 @@ class Warehouse:
         since: datetime | None = None,
         tenant_id: str | None = None,
         limit: int | None = None,
-        week: Week | None = None,
+        week: Period | None = None,
     ) -> list[Restatement]:
         """The figures that a later sync changed, newest first. See `restatements.list_restatements`."""
         return restatements.list_restatements(self.engine, since, tenant_id, limit, week)

@@ -11,7 +11,8 @@ from datetime import datetime
 from typing import Any
 
 from xero_pipeline.grants import Organisation
-from xero_pipeline.weeks import Week, WeekRange
+from xero_pipeline.periods import Period
+from xero_pipeline.weeks import WeekRange
 from xero_pipeline.xero.facts import KeptFacts, NoKeptFacts, OrganisationFacts
 from xero_pipeline.xero.http.session import XeroSession
 from xero_pipeline.xero.http.transport import XeroApis
@@ -85,7 +86,7 @@ class OrganisationClient:
         """
         return self._facts.refresh_accounts(unknown, asked_at)
 
-    def fetch_profit_and_loss(self, week: Week | WeekRange, *, cash_basis: bool) -> Json:
+    def fetch_profit_and_loss(self, week: Period | WeekRange, *, cash_basis: bool) -> Json:
         """Fetch the report of a week, or of up to 52 weeks in one column.
 
         It is requested without `periods`, with which Xero would apply the range to every column.
@@ -100,7 +101,7 @@ class OrganisationClient:
             payments_only=cash_basis,
         )
 
-    def fetch_bank_summary(self, week: Week | WeekRange) -> Json:
+    def fetch_bank_summary(self, week: Period | WeekRange) -> Json:
         return self._apis.get(
             "Reports/BankSummary",
             "get_report_bank_summary",
@@ -109,25 +110,25 @@ class OrganisationClient:
             to_date=week.ending,
         )
 
-    def fetch_invoices(self, week: Week | WeekRange) -> DocumentListing:
+    def fetch_invoices(self, week: Period | WeekRange) -> DocumentListing:
         """Fetch the weeks' sales invoices with their lines, authorised or paid."""
         documents = DocumentsInMemory()
         return DocumentListing(documents, self.read_invoices(week, documents))
 
-    def read_invoices(self, weeks: Week | WeekRange, sink: DocumentSink) -> Difference | None:
+    def read_invoices(self, weeks: Period | WeekRange, sink: DocumentSink) -> Difference | None:
         """Read the weeks' sales invoices into the sink. See `ListReader.read`."""
         return self._lists.read(request_invoices(weeks), sink)
 
-    def count_invoices(self, weeks: Week | WeekRange) -> int | None:
+    def count_invoices(self, weeks: Period | WeekRange) -> int | None:
         """Ask how many invoices `fetch_invoices` would return; `None` if the server does not count its pages."""
         return self._lists.count(request_invoices(weeks))
 
-    def fetch_credit_notes(self, week: Week | WeekRange) -> DocumentListing:
+    def fetch_credit_notes(self, week: Period | WeekRange) -> DocumentListing:
         """Fetch the weeks' credit notes to customers with their lines, in every status."""
         documents = DocumentsInMemory()
         return DocumentListing(documents, self.read_credit_notes(week, documents))
 
-    def read_credit_notes(self, weeks: Week | WeekRange, sink: DocumentSink) -> Difference | None:
+    def read_credit_notes(self, weeks: Period | WeekRange, sink: DocumentSink) -> Difference | None:
         """Read the weeks' credit notes into the sink. See `ListReader.read`."""
         return self._lists.read(request_credit_notes(weeks), sink)
 

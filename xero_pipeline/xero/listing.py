@@ -21,7 +21,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from xero_pipeline.identifiers import normalise_id
-from xero_pipeline.weeks import Week, WeekRange
+from xero_pipeline.periods import Period
+from xero_pipeline.weeks import WeekRange
 from xero_pipeline.worker_threads import WorkerThreads
 from xero_pipeline.xero.errors import PayloadNotUnderstood, XeroUnavailable
 from xero_pipeline.xero.readers.document_state import read_document_state
@@ -117,7 +118,7 @@ class DocumentListRequest:
     contains: Callable[[Json], bool] = lambda _document: True
 
 
-def request_invoices(weeks: Week | WeekRange) -> DocumentListRequest:
+def request_invoices(weeks: Period | WeekRange) -> DocumentListRequest:
     """Sales invoices of these weeks, authorised or paid."""
     filters = {"where": _filter_by_week(weeks, "ACCREC"), "statuses": ["AUTHORISED", "PAID"]}
 
@@ -127,7 +128,7 @@ def request_invoices(weeks: Week | WeekRange) -> DocumentListRequest:
     return DocumentListRequest("Invoices", "get_invoices", "InvoiceID", filters, contains)
 
 
-def request_credit_notes(weeks: Week | WeekRange) -> DocumentListRequest:
+def request_credit_notes(weeks: Period | WeekRange) -> DocumentListRequest:
     """Credit notes to customers of these weeks, in every status."""
     filters = {"where": _filter_by_week(weeks, "ACCRECCREDIT")}
 
@@ -146,12 +147,12 @@ def request_changed_credit_notes(since: datetime) -> DocumentListRequest:
     return DocumentListRequest("CreditNotes", "get_credit_notes", "CreditNoteID", {"if_modified_since": since})
 
 
-def _filter_by_week(weeks: Week | WeekRange, document_type: str) -> str:
+def _filter_by_week(weeks: Period | WeekRange, document_type: str) -> str:
     end = weeks.ending + timedelta(days=1)
     return f'Date>=DateTime({weeks.start:%Y, %m, %d}) AND Date<DateTime({end:%Y, %m, %d}) AND Type=="{document_type}"'
 
 
-def _is_within(document: Json, weeks: Week | WeekRange) -> bool:
+def _is_within(document: Json, weeks: Period | WeekRange) -> bool:
     return weeks.start <= read_document_date(document) <= weeks.ending
 
 

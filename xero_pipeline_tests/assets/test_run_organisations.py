@@ -64,7 +64,7 @@ def choose(
 def evaluate(deployed: RunningDeployment, instance: dg.DagsterInstance, cursor: str | None = None) -> dg.SensorResult:
     sensor = build_remaining_organisations_sensor(
         deployed.deployment.settings,
-        deployed.definitions.resolve_job_def("weekly_sync"),
+        [deployed.definitions.resolve_job_def(name) for name in ("weekly_sync", "monthly_sync")],
         opener=lambda _: nullcontext(deployed.deployment),
     )
     return cast(dg.SensorResult, sensor(dg.build_sensor_context(instance, cursor=cursor)))

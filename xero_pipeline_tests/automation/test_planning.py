@@ -20,11 +20,11 @@ from xero_pipeline.automation.planning import (
     count_affordable_weeks,
     find_weeks_in_backoff,
     find_weeks_under_way,
-    group_into_ranges,
     is_backfill_pending,
     parse_run_weeks,
 )
 from xero_pipeline.dagster_internals import BulkActionStatus
+from xero_pipeline.periods import group_into_ranges
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.automation.scene import launch_run

@@ -32,7 +32,7 @@ from xero_pipeline.printable import replace_control_characters
 from xero_pipeline.warehouse.database.locks import compute_advisory_key
 from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.database.types import UtcDateTime
-from xero_pipeline.warehouse.logs.sync_log import hide_secrets
+from xero_pipeline.warehouse.logs.hidden_secrets import hide_secrets
 
 audit_log = Table(
     "audit_log",

@@ -13,7 +13,7 @@ from xero_pipeline.money import to_cents, to_decimal
 from xero_pipeline.warehouse.checks.snapshot import Key, Violation, WarehouseSnapshot, cached_check
 from xero_pipeline.warehouse.logs.acceptances import AcceptedDifferences, list_differences
 from xero_pipeline.warehouse.logs.reconciliations import ReconciliationKind
-from xero_pipeline.warehouse.logs.sync_log import SyncStatus, SyncType
+from xero_pipeline.warehouse.logs.sync_log import WEEKLY_TYPES, SyncStatus, SyncType
 from xero_pipeline.weeks import Week
 
 _KIND_NAMES = {
@@ -70,7 +70,7 @@ def check_no_gaps(snapshot: WarehouseSnapshot, kind: SyncType) -> list[Violation
     """
     first: dict[str, Week] = {}
     last: dict[str, Week] = {}
-    for any_kind in SyncType:
+    for any_kind in WEEKLY_TYPES:
         for tenant_id, week in snapshot.weeks(any_kind):
             first[tenant_id] = min(first.get(tenant_id, week), week)
     for tenant_id, week in snapshot.weeks(kind):

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Engine, Table, func, select
 from xero_pipeline.warehouse.figures.queries import open_snapshot
 from xero_pipeline.warehouse.logs.acceptances import Acceptance, AcceptedDifferences, read_accepted_differences
 from xero_pipeline.warehouse.logs.reconciliations import Reconciliation, ReconciliationLog
-from xero_pipeline.warehouse.logs.sync_log import LANDED, SyncType
+from xero_pipeline.warehouse.logs.sync_log import LANDED, MONTHLY_TYPES, WEEKLY_TYPES, SyncType
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
     financial_weekly,
@@ -178,10 +178,10 @@ def _read_landed_weeks(connection: Connection) -> dict[SyncType, dict[Key, Lande
             logs.error_log,
             newest_first,
         )
-        .where(logs.status.in_(LANDED))
+        .where(logs.status.in_(LANDED), logs.sync_type.not_in(MONTHLY_TYPES))
         .subquery()
     )
-    landed: dict[SyncType, dict[Key, LandedWeek]] = {kind: {} for kind in SyncType}
+    landed: dict[SyncType, dict[Key, LandedWeek]] = {kind: {} for kind in WEEKLY_TYPES}
     for row in connection.execute(select(ranked).where(ranked.c.rank == 1)):
         key = (row.tenant_id, Week(row.week_ending))
         landed[SyncType(row.sync_type)][key] = LandedWeek(row.status, row.record_count, row.error_log)

@@ -11,16 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from xero_pipeline.differences import Difference
+from xero_pipeline.periods import Period
 from xero_pipeline.warehouse.figures.restatements import Restatement
-from xero_pipeline.weeks import Week
 
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """The organisation and week of a set of figures, and the origin that each of its rows states."""
+    """The organisation and the week or month of a set of figures, and the origin that each of its rows states."""
 
     tenant_id: str
-    week: Week
+    week: Period
     currency: str
     data_source: str
     run_id: str | None

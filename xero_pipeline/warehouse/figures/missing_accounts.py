@@ -17,9 +17,9 @@ from sqlalchemy import Connection, select
 from xero_pipeline.differences import Difference
 from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.money import ZERO
+from xero_pipeline.periods import Month, Period
 from xero_pipeline.warehouse.logs.sync_log import SyncType, has_landed
-from xero_pipeline.warehouse.schema import cash_position_weekly as cash
-from xero_pipeline.weeks import Week
+from xero_pipeline.warehouse.schema import cash_position_monthly, cash_position_weekly
 
 _AMOUNTS = ("opening_balance", "cash_received", "cash_spent", "currency_gain", "closing_balance")
 
@@ -33,9 +33,9 @@ class MissingAccounts:
 
 
 def find_missing_accounts(
-    connection: Connection, tenant_id: str, week: Week, listed: Collection[str]
+    connection: Connection, tenant_id: str, week: Period, listed: Collection[str]
 ) -> MissingAccounts:
-    """Find the accounts that a week's report should have listed.
+    """Find the accounts that a week's or month's report should have listed.
 
     The week before says what an account had. Where it has never landed, the opening balance held for this week says
     it. A report without any account must also not delete rows of accounts that began in this week.
@@ -43,9 +43,10 @@ def find_missing_accounts(
     Args:
         listed: the ids of the accounts in the report.
     """
-    before = _read_accounts(connection, tenant_id, week.shift(-1))
+    before = _read_accounts(connection, tenant_id, week.previous)
     held = _read_accounts(connection, tenant_id, week)
-    knows_before = bool(before) or has_landed(connection, tenant_id, SyncType.BANK_SUMMARY, week.shift(-1))
+    sync_type = SyncType.BANK_SUMMARY_MONTHLY if isinstance(week, Month) else SyncType.BANK_SUMMARY
+    knows_before = bool(before) or has_landed(connection, tenant_id, sync_type, week.previous)
     kept, differences = set(), []
     for account_id in sorted((before.keys() | held.keys()) - set(listed)):
         row = before.get(account_id) or held[account_id]
@@ -63,8 +64,9 @@ def find_missing_accounts(
     return MissingAccounts(frozenset(kept), differences)
 
 
-def _read_accounts(connection: Connection, tenant_id: str, week: Week) -> dict[str, Mapping[str, Any]]:
-    query = select(cash).where(cash.c.tenant_id == tenant_id, cash.c.week_ending == week.ending)
+def _read_accounts(connection: Connection, tenant_id: str, week: Period) -> dict[str, Mapping[str, Any]]:
+    cash = cash_position_monthly if isinstance(week, Month) else cash_position_weekly
+    query = select(cash).where(cash.c.tenant_id == tenant_id, cash.c[week.COLUMN] == week.ending)
     return {normalise_id(row["bank_account_id"]): dict(row) for row in connection.execute(query).mappings()}
 
 

@@ -11,11 +11,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, func, select
 
+from xero_pipeline.periods import Month, Period
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
     financial_weekly,
     financial_weekly_lines,
+    monthly_summary,
     revenue_weekly,
+    weekly_comparison,
     weekly_summary,
 )
 from xero_pipeline.weeks import Week
@@ -79,6 +82,20 @@ def read_summary(engine: Engine, tenant_id: str, first: Week, last: Week) -> lis
     )
     with engine.connect() as connection:
         return [_to_summary(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def read_comparison(engine: Engine, tenant_id: str, first: Period, last: Period) -> dict[Period, Row]:
+    """The weeks, or months, from `first` to `last` beside those of last year, with the financial year to date.
+
+    `None` is unknown: the year to date where a period of the year is not stored or Xero does not say when the year
+    ends, a month's revenue until every week that it has a day in has landed.
+    """
+    view = monthly_summary if isinstance(first, Month) else weekly_comparison
+    ending = view.c[first.COLUMN]
+    query = select(view).where(view.c.tenant_id == tenant_id, ending.between(first.ending, last.ending))
+    with engine.connect() as connection:
+        rows = [dict(row) for row in connection.execute(query.order_by(ending)).mappings()]
+    return {type(first)(row.pop(first.COLUMN)): row for row in rows}
 
 
 def read_revenue_by_type(engine: Engine, tenant_id: str, first: Week, last: Week) -> dict[Week, dict[str, Decimal]]:

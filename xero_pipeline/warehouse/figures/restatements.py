@@ -12,20 +12,26 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select
 
+from xero_pipeline.periods import Month, Period
+from xero_pipeline.warehouse.schema import cash_position_monthly, financial_monthly, financial_monthly_lines
 from xero_pipeline.warehouse.schema import restatements as table
 from xero_pipeline.weeks import Week
+
+MONTHLY_TABLES = tuple(one.name for one in (financial_monthly, financial_monthly_lines, cash_position_monthly))
 
 
 @dataclass(frozen=True, slots=True)
 class Restatement:
-    """One figure that changed. If the old value is `None` the row is new; if the new value is `None` it is gone.
+    """One figure of a week, or of a month in a monthly table, that changed.
+
+    If the old value is `None` the row is new; if the new value is `None` it is gone.
 
     `row_key` is the row's key within its week (an account's id, or `residential / north`). `row_name` is what people
     call the row.
     """
 
     tenant_id: str
-    week: Week
+    week: Period
     table_name: str
     row_key: str
     row_name: str
@@ -63,12 +69,13 @@ def list_restatements(
     since: datetime | None = None,
     tenant_id: str | None = None,
     limit: int | None = None,
-    week: Week | None = None,
+    week: Period | None = None,
 ) -> list[Restatement]:
     """Restatements, those of the newest sync first; within one sync in the order of table and key.
 
     Args:
         since: list only those that were found at that moment or later.
+        week: list only those of this week or month.
     """
     query = select(table).order_by(table.c.restated_at.desc(), table.c.id).limit(limit)
     if since is not None:
@@ -76,11 +83,13 @@ def list_restatements(
     if tenant_id is not None:
         query = query.where(table.c.tenant_id == tenant_id)
     if week is not None:
-        query = query.where(table.c.week_ending == week.ending)
+        of_months = table.c.table_name.in_(MONTHLY_TABLES)
+        query = query.where(table.c.week_ending == week.ending, of_months if isinstance(week, Month) else ~of_months)
     with engine.connect() as connection:
         return [_to_restatement(dict(row._mapping)) for row in connection.execute(query)]
 
 
 def _to_restatement(values: dict[str, Any]) -> Restatement:
     del values["id"]
-    return Restatement(week=Week(values.pop("week_ending")), **values)
+    period = Month if values["table_name"] in MONTHLY_TABLES else Week
+    return Restatement(week=period(values.pop("week_ending")), **values)

@@ -15,7 +15,7 @@ from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.database.types import UtcDateTime
 from xero_pipeline.warehouse.figures.document_index import StoredDocument, save_seen_documents
 from xero_pipeline.warehouse.logs.cursors import write_cursor
-from xero_pipeline.warehouse.logs.sync_log import LANDED, SyncType
+from xero_pipeline.warehouse.logs.sync_log import LANDED, MONTHLY_TYPES, WEEKLY_TYPES
 from xero_pipeline.warehouse.schema import xero_sync_logs as logs
 from xero_pipeline.weeks import Week
 
@@ -93,7 +93,7 @@ def read_landing_times(engine: Engine, tenant_id: str) -> dict[Week, datetime]:
     """
     newest = (
         select(func.max(logs.c.id))
-        .where(logs.c.tenant_id == tenant_id, logs.c.status.in_(LANDED))
+        .where(logs.c.tenant_id == tenant_id, logs.c.status.in_(LANDED), logs.c.sync_type.not_in(MONTHLY_TYPES))
         .group_by(logs.c.sync_type, logs.c.week_ending)
     )
     began_at = func.coalesce(logs.c.read_at, logs.c.started_at, type_=UtcDateTime)
@@ -102,4 +102,4 @@ def read_landing_times(engine: Engine, tenant_id: str) -> dict[Week, datetime]:
     with engine.connect() as connection:
         for row in connection.execute(query):
             started.setdefault(Week(row.week_ending), {})[row.sync_type] = row.at
-    return {week: min(kinds.values()) for week, kinds in started.items() if len(kinds) == len(SyncType)}
+    return {week: min(kinds.values()) for week, kinds in started.items() if len(kinds) == len(WEEKLY_TYPES)}

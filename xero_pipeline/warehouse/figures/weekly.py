@@ -1,4 +1,7 @@
-"""Replacing one organisation's week of figures. Afterwards the table's week holds exactly the given rows.
+"""Replacing one organisation's week, or month, of figures. Afterwards the table's week holds exactly the given rows.
+
+The tables of a month are those of a week with `month_ending` in place of `week_ending`. Whatever is said here about a
+week holds for a month.
 
 The exceptions are answers of Xero's that are incomplete by what is held: then those rows stay.
 
@@ -13,15 +16,16 @@ landed before are stored as restatements, in the same transaction.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
 
 import pandas as pd
-from sqlalchemy import Connection, Select, Table, and_, bindparam, delete, func, insert, select, text, update
+from sqlalchemy import Column, Connection, Select, Table, and_, bindparam, delete, func, insert, select, text, update
 
 from xero_pipeline.identifiers import normalise_id
+from xero_pipeline.periods import Month, Period
 from xero_pipeline.warehouse.database.locks import compute_advisory_key
 from xero_pipeline.warehouse.database.types import Money, require_exact_cents
 from xero_pipeline.warehouse.errors import WrongFrame
@@ -31,13 +35,16 @@ from xero_pipeline.warehouse.figures.missing_accounts import find_missing_accoun
 from xero_pipeline.warehouse.figures.restatements import Restatement
 from xero_pipeline.warehouse.logs.sync_log import SyncType, has_landed
 from xero_pipeline.warehouse.schema import (
+    cash_position_monthly,
     cash_position_weekly,
+    financial_monthly,
+    financial_monthly_lines,
     financial_weekly,
     financial_weekly_lines,
     revenue_weekly,
 )
+from xero_pipeline.weeks import Week
 
-_WEEK_KEY = ("tenant_id", "week_ending")
 _PROVENANCE = ("data_source", "currency", "updated_at")
 _IDS = ("account_id", "bank_account_id")
 
@@ -54,14 +61,25 @@ class _TableShape:
     @cached_property
     def input_columns(self) -> tuple[str, ...]:
         """The columns that the caller passes, in the table's order."""
-        return tuple(c.name for c in self.table.columns if c.name not in (*_WEEK_KEY, *_PROVENANCE))
+        ours = ("tenant_id", self.period_column.name, *_PROVENANCE)
+        return tuple(column.name for column in self.table.columns if column.name not in ours)
+
+    @property
+    def period_column(self) -> Column[Any]:
+        """The column with the last day of the week or month."""
+        return self.table.primary_key.columns[1]
+
+    def of_months(self, table: Table) -> _TableShape:
+        """The same shape in the table of the months."""
+        return replace(self, table=table)
 
     # Each landing runs these. They are built once, since SQLAlchemy takes longer to build than to run them.
 
     @cached_property
     def rows_of_week(self) -> Select[Any]:
-        """The rows of the week with the parameters `tenant_id` and `week_ending`."""
-        return select(self.table).where(*(self.table.c[name] == bindparam(name) for name in _WEEK_KEY))
+        """The rows of the week with the parameters `tenant_id` and `week_ending`, or `month_ending`."""
+        key = (self.table.c.tenant_id, self.period_column)
+        return select(self.table).where(*(column == bindparam(column.name) for column in key))
 
     @cached_property
     def any_row(self) -> Select[Any]:
@@ -96,6 +114,16 @@ _CASH = _TableShape(
     ("opening_balance", "cash_received", "cash_spent", "currency_gain", "closing_balance"),
 )
 
+_SHAPES: Mapping[type[Period], tuple[_TableShape, _TableShape, _TableShape]] = {
+    Week: (_TOTALS, _LINES, _CASH),
+    Month: (
+        _TOTALS.of_months(financial_monthly),
+        _LINES.of_months(financial_monthly_lines),
+        _CASH.of_months(cash_position_monthly),
+    ),
+}
+"""The tables of the totals, of their lines and of the cash."""
+
 _Rows = dict[tuple[str, ...], dict[str, Any]]
 
 
@@ -108,7 +136,7 @@ def replace_profit_and_loss(
     *,
     is_doubtful: bool = False,
 ) -> ReplaceResult:
-    """Replace the week in `financial_weekly` and `financial_weekly_lines`.
+    """Replace the week in `financial_weekly` and `financial_weekly_lines`, or the month in the monthly ones.
 
     Args:
         basis: `accrual` or `cash`.
@@ -119,13 +147,15 @@ def replace_profit_and_loss(
     Raises:
         WrongFrame: a column is missing or unknown, a key occurs twice, or an amount is no exact Decimal.
     """
-    line_rows = _read_frame(_LINES, lines)
-    total_rows: _Rows = {(): _read_row(_TOTALS, {**totals, "basis": basis})}
-    previous = _lock_week(connection, provenance, SyncType.PROFIT_AND_LOSS, (_TOTALS, _LINES))
-    if is_doubtful and (held := _count_rows(connection, provenance, _TOTALS, _LINES)):
+    of_totals, of_lines, _ = _SHAPES[type(provenance.week)]
+    sync_type = SyncType.PROFIT_AND_LOSS_MONTHLY if isinstance(provenance.week, Month) else SyncType.PROFIT_AND_LOSS
+    line_rows = _read_frame(of_lines, lines)
+    total_rows: _Rows = {(): _read_row(of_totals, {**totals, "basis": basis})}
+    previous = _lock_week(connection, provenance, sync_type, (of_totals, of_lines))
+    if is_doubtful and (held := _count_rows(connection, provenance, of_totals, of_lines)):
         return ReplaceResult(held, [], previous)
-    restated = _replace(connection, provenance, _TOTALS, total_rows, previous=previous)
-    restated += _replace(connection, provenance, _LINES, line_rows, previous=previous)
+    restated = _replace(connection, provenance, of_totals, total_rows, previous=previous)
+    restated += _replace(connection, provenance, of_lines, line_rows, previous=previous)
     return ReplaceResult(len(total_rows) + len(line_rows), restated, previous)
 
 
@@ -143,7 +173,7 @@ def replace_revenue(connection: Connection, provenance: Provenance, cells: pd.Da
 
 
 def replace_cash(connection: Connection, provenance: Provenance, accounts: pd.DataFrame) -> ReplaceResult:
-    """Replace the week in `cash_position_weekly`.
+    """Replace the week in `cash_position_weekly`, or the month in `cash_position_monthly`.
 
     The rows of accounts that vanished with money in them stay, and the result has a difference for each: see
     `find_missing_accounts`.
@@ -155,13 +185,15 @@ def replace_cash(connection: Connection, provenance: Provenance, accounts: pd.Da
     Raises:
         WrongFrame: as for `replace_profit_and_loss`.
     """
-    rows = _read_frame(_CASH, accounts)
-    previous = _lock_week(connection, provenance, SyncType.BANK_SUMMARY, (_CASH,))
+    *_, of_cash = _SHAPES[type(provenance.week)]
+    sync_type = SyncType.BANK_SUMMARY_MONTHLY if isinstance(provenance.week, Month) else SyncType.BANK_SUMMARY
+    rows = _read_frame(of_cash, accounts)
+    previous = _lock_week(connection, provenance, sync_type, (of_cash,))
     missing = find_missing_accounts(
         connection, provenance.tenant_id, provenance.week, [account_id for (account_id,) in rows]
     )
     kept = {(account_id,) for account_id in missing.held}
-    restated = _replace(connection, provenance, _CASH, rows, previous=previous, kept=kept)
+    restated = _replace(connection, provenance, of_cash, rows, previous=previous, kept=kept)
     return ReplaceResult(len(rows) + len(kept), restated, previous, missing.differences)
 
 
@@ -182,7 +214,7 @@ def _lock_week(
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": key})
     if has_landed(connection, provenance.tenant_id, sync_type, provenance.week):
         return True
-    week = {"tenant_id": provenance.tenant_id, "week_ending": provenance.week.ending}
+    week = {"tenant_id": provenance.tenant_id, provenance.week.COLUMN: provenance.week.ending}
     return any(connection.execute(table_shape.any_row, week).first() for table_shape in table_shapes)
 
 
@@ -207,7 +239,7 @@ def _replace(
 
     Stores and returns the restatements.
     """
-    week = {"tenant_id": provenance.tenant_id, "week_ending": provenance.week.ending}
+    week = {"tenant_id": provenance.tenant_id, provenance.week.COLUMN: provenance.week.ending}
     stored_rows = connection.execute(table_shape.rows_of_week, week).mappings()
     stored: _Rows = {}
     for mapping in stored_rows:
@@ -237,8 +269,9 @@ def _replace(
 
 
 def _match_week(table_shape: _TableShape, provenance: Provenance) -> Any:
-    columns = table_shape.table.c
-    return and_(columns.tenant_id == provenance.tenant_id, columns.week_ending == provenance.week.ending)
+    return and_(
+        table_shape.table.c.tenant_id == provenance.tenant_id, table_shape.period_column == provenance.week.ending
+    )
 
 
 def _match_row(table_shape: _TableShape, row: Mapping[str, Any]) -> Any:
@@ -257,7 +290,7 @@ def _find_restatements(
     for key in sorted(stored.keys() | new.keys()):
         before, after = stored.get(key), new.get(key)
         row = after or before or {}
-        row_key = " / ".join(key) or "week"
+        row_key = " / ".join(key) or provenance.week.NOUN
         for column in table_shape.figures:
             old_value = None if before is None else str(before[column])
             new_value = None if after is None else str(after[column])

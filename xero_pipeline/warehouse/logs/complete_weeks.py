@@ -5,14 +5,14 @@ from __future__ import annotations
 from sqlalchemy import Engine, exists, select
 
 from xero_pipeline.grants import ConnectionStatus
+from xero_pipeline.periods import Period
 from xero_pipeline.warehouse.logs.sync_log import LANDED, SyncType
 from xero_pipeline.warehouse.schema import xero_sync_logs as logs
 from xero_pipeline.warehouse.schema import xero_tokens as tokens
-from xero_pipeline.weeks import Week
 
 
-def is_week_complete(engine: Engine, kind: SyncType, week: Week) -> bool:
-    """Whether every connected organisation has landed these figures of the week, in this run or in another.
+def is_week_complete(engine: Engine, kind: SyncType, week: Period) -> bool:
+    """Whether every connected organisation has landed these figures of the week or month, in this run or in another.
 
     An organisation that has to be connected again does not count: nothing of it can land.
     """

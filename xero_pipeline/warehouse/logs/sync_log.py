@@ -1,4 +1,6 @@
-"""The sync log: one row for each attempt to sync one organisation's week of one kind of figures.
+"""The sync log: one row for each attempt to sync one organisation's week, or month, of one kind of figures.
+
+The sync type says whether a row is about a week or a month; `week_ending` has the last day of either.
 
 The ids say which of two syncs of a week began later: the database gives them out, one sync of a week after the other.
 No two moments of different processes are compared for that, since their clocks may differ.
@@ -8,16 +10,15 @@ The figures are in `figures/weekly.py`, and their earlier values in `figures/res
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import date, datetime
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, bindparam, func, insert, select, update
 
 from xero_pipeline.clock import Clock
+from xero_pipeline.periods import AnyPeriod, Period
 from xero_pipeline.warehouse.database.locks import compute_advisory_key
 from xero_pipeline.warehouse.logs.acceptances import (
     Acceptance,
@@ -30,25 +31,15 @@ from xero_pipeline.warehouse.logs.acceptances import (
     normalise_difference,
     read_accepted_differences,
 )
+from xero_pipeline.warehouse.logs.hidden_secrets import hide_secrets
+from xero_pipeline.warehouse.logs.sync_types import LANDED, MONTHLY_TYPES, WEEKLY_TYPES, SyncStatus, SyncType
 from xero_pipeline.warehouse.schema import xero_sync_logs as logs
 from xero_pipeline.weeks import Week
 
-
-class SyncType(StrEnum):
-    PROFIT_AND_LOSS = "profit_and_loss"
-    INVOICES = "invoices"
-    BANK_SUMMARY = "bank_summary"
-
-
-class SyncStatus(StrEnum):
-    RUNNING = "running"
-    SUCCESS = "success"
-    PARTIAL = "partial"
-    FAILED = "failed"
-
-
-LANDED = (SyncStatus.SUCCESS, SyncStatus.PARTIAL)
-"""The figures were written. `partial` ones differ from the totals that Xero itself states."""
+__all__ = [
+    "INTERRUPTED", "LANDED", "MONTHLY_TYPES", "WEEKLY_TYPES", "ErrorLog", "LogEntry", "SyncLog", "SyncStatus",
+    "SyncType", "has_landed",
+]  # fmt: skip
 
 ErrorLog = Mapping[str, Any] | Sequence[Any] | None
 
@@ -61,12 +52,12 @@ INTERRUPTED: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class LogEntry:
-    """One row of the log."""
+    """One row of the log. `week` is the week or, of a monthly sync type, the month."""
 
     id: int
     tenant_id: str
     sync_type: str
-    week: Week
+    week: Period
     status: str
     record_count: int
     api_calls: int
@@ -118,7 +109,7 @@ class SyncLog:
         self._engine = engine
         self._clock = clock
 
-    def start(self, tenant_id: str, sync_type: str, week: Week, run_id: str | None) -> int:
+    def start(self, tenant_id: str, sync_type: str, week: Period, run_id: str | None) -> int:
         """Record that a sync begins, and return the id of its row.
 
         If another row of the same organisation, kind and week is still `running`, its process has probably died,
@@ -208,7 +199,8 @@ class SyncLog:
         The week has landed, so the row has the status of that landing.
         """
         run = f"run {newer.dagster_run_id}" if newer.dagster_run_id else "another sync"
-        note = f"This week was read again meanwhile: {run} landed the newer figures (log {newer.id}), which stay."
+        what = f"{run} landed the newer figures (log {newer.id}), which stay"
+        note = f"This {newer.week.NOUN} was read again meanwhile: {what}."
         error_log = dict(newer.error_log) if isinstance(newer.error_log, Mapping) else {}
         error_log["notes"] = [note]
         with self._engine.begin() as connection:
@@ -229,19 +221,23 @@ class SyncLog:
         *,
         tenant_id: str | None = None,
         sync_type: str | None = None,
-        week: Week | None = None,
+        week: Period | None = None,
         status: str | None = None,
+        period: type[Period] | None = None,
         ended_since: datetime | None = None,
     ) -> list[LogEntry]:
         """The newest rows, newest first; only those of one organisation, kind, week or status if it is given.
 
         Args:
+            period: only rows about weeks, or about months.
             ended_since: only syncs that ended at that moment or later.
         """
         filters = {"tenant_id": tenant_id, "sync_type": sync_type, "status": status}
         where = [logs.c[name] == str(value) for name, value in filters.items() if value is not None]
         if week is not None:
             where.append(logs.c.week_ending == week.ending)
+        if period is not None:
+            where.append(logs.c.sync_type.in_([kind.value for kind in SyncType if kind.period is period]))
         if ended_since is not None:
             where.append(logs.c.completed_at >= ended_since)
         return self._read(*where, limit=limit)
@@ -250,30 +246,40 @@ class SyncLog:
         """Every row of one Dagster run, newest first."""
         return self._read(logs.c.dagster_run_id == run_id)
 
-    def get_last(self, tenant_id: str, sync_type: str, week: Week) -> LogEntry | None:
+    def get_last(self, tenant_id: str, sync_type: str, week: Period) -> LogEntry | None:
         """The newest row of that organisation, kind and week, with any status."""
         entries = self.list_newest(1, tenant_id=tenant_id, sync_type=sync_type, week=week)
         return entries[0] if entries else None
 
     def list_landed_weeks(self, tenant_id: str, since: date) -> dict[str, dict[Week, int]]:
         """For each kind of figures, the landed weeks ending on or after `since`, with the id of the last landing."""
+        return self.list_landed(tenant_id, since, Week)
+
+    def list_landed(self, tenant_id: str, since: date, period: type[AnyPeriod]) -> dict[str, dict[AnyPeriod, int]]:
+        """For each kind of figures of weeks, or of months, those that have landed, with the id of the last landing.
+
+        Args:
+            since: only those ending on or after this day.
+        """
+        kinds = [kind.value for kind in SyncType if kind.period is period]
         query = (
             select(logs.c.sync_type, logs.c.week_ending, func.max(logs.c.id).label("last_id"))
             .where(logs.c.tenant_id == tenant_id, logs.c.week_ending >= since, logs.c.status.in_(LANDED))
+            .where(logs.c.sync_type.in_(kinds))
             .group_by(logs.c.sync_type, logs.c.week_ending)
             .order_by(logs.c.week_ending)
         )
-        landed: dict[str, dict[Week, int]] = {kind.value: {} for kind in SyncType}
+        landed: dict[str, dict[AnyPeriod, int]] = {kind: {} for kind in kinds}
         with self._engine.connect() as connection:
             for row in connection.execute(query):
-                landed.setdefault(row.sync_type, {})[Week(row.week_ending)] = row.last_id
+                landed[row.sync_type][period(row.week_ending)] = row.last_id
         return landed
 
     def list_landed_since(self, tenant_id: str, moment: datetime) -> dict[str, set[Week]]:
         """For each kind of figures, the weeks that landed from a sync that began after this moment."""
-        query = select(logs.c.sync_type, logs.c.week_ending).where(
-            logs.c.tenant_id == tenant_id, logs.c.started_at > moment, logs.c.status.in_(LANDED)
-        )
+        landed_since = (logs.c.tenant_id == tenant_id, logs.c.started_at > moment, logs.c.status.in_(LANDED))
+        is_weekly = logs.c.sync_type.not_in(MONTHLY_TYPES)
+        query = select(logs.c.sync_type, logs.c.week_ending).where(*landed_since, is_weekly)
         landed: dict[str, set[Week]] = {}
         with self._engine.connect() as connection:
             for row in connection.execute(query):
@@ -350,13 +356,13 @@ def _get_synced_week(row: Mapping[str, Any]) -> SyncedWeek:
     return row["tenant_id"], row["sync_type"], row["week_ending"]
 
 
-def has_landed(connection: Connection, tenant_id: str, sync_type: str, week: Week) -> bool:
-    """Whether that organisation's week has ever landed."""
+def has_landed(connection: Connection, tenant_id: str, sync_type: str, week: Period) -> bool:
+    """Whether that organisation's week or month has ever landed."""
     key = {"tenant_id": tenant_id, "sync_type": str(sync_type), "week_ending": week.ending}
     return connection.execute(_LANDED_BEFORE, key).first() is not None
 
 
-def _lock_week(connection: Connection, tenant_id: str, sync_type: str, week: Week) -> None:
+def _lock_week(connection: Connection, tenant_id: str, sync_type: str, week: Period) -> None:
     """Make two syncs of a week begin one after the other, so that the higher id is that of the later reading.
 
     SQLite has one writer at a time. PostgreSQL gives out ids before the transactions that use them are committed.
@@ -370,26 +376,5 @@ def _to_entry(values: dict[str, Any], accepted: AcceptedDifferences) -> LogEntry
     is_partial = values["status"] == SyncStatus.PARTIAL
     acceptance = accepted.get_for_all(_get_synced_week(values), values["error_log"]) if is_partial else None
     entry = {name: value for name, value in values.items() if name in _ENTRY_COLUMNS}
-    return LogEntry(week=Week(values["week_ending"]), accepted=acceptance, **entry)
-
-
-_SECRET_NAME = re.compile(r"token|secret|password|authorization|code_verifier|encryption_key", re.IGNORECASE)
-# A JSON Web Token (Xero's access and id tokens), a bearer or basic header, or a user and password in a URL.
-_SECRET_TEXT = re.compile(
-    r"eyJ[\w-]+\.[\w-]+\.[\w-]*|\b(?:Bearer|Basic)\s+[\w.~+/=-]{8,}|(?<=://)[^\s/@]+:[^\s/@]+(?=@)"
-)
-_HIDDEN = "[hidden]"
-
-
-def hide_secrets(value: Any) -> Any:
-    """The same JSON with every value hidden that looks like a secret. This is a last safeguard: people read the log."""
-    if isinstance(value, str):
-        return _SECRET_TEXT.sub(_HIDDEN, value)
-    if isinstance(value, Mapping):
-        return {
-            key: _HIDDEN if _SECRET_NAME.search(str(key)) and isinstance(inner, str) else hide_secrets(inner)
-            for key, inner in value.items()
-        }
-    if isinstance(value, Sequence):
-        return [hide_secrets(inner) for inner in value]
-    return value
+    period = SyncType(values["sync_type"]).period
+    return LogEntry(week=period(values["week_ending"]), accepted=acceptance, **entry)

@@ -15,7 +15,8 @@ from typing import Any
 import pandas as pd
 
 from xero_pipeline.money import ZERO
-from xero_pipeline.weeks import Week, WeekRange
+from xero_pipeline.periods import Period
+from xero_pipeline.weeks import WeekRange
 from xero_pipeline.xero.errors import PayloadNotUnderstood
 from xero_pipeline.xero.readers.reports import Difference, ReportRow, read_amount, read_report
 
@@ -41,7 +42,7 @@ class BankSummary:
     notes: Sequence[str] = ()
 
 
-def read_bank_summary(payload: Mapping[str, Any], *, week: Week | WeekRange) -> BankSummary:
+def read_bank_summary(payload: Mapping[str, Any], *, week: Period | WeekRange) -> BankSummary:
     """Read the accounts of a week or a range of weeks, and compare them with the totals and closing balances.
 
     Raises:

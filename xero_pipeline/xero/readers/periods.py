@@ -6,9 +6,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import date, timedelta
 
-from xero_pipeline.weeks import Week, WeekRange
+from xero_pipeline.periods import Period
+from xero_pipeline.weeks import WeekRange
 
-Period = tuple[date, date]
+Dates = tuple[date, date]
 
 _MONTHS = [
     "january",
@@ -65,7 +66,7 @@ _ONE_DAY = [
 ]
 
 
-def read_period(titles: Sequence[str], requested: Week | WeekRange) -> Period | None:
+def read_period(titles: Sequence[str], requested: Period | WeekRange) -> Dates | None:
     """Read the first and last day that the titles name; `None` if no title names a range.
 
     A numeric date that can be read in two ways is read as the requested week if one of the readings is.
@@ -75,7 +76,7 @@ def read_period(titles: Sequence[str], requested: Week | WeekRange) -> Period | 
     return requested_period if requested_period in periods else next(iter(periods), None)
 
 
-def _find_periods(title: str) -> Iterator[Period]:
+def _find_periods(title: str) -> Iterator[Dates]:
     title = _HYPHENATED.sub(r"\1 \2 \3", _WEEKDAY.sub("", title))
     for pattern in _RANGES:
         match = pattern.search(title)
@@ -90,7 +91,7 @@ def _find_periods(title: str) -> Iterator[Period]:
                 yield end - timedelta(days=6), end
 
 
-def _parse_groups(parts: dict[str, str | None]) -> Period | None:
+def _parse_groups(parts: dict[str, str | None]) -> Dates | None:
     """Parse the two dates of a range. The first may omit its month and year, which are then those of the second."""
     end = _make_date(parts.get("by"), parts.get("bm") or parts.get("am"), parts.get("bd"))
     if end is None:
@@ -102,7 +103,7 @@ def _parse_groups(parts: dict[str, str | None]) -> Period | None:
     return (start, end) if start is not None else None
 
 
-def _parse_numbers(numbers: Sequence[int]) -> Iterable[Period]:
+def _parse_numbers(numbers: Sequence[int]) -> Iterable[Dates]:
     """Parse two numeric dates, first as day and month, then as month and day."""
     a, b, year, c, d, end_year = numbers
     for start, end in (((year, b, a), (end_year, d, c)), ((year, a, b), (end_year, c, d))):

@@ -20,7 +20,8 @@ from typing import Any
 import pandas as pd
 
 from xero_pipeline.money import ZERO
-from xero_pipeline.weeks import Week, WeekRange
+from xero_pipeline.periods import Period
+from xero_pipeline.weeks import WeekRange
 from xero_pipeline.xero.errors import PayloadNotUnderstood
 from xero_pipeline.xero.readers.accounts import Account
 from xero_pipeline.xero.readers.gross_profit import find_gross_profit, is_named_gross_profit, place_unknown
@@ -81,7 +82,7 @@ class _ReportRows:
 
 
 def read_profit_and_loss(
-    payload: Mapping[str, Any], *, week: Week | WeekRange, accounts: Mapping[str, Account]
+    payload: Mapping[str, Any], *, week: Period | WeekRange, accounts: Mapping[str, Account]
 ) -> ProfitAndLoss:
     """Read the profit and loss of a week, or of a range of weeks in one column.
 

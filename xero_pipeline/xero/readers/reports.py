@@ -16,7 +16,8 @@ from typing import Any
 from xero_pipeline.differences import Difference as Difference
 from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.money import to_cents, to_decimal
-from xero_pipeline.weeks import Week, WeekRange
+from xero_pipeline.periods import Period
+from xero_pipeline.weeks import WeekRange
 from xero_pipeline.xero.errors import PayloadNotUnderstood, WrongPeriod
 from xero_pipeline.xero.readers.periods import read_period
 
@@ -83,7 +84,7 @@ class ReportRow:
         return str(self.cells[0].value or "").strip() if self.has_value(0) else ""
 
 
-def read_report(payload: Mapping[str, Any], name: str, week: Week | WeekRange) -> list[ReportRow]:
+def read_report(payload: Mapping[str, Any], name: str, week: Period | WeekRange) -> list[ReportRow]:
     """Return the rows of the one report, in order, after checking that it is for the requested week.
 
     Raises:

@@ -18,7 +18,7 @@ import pandas as pd
 
 from xero_pipeline.identifiers import normalise_id
 from xero_pipeline.money import ZERO, to_cents, to_decimal
-from xero_pipeline.weeks import Week
+from xero_pipeline.periods import Period
 from xero_pipeline.xero.errors import PayloadNotUnderstood, WrongPeriod
 from xero_pipeline.xero.readers.document_heading import DocumentHeading, read_document_heading, read_text
 from xero_pipeline.xero.readers.documents import (
@@ -148,7 +148,7 @@ def read_revenue(
     invoices: Sequence[Document],
     credit_notes: Sequence[Document],
     *,
-    week: Week,
+    week: Period,
     base_currency: str,
     revenue_tracking: str,
     region_tracking: str,
@@ -167,7 +167,7 @@ def read_revenue(
     return add_up_revenue(reduced, week=week, tracking=tracking)
 
 
-def add_up_revenue(documents: Iterable[DocumentRevenue], *, week: Week, tracking: tuple[str, str]) -> Revenue:
+def add_up_revenue(documents: Iterable[DocumentRevenue], *, week: Period, tracking: tuple[str, str]) -> Revenue:
     """Add up a week's documents, each once, by revenue type and region.
 
     Raises:
@@ -204,7 +204,7 @@ def add_up_revenue(documents: Iterable[DocumentRevenue], *, week: Week, tracking
     return Revenue(frame, totals, counted, by_account, differences, _note_missing_categories(tracking, categories))
 
 
-def require_week(document: DocumentRevenue, week: Week) -> None:
+def require_week(document: DocumentRevenue, week: Period) -> None:
     """Check that a document is of the requested week.
 
     Raises:

@@ -158,11 +158,19 @@ def test_the_tables_have_the_promised_names_columns_and_keys(engine: Engine) -> 
             {"account_code", "item_code", "revenue_type", "region", "net", "tax", "document_net"} | provenance,
         ),
     }
+    for table in ("financial_weekly", "financial_weekly_lines", "cash_position_weekly"):
+        (tenant, _, *rest), others = promised[table]
+        promised[table.replace("weekly", "monthly")] = (tenant, "month_ending", *rest), others
     inspector = inspect(engine)
     for table, (key, others) in promised.items():
         assert tuple(inspector.get_pk_constraint(table)["constrained_columns"]) == key
         assert {column["name"] for column in inspector.get_columns(table)} == {*key, *others}
-    assert inspector.get_view_names() == ["weekly_summary"]
+    assert sorted(inspector.get_view_names()) == [
+        "monthly_summary",
+        "revenue_monthly",
+        "weekly_comparison",
+        "weekly_summary",
+    ]
 
 
 def test_an_unmigrated_database_is_refused_and_not_changed(database_url: str, engine: Engine) -> None:

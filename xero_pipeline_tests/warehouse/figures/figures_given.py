@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 
 from xero_pipeline.grants import Connection as Opened
 from xero_pipeline.grants import Tokens
+from xero_pipeline.periods import Period
 from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
 from xero_pipeline.warehouse.figures.weekly import replace_cash, replace_profit_and_loss, replace_revenue
 from xero_pipeline.warehouse.store import Warehouse
@@ -100,7 +101,7 @@ def land(
     write: Write,
     sync_type: str,
     *,
-    week: Week = WEEK,
+    week: Period = WEEK,
     tenant_id: str = "org-1",
     status: str = "success",
     run_id: str = "run-1",
