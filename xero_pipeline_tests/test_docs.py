@@ -22,7 +22,7 @@ DOCUMENTS = [
 ]
 FILE_ENDINGS = (".py", ".md", ".toml", ".yaml", ".lock", ".conf")
 # Files that a running deployment writes, and folders that a build or an installation makes.
-MADE_ELSEWHERE = ("data/", "dist/", ".venv/")
+MADE_ELSEWHERE = ("data/", "dist/", ".venv/", ".bench/")
 
 _FENCE = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")

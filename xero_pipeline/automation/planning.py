@@ -48,10 +48,11 @@ _UNDER_WAY = [
     dg.DagsterRunStatus.CANCELING,
 ]
 
-# Calls for a week of one organisation: profit and loss, bank summary, a page of invoices, a page of credit notes.
-CALLS_PER_WEEK = 4
-# Calls that each run adds for an organisation: its details and its accounts.
-CALLS_PER_RUN = 2
+# Calls for a week of one organisation: profit and loss, bank summary.
+CALLS_PER_WEEK = 2
+# Calls that each run adds for an organisation: its details, its accounts (asked again once), a page of invoices and one
+# of credit notes, and whether the lists changed meanwhile. Each further thousand documents takes one more.
+CALLS_PER_RUN = 6
 
 # A failed week is tried again after this delay, then after twice as long, and so on, up to a day.
 FIRST_RETRY_DELAY = timedelta(minutes=15)

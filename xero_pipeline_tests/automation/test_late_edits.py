@@ -159,9 +159,9 @@ def test_no_more_weeks_are_read_again_than_todays_calls_allow_besides_the_daily_
     newest, edited = deployed.latest, [deployed.latest.shift(-number) for number in range(3)]
     for week in edited:
         deployed.mock.edit_invoice(TENANT, find_sale(deployed, week).id, change=Decimal("0.01"))
-    # The check takes 2 calls, two daily syncs reserve 4 + 2 each, the run takes 2: two weeks of 4 calls are left.
+    # The check takes 2 calls, two daily syncs reserve 2 + 6 each, the run takes 6: two weeks of 2 calls are left.
     spent = read_call_usage(deployed.deployment, TENANT).today
-    settings = {"SYNC_LOOKBACK_WEEKS": 0, "XERO_CALLS_PER_DAY": spent + 2 + 2 * 6 + 2 + 2 * 4}
+    settings = {"SYNC_LOOKBACK_WEEKS": 0, "XERO_CALLS_PER_DAY": spent + 2 + 2 * 8 + 6 + 2 * 2}
     with run_deployment(tmp_path / "home", deployed.clock, PIPELINE_START_DATE=START, **settings) as limited:
         plan = LateEditFinder(limited.deployment).plan_runs(WeeksUnderWay())
         assert list_ranges(list(plan.runs)) == [(newest.shift(-1), newest)]

@@ -141,8 +141,8 @@ def test_a_second_plan_has_the_same_key_so_that_dagster_launches_the_run_once(de
 
 
 def test_no_more_weeks_are_requested_than_todays_calls_allow_besides_the_daily_sync(tmp_path: Path) -> None:
-    # Two daily syncs of 4 + 2 calls are reserved, and the run itself takes 2: five weeks of 4 calls are left.
-    settings = {"PIPELINE_START_DATE": "2026-02-15", "SYNC_LOOKBACK_WEEKS": 0, "XERO_CALLS_PER_DAY": 34}
+    # Two daily syncs of 2 + 6 calls are reserved, and the run itself takes 6: five weeks of 2 calls are left.
+    settings = {"PIPELINE_START_DATE": "2026-02-15", "SYNC_LOOKBACK_WEEKS": 0, "XERO_CALLS_PER_DAY": 33}
     with run_deployment(tmp_path, **settings) as deployed:
         assert get_requested_range(deployed) == (deployed.latest.shift(-4), deployed.latest)
         budget = deployed.warehouse.make_call_budget(deployed.deployment.limits)

@@ -192,6 +192,6 @@ def test_affordable_weeks_are_todays_calls_less_the_reserved_daily_syncs(tmp_pat
     with run_deployment(tmp_path, SYNC_LOOKBACK_WEEKS=4) as scene:
         settings = scene.deployment.settings.model_copy(update={"calls_per_day": 100})
         scene.deployment.settings = settings
-        # Two daily syncs take 5 weeks of 4 calls and 2 more each; the run itself takes 2: 54 calls are left.
-        assert count_affordable_weeks(scene.deployment, TENANT, reserved_daily_syncs=2) == 13
-        assert count_affordable_weeks(scene.deployment, TENANT, reserved_daily_syncs=5) == -3
+        # Two daily syncs take 5 weeks of 2 calls and 6 more each; the run itself takes 6: 62 calls are left.
+        assert count_affordable_weeks(scene.deployment, TENANT, reserved_daily_syncs=2) == 31
+        assert count_affordable_weeks(scene.deployment, TENANT, reserved_daily_syncs=6) == -1
