@@ -33,6 +33,7 @@ _COMMANDS = {
     "dev": ("dev:dev", "Run the daemon and the admin page with Dagster's UI."),
     "digest": ("digest:digest", "Show the weekly letter, or post it."),
     "disconnect": ("connection:disconnect", "Disconnect at Xero and delete the tokens here."),
+    "explain": ("explain:explain", "Show what a figure of a week is made of."),
     "export": ("export:export", "Write the figures into files: Parquet, CSV or Excel."),
     "lockdown": ("lockdown:lockdown", "After a leak: revoke at Xero, delete tokens, end sessions."),
     "logs": ("records:logs", "Show the sync log, newest first."),

@@ -24,6 +24,7 @@ from starlette.routing import Route
 
 import xero_pipeline
 from xero_pipeline_tests.admin.canned import CONNECTED, DAGSTER, EMPTY, FIRST, LATEST, SCENES, Scene, standing
+from xero_pipeline_tests.admin.canned_explanations import explain
 
 ADMIN = Path(xero_pipeline.__file__).parent / "admin"
 # the policy that the server itself sends (`admin/security.py`)
@@ -53,6 +54,7 @@ class Stub:
             Route(API + "/connect", self._handle_connect),
             Route(API + "/{call}", self._handle_call, methods=["GET", "POST"]),
             Route(API + "/{call}/{rest}", self._handle_call, methods=["GET", "POST"]),
+            Route(API + "/weeks/{ending}/explain", self._handle_explain),
             Route(API + "/sync-logs/{row:int}/accept", self._handle_accept, methods=["POST"]),
             Route("/static/{path:path}", _serve_static),
         ]
@@ -94,6 +96,13 @@ class Stub:
         if call in ("summary", "weeks", "sync-logs", "restatements", "audit") and self.scene.delay:
             await asyncio.sleep(self.scene.delay)
         return JSONResponse(self._build_answer(call, rest, body), 202 if call == "sync" else 200)
+
+    async def _handle_explain(self, request: Request) -> Response:
+        self.calls.append(("GET", f"{request.url.path.removeprefix(API)}?{request.url.query}", None))
+        if "explain" in self.scene.errors:
+            status, message = self.scene.errors["explain"]
+            return JSONResponse({"error": {"code": "error", "message": message}}, status)
+        return JSONResponse(explain(request.path_params["ending"], request.query_params))
 
     async def _handle_accept(self, request: Request) -> Response:
         body = await request.json()

@@ -35,6 +35,8 @@ from xero_pipeline_tests.warehouse.figures.figures_given import (
     account,
     cash,
     cell,
+    document,
+    documented_revenue,
     line,
     profit,
     revenue,
@@ -563,6 +565,43 @@ def test_before_the_first_week_has_ended_there_are_no_figures_and_no_sync(tmp_pa
         assert page.get("/").status_code == 200
         page.connect(ALPHA)
         assert read_error(page.post(f"{API}/sync")) == (422, "no_such_week")
+
+
+def test_a_week_gives_the_documents_behind_its_revenue_and_explains_each_figure(page: Page) -> None:
+    page.connect(ALPHA)
+    land_week(page, "100.00")
+    path = "/weeks/2026-11-21/documents"
+    before = page.api(path).json()
+    assert (before["count"], before["complete"]) == (0, False)
+    documents = [document("d-1", "60.00", "20.00"), document("d-2", "10.00"), document("d-3", "5.50", credit=True)]
+    land_figures(page, documented_revenue(*documents, document("d-4", "7.00", cell=("other", "south"))), "invoices")
+
+    answer = page.api(path, params={"tenantId": "t-1", "type": "Residential", "region": "north", "limit": 2}).json()
+    assert {name: value for name, value in answer.items() if name != "documents"} == {
+        "weekEnding": "2026-11-21",
+        "count": 3,
+        "invoiced": "90.00",
+        "credited": "5.50",
+        "netRevenue": "84.50",
+        "tax": "8.45",
+        "complete": True,
+    }
+    assert [(row["documentId"], row["net"], row["contactName"]) for row in answer["documents"]] == [
+        ("d-1", "80.00", "Ann"),
+        ("d-2", "10.00", "Ann"),
+    ]
+    assert len(page.api(path).json()["documents"]) == 4
+    (explained,) = page.api("/weeks/2026-11-21/explain", params={"type": "residential", "region": "north"}).json()
+    assert (explained["amount"], explained["tenantName"]) == ("84.50", "Alpha")
+    assert [row["adds"] for row in explained["documents"]] == ["80.00", "10.00", "-5.50"]
+    assert len(page.api("/weeks/2026-11-21/explain").json()) == 7
+    (net,) = page.api("/weeks/2026-11-21/explain", params={"total": "net_revenue"}).json()
+    assert net["amount"] == "91.50"
+    assert page.api("/weeks/2026-11-21/explain", params={"account": "none"}).json() == []
+    assert read_error(page.api("/weeks/2026-11-21/explain", params={"total": "none"})) == (422, "invalid_request")
+    two = page.api("/weeks/2026-11-21/explain", params={"account": "a", "bank": "b"})
+    assert read_error(two) == (422, "invalid_request")
+    assert read_error(page.api("/weeks/2026-11-22/documents")) == (404, "no_such_week")
 
 
 # ---- disconnect -------------------------------------------------------------------------------------------

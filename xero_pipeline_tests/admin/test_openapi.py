@@ -46,6 +46,8 @@ OPERATIONS = [
     "POST /api/v1/xero/scheduler/stop",
     "GET /api/v1/xero/summary",
     "GET /api/v1/xero/weeks/{weekEnding}",
+    "GET /api/v1/xero/weeks/{weekEnding}/documents",
+    "GET /api/v1/xero/weeks/{weekEnding}/explain",
     "GET /api/v1/xero/restatements",
     "GET /api/v1/xero/export",
     "GET /api/v1/xero/audit",

@@ -861,3 +861,92 @@ def test_what_the_page_asks_by_itself_is_marked_as_such(page: Page, stub: Stub) 
     page.clock.run_for(61_000)
     expect(page.locator("#connection")).to_have_attribute("aria-busy", "false")
     assert marked == [True]
+
+
+# ---- what a figure is made of ---------------------------------------------------------------------------
+
+
+def find_cell(page: Page, row: str, column: int) -> Locator:
+    """The button of a figure of revenue, by its row and the place of its column."""
+    matrix = page.get_by_role("table", name="Net revenue by revenue type and region")
+    return matrix.get_by_role("row", name=row).get_by_role("button").nth(column)
+
+
+def test_a_figure_opens_its_documents_with_links_into_xero_by_mouse_and_by_keyboard(page: Page, stub: Stub) -> None:
+    page.goto("/")
+    dialog = page.get_by_role("dialog")
+    cell = find_cell(page, "Commercial", 1)
+    cell.click()
+    expect(dialog.get_by_role("heading", level=2)).to_have_text("Commercial · North")
+    link = dialog.get_by_role("link", name="INV-1041, open in Xero")
+    expect(link).to_have_attribute("href", "https://go.xero.com/app/!23vYl/invoicing/view/document-1")
+    expect(dialog).to_contain_text("Blue Gum Cafés")
+    assert (
+        "GET",
+        "/weeks/2026-11-21/explain?tenantId=mock-tenant-001&type=commercial&region=north",
+        None,
+    ) in stub.calls
+    assert list_serious_violations(page, "#explain") == []
+    page.keyboard.press("Escape")
+    expect(dialog).to_be_hidden()
+    expect(cell).to_be_focused()
+
+    # By keyboard: enter opens it, and the first link is a few tabs away.
+    page.keyboard.press("Enter")
+    expect(link).to_be_visible()
+    for _ in range(4):
+        page.keyboard.press("Tab")
+        if page.evaluate("() => document.activeElement.tagName") == "A":
+            break
+    assert page.evaluate("() => document.activeElement.href").startswith("https://go.xero.com/")
+    dialog.get_by_role("button", name="Close").click()
+    expect(dialog).to_be_hidden()
+
+
+def test_the_documents_fit_on_a_phone_in_the_dark(page: Page) -> None:
+    page.set_viewport_size({"width": 375, "height": 740})
+    page.emulate_media(color_scheme="dark")
+    page.goto("/")
+    find_cell(page, "Commercial", 1).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog.get_by_role("link", name="INV-1041, open in Xero")).to_be_visible()
+    assert dialog.evaluate("(element) => element.scrollWidth <= element.clientWidth")
+    assert page.evaluate("() => document.documentElement.scrollWidth <= 375")
+    assert list_serious_violations(page, "#explain") == []
+
+
+def test_a_restated_figure_shows_which_document_changed_it_from_what_to_what(page: Page) -> None:
+    page.goto("/")
+    page.locator("#restatements").get_by_role("button", name="Commercial · North").first.click()
+    history = page.get_by_role("dialog").locator(".explain-history")
+    expect(history).to_contain_text("Net revenue: 19,315.49 → ")
+    expect(history.locator(".explain-changes li").first).to_contain_text(re.compile(r"INV-1040 .*: [\d,.]+ → [\d,.]+$"))
+    expect(history).to_contain_text("moved here from the week ending 14/11/2026")
+    assert list_serious_violations(page, "#explain") == []
+
+
+def test_a_total_leads_to_its_accounts_and_back_and_a_bank_account_opens_with_the_week_before(
+    page: Page, stub: Stub
+) -> None:
+    page.goto("/")
+    ledger = page.get_by_role("table", name=re.compile("^Profit and loss"))
+    ledger.get_by_role("row", name="Total trading income").get_by_role("button").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_role("row", name="200 Residential Sales").get_by_role("button").click()
+    expect(dialog).to_contain_text("46.9 % of its total")
+    expect(dialog.get_by_role("table", name="The same figure in other weeks").get_by_role("row")).to_have_count(6)
+    dialog.get_by_role("button", name="Back to the figure before").click()
+    expect(dialog.get_by_role("heading", level=2)).to_have_text("Total trading income")
+    dialog.get_by_role("button", name="Close").click()
+
+    accounts = page.get_by_role("table", name=re.compile("^Bank accounts"))
+    accounts.get_by_role("row", name="Tax Savings").get_by_role("button").last.click()
+    expect(dialog).to_contain_text("the closing balance of the week ending 2026-11-14")
+    dialog.get_by_role("button", name="Close").click()
+
+    stub.scene = stub.scene.but(errors={"explain": (503, "The database is away.")})
+    accounts.get_by_role("row", name="Tax Savings").get_by_role("button").last.click()
+    expect(dialog.get_by_role("alert")).to_contain_text("The database is away.")
+    stub.scene = stub.scene.but(errors={})
+    dialog.get_by_role("button", name="Try again").click()
+    expect(dialog).to_contain_text("Opening balance")

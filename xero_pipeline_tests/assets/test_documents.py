@@ -11,6 +11,8 @@ from sqlalchemy import Table, select, text
 
 from xero_pipeline.mock_xero import MockLine, MockOrganisation
 from xero_pipeline.warehouse.checks.documents import check_documents_add_up
+from xero_pipeline.warehouse.figures.explanation import ALL_REVENUE, TOTALS, FigureExplainer
+from xero_pipeline.warehouse.figures.explanation_types import Explanation
 from xero_pipeline.warehouse.schema import (
     revenue_document_changes,
     revenue_document_lines,
@@ -169,3 +171,67 @@ def test_a_week_from_before_documents_were_stored_gets_them_without_false_change
             connection.execute(text("DELETE FROM revenue_documents"))
         names = {violation.row for violation in check_documents_add_up(engine, [deployed.latest], max_documents=0)}
         assert names == {f"{row.revenue_type} / {row.region}" for row in read(deployed, revenue_weekly)}
+
+
+def test_every_figure_of_a_week_is_explained_to_the_cent_and_a_change_by_its_document(
+    tmp_path: Path, database_url: str
+) -> None:
+    with run_deployment(tmp_path, database_url=database_url, organisations=(LARGER,)) as deployed:
+        week, before = deployed.latest, deployed.latest.shift(-1)
+        line = MockLine(Decimal("80.00"), revenue_type="Commercial", region="North")
+        edited, moved = (deployed.mock.add_invoice(TENANT, date=week.start, lines=[line]) for _ in range(2))
+        deployed.sync(before, week)
+        deployed.clock.advance(hours=1)
+        deployed.mock.edit_invoice(TENANT, edited, change=Decimal("20.00"))
+        deployed.mock.move_invoice(TENANT, moved, before.ending)
+        run_id = deployed.sync(before, week).run_id
+
+        engine = deployed.warehouse.engine
+        explainer = FigureExplainer(engine, TENANT, week)
+        figures = deployed.warehouse.read_week_figures(TENANT, week)
+        assert figures.profit_and_loss is not None
+        for column in TOTALS:
+            (explained,) = explainer.explain(total=column)
+            assert (explained.amount, add(explained)) == (figures.profit_and_loss[column],) * 2
+        for row in figures.lines:
+            (explained,) = explainer.explain(account=row["account_id"])
+            assert (explained.amount, add(explained)) == (row["amount"], row["amount"])
+            assert explained.weeks[-1].week == week
+        for row in figures.revenue:
+            (explained,) = explainer.explain(revenue_type=row["revenue_type"], region=row["region"])
+            assert (explained.amount, add(explained)) == (row["net_revenue"], row["net_revenue"])
+            assert sum((document.adds for document in explained.documents), Decimal("0.00")) == row["net_revenue"]
+            documents = [document.document_type for document in explained.documents]
+            assert documents.count("invoice") == row["invoice_count"]
+            assert documents.count("credit_note") == row["credit_note_count"]
+        for row in figures.cash:
+            (explained,) = explainer.explain(bank=row["bank_account_name"])
+            assert (explained.amount, add(explained)) == (row["closing_balance"], row["closing_balance"])
+            assert explained.parts[0].note == f"the closing balance of the week ending {before}"
+
+        (cell,) = explainer.explain(revenue_type="commercial", region="north")
+        (entry,) = [each for each in cell.history if each.row["column_name"] == "net_revenue"]
+        assert Decimal(entry.row["new_value"]) - Decimal(entry.row["old_value"]) == Decimal("-60.00")
+        assert entry.row["dagster_run_id"] == run_id
+        changes = {change.document_id: change for change in entry.documents}
+        assert {key: (each.old_net, each.new_net, each.other_week) for key, each in changes.items()} == {
+            edited: (Decimal("80.00"), Decimal("100.00"), None),
+            moved: (Decimal("80.00"), None, before),
+        }
+        assert str(changes[edited].xero_url).endswith(edited)
+        (earlier,) = FigureExplainer(engine, TENANT, before).explain(revenue_type="commercial", region="north")
+        assert {(each.document_id, each.other_week) for each in earlier.history[0].documents} == {(moved, week)}
+        account = explainer.explain_account("200")
+        assert account is not None
+        assert {change.document_id for change in account.history[0].documents} == {edited, moved}
+        assert account.share is not None
+        # Figures that the week does not have, and lists that are cut.
+        assert explainer.explain(account="no such account") == explainer.explain(bank="none") == []
+        (first_of_many,) = FigureExplainer(engine, TENANT, week, max_documents=1).explain(total=ALL_REVENUE)
+        assert len(first_of_many.documents) == 1
+        assert first_of_many.sums is not None
+        assert first_of_many.sums.count > 1
+
+
+def add(explanation: Explanation) -> Decimal:
+    return sum((part.amount for part in explanation.parts), Decimal("0.00"))

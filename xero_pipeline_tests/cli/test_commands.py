@@ -306,6 +306,6 @@ def test_help_names_every_command_with_what_it_does() -> None:
     listed = CliRunner().invoke(cli, ["--help"]).stdout.partition("Commands:\n")[2].strip().splitlines()
     named = dict(line.strip().split(maxsplit=1) for line in listed)
     assert " ".join(named) == (
-        "accept access admin audit backup connect dev digest disconnect export lockdown logs migrate mock-xero "
+        "accept access admin audit backup connect dev digest disconnect explain export lockdown logs migrate mock-xero "
         "reconcile restatements restore rotate-key status sync"
     )

@@ -4,6 +4,7 @@ import { accessLists } from "./access.js";
 import { auditLog } from "./audit.js";
 import { connectionCard } from "./connection.js";
 import { byId } from "./dom.js";
+import { figureExplainer } from "./explain.js";
 import { restatementList, syncLog } from "./log.js";
 import { schedulerSwitch } from "./scheduler.js";
 import { syncControl } from "./sync.js";
@@ -20,9 +21,10 @@ function start() {
   const connected = () => Boolean(standing?.connected);
   const settings = { timezone, latestWeek, firstWeek, dagsterUrl, connected, may };
 
-  const week = weekFigures(settings);
+  const explainer = figureExplainer(settings);
+  const week = weekFigures({ ...settings, explainer });
   const log = syncLog(settings);
-  const restatements = restatementList(settings);
+  const restatements = restatementList({ ...settings, explainer });
   const audit = auditLog(settings);
   const access = document.getElementById("access") ? accessLists({ ...settings, onChanged: () => audit.load() }) : null;
   const trend = trends({

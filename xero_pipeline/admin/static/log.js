@@ -4,6 +4,7 @@ import { api } from "./api.js";
 import { day, duration, moment } from "./dates.js";
 import { announce, el, icon, externalLink, scrollable, setText } from "./dom.js";
 import { isNegative, isZero, minus, money } from "./money.js";
+import { restatedFigure } from "./explain.js";
 import { section } from "./section.js";
 import { differencesOf, humanise, problemSummary, STATUS, SYNC_TYPES, TABLES } from "./labels.js";
 
@@ -182,7 +183,7 @@ function plain(value) {
   return typeof value === "object" ? JSON.stringify(value) : String(value);
 }
 
-export function restatementList({ timezone, dagsterUrl }) {
+export function restatementList({ timezone, dagsterUrl, explainer }) {
   const view = section("restatements");
   let showAll = false;
 
@@ -238,13 +239,20 @@ export function restatementList({ timezone, dagsterUrl }) {
       "tr",
       { role: "row" },
       cell("Week ending", null, day(restatement.weekEnding)),
-      cell("Figure", null, el("span", { class: "restated-name" }, named ? nameOf(restatement.name) : table), el("span", { class: "muted" }, ` ${humanise(restatement.column)}${named ? ` · ${table}` : ""}`)),
+      cell("Figure", null, nameButton(restatement, named ? nameOf(restatement.name) : table), el("span", { class: "muted" }, ` ${humanise(restatement.column)}${named ? ` · ${table}` : ""}`)),
       cell("Before", "amount", value(restatement.old)),
       cell("After", "amount", value(restatement.new)),
       cell("Change", "amount", changeOf(restatement)),
       cell("Found", null, moment(restatement.restatedAt, timezone)),
       cell("Run", null, (url && externalLink(url, "Dagster", `The run that found the change of ${named ? restatement.name : humanise(restatement.column)}, in Dagster`)) || el("span", { class: "muted" }, "–")),
     );
+  }
+
+  /** The figure's name, as a button that opens its history. */
+  function nameButton(restatement, text) {
+    const figure = restatedFigure(restatement);
+    if (!figure) return el("span", { class: "restated-name" }, text);
+    return el("button", { type: "button", class: "figure restated-name", "aria-haspopup": "dialog", onclick: () => explainer.open(text, figure) }, text);
   }
 
   return { load };

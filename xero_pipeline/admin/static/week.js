@@ -3,7 +3,8 @@
 import { api } from "./api.js";
 import { day, fillWeeks, moment, shiftWeek } from "./dates.js";
 import { byId, el, icon, scrollable } from "./dom.js";
-import { isNegative, isZero, money, sum } from "./money.js";
+import { amountCell } from "./explain.js";
+import { isZero, money, sum } from "./money.js";
 import { section } from "./section.js";
 import { CATEGORIES, humanise } from "./labels.js";
 
@@ -19,7 +20,7 @@ const MEASURES = {
 const WHOLE_WEEK = "week";
 const COUNTS = new Set(["invoiceCount", "creditNoteCount"]);
 
-export function weekFigures({ firstWeek, latestWeek, timezone, connected }) {
+export function weekFigures({ firstWeek, latestWeek, timezone, connected, explainer }) {
   const view = section("week");
   const select = byId("week-select");
   const previous = byId("week-previous");
@@ -90,12 +91,13 @@ export function weekFigures({ firstWeek, latestWeek, timezone, connected }) {
     }
     byId("week-lede").textContent = [spanOf(week), organisations.length === 1 ? figures.tenantName : null, figures.currency ? `in ${figures.currency}` : null, figures.profitAndLoss ? `${figures.profitAndLoss.basis} basis` : null].filter(Boolean).join(" · ");
     const marks = new RestatementMarks(figures.restatements, timezone);
+    const explain = (name, figure) => () => explainer.open(name, { week, tenantId: figures.tenantId, ...figure });
     view.body.replaceChildren(
       el(
         "div",
         { class: "week-grid" },
-        profitAndLoss(figures, marks),
-        el("div", { class: "stacked" }, revenue(figures, marks, measure, (chosen) => { measure = chosen; }), cash(figures, marks)),
+        profitAndLoss(figures, marks, explain),
+        el("div", { class: "stacked" }, revenue(figures, marks, explain, measure, (chosen) => { measure = chosen; }), cash(figures, marks, explain)),
       ),
     );
     view.show();
@@ -157,7 +159,7 @@ class RestatementMarks {
 
 // ---- profit and loss ------------------------------------------------------------------------------------
 
-function profitAndLoss({ profitAndLoss: totals, lines, currency }, marks) {
+function profitAndLoss({ profitAndLoss: totals, lines, currency }, marks, explain) {
   if (!totals) return missing("Profit and loss");
   const rows = [];
   const group = (category, total, always) => {
@@ -168,17 +170,17 @@ function profitAndLoss({ profitAndLoss: totals, lines, currency }, marks) {
         "tbody",
         {},
         el("tr", { class: "group" }, el("th", { scope: "rowgroup", colspan: "2" }, CATEGORIES[category])),
-        own.map((line) => lineRow(line, marks)),
-        totalRow(`Total ${CATEGORIES[category].toLowerCase()}`, totals, total, marks, "subtotal"),
+        own.map((line) => lineRow(line, marks, explain)),
+        totalRow(`Total ${CATEGORIES[category].toLowerCase()}`, totals, total, marks, explain, "subtotal"),
       ),
     );
   };
   group("trading_income", "totalTradingIncome", true);
   group("cost_of_sales", "costOfSales", true);
-  rows.push(el("tbody", {}, totalRow("Gross profit", totals, "grossProfit", marks, "total")));
+  rows.push(el("tbody", {}, totalRow("Gross profit", totals, "grossProfit", marks, explain, "total")));
   group("other_income", "otherIncome", false);
   group("operating_expenses", "operatingExpenses", true);
-  rows.push(el("tbody", {}, totalRow("Net profit", totals, "netProfit", marks, "grand")));
+  rows.push(el("tbody", {}, totalRow("Net profit", totals, "netProfit", marks, explain, "grand")));
   return panel("Profit and loss", "pl", null, scrollable("Profit and loss, a table", el("table", { class: "figures ledger" }, head("Profit and loss", currency, "Account", [currency || "Amount"]), rows)));
 }
 
@@ -189,7 +191,7 @@ function byCode(a, b) {
   return last(a) - last(b) || text(a).localeCompare(text(b), "en", { numeric: true });
 }
 
-function lineRow(line, marks) {
+function lineRow(line, marks, explain) {
   const mark = marks.of("financial_weekly_lines", line.accountId, "amount");
   return el(
     "tr",
@@ -199,36 +201,37 @@ function lineRow(line, marks) {
       { scope: "row" },
       el("div", { class: "account" }, line.accountCode ? el("span", { class: "code" }, line.accountCode) : null, el("div", {}, line.accountName, mark)),
     ),
-    amount(line.amount),
+    amountCell(line.amount, explain(line.accountName, { account: line.accountId })),
   );
 }
 
-function totalRow(name, totals, key, marks, kind) {
-  return el("tr", { class: kind }, el("th", { scope: "row" }, name, marks.of("financial_weekly", WHOLE_WEEK, key)), amount(totals[key]));
+function totalRow(name, totals, key, marks, explain, kind) {
+  return el("tr", { class: kind }, el("th", { scope: "row" }, name, marks.of("financial_weekly", WHOLE_WEEK, key)), amountCell(totals[key], explain(name, { total: marks.snake(key) })));
 }
 
 // ---- revenue --------------------------------------------------------------------------------------------
 
-function revenue({ revenue: cells, currency }, marks, measure, remember) {
+function revenue({ revenue: cells, currency }, marks, explain, measure, remember) {
   if (cells.length === 0) return missing("Revenue");
   const body = el("div", {});
   const chooser = el("select", { id: "measure", "aria-label": "Which figure of revenue" }, Object.entries(MEASURES).map(([value, text]) => new Option(text, value, false, value === measure)));
   const paint = () => {
     remember(chooser.value);
-    body.replaceChildren(scrollable("Revenue by type and region, a table", revenueTable(cells, chooser.value, currency, marks)));
+    body.replaceChildren(scrollable("Revenue by type and region, a table", revenueTable(cells, chooser.value, currency, marks, explain)));
   };
   chooser.addEventListener("change", paint);
   paint();
   return panel("Revenue by type and region", "rv", el("div", { class: "select" }, chooser, icon("chevron-down")), body);
 }
 
-function revenueTable(cells, measure, currency, marks) {
+function revenueTable(cells, measure, currency, marks, explain) {
   const order = (a, b) => (a === "unallocated") - (b === "unallocated") || a.localeCompare(b);
   const types = [...new Set(cells.map((cell) => cell.revenueType))].sort(order);
   const regions = [...new Set(cells.map((cell) => cell.region))].sort(order);
   const count = COUNTS.has(measure);
   const add = (chosen) => (count ? String(chosen.reduce((total, cell) => total + cell[measure], 0)) : sum(chosen.map((cell) => cell[measure])));
-  const show = (value) => (count ? el("td", { class: "amount" }, String(value)) : amount(value));
+  const nameOf = (type, region) => [type, region].filter(Boolean).map(humanise).join(" · ") || "All revenue";
+  const show = (value, type, region) => amountCell(count ? "0.00" : value, explain(nameOf(type, region), { type, region }), count ? String(value) : money(value));
   const row = (type) => {
     const own = cells.filter((cell) => cell.revenueType === type);
     return el(
@@ -237,10 +240,10 @@ function revenueTable(cells, measure, currency, marks) {
       el("th", { scope: "row" }, humanise(type)),
       regions.map((region) => {
         const cell = own.find((candidate) => candidate.region === region);
-        return cell ? show(cell[measure]) : el("td", { class: "amount nothing" }, "–");
+        return cell ? show(cell[measure], type, region) : el("td", { class: "amount nothing" }, "–");
       }),
       // counts are not added up: a document can be counted in several cells
-      count ? null : show(add(own)),
+      count ? null : show(add(own), type),
     );
   };
   return el(
@@ -248,7 +251,7 @@ function revenueTable(cells, measure, currency, marks) {
     { class: "figures ledger matrix" },
     head(`${MEASURES[measure]} by revenue type and region`, count ? "" : currency, "Type", [...regions.map(humanise), ...(count ? [] : ["Total"])]),
     el("tbody", {}, types.flatMap((type) => [row(type), marksRow(regions.map((region) => nameMark(marks.of("revenue_weekly", `${type} / ${region}`, measure), humanise(region))), regions.length + 2)])),
-    count ? null : el("tfoot", {}, el("tr", { class: "grand" }, el("th", { scope: "row" }, "Total"), regions.map((region) => show(add(cells.filter((cell) => cell.region === region)))), show(add(cells)))),
+    count ? null : el("tfoot", {}, el("tr", { class: "grand" }, el("th", { scope: "row" }, "Total"), regions.map((region) => show(add(cells.filter((cell) => cell.region === region)), undefined, region)), amountCell(add(cells), explain(nameOf(), { total: "net_revenue" })))),
   );
 }
 
@@ -266,7 +269,7 @@ function marksRow(marks, width) {
 
 // ---- cash -----------------------------------------------------------------------------------------------
 
-function cash({ cash: accounts, currency }, marks) {
+function cash({ cash: accounts, currency }, marks, explain) {
   if (accounts.length === 0) return missing("Bank accounts");
   const gains = accounts.some(({ currencyGain }) => !isZero(currencyGain));
   const columns = [
@@ -277,10 +280,10 @@ function cash({ cash: accounts, currency }, marks) {
     ["closingBalance", "Closing"],
   ];
   const rows = accounts.flatMap((account) => [
-    el("tr", {}, el("th", { scope: "row" }, account.bankAccountName), columns.map(([key]) => amount(account[key]))),
+    el("tr", {}, el("th", { scope: "row" }, account.bankAccountName), columns.map(([key]) => amountCell(account[key], explain(account.bankAccountName, { bank: account.bankAccountId })))),
     marksRow(columns.map(([key, name]) => nameMark(marks.of("cash_position_weekly", account.bankAccountId, key), name)), columns.length + 1),
   ]);
-  const totals = el("tr", { class: "grand" }, el("th", { scope: "row" }, "Total"), columns.map(([key]) => amount(sum(accounts.map((account) => account[key])))));
+  const totals = el("tr", { class: "grand" }, el("th", { scope: "row" }, "Total"), columns.map(([key]) => amountCell(sum(accounts.map((account) => account[key])))));
   return panel(
     "Bank accounts", "ba", null,
     scrollable("Bank accounts, a table", el("table", { class: "figures ledger matrix" }, head("Bank accounts", currency, "Account", columns.map(([, name]) => name)), el("tbody", {}, rows), el("tfoot", {}, totals))),
@@ -302,8 +305,4 @@ function head(caption, currency, first, columns) {
     el("caption", { class: "visually-hidden" }, `${caption}${currency ? ` in ${currency}` : ""}`),
     el("thead", {}, el("tr", {}, el("th", { scope: "col" }, first), columns.map((name) => el("th", { scope: "col", class: "amount" }, name)))),
   ];
-}
-
-function amount(value) {
-  return el("td", { class: `amount ${isNegative(value) ? "negative" : ""}` }, money(value));
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
@@ -15,6 +16,13 @@ from xero_pipeline.grants import Connection as Opened
 from xero_pipeline.grants import Tokens
 from xero_pipeline.periods import Period
 from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
+from xero_pipeline.warehouse.figures.revenue_documents import (
+    CREDIT_NOTE,
+    INVOICE,
+    RevenueDocument,
+    RevenueDocumentLine,
+    replace_revenue_documents,
+)
 from xero_pipeline.warehouse.figures.weekly import replace_cash, replace_profit_and_loss, replace_revenue
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
@@ -68,6 +76,44 @@ def cell(revenue_type: str, region: str, invoiced: str, credited: str = "0.00", 
 def revenue(*cells: tuple[Any, ...]) -> Write:
     cells_given = frame(CELL_COLUMNS, *cells)
     return lambda connection, provenance: replace_revenue(connection, provenance, cells_given)
+
+
+def document(
+    key: str,
+    *nets: str,
+    credit: bool = False,
+    cell: tuple[str, str] = ("residential", "north"),
+    day: date = WEEK.ending,
+) -> RevenueDocument:
+    """A document with a line of each net amount, and a tenth of it as tax."""
+    lines = [
+        RevenueDocumentLine(number, "200", None, *cell, Decimal(net), Decimal(net) / 10, Decimal(net))
+        for number, net in enumerate(nets, start=1)
+    ]
+    kind = CREDIT_NOTE if credit else INVOICE
+    url = f"https://go.xero.com/app/!23vYl/invoicing/view/{key}"
+    number, one = f"No {key}", Decimal(1)
+    return RevenueDocument(key, kind, number, WEEK.ending, "PAID", "contact-1", "Ann", "AUD", one, url, lines)
+
+
+def documented_revenue(*documents: RevenueDocument) -> Write:
+    """The documents, and the cells that they add up to."""
+    cells: dict[tuple[str, str], list[Any]] = {}
+    for each in documents:
+        is_credit = each.document_type == CREDIT_NOTE
+        for part in each.lines:
+            sums = cells.setdefault((part.revenue_type, part.region), [Decimal("0.00")] * 4 + [set(), set()])
+            sums[1 if is_credit else 0] += part.net
+            sums[2] += -part.net if is_credit else part.net
+            sums[3] += -part.tax if is_credit else part.tax
+            sums[5 if is_credit else 4].add(each.key)
+    given = frame(CELL_COLUMNS, *((*key, *sums[:4], len(sums[4]), len(sums[5])) for key, sums in cells.items()))
+
+    def write(connection: Connection, provenance: Provenance) -> ReplaceResult:
+        result = replace_revenue(connection, provenance, given)
+        return replace(result, documents=replace_revenue_documents(connection, provenance, documents))
+
+    return write
 
 
 def account(account_id: str, closing: str, name: str = "Cheque") -> tuple[Any, ...]:

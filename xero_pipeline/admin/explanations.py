@@ -1,0 +1,129 @@
+"""Routes that explain a week's figures: the documents behind its revenue, and what any figure is made of."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+
+from xero_pipeline.admin.api_models import IsoDate
+from xero_pipeline.admin.context import AdminContext, AdminContextDep
+from xero_pipeline.admin.error_responses import BadRequest, document_errors
+from xero_pipeline.admin.explanation_models import DocumentResponse, DocumentsResponse, ExplanationResponse
+from xero_pipeline.admin.sync import TenantId
+from xero_pipeline.warehouse.figures.document_queries import (
+    DocumentSelection,
+    are_documents_stored,
+    list_documents,
+    sum_documents,
+)
+from xero_pipeline.warehouse.figures.explanation import ALL_REVENUE, TOTALS, FigureExplainer
+from xero_pipeline.warehouse.figures.explanation_json import document_to_dict, explanation_to_dict
+from xero_pipeline.warehouse.figures.explanation_types import Explanation
+from xero_pipeline.warehouse.figures.overview import list_tenants_with_figures
+from xero_pipeline.warehouse.figures.queries import open_snapshot
+from xero_pipeline.weeks import NoSuchWeek, Week
+
+router = APIRouter(tags=["figures"])
+
+WeekEnding = Annotated[IsoDate, Path(alias="weekEnding")]
+# PostgreSQL takes no text with a NUL.
+_TEXT = r"^[^\x00]*$"
+RevenueType = Annotated[str | None, Query(alias="type", max_length=500, pattern=_TEXT)]
+Region = Annotated[str | None, Query(max_length=500, pattern=_TEXT)]
+MaxDocuments = Annotated[int, Query(ge=0, le=10_000, description="How many documents are listed at most.")]
+
+
+@router.get("/weeks/{weekEnding}/documents", responses=document_errors(404))
+def documents(
+    context: AdminContextDep,
+    week_ending: WeekEnding,
+    tenant_id: TenantId = None,
+    revenue_type: RevenueType = None,
+    region: Region = None,
+    limit: MaxDocuments = 1000,
+) -> DocumentsResponse:
+    """The documents behind a week's revenue, of all types and regions or of one; what adds most comes first."""
+    week = _require_week(context, week_ending)
+    context.require_tenant(tenant_id)
+    engine = context.deployment.warehouse.engine
+    count, invoiced, credited, tax, complete = 0, Decimal(0), Decimal(0), Decimal(0), True
+    found: list[DocumentResponse] = []
+    with open_snapshot(engine) as connection:
+        for tenant in [tenant_id] if tenant_id is not None else list_tenants_with_figures(engine):
+            selection = DocumentSelection(tenant, week, _normalise(revenue_type), _normalise(region))
+            complete &= are_documents_stored(connection, tenant, week)
+            sums = sum_documents(connection, selection)
+            count += sums.count
+            invoiced, credited, tax = invoiced + sums.invoiced, credited + sums.credited, tax + sums.tax
+            rest = limit - len(found)
+            found += [
+                DocumentResponse.model_validate(document_to_dict(document))
+                for document in (list_documents(connection, selection, rest) if rest else [])
+            ]
+    return DocumentsResponse(
+        week_ending=week.ending,
+        count=count,
+        invoiced=invoiced,
+        credited=credited,
+        net_revenue=invoiced - credited,
+        tax=tax,
+        complete=complete,
+        documents=found,
+    )
+
+
+@router.get("/weeks/{weekEnding}/explain", responses=document_errors(404))
+def explain(
+    context: AdminContextDep,
+    week_ending: WeekEnding,
+    tenant_id: TenantId = None,
+    total: Annotated[
+        str | None, Query(max_length=50, description="A total of financial_weekly, or net_revenue.")
+    ] = None,
+    account: Annotated[str | None, Query(max_length=500, description="An account's code, id or name.")] = None,
+    revenue_type: RevenueType = None,
+    region: Region = None,
+    bank: Annotated[str | None, Query(max_length=500, description="A bank account's name or id.")] = None,
+    limit: MaxDocuments = 200,
+) -> list[ExplanationResponse]:
+    """What a figure of a week is made of, for each organisation that has it.
+
+    Without a figure, the totals of the profit and loss and the whole revenue are explained.
+    """
+    week = _require_week(context, week_ending)
+    context.require_tenant(tenant_id)
+    if sum(option is not None for option in (total, account, bank, revenue_type or region)) > 1:
+        raise BadRequest("Name one figure: total, account, type with region, or bank.", code="invalid_request")
+    if total is not None and total not in (*TOTALS, ALL_REVENUE):
+        known = ", ".join((*TOTALS, ALL_REVENUE))
+        raise BadRequest(f"There is no such total. The totals are {known}.", code="invalid_request")
+    warehouse = context.deployment.warehouse
+    names = warehouse.tokens.list_names()
+    tenants = [tenant_id] if tenant_id is not None else list_tenants_with_figures(warehouse.engine)
+    return [
+        _build_response(context, explanation, names)
+        for tenant in tenants
+        for explanation in FigureExplainer(warehouse.engine, tenant, week, max_documents=limit).explain(
+            total=total, account=account, revenue_type=_normalise(revenue_type), region=_normalise(region), bank=bank
+        )
+    ]
+
+
+def _build_response(context: AdminContext, explanation: Explanation, names: dict[str, str]) -> ExplanationResponse:
+    values = explanation_to_dict(explanation) | {"tenantName": names.get(explanation.tenant_id)}
+    for entry in values["history"]:
+        entry["runUrl"] = context.build_run_url(entry["dagsterRunId"])
+    return ExplanationResponse.model_validate(values)
+
+
+def _require_week(context: AdminContext, ending: IsoDate) -> Week:
+    try:
+        return context.require_week(ending)
+    except NoSuchWeek as error:
+        raise BadRequest(str(error), code=error.code, status=404) from None
+
+
+def _normalise(option: str | None) -> str | None:
+    return option.strip().lower() if option and option.strip() else None
