@@ -58,6 +58,17 @@ def _select_restated_week(page: Page) -> None:
     page.locator(".restated").first.wait_for()
 
 
+def _open_figure(page: Page) -> None:
+    matrix = page.get_by_role("table", name="Net revenue by revenue type and region")
+    matrix.get_by_role("row", name="Commercial").get_by_role("button").nth(1).click()
+    page.locator(".explain-documents").wait_for()
+
+
+def _open_restated_figure(page: Page) -> None:
+    page.locator("#restatements").get_by_role("button", name="Commercial · North").first.click()
+    page.locator(".explain-history").wait_for()
+
+
 def _open_table(page: Page) -> None:
     page.locator(".as-table summary").nth(1).click()
 
@@ -89,6 +100,9 @@ SHOTS = (
     Shot("week-restated", act=_select_restated_week, part="#week"),
     Shot("week-dark", act=_select_restated_week, part="#week", dark=True),
     Shot("week-phone", act=_select_restated_week, part="#week", size=PHONE),
+    Shot("explain", act=_open_figure),
+    Shot("explain-restated", act=_open_restated_figure),
+    Shot("explain-phone", act=_open_restated_figure, size=PHONE, dark=True),
     Shot("log", "short-log", act=_open_problems, part="#log"),
     Shot("log-phone", "short-log", act=_open_problems, part="#log", size=PHONE),
     Shot("restatements", part="#restatements", live=True),
