@@ -22,6 +22,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from xero_pipeline.clock import Clock
 
+# How many connections to one host stay open for the next call: as many as weeks are read at once. Of more, urllib3
+# closes each after its answer, and the next call begins with a TLS handshake.
+MAX_CONNECTIONS = 100
+
 # The clock of this thread's attempt, and the moment at which the attempt must be over.
 _DEADLINE: ContextVar[tuple[Clock, datetime]] = ContextVar("_DEADLINE")
 
@@ -32,7 +36,7 @@ class DeadlineAdapter(HTTPAdapter):
     def __init__(self, seconds: float, clock: Clock) -> None:
         self._seconds = seconds
         self._clock = clock
-        super().__init__(max_retries=0)
+        super().__init__(max_retries=0, pool_maxsize=MAX_CONNECTIONS)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)

@@ -9,16 +9,20 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from xero_pipeline.clock import SystemClock
 from xero_pipeline.xero.errors import XeroUnavailable
+from xero_pipeline.xero.http.deadline import DeadlineAdapter
 from xero_pipeline.xero.http.session import XeroSession
 from xero_pipeline_tests.xero.http.budgets import RecordingBudget
 
@@ -128,3 +132,35 @@ def test_a_proxy_that_never_ends_its_answer_fails_at_the_deadline(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(f"{scheme}_proxy", start_slow_server(HEAD + b"X-Long: ", b"x"))
     time_out(f"{scheme}://xero.invalid")
+
+
+def test_calls_side_by_side_keep_their_connections_for_the_next_calls() -> None:
+    at_once, peers = 30, set()
+    everybody_asked = threading.Barrier(at_once)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            peers.add(self.client_address)
+            everybody_asked.wait(timeout=30)
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Print nothing."""
+
+    class Server(ThreadingHTTPServer):
+        request_queue_size = at_once
+
+    with Server(("127.0.0.1", 0), Handler) as server, requests.Session() as session:
+        threading.Thread(target=server.serve_forever).start()
+        session.mount("http://", DeadlineAdapter(30, SystemClock()))
+        url = f"http://127.0.0.1:{server.server_port}/"
+        for _ in range(2):
+            with ThreadPoolExecutor(at_once) as pool:
+                list(pool.map(session.get, [url] * at_once))
+        session.close()
+        server.shutdown()
+    assert len(peers) == at_once
