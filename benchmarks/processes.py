@@ -73,7 +73,7 @@ def run_measured(
         for file in (output, errors):
             file.seek(0)
             texts.append(file.read().decode(errors="replace"))
-    name = " ".join(command[-4:])
+    name = " ".join(argument.strip().partition("\n")[0][:60] for argument in command[-6:])
     if is_late.is_set():
         raise MeasuredCommandError(f"{name} was ended after {timeout:.0f} seconds: {_get_tail(texts)}")
     if check and process.returncode != 0:

@@ -22,8 +22,9 @@ def run(do):
     do()
     seconds.append(time.perf_counter() - began)
 def sync():
+    sys.argv = ["xero-pipeline", "sync", "--weeks", "1"]
     try:
-        main(["sync", "--weeks", "1"], standalone_mode=False)
+        main()
     except SystemExit as ended:
         if ended.code:
             raise
