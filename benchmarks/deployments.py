@@ -101,11 +101,15 @@ class MeasuredDeployment:
             **self.settings,
         }
 
-    def connect(self, organisations: int = 1) -> None:
-        """Migrate the database and store tokens, as a consent at the server would."""
+    def connect(self, organisations: int = 1, *, expires_in: float = 1200) -> None:
+        """Migrate the database and store tokens, as a consent at the server would.
+
+        Args:
+            expires_in: seconds until the access token expires.
+        """
         self.run("migrate")
         names = [[get_tenant(number), f"Organisation {number + 1}"] for number in range(organisations)]
-        self.run_python(_CONNECT, json.dumps(names), (datetime.now(UTC) + timedelta(minutes=20)).isoformat())
+        self.run_python(_CONNECT, json.dumps(names), (datetime.now(UTC) + timedelta(seconds=expires_in)).isoformat())
 
     def run(self, *arguments: str, check: bool = True, timeout: float = 600) -> Measured:
         """Run an `xero-pipeline` command."""

@@ -34,6 +34,8 @@ from benchmarks.xero_server import MATERIALS, RENT, SALES, WAGES, Books, get_ten
 
 ROOT = Path(__file__).parent.parent
 TOOLS = Path(sys.executable).parent
+# An access token is valid for so many seconds, and is refreshed two minutes before it expires.
+TOKEN_SECONDS, REFRESHED_BEFORE = 180, 120
 # One of its own for each process, so that two of them do not meet.
 NETWORK = f"10.77.{os.getpid() % 250}"
 POSTGRES = {"host": "127.0.0.1", "port": 5432, "user": "postgres"}
@@ -256,7 +258,9 @@ def prove(organisations: int, number_of_weeks: int, *, lose_a_host: bool, second
     with (
         tempfile.TemporaryDirectory(prefix="two-hosts-") as folder,
         create_databases(figures, dagster),
-        serve_xero(organisations=organisations, per_minute=PER_MINUTE, in_progress=5) as server,
+        serve_xero(
+            organisations=organisations, per_minute=PER_MINUTE, in_progress=5, token_seconds=TOKEN_SECONDS
+        ) as server,
     ):
         settings = {
             "DATABASE_URL": f"postgresql+psycopg://postgres@127.0.0.1/{figures}",
@@ -273,7 +277,7 @@ def prove(organisations: int, number_of_weeks: int, *, lose_a_host: bool, second
         }
         (Path(folder) / "outside").mkdir()
         deployment = MeasuredDeployment(Path(folder) / "outside", server, settings)
-        deployment.connect(organisations)
+        deployment.connect(organisations, expires_in=TOKEN_SECONDS)
         port = int(server.url.rsplit(":", 1)[1])
         with create_hosts(Path(folder), deployment.environment, [5432, port], prefix) as hosts:
             try:
@@ -322,6 +326,7 @@ def _sync(
         problems.append(f"Xero refused calls: {counts['refused']}")
     if counts["most_in_progress"] > 5:
         problems.append(f"{counts['most_in_progress']} calls of one organisation were in progress")
+    problems += find_refresh_problems(counts)
     if problems:
         raise RuntimeError("\n".join(problems[:10]))
     return {
@@ -334,7 +339,20 @@ def _sync(
         "calls": sum(counts["calls"].values()),
         "refused": counts["refused"],
         "most in progress": counts["most_in_progress"],
+        "refreshes": sum(counts["refreshes"].values()),
     }
+
+
+def find_refresh_problems(counts: dict[str, Any]) -> list[str]:
+    """Each token is refreshed once, when it is about to expire, and none is used after it has expired."""
+    problems = []
+    if (most := max(counts["refreshes"].values(), default=0)) > 1:
+        problems.append(f"one refresh token was used {most} times")
+    if (left := max(counts["seconds_left"], default=0)) > REFRESHED_BEFORE + 1:
+        problems.append(f"a token was refreshed {left:.0f} seconds before it expired")
+    if counts["expired"]:
+        problems.append(f"{counts['expired']} calls had an expired token")
+    return problems
 
 
 def main() -> None:

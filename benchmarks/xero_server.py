@@ -10,6 +10,7 @@ serves; `GET /counts` returns the counts and `POST /settings` changes these sett
     seconds: how long an answer takes; a list by organisation makes some slower than others
     per_minute, in_progress: refuse with 429 what is above (0: no limit); per_minute may be a list by organisation
     dead: the numbers of the organisations that answer nothing but 503
+    token_seconds: for how long an access token is valid, from the first refresh on; a call with an older one gets 401
 
 Amounts depend on the week and the document alone, so any program's figures can be compared with `Books.sum_week`.
 """
@@ -148,6 +149,7 @@ class Settings:
     per_minute: int | list[int] = 0
     in_progress: int = 0
     dead: list[int] = field(default_factory=list)
+    token_seconds: int = 1800
 
     def get_seconds(self, organisation: int) -> float:
         return self.seconds[organisation % len(self.seconds)] if isinstance(self.seconds, list) else self.seconds
@@ -166,6 +168,11 @@ class Counts:
     first_call_at: float = 0.0
     last_call_at: float = 0.0
     ended_at: dict[str, float] = field(default_factory=dict)
+    refreshes: Counter[str] = field(default_factory=Counter)
+    """How often each refresh token was used."""
+    seconds_left: list[float] = field(default_factory=list)
+    """How long the access token would have been valid at each refresh but the first."""
+    expired: int = 0
 
     def count(self, endpoint: str, tenant: str, now: float) -> None:
         self.calls[endpoint] += 1
@@ -186,6 +193,7 @@ class XeroServer:
         self._started: dict[str, deque[float]] = {}
         self._in_progress: Counter[str] = Counter()
         self._kept: dict[str, bytes] = {}
+        self._expires_at: dict[str, float] = {}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -213,14 +221,21 @@ class XeroServer:
         if path == "/counts":
             return 200, [], json.dumps(vars(self.counts)).encode()
         if path == "/connect/token":
-            scopes = "accounting.transactions.read accounting.reports.read accounting.settings.read offline_access"
-            token = {"access_token": "a" * 40, "refresh_token": uuid.uuid4().hex, "expires_in": 1800,
-                     "token_type": "Bearer", "scope": scopes}  # fmt: skip
-            return 200, [], json.dumps(token).encode()
+            return 200, [], json.dumps(self._refresh(dict(parse_qsl(body.decode())).get("refresh_token", ""))).encode()
         if path == "/connections":
             rows = [_describe_connection(number) for number in range(self.settings.organisations)]
             return 200, [], json.dumps(rows).encode()
         return await self._answer_api(path, scope)
+
+    def _refresh(self, refresh_token: str) -> dict[str, Any]:
+        now, access, seconds = time.monotonic(), uuid.uuid4().hex, self.settings.token_seconds
+        self.counts.refreshes[refresh_token] += 1
+        if self._expires_at:
+            self.counts.seconds_left.append(max(self._expires_at.values()) - now)
+        self._expires_at[access] = now + seconds
+        scopes = "accounting.transactions.read accounting.reports.read accounting.settings.read offline_access"
+        return {"access_token": access, "refresh_token": uuid.uuid4().hex, "expires_in": seconds,
+                "token_type": "Bearer", "scope": scopes}  # fmt: skip
 
     async def _answer_api(self, path: str, scope: Any) -> tuple[int, list[tuple[bytes, bytes]], bytes]:
         headers = dict(scope["headers"])
@@ -228,6 +243,11 @@ class XeroServer:
         organisation = uuid.UUID(tenant).int - TENANT.int
         endpoint, settings, counts, now = path.rpartition("/")[2], self.settings, self.counts, time.monotonic()
         started, per_minute = self._started.setdefault(tenant, deque()), settings.get_limit(organisation)
+        access = headers.get(b"authorization", b"").decode().removeprefix("Bearer ")
+        # A token that this server has not given out is one of the consent, which the deployment made up.
+        if self._expires_at.get(access, now) < now:
+            counts.expired += 1
+            return 401, [], b"{}"
         while started and started[0] <= now - 60:
             started.popleft()
         if organisation in settings.dead:
