@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 
@@ -53,8 +54,12 @@ def read_manifests() -> list[dict[str, Any]]:
 
 
 def test_readme_units_and_compose_name_the_same_commands(compose: dict[str, Any]) -> None:
-    named = set(map(strip_addresses, re.findall(r"`([^`]+)`", (DEPLOY / "README.md").read_text())))
-    assert set(COMMANDS.values()) <= named
+    readme = (DEPLOY / "README.md").read_text()
+    blocks = re.findall(r"^```\n(.*?)^```\n", readme, re.MULTILINE | re.DOTALL)
+    prose = re.sub(r"^```\n.*?^```\n", "", readme, flags=re.MULTILINE | re.DOTALL)
+    assert set(COMMANDS.values()) <= set(map(strip_addresses, re.findall(r"`([^`]+)`", prose)))
+    by_hand = {strip_addresses(line.removesuffix(" &")) for line in blocks[0].splitlines()}
+    assert {COMMANDS[name] for name in ("migrate", "code", "daemon", "admin")} <= by_hand
     for service, command in COMMANDS.items():
         assert strip_addresses(compose["services"][service]["command"]) == command
     for unit in ("code", "daemon", "admin"):
@@ -179,6 +184,65 @@ def test_the_job_of_a_run_fits_kubernetes_own_schema_and_is_confined(values: dic
     assert container["resources"]["requests"]["memory"] == "512Mi"
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
     assert mounted >= {mount["mountPath"] for mount in deployment["volumeMounts"]}
+
+
+# The names that the schema of Dagster's chart 1.13 (helm/dagster/schema in its repository) allows where it refuses
+# others, as far as we use them. The schema itself is not ours to copy.
+CHART_NAMES = {
+    "dagsterWebserver": {"replicaCount", "image", "env", "volumes", "volumeMounts", "resources"},
+    "dagsterDaemon": {"enabled", "image", "env", "volumes", "volumeMounts", "podSecurityContext", "securityContext",
+                      "resources", "runCoordinator", "runMonitoring", "runRetries"},
+    "dagsterDaemon.runCoordinator": {"enabled", "type", "config"},
+    "dagsterDaemon.runCoordinator.config.queuedRunCoordinator": {"maxConcurrentRuns", "tagConcurrencyLimits",
+                                                                 "dequeueIntervalSeconds"},
+    "dagsterDaemon.runCoordinator.config.queuedRunCoordinator.tagConcurrencyLimits.0": {"key", "value", "limit"},
+    "dagsterDaemon.runRetries": {"enabled", "maxRetries", "retryOnAssetOrOpFailure"},
+    "runLauncher": {"type", "config"},
+    "runLauncher.config.k8sRunLauncher": {"imagePullPolicy", "loadInclusterConfig", "envConfigMaps", "envSecrets",
+                                          "envVars", "volumes", "volumeMounts", "labels", "runK8sConfig"},
+    "runLauncher.config.k8sRunLauncher.runK8sConfig": {"containerConfig", "podSpecConfig", "podTemplateSpecMetadata",
+                                                       "jobSpecConfig", "jobMetadata"},
+    "computeLogManager": {"type", "config"},
+    "retention": {"enabled", "sensor", "schedule"},
+    "retention.sensor.purgeAfterDays": {"skipped", "success", "failure", "started"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("section", CHART_NAMES)
+def test_the_values_name_only_what_dagsters_chart_takes(values: dict[str, Any], section: str) -> None:
+    found: Any = values
+    for name in section.split("."):
+        found = found[int(name)] if name.isdecimal() else found[name]
+    assert set(found) <= CHART_NAMES[section]
+
+
+def test_the_values_make_settings_that_dagster_takes(values: dict[str, Any], tmp_path: Path) -> None:
+    """The chart's ConfigMap has the same settings under Dagster's own names."""
+
+    def rename(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                re.sub("[A-Z]", lambda match: f"_{match[0].lower()}", key): rename(one) for key, one in value.items()
+            }
+        return [rename(one) for one in value] if isinstance(value, list) else value
+
+    daemon = values["dagsterDaemon"]
+    limits = daemon["runCoordinator"]["config"]["queuedRunCoordinator"]
+    queue = rename(limits) | {"tag_concurrency_limits": limits["tagConcurrencyLimits"]}
+    settings = {
+        "run_coordinator": {"module": "dagster", "class": daemon["runCoordinator"]["type"], "config": queue},
+        "run_monitoring": rename(daemon["runMonitoring"]),
+        "run_retries": rename(daemon["runRetries"]),
+        "retention": rename({key: values["retention"][key] for key in ("sensor", "schedule")}),
+        "python_logs": rename(values["pythonLogs"]),
+        "telemetry": values["telemetry"],
+    }
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(settings))
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        read = instance.get_concurrency_config().run_queue_config
+    assert read is not None
+    assert read.max_concurrent_runs == limits["maxConcurrentRuns"]
+    assert read.tag_concurrency_limits == limits["tagConcurrencyLimits"]
 
 
 def test_values_and_manifests_name_one_image_and_one_code_server(values: dict[str, Any]) -> None:
