@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
-from sqlalchemy import Column, Table
+from sqlalchemy import Column, FromClause, Table
 
 from xero_pipeline.warehouse.database.types import Money, UtcDateTime
 from xero_pipeline.warehouse.schema import (
@@ -21,7 +21,10 @@ from xero_pipeline.warehouse.schema import (
     financial_monthly_lines,
     financial_weekly,
     financial_weekly_lines,
+    revenue_document_lines,
+    revenue_documents,
     revenue_weekly,
+    weekly_summary,
 )
 
 # Who owns the figures. Dagster's UI shows it as a label; nobody gets a message because of it.
@@ -48,7 +51,7 @@ _COMMON_COLUMNS = {
 }
 _PROFIT_AND_LOSS = ("Reports/ProfitAndLoss.Rows", "Accounts.Type")
 
-_COLUMN_DOCS: dict[Table, Mapping[str, ColumnDoc]] = {
+_COLUMN_DOCS: dict[FromClause, Mapping[str, ColumnDoc]] = {
     financial_weekly: {
         "basis": ColumnDoc("`accrual`: by the date of the documents; `cash`: by the date of the payments."),
         "total_trading_income": ColumnDoc("Sales and other revenue accounts.", _PROFIT_AND_LOSS),
@@ -111,7 +114,53 @@ _COLUMN_DOCS: dict[Table, Mapping[str, ColumnDoc]] = {
     },
 }
 
-_WEEKLY_TABLE_OF: Mapping[Table, Table] = {
+_COLUMN_DOCS[revenue_documents] = {
+    "document_id": ColumnDoc("Xero's id of the invoice or credit note.", ("Invoices.InvoiceID",)),
+    "document_type": ColumnDoc("`invoice` or `credit_note`.", ("Invoices.Type",)),
+    "document_number": ColumnDoc("Its number, as on the paper.", ("Invoices.InvoiceNumber",)),
+    "document_date": ColumnDoc("Its date, which decides the week.", ("Invoices.Date",)),
+    "status": ColumnDoc("`AUTHORISED` or `PAID`.", ("Invoices.Status",)),
+    "contact_id": ColumnDoc("Xero's id of the customer.", ("Invoices.Contact",)),
+    "contact_name": ColumnDoc(
+        "The customer's name; empty where `KEEP_CONTACT_NAMES` is `false`.", ("Invoices.Contact",)
+    ),
+    "document_currency": ColumnDoc("The currency it is written in.", ("Invoices.CurrencyCode",)),
+    "currency_rate": ColumnDoc(
+        "How many of that currency the base currency's unit is worth; 1 in base currency.", ("Invoices.CurrencyRate",)
+    ),
+    "net": ColumnDoc(
+        "Its lines without tax, in base currency; a credit note's are positive.", ("Invoices.LineItems.LineAmount",)
+    ),
+    "tax": ColumnDoc(
+        "The tax of its lines, in base currency; a credit note's is positive.", ("Invoices.LineItems.TaxAmount",)
+    ),
+    "xero_url": ColumnDoc("The address that opens it in Xero.", ("Organisation.ShortCode",)),
+}
+_COLUMN_DOCS[revenue_document_lines] = {
+    "document_id": _COLUMN_DOCS[revenue_documents]["document_id"],
+    "line_number": ColumnDoc("The line's place in the document.", ("Invoices.LineItems",)),
+    "account_code": ColumnDoc("The code of the account that it is booked to.", ("Invoices.LineItems.AccountCode",)),
+    "item_code": ColumnDoc("The code of the item sold, where it names one.", ("Invoices.LineItems.ItemCode",)),
+    "revenue_type": _COLUMN_DOCS[revenue_weekly]["revenue_type"],
+    "region": _COLUMN_DOCS[revenue_weekly]["region"],
+    "net": ColumnDoc(
+        "The line without tax, in base currency; a credit note's is positive.", ("Invoices.LineItems.LineAmount",)
+    ),
+    "tax": ColumnDoc(
+        "The line's tax, in base currency; a credit note's is positive.", ("Invoices.LineItems.TaxAmount",)
+    ),
+    "document_net": ColumnDoc("The line without tax, in the document's currency.", ("Invoices.LineItems.LineAmount",)),
+}
+_COLUMN_DOCS[weekly_summary] = {
+    **{
+        name: _COLUMN_DOCS[financial_weekly][name]
+        for name in ("total_trading_income", "cost_of_sales", "gross_profit", "net_profit")
+    },
+    "net_revenue": ColumnDoc("Invoiced less credited, of every type and region; empty before the revenue has landed."),
+    "closing_cash": ColumnDoc("The closing balances of all bank accounts; empty before the cash has landed."),
+}
+
+_WEEKLY_TABLE_OF: Mapping[FromClause, FromClause] = {
     financial_monthly: financial_weekly,
     financial_monthly_lines: financial_weekly_lines,
     cash_position_monthly: cash_position_weekly,
@@ -119,7 +168,12 @@ _WEEKLY_TABLE_OF: Mapping[Table, Table] = {
 """The table of the weeks whose columns a table of the months has as well."""
 
 
-def describe_columns(table: Table) -> dict[str, ColumnDoc]:
+def list_documented_tables() -> list[FromClause]:
+    """The tables and views whose columns have a documentation."""
+    return [*_COLUMN_DOCS, *_WEEKLY_TABLE_OF]
+
+
+def describe_columns(table: FromClause) -> dict[str, ColumnDoc]:
     """Return the documentation of each column of a table, in the table's order."""
     docs = {**_COMMON_COLUMNS, **_COLUMN_DOCS[_WEEKLY_TABLE_OF.get(table, table)]}
     described = {column.name: docs[column.name] for column in table.columns}

@@ -113,7 +113,7 @@ def _list_key(source: FromClause) -> list[KeyedColumnElement[Any]]:
     """The columns of the key; a view has the same ones without saying so."""
     if isinstance(source, Table):
         return list(source.primary_key.columns)
-    return [source.c[name] for name in ("tenant_id", *_PERIODS) if name in source.c]
+    return [source.c[name] for name in ("tenant_id", *_PERIODS, "revenue_type", "region") if name in source.c]
 
 
 def _describe_column(column: KeyedColumnElement[Any]) -> ExportColumn:
