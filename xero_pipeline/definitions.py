@@ -25,6 +25,7 @@ from xero_pipeline.automation.digest import build_weekly_digest_sensor
 from xero_pipeline.automation.failure_alert import build_run_failure_alert_sensor
 from xero_pipeline.automation.jobs import build_monthly_sync_job, build_weekly_sync_job
 from xero_pipeline.automation.late_edits import build_late_edits_sensor
+from xero_pipeline.automation.missing_months import build_missing_months_sensor
 from xero_pipeline.automation.missing_weeks import build_missing_weeks_sensor
 from xero_pipeline.automation.reconciliation import build_reconciliation_sensor
 from xero_pipeline.automation.remaining_organisations import build_remaining_organisations_sensor
@@ -61,6 +62,7 @@ def build_defs(
         schedules=[build_daily_sync_schedule(settings, job, opener=opener)],
         sensors=[
             build_missing_weeks_sensor(settings, job, opener=opener),
+            build_missing_months_sensor(settings, monthly_job, opener=opener),
             build_late_edits_sensor(settings, job, opener=opener),
             build_reconciliation_sensor(settings, job, opener=opener),
             build_connection_health_sensor(settings, opener=opener),

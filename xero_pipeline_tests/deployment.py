@@ -15,11 +15,12 @@ from typing import Any
 
 import dagster as dg
 
-from xero_pipeline.automation.jobs import ASSETS, build_range_tags, build_run_config
+from xero_pipeline.automation.jobs import ASSETS, MONTHLY_ASSETS, build_range_tags, build_run_config
 from xero_pipeline.clock import Clock
 from xero_pipeline.connection import ConnectionService
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.mock_xero import DEFAULT_ORGANISATIONS, MockLimits, MockOrganisation, MockTransport, MockXero
+from xero_pipeline.periods import Month
 from xero_pipeline.resources import Deployment, XeroBackend, choose_backend
 from xero_pipeline.settings import Settings, load_settings
 from xero_pipeline.warehouse.store import Warehouse
@@ -108,6 +109,13 @@ class RunningDeployment:
             instance=self.instance,
             tags=build_range_tags(first, last or first),
             raise_on_error=False,
+        )
+
+    def sync_months(self, first: Month, last: Month | None = None) -> dg.ExecuteInProcessResult:
+        """Run `monthly_sync` over these months, without its checks."""
+        job = remove_checks(self.definitions.resolve_job_def("monthly_sync"), MONTHLY_ASSETS)
+        return job.execute_in_process(
+            instance=self.instance, tags=build_range_tags(first, last or first), raise_on_error=False
         )
 
     def run_checks(self, *checks: tuple[str, str]) -> dg.ExecuteInProcessResult:

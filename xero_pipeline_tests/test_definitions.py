@@ -64,6 +64,7 @@ DEFINITIONS = {
         "late_edits": "weekly_sync, STOPPED",
         "reconciliation": "weekly_sync, STOPPED",
         "missing_weeks": "weekly_sync, STOPPED",
+        "missing_months": "monthly_sync, STOPPED",
         "remaining_organisations": "weekly_sync and monthly_sync, RUNNING",
         "run_failure_alert": "nothing, RUNNING",
         "weekly_digest": "nothing, STOPPED",

@@ -21,7 +21,7 @@ from xero_pipeline.weeks import Week
 
 JOB = "weekly_sync"
 SCHEDULE = "daily_sync"
-SENSORS = ("missing_weeks", "late_edits", "reconciliation", "connection_health")
+SENSORS = ("missing_weeks", "missing_months", "late_edits", "reconciliation", "connection_health")
 
 # Seconds to connect (2), and to wait for the next bytes (10): a launch first loads the snapshot of the code.
 _TIMEOUTS = httpx.Timeout(10.0, connect=2.0)

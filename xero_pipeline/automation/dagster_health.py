@@ -38,6 +38,7 @@ _NO_CODE = "code_location"
 AUTOMATIONS = (
     "daily_sync",
     "missing_weeks",
+    "missing_months",
     "late_edits",
     "reconciliation",
     HEALTH_SENSOR,

@@ -10,12 +10,13 @@ log says what landed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
+from xero_pipeline.automation.jobs import ASSETS
 from xero_pipeline.automation.planning import (
     BACKFILL_PENDING,
     RunPlan,
@@ -28,7 +29,7 @@ from xero_pipeline.automation.planning import (
     is_backfill_pending,
 )
 from xero_pipeline.grants import Organisation
-from xero_pipeline.periods import group_into_ranges
+from xero_pipeline.periods import Period, group_into_ranges
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.figures.queries import find_weeks_of_another_basis
@@ -38,9 +39,15 @@ from xero_pipeline.weeks import NoSuchWeek, Week
 # How many weeks of an organisation one tick requests at most: half a year, a few minutes of Xero's time.
 MAX_WEEKS_PER_TICK = 26
 
+ChooseRange = Callable[[Organisation], tuple[Period, Period] | str]
+"""Chooses the first and last period to request for an organisation, or says why there is none."""
+
 
 class GapFinder:
     """Finds the weeks that are missing, and how many of them may be fetched now."""
+
+    name = "missing_weeks"
+    assets: tuple[str, ...] = ASSETS
 
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
@@ -55,10 +62,16 @@ class GapFinder:
             self._calendar.find_latest_week(self._deployment.clock.now())
         except NoSuchWeek as error:
             return TickPlan([], str(error))
-        tenants_by_range: dict[tuple[Week, Week], list[str]] = defaultdict(list)
+        return self._plan_ranges(
+            organisations, lambda one: self._choose_next_range(one, under_way.list_of(one.tenant_id))
+        )
+
+    def _plan_ranges(self, organisations: Sequence[Organisation], choose: ChooseRange) -> TickPlan:
+        """Plan the runs for the range that is chosen for each organisation."""
+        tenants_by_range: dict[tuple[Period, Period], list[str]] = defaultdict(list)
         reasons = []
         for organisation in organisations:
-            chosen = self._choose_next_range(organisation, under_way.list_of(organisation.tenant_id))
+            chosen = choose(organisation)
             if isinstance(chosen, str):
                 reasons.append(f"{organisation.display_name}: {chosen}")
             else:
@@ -96,7 +109,7 @@ class GapFinder:
             if week in on_other_basis or any(week not in landed[sync_type] for sync_type in WEEKLY_TYPES)
         ]
 
-    def _build_runs(self, tenants_by_range: Mapping[tuple[Week, Week], Sequence[str]]) -> Iterator[RunPlan]:
+    def _build_runs(self, tenants_by_range: Mapping[tuple[Period, Period], Sequence[str]]) -> Iterator[RunPlan]:
         newest = self._deployment.warehouse.log.list_newest(1)
         # Each try adds a row to the sync log. Until then the same gap has the same key, which Dagster launches once;
         # after a try it has another key.
@@ -108,8 +121,8 @@ class GapFinder:
                 and tenant_count == len(self._deployment.warehouse.tokens.list_organisations())
                 and tenant_count <= self._deployment.settings.organisations_per_run
             )
-            key = build_run_key("missing_weeks", first, last, tenants, state, self._deployment.clock.now())
-            yield RunPlan(first, last, () if covers_all else tuple(sorted(tenants)), key)
+            key = build_run_key(self.name, first, last, tenants, state, self._deployment.clock.now())
+            yield RunPlan(first, last, () if covers_all else tuple(sorted(tenants)), key, self.assets)
 
 
 def build_missing_weeks_sensor(

@@ -12,7 +12,7 @@ from xero_pipeline.automation.missing_weeks import MAX_WEEKS_PER_TICK, GapFinder
 from xero_pipeline.automation.planning import RunPlan, WeeksUnderWay
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.rate_limits import CallPermit, RateLimitHeaders
-from xero_pipeline.warehouse.logs.sync_log import SyncType
+from xero_pipeline.warehouse.logs.sync_log import WEEKLY_TYPES, SyncType
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.deployment import SECOND, SMALL, TENANT, RunningDeployment, run_deployment
 
@@ -43,7 +43,7 @@ def get_requested_range(deployed: RunningDeployment, under_way: Iterable[Week] =
 
 
 def land(
-    deployed: RunningDeployment, weeks: Iterable[Week], tenant: str = TENANT, sync_types: Iterable[str] = SyncType
+    deployed: RunningDeployment, weeks: Iterable[Week], tenant: str = TENANT, sync_types: Iterable[str] = WEEKLY_TYPES
 ) -> None:
     """Log the weeks as landed. The log alone decides whether a week is missing, so no figures are written."""
     for week in weeks:

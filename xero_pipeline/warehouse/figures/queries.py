@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Engine, Table, func, select
 from xero_pipeline.periods import Month, Period
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
+    financial_monthly,
     financial_weekly,
     financial_weekly_lines,
     monthly_summary,
@@ -128,6 +129,14 @@ def find_weeks_of_another_basis(engine: Engine, tenant_id: str, basis: str) -> s
     query = select(table.c.week_ending).where(table.c.tenant_id == tenant_id, table.c.basis != basis)
     with engine.connect() as connection:
         return {Week(ending) for ending in connection.execute(query).scalars()}
+
+
+def find_months_of_another_basis(engine: Engine, tenant_id: str, basis: str) -> set[Month]:
+    """The months whose profit and loss was read on another basis (accrual or cash) than this one."""
+    table = financial_monthly
+    query = select(table.c.month_ending).where(table.c.tenant_id == tenant_id, table.c.basis != basis)
+    with engine.connect() as connection:
+        return {Month(ending) for ending in connection.execute(query).scalars()}
 
 
 @contextmanager

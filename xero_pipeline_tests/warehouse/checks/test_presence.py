@@ -16,7 +16,7 @@ from xero_pipeline.warehouse.checks.presence import (
 from xero_pipeline.warehouse.checks.revenue import check_revenue_matches_income
 from xero_pipeline.warehouse.checks.snapshot import LandedWeek, WarehouseSnapshot, read_snapshot
 from xero_pipeline.warehouse.checks.totals import check_lines_add_up
-from xero_pipeline.warehouse.logs.sync_log import SyncType
+from xero_pipeline.warehouse.logs.sync_log import WEEKLY_TYPES, SyncType
 from xero_pipeline.warehouse.schema import financial_weekly, financial_weekly_lines, revenue_weekly
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
@@ -42,7 +42,7 @@ def test_a_week_that_only_failed_is_a_gap(warehouse: Warehouse) -> None:
     land_books(warehouse, [week for week in WEEKS if week != MIDDLE])
     log_id = warehouse.log.start(TENANT, SyncType.INVOICES, MIDDLE, None)
     warehouse.log.fail(log_id, api_calls=1, error_log={"error": "xero_unavailable"})
-    for kind in SyncType:
+    for kind in WEEKLY_TYPES:
         assert gaps(warehouse, kind) == [MIDDLE]
 
 
@@ -112,8 +112,8 @@ def test_the_newest_landing_decides_whether_a_week_adds_up(warehouse: Warehouse)
     ],
 )
 def test_a_partial_week_is_reported_whatever_its_error_log_contains(error_log: object) -> None:
-    nothing: dict[SyncType, dict[tuple[str, Week], int]] = {kind: {} for kind in SyncType}
-    landed = {kind: {(TENANT, MIDDLE): LandedWeek("partial", 2, error_log)} for kind in SyncType}
+    nothing: dict[SyncType, dict[tuple[str, Week], int]] = {kind: {} for kind in WEEKLY_TYPES}
+    landed = {kind: {(TENANT, MIDDLE): LandedWeek("partial", 2, error_log)} for kind in WEEKLY_TYPES}
     (violation,) = check_adds_up_in_xero(WarehouseSnapshot({}, nothing, landed), SyncType.PROFIT_AND_LOSS)
     assert violation.key == (TENANT, MIDDLE)
     assert violation.sentence.endswith(".")
@@ -162,7 +162,7 @@ def test_options_that_differ_within_are_two_of_xeros_and_no_duplicate(warehouse:
 
 def test_an_empty_warehouse_violates_no_rule(warehouse: Warehouse) -> None:
     snapshot = read_snapshot(warehouse.engine, *ALL)
-    for kind in SyncType:
+    for kind in WEEKLY_TYPES:
         assert check_no_gaps(snapshot, kind) == []
         assert check_adds_up_in_xero(snapshot, kind) == []
     assert check_no_duplicates(snapshot, *ALL) == []

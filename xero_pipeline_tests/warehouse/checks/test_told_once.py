@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from xero_pipeline.warehouse.checks import cash, revenue, totals
 from xero_pipeline.warehouse.checks.snapshot import Violation, WarehouseSnapshot
-from xero_pipeline.warehouse.logs.sync_log import SyncType
+from xero_pipeline.warehouse.logs.sync_log import WEEKLY_TYPES
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
     financial_weekly,
@@ -94,8 +94,8 @@ RULES = {
 
 
 def find_violations(tables: Tables) -> dict[str, list[Violation]]:
-    counts = {kind: {(TENANT, week): 2 for week in SHORT} for kind in SyncType}
-    snapshot = WarehouseSnapshot(tables, counts, {kind: {} for kind in SyncType})  # type: ignore[arg-type]
+    counts = {kind: {(TENANT, week): 2 for week in SHORT} for kind in WEEKLY_TYPES}
+    snapshot = WarehouseSnapshot(tables, counts, {kind: {} for kind in WEEKLY_TYPES})  # type: ignore[arg-type]
     return {name: violations for name, rule in RULES.items() if (violations := rule(snapshot))}
 
 

@@ -7,7 +7,7 @@ from datetime import timedelta
 from sqlalchemy import insert
 
 from xero_pipeline.warehouse.figures.stale_weeks import StaleWeeks
-from xero_pipeline.warehouse.logs.sync_log import SyncType
+from xero_pipeline.warehouse.logs.sync_log import WEEKLY_TYPES
 from xero_pipeline.warehouse.schema import xero_sync_logs
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.warehouse.figures.figures_given import NOW, WEEK
@@ -45,7 +45,7 @@ def test_twenty_years_of_weeks_can_be_stale_and_read_again(warehouse: Warehouse)
         "record_count": 0,
     }
     with warehouse.engine.begin() as connection:
-        rows = [entry | {"sync_type": kind, "week_ending": week.ending} for week in weeks[1:] for kind in SyncType]
+        rows = [entry | {"sync_type": kind, "week_ending": week.ending} for week in weeks[1:] for kind in WEEKLY_TYPES]
         connection.execute(insert(xero_sync_logs), rows)
     assert stored.list_stale("org-1") == {WEEK: NOW - timedelta(minutes=1)}
     assert stored.list_stale("org-1") == {WEEK: NOW - timedelta(minutes=1)}
