@@ -159,7 +159,7 @@ def check_duckdb(filled: Warehouse, folder: Path) -> None:
             if column.type is ValueType.DECIMAL
         }
         if rows and types:
-            sums = ", ".join(f"sum({name})" for name in types)
+            sums = ", ".join(f"coalesce(sum({name}), 0)" for name in types)
             from_csv = duckdb.sql(
                 f"SELECT {sums} FROM read_csv('{folder}/{table.name}.csv', types = {types})"
             ).fetchall()
