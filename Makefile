@@ -14,7 +14,7 @@ PRIVATELY := umask 077;
 # Where Python is told to keep no bytecode, each of a hundred processes here would compile all of it anew.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: help sync test dev lint linted ruff types layers image definitions tests-of-parts tests-of-the-whole bench lock audit sbom clean
+.PHONY: help sync test dev lint linted ruff types layers image definitions tests-of-parts tests-of-the-whole bench simulate lock audit sbom clean
 
 help:  ## this list
 	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -62,6 +62,12 @@ layers: .venv/ready-dev
 
 bench: .venv/ready-dev  ## goals, floors and others, measured into dist/bench.md; ONLY=a,c for some of them, FULL=1, DOCS=1
 	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY)) $(if $(RUNS),--runs $(RUNS)) $(if $(FULL),--full) $(if $(DOCS),--write-docs)
+
+# Years that stand in the file RESULTS are left out, so that a thousand of them can be spread over many runs.
+simulate: .venv/ready-dev  ## years with every disaster that a seed draws: SEED, YEARS, EVENTS, WEEKS, DATABASE, RESULTS
+	@PYTHONHASHSEED=0 $(BIN)/python -m simulator $(if $(SEED),--seed $(SEED)) $(if $(YEARS),--years $(YEARS)) \
+		$(if $(EVENTS),--events $(EVENTS)) $(if $(WEEKS),--weeks $(WEEKS)) $(if $(DATABASE),--database $(DATABASE)) \
+		$(if $(RESULTS),--results $(RESULTS)) $(if $(KEEP_GOING),--keep-going)
 
 lock: .venv/ready-dev  ## resolve the dependencies anew
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras --no-annotate --no-header \
