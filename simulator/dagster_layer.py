@@ -17,7 +17,8 @@ from typing import Any
 import dagster as dg
 
 from simulator.processes import Machine, Process
-from xero_pipeline.automation.jobs import JOB, TENANTS_TAG
+from xero_pipeline.assets.run_organisations import TENANTS_TAG
+from xero_pipeline.automation.jobs import JOB
 
 _MAX_RUNS = 4
 _OVER = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
@@ -35,6 +36,7 @@ class Run:
     created_at: datetime
     status: dg.DagsterRunStatus = dg.DagsterRunStatus.QUEUED
     parent_run_id: str | None = None
+    root_run_id: str | None = None
     job_name: str = JOB
     asset_selection: Any = None
     updated_at: datetime | None = None

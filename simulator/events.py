@@ -17,7 +17,7 @@ from simulator.plan import Event
 from simulator.truth import KINDS
 from xero_pipeline.mock_xero import Document, DocumentKind, MockLine
 from xero_pipeline.mock_xero.books import chart
-from xero_pipeline.warehouse.logs.sync_log import SyncType
+from xero_pipeline.warehouse.logs.sync_types import SyncType
 from xero_pipeline.weeks import Week
 
 if TYPE_CHECKING:
@@ -332,6 +332,16 @@ def restart(world: World, draw: random.Random, event: Event) -> None:
         world.machine.counts["restart"] += 1
 
 
+def locks_lost(world: World, draw: random.Random, event: Event) -> None:
+    """PostgreSQL restarts while two syncs go on: it frees their locks although they are alive."""
+    del event
+    if world.database.is_postgres:
+        world.start_hand(draw)
+        world.start_hand(draw)
+        for seconds in (3, 4, 6, 9):
+            world.scheduler.at(world.now() + timedelta(seconds=seconds), world.machine.lose_locks)
+
+
 def rotate_key(world: World, draw: random.Random, event: Event) -> None:
     del event
     world.rotate_key(draw)
@@ -370,6 +380,7 @@ OTHERS: dict[str, Callable[[World, random.Random, Event], None]] = {
         sync_by_hand,
         tick,
         restart,
+        locks_lost,
         rotate_key,
         consent_again,
         disconnect_at_xero,

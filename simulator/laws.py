@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Engine, bindparam, func, select, text
 
 from simulator.truth import CELLS, KINDS, MOVEMENTS, TABLES, TOTALS, Figures, Key, Truth
-from xero_pipeline.warehouse.logs.sync_log import LANDED, SyncType
+from xero_pipeline.warehouse.logs.sync_types import LANDED, SyncType
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
     financial_weekly,

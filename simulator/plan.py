@@ -65,7 +65,7 @@ def draw_plan(seed: int, *, weeks: int = 52, postgres: bool | None = None) -> Pl
     begin = datetime.combine(day, time(4), zone).astimezone(UTC)
     count = draw.choices((1, 2, 3, 4, 5), (70, 19, 6, 3, 2))[0]
     organisations = tuple(_draw_organisation(draw, seed, number) for number in range(count))
-    on_postgres = draw.random() < 0.1 if postgres is None else postgres
+    on_postgres = draw.random() < 0.2 if postgres is None else postgres
     settings = {
         "SYNC_LOOKBACK_WEEKS": draw.choice((0, 0, 1, 2)),
         "XERO_CONCURRENT_CALLS": draw.choice((1, 3, 5)),
@@ -122,6 +122,7 @@ EDITS = {
 ACTIONS = {
     "sync_by_hand": 4,
     "restart": 2,
+    "locks_lost": 2,
     "power_cut": 1,
     "rotate_key": 0.6,
     "consent_again": 0.6,

@@ -12,7 +12,7 @@ import contextlib
 import random
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from simulator.time import Scheduler, Task
@@ -118,6 +118,14 @@ class Machine:
         for process in self.processes:
             process.kill()
 
+    def lose_locks(self) -> None:
+        """The server has freed every lock. Those that show that a run is alive are taken again at once."""
+        for name, holder in list(self.holders.items()):
+            if not name.startswith(("run-", "process-")):
+                holder.was_disturbed = True
+                del self.holders[name]
+                self.note("lock lost")
+
     def _free(self, process: Process) -> None:
         for name in [name for name, holder in self.holders.items() if holder is process]:
             del self.holders[name]
@@ -148,8 +156,22 @@ class SimulatedLocks:
             yield
         finally:
             # The locks of a dead process are freed when it has ended.
-            if not process.is_dead:
+            if not process.is_dead and holders.get(name) is process:
                 del holders[name]
+
+    @contextlib.contextmanager
+    def hold_free(self, names: Sequence[str]) -> Iterator[set[str]]:
+        process, holders = self._process, self._machine.holders
+        process.step()
+        free = {name for name in names if name not in holders}
+        holders.update(dict.fromkeys(free, process))
+        try:
+            yield free
+        finally:
+            if not process.is_dead:
+                for name in free:
+                    if holders.get(name) is process:
+                        del holders[name]
 
     @contextlib.contextmanager
     def hold_liveness(self, name: str) -> Iterator[None]:

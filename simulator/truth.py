@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 
 from xero_pipeline.mock_xero import Books
-from xero_pipeline.warehouse.logs.sync_log import SyncType
+from xero_pipeline.warehouse.logs.sync_types import WEEKLY_TYPES, SyncType
 from xero_pipeline.weeks import Week
 
 Key = tuple[str, str, str]
 Figures = dict[Key, str]
 
-KINDS = tuple(SyncType)
+KINDS = WEEKLY_TYPES
 TABLES = {
     SyncType.PROFIT_AND_LOSS: ("financial_weekly", "financial_weekly_lines"),
     SyncType.INVOICES: ("revenue_weekly",),

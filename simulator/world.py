@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from functools import cached_property
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -128,6 +129,7 @@ class _Context:
         self.run = run
         self.instance = world.dagster
         self.log = world.log
+        self.repository_def = SimpleNamespace(has_sensor_def=lambda _name: False)
 
     def add_asset_metadata(self, *_: Any, **__: Any) -> None:
         return
