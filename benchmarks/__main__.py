@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 
 from benchmarks.deployments import REPOSITORY
-from benchmarks.report import Result, describe_load, describe_machine, load, render, run_scenario, save
+from benchmarks.report import Result, describe_machine, load, render, run_scenario, save
 from benchmarks.scenarios import call_counts, memory, overhead, peers, rate_limits, side_by_side, start_up
 from benchmarks.scenarios.setup import Setup
 
@@ -40,13 +40,13 @@ def measure_all(
     scenarios: dict[str, Callable[[], Result]], titles: dict[str, str], folder: Path, *, say: Callable[[str], None]
 ) -> dict[str, Result]:
     """Run scenarios one after another, and save after each, so that what is done is kept if a later one is ended."""
-    machine, load_before = describe_machine(), describe_load()
+    machine = describe_machine()
     results = load(folder / "bench.json", machine)
     for letter, measure in scenarios.items():
         say(f"{letter}. {titles[letter]} …")
         results[letter] = run_scenario(measure, titles[letter], REPOSITORY)
         save(folder / "bench.json", results, machine)
-        (folder / "bench.md").write_text("# Benchmarks\n\n" + render(results, machine, load_before))
+        (folder / "bench.md").write_text("# Benchmarks\n\n" + render(results, machine))
         for goal in results[letter].goals:
             say(f"   {goal.describe()}")
         say(f"   {results[letter].error or 'done'} after {results[letter].seconds:.0f} s")
@@ -66,10 +66,9 @@ def main() -> None:
     setup, folder = Setup(runs=asked.runs, is_full=asked.full), REPOSITORY / "dist"
     chosen = {letter: (lambda letter=letter: SCENARIOS[letter].measure(setup)) for letter in letters}
     titles = {letter: module.TITLE for letter, module in SCENARIOS.items()}
-    load_before = describe_load()
     results = measure_all(chosen, titles, folder, say=lambda text: print(text, flush=True))
     if asked.write_docs:
-        text = INTRODUCTION + "\n" + render(results, describe_machine(), load_before)
+        text = INTRODUCTION + "\n" + render(results, describe_machine())
         (REPOSITORY / "docs" / "performance.md").write_text(text)
     print(f"the table: {folder / 'bench.md'}; as JSON: {folder / 'bench.json'}")
     if any(results[letter].error for letter in letters):

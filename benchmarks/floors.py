@@ -1,11 +1,12 @@
 """What the surroundings of a sync cost at least: the same Dagster events doing nothing, the same answers thrown away.
 
-`python -m benchmarks.floors dagster HOME WEEKS` materialises three assets of WEEKS partitions in one run, in a process
-of its own with Dagster's storage in HOME as `dagster.yaml` says, and writes one line into the run's log for each week
-of each asset. `python -m benchmarks.floors http URL WEEKS` asks the server for what a sync asks, one call after the
-other, and reads the answers' bytes. `python -m benchmarks.floors rows FILE [POSTGRES]` writes every row of the SQLite
-database FILE into a new one by `executemany`, or into a new schema of the PostgreSQL database POSTGRES by `COPY`, in
-one transaction. Each prints its seconds without the start of Python, and the last also the rows.
+`python -m benchmarks.floors dagster HOME WEEKS [CHECKS]` materialises three assets of WEEKS partitions in one run, in a
+process of its own with Dagster's storage in HOME as `dagster.yaml` says, and writes one line into the run's log for
+each week of each asset; CHECKS asset checks pass without looking. `python -m benchmarks.floors http URL WEEKS` asks the
+server for what a sync asks, one call after the other, and reads the answers' bytes.
+`python -m benchmarks.floors rows FILE [POSTGRES]` writes every row of the SQLite database FILE into a new one by
+`executemany`, or into a new schema of the PostgreSQL database POSTGRES by `COPY`, in one transaction. Each prints its
+seconds without the start of Python, and the last also the rows.
 """
 
 import json
@@ -20,7 +21,7 @@ from typing import Any
 FIRST_DAY = date(2014, 1, 5)
 
 
-def materialise_nothing(weeks: int) -> None:
+def materialise_nothing(weeks: int, checks: int = 0) -> None:
     import logging
 
     import dagster as dg
@@ -37,8 +38,19 @@ def materialise_nothing(weeks: int) -> None:
         return nothing
 
     assets = [build(name) for name in ("financial_weekly", "revenue_weekly", "cash_position_weekly")]
+
+    def build_check(number: int) -> dg.AssetChecksDefinition:
+        @dg.asset_check(asset="financial_weekly", name=f"check_{number}")
+        def passes() -> dg.AssetCheckResult:
+            return dg.AssetCheckResult(passed=True)
+
+        return passes
+
     definitions = dg.Definitions(
-        assets=assets, jobs=[dg.define_asset_job("weekly", assets)], executor=dg.in_process_executor
+        assets=assets,
+        asset_checks=[build_check(number) for number in range(checks)],
+        jobs=[dg.define_asset_job("weekly", assets)],
+        executor=dg.in_process_executor,
     )
     keys = partitions.get_partition_keys()[-weeks:]
     tags = {"dagster/asset_partition_range_start": keys[0], "dagster/asset_partition_range_end": keys[-1]}
@@ -135,7 +147,7 @@ def main() -> None:
         write_rows(where, rest[0] if rest else None)
         return
     if kind == "dagster":
-        materialise_nothing(int(rest[0]))
+        materialise_nothing(*map(int, rest))
     else:
         read_and_throw_away(where, int(rest[0]))
     print(json.dumps({"seconds": time.perf_counter() - began}))

@@ -82,6 +82,7 @@ class Result:
     seconds: float = 0.0
     measured_at: str = ""
     commit: str = ""
+    load_before: str = ""
 
     def add(self, subject: str, measure: str, values: Iterable[float], unit: str = "") -> Figure:
         figure = Figure(subject, measure, list(values), unit)
@@ -129,13 +130,14 @@ def read_commit(repository: Path) -> str:
 
 def run_scenario(measure: Callable[[], Result], title: str, repository: Path) -> Result:
     """Run one scenario. An error becomes its result, so the others still run."""
-    began = datetime.now(UTC)
+    began, load_before = datetime.now(UTC), describe_load()
     try:
         result = measure()
     except Exception as error:  # noqa: BLE001 - whatever it was stands in the table
         result = Result(title, error=f"{type(error).__name__}: {error}")
     result.seconds = round((datetime.now(UTC) - began).total_seconds(), 1)
     result.measured_at, result.commit = began.isoformat(timespec="seconds"), read_commit(repository)
+    result.load_before = load_before
     return result
 
 
@@ -167,7 +169,7 @@ def _from_json(content: dict[str, Any]) -> Result:
     return Result(**content | {"figures": figures, "goals": goals})
 
 
-def render(results: dict[str, Result], machine: dict[str, str], load_before: str) -> str:
+def render(results: dict[str, Result], machine: dict[str, str]) -> str:
     """The whole report as Markdown, from its second level of headings on."""
     in_order = dict(sorted(results.items()))
     dates = sorted({one.measured_at[:10] for one in in_order.values()})
@@ -175,8 +177,8 @@ def render(results: dict[str, Result], machine: dict[str, str], load_before: str
     about = (
         f"Measured on {' and '.join(dates)}, at commit {' and '.join(commits)}: {machine['processor']}, "
         f"{machine['cores']} cores, {machine['memory']} of memory, {machine['system']}, Python {machine['python']}. "
-        f"Load of the machine before (1, 5 and 15 minutes): {load_before}. A figure of several runs is their median, "
-        "with the smallest and the largest in brackets."
+        "A figure of several runs is their median, with the smallest and the largest in brackets. The load of the "
+        "machine before a scenario is that of 1, 5 and 15 minutes: above 1 others used it, and seconds are longer."
     )
     parts = [about, "## Goals", _render_goals(in_order)]
     for letter, result in in_order.items():
@@ -208,7 +210,12 @@ def _render_result(result: Result) -> list[str]:
         parts.append("\n".join(lines))
     if result.error:
         parts.append(f"It failed: {_escape(result.error)}")
-    return [*parts, *result.remarks, f"It took {result.seconds:.0f} s."]
+    return [*parts, *result.remarks, _describe_circumstances(result)]
+
+
+def _describe_circumstances(result: Result) -> str:
+    load = f", after a load of {result.load_before}" if result.load_before else ""
+    return f"It took {result.seconds:.0f} s on {result.measured_at[:16].replace('T', ' ')} UTC{load}."
 
 
 def _escape(text: str) -> str:

@@ -26,8 +26,9 @@ REMARKS = [
     "revenue and cash, runs its checks and keeps Dagster's history; the others load the documents alone. The calls of "
     "the documents are counted separately. The peak of tap-xero is the larger of its two processes.",
     "Each environment is pinned in `benchmarks/peers/` and built in `.bench/`. tap-xero has no setting for Xero's "
-    "address, so `tap_xero_elsewhere.py` sets its constant. It imports `six`, which it does not ask for, so the "
-    "requirements add it. It cannot list by date: it loads what changed since a moment, 100 documents a page.",
+    "address, so `benchmarks/peers/tap_xero_elsewhere.py` sets its constant. It imports `six`, which it does not ask "
+    "for, so the requirements add it. It cannot list by date: it loads what changed since a moment, 100 documents a "
+    "page.",
 ]
 
 

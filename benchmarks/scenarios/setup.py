@@ -73,9 +73,10 @@ def sync(deployment: MeasuredDeployment, *arguments: str, timeout: float, check:
     return Synced(measured, deployment.server.read_counts())
 
 
-def run_dagster_floor(server: Server, weeks: int, timeout: float) -> Measured:
+def run_dagster_floor(server: Server, weeks: int, timeout: float, checks: int = 0) -> Measured:
     """Materialise nothing for as many weeks, in a folder with the pipeline's own `dagster.yaml`."""
     with create_folder() as folder:
         shutil.copy(REPOSITORY / "dagster.yaml", folder)
         floor = MeasuredDeployment(folder, server)
-        return floor.run_module("benchmarks.floors", "dagster", str(folder), str(weeks), timeout=timeout)
+        arguments = ("dagster", str(folder), str(weeks), str(checks))
+        return floor.run_module("benchmarks.floors", *arguments, timeout=timeout)
