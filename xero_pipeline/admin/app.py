@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from xero_pipeline.admin import access, connection, explanations, export, figures, pages
+from xero_pipeline.admin import access, connection, explanations, export, figures, months, pages
 from xero_pipeline.admin import sync as syncing
 from xero_pipeline.admin.context import AdminContext, SharedChecks, Sleep
 from xero_pipeline.admin.dagster_api import DagsterApi, DagsterClient
@@ -112,7 +112,7 @@ def create_app(
     app.state.context = context
     add_error_handlers(app, clock)
     # Include each router directly: FastAPI would process the routes of a nested router twice.
-    for part in (connection, syncing, figures, explanations, export, access):
+    for part in (connection, syncing, figures, explanations, export, months, access):
         app.include_router(part.router, prefix=API_PATH)
     app.include_router(pages.router)
     app.mount("/static", StaticFiles(directory=pages.FOLDER / "static"), name="static")

@@ -20,6 +20,7 @@ from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.clock import Clock
 from xero_pipeline.connection import ConnectionService
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.periods import Month, NoSuchMonth
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.status import DeploymentStatus, read_deployment_status
@@ -97,6 +98,16 @@ class AdminContext:
         if not _FIRST_YEAR <= ending.year <= _LAST_YEAR:
             raise NoSuchWeek(f"{ending.isoformat()} is outside the years {_FIRST_YEAR} to {_LAST_YEAR}.")
         return self.settings.calendar.require_week(ending, self.clock.now())
+
+    def require_month(self, ending: date) -> Month:
+        """Return the month that ends on that day.
+
+        Raises:
+            NoSuchMonth: the date is not the last day of a month, or the month cannot be synced.
+        """
+        if not _FIRST_YEAR <= ending.year <= _LAST_YEAR:
+            raise NoSuchMonth(f"{ending.isoformat()} is outside the years {_FIRST_YEAR} to {_LAST_YEAR}.")
+        return self.settings.calendar.require_month(ending, self.clock.now())
 
     def build_run_url(self, run_id: str | None) -> str | None:
         return self.dagster.build_run_url(run_id) if run_id else None

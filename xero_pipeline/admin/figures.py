@@ -116,40 +116,38 @@ def week(
     tenants = [tenant_id] if tenant_id is not None else list_tenants_with_figures(warehouse.engine)
     names = context.deployment.warehouse.tokens.list_names()
     organisations = [
-        _build_organisation_week(context, figures, names)
+        OrganisationWeekResponse.model_validate(build_organisation_figures(context, figures, names))
         for figures in (warehouse.read_week_figures(tenant, chosen) for tenant in tenants)
-        if _list_rows(figures)
+        if list_rows(figures)
     ]
     return WeekResponse(week_ending=chosen.ending, organisations=organisations)
 
 
-def _list_rows(figures: WeekFigures) -> list[dict[str, Any]]:
+def list_rows(figures: WeekFigures) -> list[dict[str, Any]]:
+    """All rows of a week or month, of whatever table."""
     totals = [figures.profit_and_loss] if figures.profit_and_loss else []
     return [*totals, *figures.lines, *figures.revenue, *figures.cash]
 
 
-def _build_organisation_week(
-    context: AdminContext, figures: WeekFigures, names: dict[str, str]
-) -> OrganisationWeekResponse:
-    rows = _list_rows(figures)
+def build_organisation_figures(context: AdminContext, figures: WeekFigures, names: dict[str, str]) -> dict[str, Any]:
+    """Build the fields of `OrganisationWeekResponse` for a week or month that has rows."""
+    rows = list_rows(figures)
     updated: datetime = max(row["updated_at"] for row in rows)
     restatements = context.deployment.warehouse.list_restatements(
         tenant_id=figures.tenant_id, limit=_RESTATEMENTS_A_WEEK, week=figures.week
     )
-    return OrganisationWeekResponse.model_validate(
-        {
-            "tenant_id": figures.tenant_id,
-            "tenant_name": names.get(figures.tenant_id),
-            "currency": rows[0]["currency"],
-            "data_source": rows[0]["data_source"],
-            "updated_at": updated,
-            "profit_and_loss": figures.profit_and_loss,
-            "lines": figures.lines,
-            "revenue": figures.revenue,
-            "cash": figures.cash,
-            "restatements": _build_restatements(context, restatements, names),
-        }
-    )
+    return {
+        "tenant_id": figures.tenant_id,
+        "tenant_name": names.get(figures.tenant_id),
+        "currency": rows[0]["currency"],
+        "data_source": rows[0]["data_source"],
+        "updated_at": updated,
+        "profit_and_loss": figures.profit_and_loss,
+        "lines": figures.lines,
+        "revenue": figures.revenue,
+        "cash": figures.cash,
+        "restatements": _build_restatements(context, restatements, names),
+    }
 
 
 @router.get("/restatements", responses=document_errors(404))

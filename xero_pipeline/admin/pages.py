@@ -26,6 +26,7 @@ from xero_pipeline.admin.security import make_session_cookie, restrict_to_own_pa
 from xero_pipeline.admin.sessions import Sessions, WrongToken, find_origin
 from xero_pipeline.admin.shared_check import CheckTimedOut, SharedCheck
 from xero_pipeline.errors import PipelineError
+from xero_pipeline.periods import NoSuchMonth
 from xero_pipeline.settings.base import is_loopback_host
 from xero_pipeline.warehouse.access.audit_log import AuditAction
 from xero_pipeline.warehouse.access.roles import AccessRole
@@ -54,6 +55,10 @@ def index(request: Request, context: AdminContextDep, visitor: VisitorDep) -> Re
         latest = str(calendar.find_latest_week(context.clock.now()))
     except NoSuchWeek:
         latest = ""
+    try:
+        latest_month = str(calendar.find_latest_month(context.clock.now()))
+    except NoSuchMonth:
+        latest_month = ""
     return _templates.TemplateResponse(
         request,
         "index.html",
@@ -64,6 +69,8 @@ def index(request: Request, context: AdminContextDep, visitor: VisitorDep) -> Re
             "timezone": context.settings.timezone_name,
             "first_week": str(calendar.first),
             "latest_week": latest,
+            "first_month": str(calendar.first_month),
+            "latest_month": latest_month,
             "dagster_url": context.settings.dagster_page,
             "signed_in": visitor.identity.session is not None,
             "who": visitor.identity.who if context.sessions is not None else None,

@@ -28,6 +28,7 @@ class Scene:
     standing: Json
     summary: Json = field(default_factory=lambda: summary())
     weeks: Callable[[str], Json] = field(default_factory=lambda: week)
+    months: Callable[[str], Json] = field(default_factory=lambda: month)
     logs: Json = field(default_factory=lambda: logs())
     restatements: Json = field(default_factory=lambda: restatements())
     run: tuple[Json, ...] = ()
@@ -179,6 +180,27 @@ def _split_into_lines(
             }
         )
     return lines
+
+
+def month(ending_text: str) -> Json:
+    """`GET /months/{monthEnding}` of one organisation: the figures of the last week in it, beside other months."""
+    last = date.fromisoformat(ending_text)
+    (figures,) = week(str(last - timedelta(days=(last.weekday() + 2) % 7)), restated=False)["organisations"]
+    totals = figures["profitAndLoss"]
+    names = ("totalTradingIncome", "costOfSales", "grossProfit", "netProfit")
+    amounts = {name: totals[name] for name in names} | {
+        "netRevenue": totals["totalTradingIncome"],
+        "closingCash": figures["cash"][0]["closingBalance"],
+    }
+    comparison = {
+        "month": amounts,
+        "monthBefore": amounts | {"netProfit": "1234567.89"},
+        "lastYear": amounts | {"netRevenue": None},
+        "yearToDate": amounts | {"netProfit": "7654321.01", "closingCash": None},
+        "yearToDateLastYear": dict.fromkeys(amounts),
+        "financialYear": 2027,
+    }
+    return {"monthEnding": ending_text, "organisations": [figures | {"comparison": comparison}]}
 
 
 def week(

@@ -71,6 +71,8 @@ class Stub:
             timezone="Australia/Sydney",
             latest_week=LATEST.isoformat(),
             first_week=FIRST.isoformat(),
+            latest_month="2026-10-31",
+            first_month="2025-02-28",
             dagster_url=DAGSTER,
             signed_in=scene.signed_in,
             who=scene.who,
@@ -123,6 +125,8 @@ class Stub:
                 return scene.summary
             case "weeks", str(ending):
                 return scene.weeks(ending)
+            case "months", str(ending):
+                return scene.months(ending)
             case "sync-logs", None:
                 return scene.logs
             case "restatements", None:

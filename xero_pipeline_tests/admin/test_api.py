@@ -19,6 +19,7 @@ from sqlalchemy import text
 from xero_pipeline.admin.dagster_api import NoCodeLocation, RunStatus
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.grants import ConnectionStatus
+from xero_pipeline.periods import Month, Period
 from xero_pipeline.warehouse.logs.reconciliations import (
     Reconciliation,
     ReconciliationKind,
@@ -47,7 +48,7 @@ ALPHA, BETA = ("t-1", "Alpha"), ("t-2", "Beta")
 
 
 def land_figures(
-    page: Page, write: Write, kind: str, *, tenant: str = "t-1", week: Week = LATEST, currency: str = "AUD"
+    page: Page, write: Write, kind: str, *, tenant: str = "t-1", week: Period = LATEST, currency: str = "AUD"
 ) -> None:
     """Land one organisation's week, as a run in Dagster does."""
     warehouse = page.deployment.warehouse
@@ -77,6 +78,40 @@ def read_error(answer: httpx.Response) -> tuple[int, str]:
     assert sorted(body["error"]) == ["code", "message"]
     assert body["error"]["message"]
     return answer.status_code, body["error"]["code"]
+
+
+def test_a_month_has_its_figures_beside_the_month_before_last_year_and_the_year_to_date(page: Page) -> None:
+    page.connect(ALPHA)
+    october = Month(date(2026, 10, 31))
+    answer = {"Organisations": [{"FinancialYearEndMonth": "9", "FinancialYearEndDay": "30"}]}
+    page.deployment.warehouse.facts.save("t-1", "Organisation", answer, page.clock.now())
+    for number, month in enumerate((october.shift(-12), october.previous, october), start=1):
+        income = f"{number}.00"
+        land_figures(page, profit(income, line("a-1", income)), "profit_and_loss_monthly", week=month)
+        land_figures(page, cash(account("b-1", income)), "bank_summary_monthly", week=month)
+    land_figures(page, profit("4.00", line("a-1", "4.00")), "profit_and_loss_monthly", week=october)
+    body = page.api(f"/months/{october}").json()
+    assert body["monthEnding"] == "2026-10-31"
+    (figures,) = body["organisations"]
+    assert figures["profitAndLoss"]["totalTradingIncome"] == "4.00"
+    assert [(one["accountName"], one["amount"]) for one in figures["lines"]] == [("Sales", "4.00")]
+    assert {(one["table"], one["column"], one["old"], one["new"]) for one in figures["restatements"]} == {
+        ("financial_monthly", "total_trading_income", "3.00", "4.00"),
+        ("financial_monthly_lines", "amount", "3.00", "4.00"),
+    }
+    compared = figures["comparison"]
+    assert compared.pop("financialYear") == 2027
+    assert {name: amounts["totalTradingIncome"] for name, amounts in compared.items()} == {
+        "month": "4.00",
+        "monthBefore": "2.00",
+        "lastYear": "1.00",
+        "yearToDate": "4.00",
+        # October is the first month of its year.
+        "yearToDateLastYear": "1.00",
+    }
+    assert (compared["month"]["closingCash"], compared["month"]["netRevenue"]) == ("3.00", None)
+    for wrong in ("2026-10-30", "2026-11-30", "1999-01-31"):
+        assert read_error(page.api(f"/months/{wrong}")) == (404, "no_such_month")
 
 
 # ---- status -----------------------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ OPERATIONS = [
     "GET /api/v1/xero/weeks/{weekEnding}",
     "GET /api/v1/xero/weeks/{weekEnding}/documents",
     "GET /api/v1/xero/weeks/{weekEnding}/explain",
+    "GET /api/v1/xero/months/{monthEnding}",
     "GET /api/v1/xero/restatements",
     "GET /api/v1/xero/export",
     "GET /api/v1/xero/audit",

@@ -567,6 +567,44 @@ def test_a_week_is_chosen_from_the_list_or_step_by_step(page: Page) -> None:
     expect(page.get_by_role("button", name="Week before")).to_be_disabled()
 
 
+def test_the_page_switches_between_weeks_and_months_which_stand_beside_others(page: Page, stub: Stub) -> None:
+    page.goto("/")
+    expect(page.locator("[aria-busy=true]")).to_have_count(0)
+    page.get_by_role("button", name="Months").press("Enter")
+    expect(page.locator("#month-lede")).to_contain_text("01/10/2026 to 31/10/2026")
+    expect(page.locator("#week")).to_be_hidden()
+    table = page.get_by_role("table", name="Compared in AUD")
+    columns = ["Figure", "October 2026", "September 2026", "October 2025", "Year to date (2027)"]
+    expect(table.get_by_role("columnheader")).to_have_text([*columns, "Year to date, last year"])
+    profits = table.get_by_role("row", name="Net profit").get_by_role("cell")
+    expect(profits.nth(1)).to_have_text("1,234,567.89")
+    expect(profits.nth(3)).to_have_text("7,654,321.01")
+    # What is not known is a dash, and never zero.
+    expect(profits.nth(4)).to_have_text("–")
+    expect(page.get_by_role("table", name="Bank accounts of the month")).to_be_visible()
+    expect(page.get_by_role("button", name="Month after")).to_be_disabled()
+    page.get_by_role("button", name="Month before").click()
+    expect(page.locator("#month-lede")).to_contain_text("01/09/2026 to 30/09/2026")
+    page.locator("#month-select").select_option("2025-02-28")
+    expect(page.get_by_role("button", name="Month before")).to_be_disabled()
+    assert [path for _, path, _ in stub.calls if path.startswith("/months")] == [
+        "/months/2026-10-31",
+        "/months/2026-09-30",
+        "/months/2025-02-28",
+    ]
+    assert list_serious_violations(page) == []
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.emulate_media(color_scheme="dark")
+    page.wait_for_function("() => document.documentElement.scrollWidth <= 360")
+    assert list_serious_violations(page) == []
+    stub.play(CONNECTED.but(months=lambda ending: {"monthEnding": ending, "organisations": []}))
+    page.locator("#month-select").select_option("2026-10-31")
+    expect(page.locator("#month-state")).to_contain_text("This month has not been read")
+    page.get_by_role("button", name="Weeks").click()
+    expect(page.locator("#week")).to_be_visible()
+    expect(page.locator("#month")).to_be_hidden()
+
+
 def test_each_figure_of_revenue_can_be_chosen(page: Page) -> None:
     page.goto("/")
     page.get_by_label("Which figure of revenue").select_option("invoiceCount")

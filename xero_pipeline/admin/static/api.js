@@ -65,6 +65,7 @@ export const api = {
   scheduler: (on) => call("POST", on ? "/scheduler/start" : "/scheduler/stop", { body: {} }),
   summary: (weeks, currency) => call("GET", "/summary", { query: { weeks, currency } }),
   week: (ending) => call("GET", `/weeks/${encodeURIComponent(ending)}`),
+  month: (ending) => call("GET", `/months/${encodeURIComponent(ending)}`),
   explain: ({ week, ...figure }) => call("GET", `/weeks/${encodeURIComponent(week)}/explain`, { query: figure }),
   restatements: (limit) => call("GET", "/restatements", { query: { limit } }),
   audit: (limit) => call("GET", "/audit", { query: { limit } }),

@@ -6,6 +6,7 @@ import { connectionCard } from "./connection.js";
 import { byId } from "./dom.js";
 import { figureExplainer } from "./explain.js";
 import { restatementList, syncLog } from "./log.js";
+import { grainSwitch, monthFigures } from "./month.js";
 import { schedulerSwitch } from "./scheduler.js";
 import { syncControl } from "./sync.js";
 import { trends } from "./trends.js";
@@ -14,7 +15,7 @@ import { weekFigures } from "./week.js";
 const REFRESH_MS = 60000;
 
 function start() {
-  const { timezone, latestWeek, firstWeek, dagsterUrl, role } = byId("content").dataset;
+  const { timezone, latestWeek, firstWeek, latestMonth, firstMonth, dagsterUrl, role } = byId("content").dataset;
   const may = { operate: role !== "viewer", own: role === "owner" };
   let standing = null;
   let newestKnown = false;
@@ -23,6 +24,8 @@ function start() {
 
   const explainer = figureExplainer(settings);
   const week = weekFigures({ ...settings, explainer });
+  const month = monthFigures({ firstMonth, latestMonth, connected });
+  const grain = grainSwitch({ onMonth: () => month.load() });
   const log = syncLog(settings);
   const restatements = restatementList({ ...settings, explainer });
   const audit = auditLog(settings);
@@ -31,6 +34,7 @@ function start() {
     connected,
     may,
     onPick: (ending) => {
+      grain.show("week");
       week.choose(ending);
       byId("week").scrollIntoView({ behavior: prefersReducedMotion() ? "auto" : "smooth" });
     },

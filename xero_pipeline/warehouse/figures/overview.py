@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from sqlalchemy import Engine, select, union
 
-from xero_pipeline.warehouse.schema import weekly_summary, xero_sync_logs, xero_tokens
+from xero_pipeline.warehouse.schema import (
+    cash_position_monthly,
+    financial_monthly,
+    weekly_summary,
+    xero_sync_logs,
+    xero_tokens,
+)
 
 
 def list_tenants_with_figures(engine: Engine) -> list[str]:
@@ -15,6 +21,13 @@ def list_tenants_with_figures(engine: Engine) -> list[str]:
     query = select(weekly_summary.c.tenant_id).distinct().order_by(weekly_summary.c.tenant_id)
     with engine.connect() as connection:
         return list(connection.execute(query).scalars())
+
+
+def list_tenants_with_monthly_figures(engine: Engine) -> list[str]:
+    """The sorted tenant ids that have figures of any month."""
+    query = union(select(financial_monthly.c.tenant_id), select(cash_position_monthly.c.tenant_id))
+    with engine.connect() as connection:
+        return sorted(connection.execute(query).scalars())
 
 
 def list_known_tenants(engine: Engine) -> set[str]:

@@ -9,15 +9,18 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, func, select
+from sqlalchemy import Connection, Engine, Table, TableClause, func, select
 
 from xero_pipeline.periods import Month, Period
 from xero_pipeline.warehouse.schema import (
+    cash_position_monthly,
     cash_position_weekly,
     financial_monthly,
+    financial_monthly_lines,
     financial_weekly,
     financial_weekly_lines,
     monthly_summary,
+    revenue_monthly,
     revenue_weekly,
     weekly_comparison,
     weekly_summary,
@@ -30,10 +33,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class WeekFigures:
-    """All stored figures of one organisation's week. `profit_and_loss` is `None` if none has landed."""
+    """All stored figures of one organisation's week or month. `profit_and_loss` is `None` if none has landed."""
 
     tenant_id: str
-    week: Week
+    week: Period
     profit_and_loss: Row | None
     lines: list[Row]
     revenue: list[Row]
@@ -68,6 +71,20 @@ def read_week_figures(engine: Engine, tenant_id: str, week: Week) -> WeekFigures
             lines=_read_rows(connection, financial_weekly_lines, tenant_id, week),
             revenue=_read_rows(connection, revenue_weekly, tenant_id, week),
             cash=_read_rows(connection, cash_position_weekly, tenant_id, week),
+        )
+
+
+def read_month_figures(engine: Engine, tenant_id: str, month: Month) -> WeekFigures:
+    """All stored figures of one organisation's month. Its revenue is that of the documents dated in the month."""
+    with open_snapshot(engine) as connection:
+        totals = _read_rows(connection, financial_monthly, tenant_id, month)
+        return WeekFigures(
+            tenant_id=tenant_id,
+            week=month,
+            profit_and_loss=totals[0] if totals else None,
+            lines=_read_rows(connection, financial_monthly_lines, tenant_id, month),
+            revenue=_read_rows(connection, revenue_monthly, tenant_id, month),
+            cash=_read_rows(connection, cash_position_monthly, tenant_id, month),
         )
 
 
@@ -148,17 +165,18 @@ def open_snapshot(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def _read_rows(connection: Connection, table: Table, tenant_id: str, week: Week) -> list[Row]:
+def _read_rows(connection: Connection, table: Table | TableClause, tenant_id: str, week: Period) -> list[Row]:
+    key = table.primary_key.columns if isinstance(table, Table) else table.c
     query = (
         select(*_select_columns(table))
-        .where(table.c.tenant_id == tenant_id, table.c.week_ending == week.ending)
-        .order_by(*table.primary_key.columns)
+        .where(table.c.tenant_id == tenant_id, table.c[week.COLUMN] == week.ending)
+        .order_by(*key)
     )
     return [dict(row) for row in connection.execute(query).mappings()]
 
 
-def _select_columns(table: Table) -> Sequence[Any]:
-    return [column for column in table.c if column.name not in ("tenant_id", "week_ending")]
+def _select_columns(table: Table | TableClause) -> Sequence[Any]:
+    return [column for column in table.c if column.name not in ("tenant_id", "week_ending", "month_ending")]
 
 
 def _to_summary(values: dict[str, Any]) -> WeekSummary:
