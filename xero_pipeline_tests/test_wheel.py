@@ -7,13 +7,21 @@ import secrets
 import shutil
 import subprocess
 import sys
+from datetime import date
 from pathlib import Path
 
 import pytest
 
+from xero_pipeline.connection import ConnectionService
+from xero_pipeline.resources import Deployment
+from xero_pipeline.settings import load_settings
+from xero_pipeline_tests.migrated import make_tables
+
 pytest.importorskip("build")
 
 ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples" / "own_definitions" / "definitions.py"
+TAGS = '{"dagster/partition": "2026-11-15"}'
 
 
 def run(command: list[str], folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -70,3 +78,30 @@ def test_the_wheel_contains_the_page_the_migrations_and_the_templates(installed:
         assert (package / file).is_file(), file
     assert list(package.rglob("mock_xero/**/*.html"))
     assert not list(package.rglob("*.db"))
+
+
+def test_a_project_of_ones_own_loads_the_assets_under_its_prefix_and_syncs_a_week(
+    installed: Path, tmp_path: Path
+) -> None:
+    settings = {"XERO_MOCK_MODE": "true", "XERO_ENCRYPTION_KEY": secrets.token_hex(32), "DAGSTER_HOME": str(tmp_path)}
+    shutil.copy(EXAMPLE, tmp_path)
+    where = [sys.executable, "-c", "import xero_pipeline; print(xero_pipeline.__file__)"]
+    assert str(installed) in run(where, tmp_path, PYTHONPATH=str(installed)).stdout
+    with Deployment(load_settings(**settings)) as deployment:
+        tmp_path.joinpath("data").mkdir(exist_ok=True)
+        make_tables(deployment.warehouse.engine)
+        (organisation,) = ConnectionService(deployment).connect_mock()
+        environment = settings | {"PATH": os.environ["PATH"], "PYTHONPATH": str(installed), "PYTHONWARNINGS": "ignore"}
+        command = [str(Path(sys.executable).parent / "dagster"), "job", "execute", "-f", EXAMPLE.name]
+        done = subprocess.run(
+            [*command, "-j", "sync_the_books", "--tags", TAGS],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        landed = deployment.warehouse.log.list_landed_weeks(organisation.tenant_id, date(2026, 1, 1))
+    assert [len(weeks) for weeks in landed.values()] == [1, 1, 1]
+    for table in ("financial_weekly", "revenue_weekly", "cash_position_weekly"):
+        assert f"on 'xero/{table}' passed" in done.stderr + done.stdout

@@ -14,7 +14,8 @@ from xero_pipeline.definitions import build_defs
 from xero_pipeline.warehouse.store import Warehouse
 
 PREFIX = "xero"
-TABLES = ("financial_weekly", "revenue_weekly", "cash_position_weekly")
+WEEKLY = ("financial_weekly", "revenue_weekly", "cash_position_weekly")
+MONTHLY = ("financial_monthly", "cash_position_monthly")
 
 
 @dg.asset(
@@ -33,7 +34,7 @@ def board_report(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None
 @dg.definitions
 def defs() -> dg.Definitions:
     pipeline = build_defs()
-    renamed = {dg.AssetKey(table): dg.AssetKey([PREFIX, table]) for table in TABLES}
+    renamed = {dg.AssetKey(table): dg.AssetKey([PREFIX, table]) for table in (*WEEKLY, *MONTHLY)}
     tables = [
         asset.with_attributes(asset_key_replacements=renamed)
         for asset in pipeline.assets or []
@@ -46,7 +47,7 @@ def defs() -> dg.Definitions:
     ]
     sync = dg.define_asset_job(
         "sync_the_books",
-        selection=dg.AssetSelection.assets(*([PREFIX, table] for table in TABLES)),
+        selection=dg.AssetSelection.assets(*([PREFIX, table] for table in WEEKLY)),
         # A run stays in one process, with one session and one access token.
         executor_def=dg.in_process_executor,
     )
