@@ -46,7 +46,7 @@ FROM pg_class
 WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'v') AND relname IN (
     'financial_weekly', 'financial_weekly_lines', 'revenue_weekly', 'cash_position_weekly', 'weekly_summary',
     'financial_monthly', 'financial_monthly_lines', 'cash_position_monthly', 'revenue_monthly', 'monthly_summary',
-    'revenue_documents', 'revenue_document_lines', 'organisations',
+    'revenue_documents', 'revenue_document_lines', 'revenue_document_changes', 'organisations', 'weekly_comparison',
     'restatements', 'reconciliations', 'xero_sync_logs'
 )
 \gexec

@@ -314,6 +314,7 @@ weekly_summary = table(
     column("currency", Text),
     column("data_source", Text),
     column("updated_at", UtcDateTime),
+    column("tenant_name", Text),
 )
 
 
@@ -336,7 +337,18 @@ def _make_comparison(name: str, period: str) -> TableClause:
     )
 
 
-# Views as well.
+# Views as well. An organisation without tokens was disconnected; `last_sync_at` is that of its newest landed sync.
+organisations = table(
+    "organisations",
+    column("tenant_id", Text),
+    column("tenant_name", Text),
+    column("base_currency", Text),
+    column("country", Text),
+    column("financial_year_end", Text),
+    column("status", Text),
+    column("connected_at", UtcDateTime),
+    column("last_sync_at", UtcDateTime),
+)
 weekly_comparison = _make_comparison("weekly_comparison", "week_ending")
 monthly_summary = _make_comparison("monthly_summary", "month_ending")
 revenue_monthly = table(

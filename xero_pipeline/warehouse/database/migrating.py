@@ -15,6 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, delete, insert, inspect, select, text
 
+from xero_pipeline.warehouse.data_dictionary.comments import write_comments
 from xero_pipeline.warehouse.database.engine import get_sqlite_file
 from xero_pipeline.warehouse.database.sessions import require_own_sessions
 from xero_pipeline.warehouse.errors import NotMigrated
@@ -63,6 +64,7 @@ def migrate(engine: Engine) -> str:
         config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
         config.attributes |= {"connection": connection, "version_table": VERSION_TABLE}
         command.upgrade(config, "head")
+        write_comments(connection)
     return latest_revision()
 
 

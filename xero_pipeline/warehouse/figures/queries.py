@@ -58,6 +58,7 @@ class WeekSummary:
     currency: str
     data_source: str
     updated_at: datetime
+    tenant_name: str | None = None
 
 
 def read_week_figures(engine: Engine, tenant_id: str, week: Week) -> WeekFigures:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import Any
 
 import pytest
 from alembic import command
@@ -38,6 +39,13 @@ def engine(database_url: str) -> Iterator[Engine]:
     engine.dispose()
 
 
+def compare(context: MigrationContext) -> list[Any]:
+    """How the database differs from the defined tables. The comments are those of the data dictionary."""
+    found = [*compare_metadata(context, metadata)]
+    flat = [change for group in found for change in (group if isinstance(group, list) else [group])]
+    return [change for change in flat if "comment" not in change[0]]
+
+
 def test_migrations_create_the_defined_tables(engine: Engine) -> None:
     for module in pkgutil.walk_packages(xero_pipeline.warehouse.__path__, "xero_pipeline.warehouse."):
         if ".migrations." in module.name:
@@ -49,7 +57,7 @@ def test_migrations_create_the_defined_tables(engine: Engine) -> None:
         context = MigrationContext.configure(
             connection, opts=COMPARED | {"compare_type": True, "compare_server_default": True}
         )
-        assert compare_metadata(context, metadata) == []
+        assert compare(context) == []
 
 
 def test_the_tables_of_other_tests_equal_the_migrated_ones(database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,7 +71,7 @@ def test_the_tables_of_other_tests_equal_the_migrated_ones(database_url: str, mo
         make_tables(engine)
         require_current(engine)
         with engine.connect() as connection:
-            assert compare_metadata(MigrationContext.configure(connection, opts=COMPARED), metadata) == []
+            assert compare(MigrationContext.configure(connection, opts=COMPARED)) == []
         engine.dispose()
 
 
@@ -91,7 +99,7 @@ def test_every_test_begins_with_the_migrated_schema_whatever_the_previous_one_ch
     make_tables(engine)
     require_current(engine)
     with engine.connect() as connection:
-        assert compare_metadata(MigrationContext.configure(connection, opts=COMPARED), metadata) == []
+        assert compare(MigrationContext.configure(connection, opts=COMPARED)) == []
         for table in metadata.sorted_tables:
             assert connection.execute(select(func.count()).select_from(table)).scalar_one() == 0
         used_sequences = "SELECT sequencename FROM pg_sequences WHERE schemaname = 'public' AND last_value IS NOT NULL"
@@ -165,8 +173,10 @@ def test_the_tables_have_the_promised_names_columns_and_keys(engine: Engine) -> 
     for table, (key, others) in promised.items():
         assert tuple(inspector.get_pk_constraint(table)["constrained_columns"]) == key
         assert {column["name"] for column in inspector.get_columns(table)} == {*key, *others}
-    assert sorted(inspector.get_view_names()) == [
+    # SQLite's amounts are text, so it has views with numbers as well.
+    assert sorted(name for name in inspector.get_view_names() if not name.endswith("_numeric")) == [
         "monthly_summary",
+        "organisations",
         "revenue_monthly",
         "weekly_comparison",
         "weekly_summary",
