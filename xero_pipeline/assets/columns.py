@@ -49,7 +49,7 @@ def list_documented_tables() -> list[FromClause]:
 
 def describe_columns(table: FromClause) -> dict[str, ColumnDoc]:
     """Return the documentation of each column of a table or view, in its order."""
-    docs = describe_table(str(getattr(table, "name"))).columns  # noqa: B009 - a `FromClause` need not have a name
+    docs = describe_table(str(getattr(table, "name", ""))).columns
     return {column.name: docs[column.name] for column in table.columns}
 
 
