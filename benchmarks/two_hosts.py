@@ -42,7 +42,7 @@ POSTGRES = {"host": "127.0.0.1", "port": 5432, "user": "postgres"}
 PER_MINUTE = 60
 # A line from a port of the host's own loopback to the same port of the machine outside: `port address`, one for each
 # argument. Inside, PostgreSQL and Xero are on loopback, as plain HTTP has to be.
-# The outer end notices a lost host as PostgreSQL does for the run locks (`tcp_keepalives_idle` and so on).
+# The outer end notices a lost host as PostgreSQL does (`_SERVER_KEEPALIVES` of `warehouse/database/engine.py`).
 RELAY = """
 import asyncio, socket, sys
 async def copy(reader, writer):
@@ -65,6 +65,7 @@ async def serve(listen, port, target):
         client.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         for option, seconds in ((socket.TCP_KEEPIDLE, 30), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):
             client.setsockopt(socket.IPPROTO_TCP, option, seconds)
+        client.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
         await asyncio.gather(copy(reader, to_writer), copy(to_reader, writer))
     await asyncio.start_server(relay, listen, port)
 async def main():

@@ -29,6 +29,20 @@ _BEGIN = "sqlite_begin"
 APPLICATION_NAME = "xero-pipeline"
 """What PostgreSQL's list of sessions calls ours."""
 
+# Server and client each notice within a minute that the other's machine is gone. Else a transaction of a lost host
+# would keep its locks for a quarter of an hour. Keepalives ask only while nothing is on its way; the user timeout
+# (milliseconds) is for the rest.
+_SERVER_KEEPALIVES = {
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "10",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "60000",
+}
+# The same by libpq's names.
+_CLIENT_KEEPALIVES = {name.replace("tcp_keep", "keep"): value for name, value in _SERVER_KEEPALIVES.items()}
+# PostgreSQL 12 was the first to know the last of them.
+_SERVER_WITH_USER_TIMEOUT = 120_000
+
 _dumps = partial(json.dumps, ensure_ascii=False, default=str)
 
 
@@ -75,6 +89,7 @@ def get_sqlite_file(engine: Engine) -> Path | None:
 def _open_postgres(url: URL, *, pooled: bool) -> Engine:
     pool: dict[str, Any] = {"pool_pre_ping": True} if pooled else {"poolclass": NullPool}
     defaults = {"connect_timeout": "10", "application_name": APPLICATION_NAME, "client_encoding": "utf8"}
+    defaults |= _CLIENT_KEEPALIVES
     try:
         engine = create_engine(
             url,
@@ -92,9 +107,14 @@ def _open_postgres(url: URL, *, pooled: bool) -> Engine:
         ) from None
 
     @event.listens_for(engine, "connect")
-    def _set_formats(connection: Any, _record: object) -> None:
+    def _prepare(connection: Any, _record: object) -> None:
         # A server, role or database may set others. psycopg reads dates in the ISO style only.
-        connection.execute("SELECT set_config('TimeZone', 'UTC', false), set_config('DateStyle', 'ISO, YMD', false)")
+        settings = {"TimeZone": "UTC", "DateStyle": "ISO, YMD"} | _SERVER_KEEPALIVES
+        if connection.info.server_version < _SERVER_WITH_USER_TIMEOUT:
+            del settings["tcp_user_timeout"]
+        connection.execute(
+            "SELECT " + ", ".join(f"set_config('{name}', '{value}', false)" for name, value in settings.items())
+        )
         connection.commit()
 
     return engine

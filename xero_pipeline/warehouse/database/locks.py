@@ -175,11 +175,10 @@ class Locks:
 
     @contextlib.contextmanager
     def _open_session(self, engine: Engine) -> Iterator[Connection]:
-        """Open a connection of its own, which the server does not end and whose loss it notices."""
+        """Open a connection of its own, which the server does not end."""
         with engine.connect() as plain:
             connection = plain.execution_options(isolation_level="AUTOCOMMIT")
             _disable_server_timeouts(connection)
-            _enable_keepalives(connection)
             yield connection
 
     @contextlib.contextmanager
@@ -228,16 +227,6 @@ def _disable_server_timeouts(connection: Connection) -> None:
             " WHERE name IN ('statement_timeout', 'transaction_timeout', 'idle_session_timeout')"
         )
     )
-
-
-def _enable_keepalives(connection: Connection) -> None:
-    """Make the server notice within a minute, not after hours, that the holder's machine is gone."""
-    for setting, value in (
-        ("tcp_keepalives_idle", 30),
-        ("tcp_keepalives_interval", 10),
-        ("tcp_keepalives_count", 3),
-    ):
-        connection.execute(text(f"SET {setting} = {value}"))
 
 
 def _make_timeout(name: str, timeout: float) -> LockTimeout:

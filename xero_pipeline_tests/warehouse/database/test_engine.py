@@ -140,6 +140,18 @@ def test_postgresql_uses_utc_and_read_committed(postgres_url: str) -> None:
     engine.dispose()
 
 
+def test_server_and_client_notice_within_a_minute_that_the_others_machine_is_gone(postgres_url: str) -> None:
+    engine = open_engine(postgres_url)
+    names = ("tcp_keepalives_idle", "tcp_keepalives_interval", "tcp_keepalives_count", "tcp_user_timeout")
+    with engine.connect() as connection:
+        of_server = [connection.execute(text(f"SHOW {name}")).scalar_one() for name in names]
+        of_client = connection.connection.driver_connection.info.get_parameters()  # type: ignore[union-attr]
+    engine.dispose()
+    assert of_server == ["30", "10", "3", "60000"]
+    expected = {"keepalives_idle": "30", "keepalives_interval": "10", "keepalives_count": "3"}
+    assert of_client.items() >= (expected | {"tcp_user_timeout": "60000"}).items()
+
+
 def test_a_server_that_writes_dates_in_another_style_is_read_all_the_same(postgres_url: str) -> None:
     engine, database = open_engine(postgres_url), make_url(postgres_url).database
     with engine.begin() as connection:
