@@ -69,6 +69,8 @@ def test_the_wheel_contains_the_page_the_migrations_and_the_templates(installed:
         "admin/templates/index.html",
         "admin/static/app.js",
         "admin/static/vendor/chart.umd.min.js",
+        "admin/static/vendor/inter-latin.woff2",
+        "admin/static/vendor/inter-LICENSE.txt",
         "warehouse/migrations/env.py",
         "warehouse/migrations/versions/0001_initial.py",
         "deployment/dagster.yaml",

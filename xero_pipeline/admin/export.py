@@ -61,7 +61,7 @@ def export(
 
     In CSV, a text that a spreadsheet would take for a formula has an apostrophe before it.
     """
-    if kind == "csv" and table is None:
+    if kind == "csv" and not table:
         raise BadRequest("table: a CSV file holds one table; name it, or choose xlsx.")
     if first is not None and last is not None and first > last:
         raise BadRequest("from: it is later than to.")

@@ -31,6 +31,7 @@ from xero_pipeline.settings.base import is_loopback_host
 from xero_pipeline.warehouse.access.audit_log import AuditAction
 from xero_pipeline.warehouse.access.roles import AccessRole
 from xero_pipeline.warehouse.errors import DatabaseUnavailable
+from xero_pipeline.warehouse.figures.exporting import list_export_tables
 from xero_pipeline.weeks import NoSuchWeek
 
 FOLDER = Path(__file__).parent
@@ -72,6 +73,7 @@ def index(request: Request, context: AdminContextDep, visitor: VisitorDep) -> Re
             "first_month": str(calendar.first_month),
             "latest_month": latest_month,
             "dagster_url": context.settings.dagster_page,
+            "export_tables": list(list_export_tables()),
             "signed_in": visitor.identity.session is not None,
             "who": visitor.identity.who if context.sessions is not None else None,
             "role": visitor.identity.role.value,

@@ -74,6 +74,7 @@ class Stub:
             latest_month="2026-10-31",
             first_month="2025-02-28",
             dagster_url=DAGSTER,
+            export_tables=["financial_weekly", "revenue_weekly"],
             signed_in=scene.signed_in,
             who=scene.who,
             role=scene.role,

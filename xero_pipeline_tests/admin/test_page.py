@@ -651,6 +651,67 @@ def test_of_two_organisations_the_week_shows_the_chosen_one(page: Page, stub: St
     expect(page.get_by_label("Organisation", exact=True)).to_have_value(SECOND)
 
 
+def test_several_organisations_stand_side_by_side_summed_where_the_currency_is_one(page: Page, stub: Stub) -> None:
+    stub.play(SCENES["two-organisations"])
+    page.goto("/")
+    page.locator("#organisation").select_option("*")
+    table = page.get_by_role("table", name="All organisations in AUD")
+    expect(table.get_by_role("columnheader").last).to_have_text("Together")
+    amounts = [
+        cents(text) for text in table.get_by_role("row", name="Net profit").get_by_role("cell").all_inner_texts()
+    ]
+    assert sum(amounts[:2]) == amounts[2]
+    assert list_serious_violations(page, "#week") == []
+
+
+def cents(text: str) -> int:
+    return int(text.replace(",", "").replace(".", "").replace("−", "-"))
+
+
+def test_a_table_is_copied_as_plain_numbers_for_a_spreadsheet(page: Page, stub: Stub) -> None:
+    def build_odd_week(ending: str) -> Any:
+        answer = week(ending)
+        line = answer["organisations"][0]["lines"][0]
+        line |= {"accountName": "=cmd|A1", "accountCode": None, "amount": "-1234567.80"}
+        return answer
+
+    stub.play(CONNECTED.but(weeks=build_odd_week))
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto("/")
+    button = page.get_by_role("button", name="Copy Profit and loss for a spreadsheet")
+    button.press("Enter")
+    expect(button).to_have_text("Copied")
+    lines = page.evaluate("() => navigator.clipboard.readText()").splitlines()
+    assert lines[0] == "Account\tAUD"
+    assert "'=cmd|A1\t-1234567.80" in lines
+    assert not [line for line in lines if "restated" in line or "," in line.split("\t")[-1]]
+    page.context.clear_permissions()
+
+
+def test_a_download_asks_for_what_was_chosen_and_for_csv_only_of_one_table(page: Page) -> None:
+    page.goto("/")
+    csv = page.locator("#download-format option[value=csv]")
+    expect(csv).to_be_disabled()
+    page.get_by_label("Table", exact=True).select_option("revenue_weekly")
+    page.get_by_label("As", exact=True).select_option("csv")
+    page.get_by_label("Periods that end from").fill("2026-11-07")
+    with page.expect_request("**/export*") as sent:
+        page.get_by_role("button", name="Download").click()
+    assert sent.value.url.endswith("/api/v1/xero/export?table=revenue_weekly&format=csv&from=2026-11-07")
+
+
+def test_on_paper_the_figures_stand_alone_and_the_typeface_comes_with_the_page(page: Page) -> None:
+    page.goto("/")
+    expect(page.get_by_role("heading", name="Profit and loss")).to_be_visible()
+    assert page.evaluate("async () => (await document.fonts.load('16px Inter')).length") >= 1
+    page.emulate_media(media="print", color_scheme="dark")
+    for hidden in ("#connection", "#log", "#download", ".pickers", "header"):
+        expect(page.locator(hidden).first).to_be_hidden()
+    expect(page.get_by_role("table", name="Profit and loss")).to_be_visible()
+    assert page.evaluate("() => getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    page.emulate_media(media="screen")
+
+
 def test_amounts_of_different_currencies_are_not_added_up_but_chosen(page: Page, stub: Stub) -> None:
     stub.play(CONNECTED.but(summary=summary() | {"currencies": ["AUD", "NZD"]}))
     page.goto("/")

@@ -4,6 +4,7 @@ import { accessLists } from "./access.js";
 import { auditLog } from "./audit.js";
 import { connectionCard } from "./connection.js";
 import { byId } from "./dom.js";
+import { downloadForm } from "./download.js";
 import { figureExplainer } from "./explain.js";
 import { restatementList, syncLog } from "./log.js";
 import { grainSwitch, monthFigures } from "./month.js";
@@ -77,6 +78,7 @@ function start() {
     access?.load();
   }
 
+  downloadForm();
   showNotice();
   const embedded = byId("connection").dataset.standing;
   if (embedded) card.show(JSON.parse(embedded));

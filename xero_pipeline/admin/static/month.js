@@ -1,12 +1,14 @@
 // The figures of one month, beside the month before, last year and the year to date; and the switch between weeks and months.
 
 import { api } from "./api.js";
+import { copyButton } from "./copy.js";
 import { day } from "./dates.js";
 import { byId, el, scrollable } from "./dom.js";
 import { amountCell } from "./explain.js";
 import { CATEGORIES, humanise } from "./labels.js";
 import { sum } from "./money.js";
 import { section } from "./section.js";
+import { ALL, fillOrganisations, sideBySide } from "./side_by_side.js";
 
 const MEASURES = {
   totalTradingIncome: "Trading income",
@@ -77,21 +79,26 @@ export function monthFigures({ firstMonth, latestMonth, connected }) {
       const answer = await api.month(month);
       if (request !== lastRequest) return;
       data = { month, organisations: answer.organisations ?? [] };
-      fillOrganisations(data.organisations);
+      offerOrganisations(data.organisations);
       paint();
     } catch (error) {
       if (request === lastRequest) view.fail(error, load);
     }
   }
 
-  function fillOrganisations(organisations) {
+  function offerOrganisations(organisations) {
     byId("month-organisation-picker").hidden = organisations.length < 2;
-    const chosen = organisations.some((organisation) => organisation.tenantId === tenantId) ? tenantId : organisations[0]?.tenantId;
-    picker.replaceChildren(...organisations.map((organisation) => new Option(organisation.tenantName ?? organisation.tenantId, organisation.tenantId, false, organisation.tenantId === chosen)));
+    fillOrganisations(picker, organisations, tenantId);
   }
 
   function paint() {
     const { month, organisations } = data;
+    if (picker.value === ALL) {
+      byId("month-lede").textContent = spanOf(month);
+      view.body.replaceChildren(el("div", { class: "stacked" }, sideBySide(organisations)));
+      view.show();
+      return;
+    }
     const figures = organisations.find((organisation) => organisation.tenantId === picker.value);
     if (!figures) {
       view.empty(
@@ -100,7 +107,7 @@ export function monthFigures({ firstMonth, latestMonth, connected }) {
       );
       return;
     }
-    byId("month-lede").textContent = [spanOf(month), organisations.length === 1 ? figures.tenantName : null, figures.currency ? `in ${figures.currency}` : null].filter(Boolean).join(" · ");
+    byId("month-lede").textContent = [spanOf(month), figures.tenantName, figures.currency ? `in ${figures.currency}` : null].filter(Boolean).join(" · ");
     view.body.replaceChildren(
       comparison(figures, month),
       el("div", { class: "week-grid" }, profitAndLoss(figures), el("div", { class: "stacked" }, revenue(figures), cash(figures))),
@@ -199,7 +206,8 @@ function row(name, value, kind) {
 }
 
 function card(title, id, ...content) {
-  return el("section", { class: "card table-card", "aria-labelledby": `${id}-title` }, el("div", { class: "card-head" }, el("h3", { id: `${id}-title` }, title)), ...content);
+  const tools = content.some((one) => one.querySelector("table")) ? copyButton(title) : null;
+  return el("section", { class: "card table-card", "aria-labelledby": `${id}-title` }, el("div", { class: "card-head" }, el("h3", { id: `${id}-title` }, title), tools), ...content);
 }
 
 function table(caption, currency, first, columns, ...bodies) {

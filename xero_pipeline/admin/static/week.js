@@ -1,11 +1,13 @@
 // The figures of one week: profit and loss, revenue by type and region, bank accounts.
 
 import { api } from "./api.js";
+import { copyButton } from "./copy.js";
 import { day, fillWeeks, moment, shiftWeek } from "./dates.js";
 import { byId, el, icon, scrollable } from "./dom.js";
 import { amountCell } from "./explain.js";
 import { isZero, money, sum } from "./money.js";
 import { section } from "./section.js";
+import { ALL, fillOrganisations, sideBySide } from "./side_by_side.js";
 import { CATEGORIES, humanise } from "./labels.js";
 
 const MEASURES = {
@@ -65,7 +67,7 @@ export function weekFigures({ firstWeek, latestWeek, timezone, connected, explai
       const answer = await api.week(week);
       if (request !== lastRequest) return;
       data = { week, organisations: answer.organisations ?? [] };
-      fillOrganisations(data.organisations);
+      offerOrganisations(data.organisations);
       paint();
     } catch (error) {
       if (request === lastRequest) view.fail(error, load);
@@ -73,14 +75,19 @@ export function weekFigures({ firstWeek, latestWeek, timezone, connected, explai
   }
 
   /** Offers the organisations to choose from, where there are several. The choice stays for other weeks. */
-  function fillOrganisations(organisations) {
+  function offerOrganisations(organisations) {
     byId("organisation-picker").hidden = organisations.length < 2;
-    const chosen = organisations.some((organisation) => organisation.tenantId === tenantId) ? tenantId : organisations[0]?.tenantId;
-    picker.replaceChildren(...organisations.map((organisation) => new Option(organisation.tenantName ?? organisation.tenantId, organisation.tenantId, false, organisation.tenantId === chosen)));
+    fillOrganisations(picker, organisations, tenantId);
   }
 
   function paint() {
     const { week, organisations } = data;
+    if (picker.value === ALL) {
+      byId("week-lede").textContent = spanOf(week);
+      view.body.replaceChildren(el("div", { class: "stacked" }, sideBySide(organisations)));
+      view.show();
+      return;
+    }
     const figures = organisations.find((organisation) => organisation.tenantId === picker.value);
     if (!figures) {
       view.empty(
@@ -89,7 +96,7 @@ export function weekFigures({ firstWeek, latestWeek, timezone, connected, explai
       );
       return;
     }
-    byId("week-lede").textContent = [spanOf(week), organisations.length === 1 ? figures.tenantName : null, figures.currency ? `in ${figures.currency}` : null, figures.profitAndLoss ? `${figures.profitAndLoss.basis} basis` : null].filter(Boolean).join(" · ");
+    byId("week-lede").textContent = [spanOf(week), figures.tenantName, figures.currency ? `in ${figures.currency}` : null, figures.profitAndLoss ? `${figures.profitAndLoss.basis} basis` : null].filter(Boolean).join(" · ");
     const marks = new RestatementMarks(figures.restatements, timezone);
     const explain = (name, figure) => () => explainer.open(name, { week, tenantId: figures.tenantId, ...figure });
     view.body.replaceChildren(
@@ -293,7 +300,7 @@ function cash({ cash: accounts, currency }, marks, explain) {
 // ---- parts ----------------------------------------------------------------------------------------------
 
 function panel(title, id, control, ...content) {
-  return el("section", { class: "card table-card", "aria-labelledby": `${id}-title` }, el("div", { class: "card-head" }, el("h3", { id: `${id}-title` }, title), control), ...content);
+  return el("section", { class: "card table-card", "aria-labelledby": `${id}-title` }, el("div", { class: "card-head" }, el("h3", { id: `${id}-title` }, title), el("div", { class: "card-tools" }, control, copyButton(title))), ...content);
 }
 
 function missing(title) {
