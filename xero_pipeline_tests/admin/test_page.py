@@ -645,10 +645,10 @@ def test_restated_figures_are_marked_in_the_tables_of_the_week(page: Page) -> No
 def test_of_two_organisations_the_week_shows_the_chosen_one(page: Page, stub: Stub) -> None:
     stub.play(SCENES["two-organisations"])
     page.goto("/")
-    page.get_by_label("Organisation", exact=True).select_option(label="Harbourside Joinery Pty Ltd")
+    page.locator("#organisation").select_option(label="Harbourside Joinery Pty Ltd")
     page.get_by_role("button", name="Week before").click()
     expect(page.locator("#week-lede")).to_contain_text("14/11/2026")
-    expect(page.get_by_label("Organisation", exact=True)).to_have_value(SECOND)
+    expect(page.locator("#organisation")).to_have_value(SECOND)
 
 
 def test_several_organisations_stand_side_by_side_summed_where_the_currency_is_one(page: Page, stub: Stub) -> None:
