@@ -8,12 +8,14 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select, update
 
 from xero_pipeline.assets.progress import NoProgress
 from xero_pipeline.cli.materialize import materialize_weeks
 from xero_pipeline.periods import Month, iterate_periods
 from xero_pipeline.resources import Deployment
 from xero_pipeline.warehouse.figures.queries import read_comparison
+from xero_pipeline.warehouse.schema import revenue_monthly, xero_sync_logs
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.assets.test_fewest_calls import open_ledger
 from xero_pipeline_tests.ledger_xero import RENT, LedgerXero, Posting
@@ -84,3 +86,45 @@ def test_the_log_of_a_month_is_never_taken_for_that_of_a_week(tmp_path: Path, mo
             "bank_summary_monthly",
         }
         assert deployment.warehouse.list_restatements(week=Week(saturday)) == []
+
+
+def test_a_months_revenue_is_that_of_its_documents_also_after_late_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    weeks = [LATEST.shift(-number) for number in reversed(range(8))]
+    with open_ledger(tmp_path) as (xero, deployment):
+        xero.keep_books(weeks)
+        xero.year_end = (9, 30)
+
+        def read_revenue() -> list[tuple[date, Decimal, int]]:
+            with deployment.warehouse.engine.connect() as connection:
+                rows = connection.execute(select(revenue_monthly).order_by(revenue_monthly.c.month_ending)).all()
+            return [(row.month_ending, row.net_revenue, row.invoice_count) for row in rows]
+
+        def count(month: Month) -> int:
+            return sum(day in month for day in xero.invoices.values())
+
+        assert sync(deployment, weeks[0], weeks[-2]).success
+        assert materialize_weeks(deployment, [OCTOBER], [], progress=NoProgress()).success
+        # The weeks begin on 27 September and end on 14 November: only October is whole.
+        assert read_revenue() == [(OCTOBER.ending, Decimal(10 * count(OCTOBER)), count(OCTOBER))]
+        row = read_comparison(deployment.warehouse.engine, TENANT, OCTOBER, OCTOBER)[OCTOBER]
+        assert row["net_revenue"] == row["net_revenue_to_date"] == Decimal(10 * count(OCTOBER))
+
+        # A document of November turns out to be of October, and one comes late.
+        moved = next(key for key, day in xero.invoices.items() if day == date(2026, 11, 14))
+        before = count(OCTOBER)
+        xero.move(moved, date(2026, 10, 31))
+        xero.move("10000000-0000-4000-8000-0000000000ff", date(2026, 10, 5))
+        assert count(OCTOBER) == before + 2
+        assert sync(deployment, weeks[0], weeks[-1]).success
+        assert read_revenue() == [(OCTOBER.ending, Decimal(10 * count(OCTOBER)), count(OCTOBER))]
+        with deployment.warehouse.engine.begin() as connection:
+            # As a version before the documents left it: the week's documents are not known.
+            connection.execute(
+                update(xero_sync_logs).where(xero_sync_logs.c.week_ending == weeks[2].ending).values(documents=None)
+            )
+        assert read_revenue() == []
+        row = read_comparison(deployment.warehouse.engine, TENANT, OCTOBER, OCTOBER)[OCTOBER]
+        assert row["net_revenue"] is None
