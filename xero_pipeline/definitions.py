@@ -17,6 +17,7 @@ import dagster as dg
 from xero_pipeline.assets.cash import build_cash_position_monthly_asset, build_cash_position_weekly_asset
 from xero_pipeline.assets.checks import build_asset_checks
 from xero_pipeline.assets.financial import build_financial_monthly_asset, build_financial_weekly_asset
+from xero_pipeline.assets.month_checks import build_month_checks
 from xero_pipeline.assets.partitions import build_monthly_partitions, build_weekly_partitions
 from xero_pipeline.assets.progress import NoProgress
 from xero_pipeline.assets.revenue import build_revenue_weekly_asset
@@ -57,7 +58,7 @@ def build_defs(
     job, monthly_job = build_weekly_sync_job(), build_monthly_sync_job()
     return dg.Definitions(
         assets=_build_assets(settings),
-        asset_checks=build_asset_checks(settings),
+        asset_checks=[*build_asset_checks(settings), *build_month_checks()],
         jobs=[job, monthly_job],
         schedules=[build_daily_sync_schedule(settings, job, opener=opener)],
         sensors=[

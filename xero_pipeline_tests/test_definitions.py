@@ -24,6 +24,20 @@ DEFINITIONS = {
         "revenue_weekly": "xero, weekly from 2023-01-01 Australia/Sydney, team:finance, single run",
     },
     "checks": {
+        "cash_position_monthly": [
+            "adds_up_in_xero",
+            "closing_follows_from_opening",
+            "no_duplicates",
+            "no_gaps",
+            "opening_is_the_closing_before",
+        ],
+        "financial_monthly": [
+            "adds_up_in_xero",
+            "gross_and_net_add_up",
+            "lines_add_up",
+            "no_duplicates",
+            "no_gaps",
+        ],
         "cash_position_weekly": [
             "adds_up_in_xero",
             "closing_follows_from_opening",

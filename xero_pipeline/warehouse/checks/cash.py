@@ -51,8 +51,8 @@ def check_opening_is_the_closing_before(snapshot: WarehouseSnapshot) -> list[Vio
                     "closing_balance_before": before["closing_balance"],
                     "difference": off,
                 },
-                f"{row['bank_account_name']}: opening_balance is {row['opening_balance']}, but the week ending "
-                f"{before['week']} closed with {before['closing_balance']}, a difference of {off}.",
+                f"{row['bank_account_name']}: opening_balance is {row['opening_balance']}, but the {row['week'].NOUN} "
+                f"ending {before['week']} closed with {before['closing_balance']}, a difference of {off}.",
             )
         )
     return violations

@@ -13,13 +13,15 @@ from xero_pipeline.money import to_cents, to_decimal
 from xero_pipeline.warehouse.checks.snapshot import Key, Violation, WarehouseSnapshot, cached_check
 from xero_pipeline.warehouse.logs.acceptances import AcceptedDifferences, list_differences
 from xero_pipeline.warehouse.logs.reconciliations import ReconciliationKind
-from xero_pipeline.warehouse.logs.sync_log import WEEKLY_TYPES, SyncStatus, SyncType
+from xero_pipeline.warehouse.logs.sync_log import SyncStatus, SyncType
 from xero_pipeline.weeks import Week
 
 _KIND_NAMES = {
     SyncType.PROFIT_AND_LOSS: "profit and loss",
     SyncType.INVOICES: "revenue",
     SyncType.BANK_SUMMARY: "cash position",
+    SyncType.PROFIT_AND_LOSS_MONTHLY: "profit and loss",
+    SyncType.BANK_SUMMARY_MONTHLY: "cash position",
 }
 
 _RECONCILED = {
@@ -39,7 +41,8 @@ def check_no_duplicates(snapshot: WarehouseSnapshot, *tables: Table) -> list[Vio
 
 @cached_check
 def _find_duplicates(snapshot: WarehouseSnapshot, table: Table) -> list[Violation]:
-    key_names = [column.name for column in table.primary_key.columns if column.name not in ("tenant_id", "week_ending")]
+    ours = ("tenant_id", "week_ending", "month_ending")
+    key_names = [column.name for column in table.primary_key.columns if column.name not in ours]
     counts: Counter[tuple[str, Week, tuple[str, ...]]] = Counter()
     spellings: dict[tuple[str, Week, tuple[str, ...]], set[str]] = defaultdict(set)
     for row in snapshot.rows(table):
@@ -50,7 +53,7 @@ def _find_duplicates(snapshot: WarehouseSnapshot, table: Table) -> list[Violatio
     for key, count in counts.items():
         if count > 1:
             tenant_id, week, _ = key
-            names = " and ".join(repr(name) for name in sorted(spellings[key]) if name) or "the week"
+            names = " and ".join(repr(name) for name in sorted(spellings[key]) if name) or f"the {key[1].NOUN}"
             violations.append(
                 Violation(
                     tenant_id,
@@ -70,7 +73,7 @@ def check_no_gaps(snapshot: WarehouseSnapshot, kind: SyncType) -> list[Violation
     """
     first: dict[str, Week] = {}
     last: dict[str, Week] = {}
-    for any_kind in WEEKLY_TYPES:
+    for any_kind in snapshot.landed:
         for tenant_id, week in snapshot.weeks(any_kind):
             first[tenant_id] = min(first.get(tenant_id, week), week)
     for tenant_id, week in snapshot.weeks(kind):
@@ -112,7 +115,8 @@ def _describe_gap(snapshot: WarehouseSnapshot, kind: SyncType, key: Key, first: 
     name, landed, rows = _KIND_NAMES[kind], snapshot.landed[kind].get(key), snapshot.counts[kind].get(key, 0)
     if landed is None:
         amounts = {"rows": rows}
-        sentence = f"no {name} of this week has landed, although there are weeks from {first} to {last}."
+        noun = key[1].NOUN
+        sentence = f"no {name} of this {noun} has landed, although there are {noun}s from {first} to {last}."
     else:
         amounts = {"rows": rows, "rows_landed": landed.record_count}
         sentence = f"{landed.record_count} rows of {name} landed, but only {rows} are left in the table."

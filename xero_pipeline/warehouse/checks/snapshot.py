@@ -103,7 +103,8 @@ class WarehouseSnapshot:
         count, landed = self.counts[kind].get(key, 0), self.landed[kind].get(key)
         if count == 0:
             return landed is not None and landed.record_count == 0
-        return kind is SyncType.PROFIT_AND_LOSS or landed is None or count >= landed.record_count
+        has_totals = kind in (SyncType.PROFIT_AND_LOSS, SyncType.PROFIT_AND_LOSS_MONTHLY)
+        return has_totals or landed is None or count >= landed.record_count
 
 
 _P = ParamSpec("_P")
