@@ -21,7 +21,7 @@ _FOUND = text(
         SELECT attrelid, attnum, attname FROM pg_attribute WHERE attnum > 0 AND NOT attisdropped
         UNION ALL SELECT oid, NULL, NULL FROM pg_class
     ) AS a ON a.attrelid = c.oid
-    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'v')
+    WHERE c.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AND c.relkind IN ('r', 'v')
     """
 )
 
@@ -45,6 +45,6 @@ def _list_statements(connection: Connection) -> Iterator[str]:
         wanted = doc.meaning if column is None else doc.columns[column].meaning
         if found != wanted:
             kind = "VIEW" if doc.is_view else "TABLE"
-            subject = f'{kind} public."{table}"' if column is None else f'COLUMN public."{table}"."{column}"'
+            subject = f'{kind} "{table}"' if column is None else f'COLUMN "{table}"."{column}"'
             literal = wanted.replace("'", "''").replace("%", "%%")
             yield f"COMMENT ON {subject} IS '{literal}'"
