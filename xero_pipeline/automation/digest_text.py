@@ -84,7 +84,7 @@ class Digest:
         if not self.restated:
             return f"{heading}\nNothing."
         lines = [
-            f"- {self.names.get(one.tenant_id, one.tenant_id)}, week ending {one.week}: {one.row_name}, "
+            f"- {self.names.get(one.tenant_id, one.tenant_id)}, {one.week.NOUN} ending {one.week}: {one.row_name}, "
             f"{one.column_name.replace('_', ' ')} {_format_value(one.old_value)} → {_format_value(one.new_value)}"
             for one in self.restated[:_MOST_RESTATED]
         ]

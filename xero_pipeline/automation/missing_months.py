@@ -3,13 +3,16 @@
 So a month is read on the first day after it, then once after each daily sync for as long as the sync's look-back
 touches it, and whenever a late edit or a reconciliation has one of its weeks read again. That takes two calls.
 
+Something that moved from one month to the next within the same week changes no figure of that week, so nothing of the
+above sees it. Therefore every month is read again at least every 28 days, too.
+
 A month waits while one of its weeks is being read or has never been tried, so that a first backfill reads it once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Set
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -33,10 +36,13 @@ from xero_pipeline.periods import Month, NoSuchMonth, group_into_ranges, iterate
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.figures.queries import find_months_of_another_basis
+from xero_pipeline.warehouse.figures.stale_weeks import read_landing_times_of
 from xero_pipeline.warehouse.logs.sync_log import MONTHLY_TYPES, SyncType
 from xero_pipeline.weeks import NoSuchWeek, Week
 
 SENSOR = "missing_months"
+# When a month is read again although none of its weeks was: two calls for each stored month in four weeks.
+READ_AGAIN_AFTER = timedelta(days=28)
 # How many months of an organisation one tick requests at most.
 MAX_MONTHS_PER_TICK = 24
 _CALLS_PER_MONTH = len(MONTHLY_ASSETS)
@@ -86,7 +92,8 @@ class MonthGapFinder(GapFinder):
     def list_due_months(self, organisation: Organisation, now: datetime) -> list[Month]:
         """List the months that have to be read, oldest first.
 
-        These have not landed, or landed on another basis than `XERO_BASIS`, or one of their weeks has been read since.
+        These have not landed, or landed on another basis than `XERO_BASIS` or long ago, or one of their weeks has been
+        read since.
         """
         warehouse, tenant_id = self._deployment.warehouse, organisation.tenant_id
         try:
@@ -98,12 +105,17 @@ class MonthGapFinder(GapFinder):
         months_landed = warehouse.log.list_landed(tenant_id, since, Month)
         weeks_landed = warehouse.log.list_landed_weeks(tenant_id, since)
         under_way = self._weeks_under_way.list_of(tenant_id)
+        long_ago = {
+            month
+            for month, at in read_landing_times_of(warehouse.engine, tenant_id, Month).items()
+            if now - at >= READ_AGAIN_AFTER
+        }
         due = []
         for month in months:
             weeks = [week for week in list_weeks_of(month) if self._calendar.first <= week <= latest]
             read_at = [months_landed[kind].get(month, 0) for kind in MONTHLY_TYPES]
             read_since = max((weeks_landed[kind].get(week, 0) for kind in _REPORTS for week in weeks), default=0)
-            if min(read_at) > read_since and month not in on_other_basis:
+            if min(read_at) > read_since and month not in on_other_basis | long_ago:
                 continue
             if not any(week in under_way or not self._was_tried(tenant_id, week, weeks_landed) for week in weeks):
                 due.append(month)

@@ -79,6 +79,20 @@ def test_months_follow_their_weeks_and_are_read_again_with_them(deployed: Runnin
     land(deployed, both)
     assert get_range(deployed) == (OCTOBER.previous, OCTOBER)
 
+    # What moved within one week from a month to the next is found because every month is read again now and then.
+    land(deployed, OCTOBER.previous, OCTOBER)
+    deployed.clock.advance(days=27)
+    land(deployed, *calendar.list_weeks(deployed.clock.now())[-3:])
+    assert OCTOBER not in list_due(deployed)
+    deployed.clock.advance(days=1)
+    assert set(iterate_periods(FIRST, OCTOBER)) <= list_due(deployed)
+
+
+def list_due(deployed: RunningDeployment) -> set[Month]:
+    (organisation,) = deployed.warehouse.tokens.list_connected()
+    finder = MonthGapFinder(deployed.deployment, WeeksUnderWay())
+    return set(finder.list_due_months(organisation, deployed.clock.now()))
+
 
 def test_a_month_that_failed_waits_and_few_calls_read_the_newest_months(deployed: RunningDeployment) -> None:
     land(deployed, *deployed.deployment.settings.calendar.list_weeks(deployed.clock.now()))

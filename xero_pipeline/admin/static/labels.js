@@ -4,6 +4,8 @@ export const SYNC_TYPES = {
   profit_and_loss: "Profit and loss",
   invoices: "Invoices and credit notes",
   bank_summary: "Bank balances",
+  profit_and_loss_monthly: "Profit and loss of the month",
+  bank_summary_monthly: "Bank balances of the month",
 };
 
 export const STATUS = {
@@ -25,6 +27,9 @@ export const TABLES = {
   financial_weekly_lines: "Profit and loss, account",
   revenue_weekly: "Revenue",
   cash_position_weekly: "Cash",
+  financial_monthly: "Profit and loss of the month",
+  financial_monthly_lines: "Profit and loss of the month, account",
+  cash_position_monthly: "Cash of the month",
 };
 
 export const ACTIONS = {

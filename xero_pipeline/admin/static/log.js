@@ -12,6 +12,8 @@ const PAGE_SIZE = 20;
 const MAX_ROWS = 200;
 const FIRST_RESTATEMENTS = 10;
 
+const WHOLE = new Set(["financial_weekly", "financial_monthly"]);
+
 export function syncLog({ timezone, dagsterUrl }) {
   const view = section("log");
   let limit = PAGE_SIZE;
@@ -233,8 +235,8 @@ export function restatementList({ timezone, dagsterUrl, explainer }) {
     const url = restatement.runUrl ?? (restatement.dagsterRunId ? `${dagsterUrl.replace(/\/$/, "")}/runs/${restatement.dagsterRunId}` : null);
     const cell = (name, kind, ...content) => el("td", { role: "cell", "data-label": name, class: kind }, ...content);
     const table = TABLES[restatement.table] ?? humanise(restatement.table);
-    // a table with one row a week has no name for it
-    const named = restatement.name && restatement.table !== "financial_weekly";
+    // a table with one row a week or month has no name for it
+    const named = restatement.name && !WHOLE.has(restatement.table);
     return el(
       "tr",
       { role: "row" },

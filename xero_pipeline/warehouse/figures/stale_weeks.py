@@ -11,11 +11,12 @@ from datetime import datetime
 
 from sqlalchemy import Column, Date, Engine, Table, Text, and_, bindparam, delete, func, insert, select
 
+from xero_pipeline.periods import AnyPeriod
 from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.database.types import UtcDateTime
 from xero_pipeline.warehouse.figures.document_index import StoredDocument, save_seen_documents
 from xero_pipeline.warehouse.logs.cursors import write_cursor
-from xero_pipeline.warehouse.logs.sync_log import LANDED, MONTHLY_TYPES, WEEKLY_TYPES
+from xero_pipeline.warehouse.logs.sync_log import LANDED, SyncType
 from xero_pipeline.warehouse.schema import xero_sync_logs as logs
 from xero_pipeline.weeks import Week
 
@@ -86,20 +87,26 @@ class StaleWeeks:
 
 
 def read_landing_times(engine: Engine, tenant_id: str) -> dict[Week, datetime]:
-    """The weeks of which all three kinds have landed, each with the moment before which every edit is in its figures.
+    """The weeks of which all kinds have landed, each with the moment before which every edit is in its figures."""
+    return read_landing_times_of(engine, tenant_id, Week)
+
+
+def read_landing_times_of(engine: Engine, tenant_id: str, period: type[AnyPeriod]) -> dict[AnyPeriod, datetime]:
+    """The weeks, or months, of which every kind has landed, each with the moment before which every edit is in them.
 
     That is the start of the oldest among the newest syncs of each kind: by Xero's clock, as edits are, or by this
     machine's where the sync did not store Xero's time.
     """
+    types = [kind.value for kind in SyncType if kind.period is period]
     newest = (
         select(func.max(logs.c.id))
-        .where(logs.c.tenant_id == tenant_id, logs.c.status.in_(LANDED), logs.c.sync_type.not_in(MONTHLY_TYPES))
+        .where(logs.c.tenant_id == tenant_id, logs.c.status.in_(LANDED), logs.c.sync_type.in_(types))
         .group_by(logs.c.sync_type, logs.c.week_ending)
     )
     began_at = func.coalesce(logs.c.read_at, logs.c.started_at, type_=UtcDateTime)
     query = select(logs.c.sync_type, logs.c.week_ending, began_at.label("at")).where(logs.c.id.in_(newest))
-    started: dict[Week, dict[str, datetime]] = {}
+    started: dict[AnyPeriod, dict[str, datetime]] = {}
     with engine.connect() as connection:
         for row in connection.execute(query):
-            started.setdefault(Week(row.week_ending), {})[row.sync_type] = row.at
-    return {week: min(kinds.values()) for week, kinds in started.items() if len(kinds) == len(WEEKLY_TYPES)}
+            started.setdefault(period(row.week_ending), {})[row.sync_type] = row.at
+    return {week: min(kinds.values()) for week, kinds in started.items() if len(kinds) == len(types)}
