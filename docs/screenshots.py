@@ -58,6 +58,11 @@ def _select_restated_week(page: Page) -> None:
     page.locator(".restated").first.wait_for()
 
 
+def _show_side_by_side(page: Page) -> None:
+    page.locator("#organisation").select_option("*")
+    page.get_by_role("table", name="All organisations in AUD").wait_for()
+
+
 def _open_figure(page: Page) -> None:
     matrix = page.get_by_role("table", name="Net revenue by revenue type and region")
     matrix.get_by_role("row", name="Commercial").get_by_role("button").nth(1).click()
@@ -103,6 +108,8 @@ SHOTS = (
     Shot("explain", act=_open_figure),
     Shot("explain-restated", act=_open_restated_figure),
     Shot("explain-phone", act=_open_restated_figure, size=PHONE, dark=True),
+    Shot("side-by-side", "two-organisations", act=_show_side_by_side, part="#week"),
+    Shot("download", part="#download"),
     Shot("log", "short-log", act=_open_problems, part="#log"),
     Shot("log-phone", "short-log", act=_open_problems, part="#log", size=PHONE),
     Shot("restatements", part="#restatements", live=True),

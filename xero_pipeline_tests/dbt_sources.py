@@ -1,4 +1,4 @@
-"""Writes `dbt/models/sources.yml` from the schema and from the one place that says what the columns mean.
+"""Writes `dbt/models/sources.yml` from the schema and from the data dictionary.
 
 .venv/bin/python -m xero_pipeline_tests.dbt_sources
 """
@@ -12,8 +12,8 @@ from typing import Any
 import yaml
 from sqlalchemy import CheckConstraint, FromClause, Table
 
-from xero_pipeline.assets.columns import describe_columns, list_documented_tables
-from xero_pipeline.warehouse.figures.exporting import list_export_tables
+from xero_pipeline.warehouse.data_dictionary import describe_table
+from xero_pipeline.warehouse.figures.exporting import list_export_tables, list_key
 
 FILE = Path(__file__).parents[1] / "dbt" / "models" / "sources.yml"
 _HEADER = "# Written by `python -m xero_pipeline_tests.dbt_sources`; a test compares it with the schema.\n"
@@ -21,29 +21,26 @@ _VALUES = re.compile(r"^(\w+) IN \((.*)\)$")
 
 
 def render_sources() -> str:
-    """The sources of dbt: each documented table with its columns, their meanings and their tests."""
-    tables = {
-        table.name: table.source for table in list_export_tables().values() if table.source in list_documented_tables()
-    }
+    """The sources of dbt: each table and view of figures with its columns, their meanings and their tests."""
     source = {
         "name": "xero",
         "description": "The tables of xero_pipeline. Money is NUMERIC(18, 2) in PostgreSQL and text in SQLite.",
         "schema": "{{ var('xero_schema') or ('main' if target.type == 'sqlite' else 'public') }}",
-        "tables": [_describe_table(f"{name}", table) for name, table in tables.items()],
+        "tables": [_describe_table(f"{table.name}", table.source) for table in list_export_tables().values()],
     }
     return _HEADER + yaml.safe_dump({"sources": [source]}, sort_keys=False, allow_unicode=True, width=118)
 
 
 def _describe_table(name: str, table: FromClause) -> dict[str, Any]:
-    key = (
-        list(table.primary_key.columns) if isinstance(table, Table) else [table.c["tenant_id"], table.c["week_ending"]]
-    )
+    docs = describe_table(name)
     return {
         "name": name,
-        "data_tests": [{"one_row_each": {"arguments": {"columns": [f"{column.name}" for column in key]}}}],
+        "description": docs.meaning,
+        "data_tests": [{"one_row_each": {"arguments": {"columns": [f"{column.name}" for column in list_key(table)]}}}],
         "columns": [
-            {"name": f"{column}", "description": doc.meaning} | _list_tests(table, column)
-            for column, doc in describe_columns(table).items()
+            {"name": f"{column.name}", "description": docs.columns[column.name].meaning}
+            | _list_tests(table, column.name)
+            for column in table.c
         ],
     }
 

@@ -14,37 +14,9 @@ from sqlalchemy import Column, FromClause, Table
 
 from xero_pipeline.warehouse.data_dictionary import ColumnDoc, describe_table
 from xero_pipeline.warehouse.database.types import Money, UtcDateTime
-from xero_pipeline.warehouse.schema import (
-    cash_position_monthly,
-    cash_position_weekly,
-    financial_monthly,
-    financial_monthly_lines,
-    financial_weekly,
-    financial_weekly_lines,
-    revenue_document_lines,
-    revenue_documents,
-    revenue_weekly,
-    weekly_summary,
-)
 
 # Who owns the figures. Dagster's UI shows it as a label; nobody gets a message because of it.
 OWNERS = ["team:finance"]
-
-
-def list_documented_tables() -> list[FromClause]:
-    """The tables and views of figures that people build upon."""
-    return [
-        financial_weekly,
-        financial_weekly_lines,
-        revenue_weekly,
-        revenue_documents,
-        revenue_document_lines,
-        cash_position_weekly,
-        weekly_summary,
-        financial_monthly,
-        financial_monthly_lines,
-        cash_position_monthly,
-    ]
 
 
 def describe_columns(table: FromClause) -> dict[str, ColumnDoc]:

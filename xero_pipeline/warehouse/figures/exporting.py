@@ -106,11 +106,11 @@ def _build_query(table: ExportTable, chosen: ExportFilter) -> Select[Any]:
         query = query.where(period <= chosen.last)
     if chosen.tenant_id is not None and "tenant_id" in columns:
         query = query.where(columns["tenant_id"] == chosen.tenant_id)
-    return query.order_by(*_list_key(table.source))
+    return query.order_by(*list_key(table.source))
 
 
-def _list_key(source: FromClause) -> list[KeyedColumnElement[Any]]:
-    """The columns of the key; a view has the same ones without saying so."""
+def list_key(source: FromClause) -> list[KeyedColumnElement[Any]]:
+    """The columns that tell the rows apart. A view has them without saying so."""
     if isinstance(source, Table):
         return list(source.primary_key.columns)
     return [source.c[name] for name in ("tenant_id", *_PERIODS, "revenue_type", "region") if name in source.c]
