@@ -133,7 +133,7 @@ class SimulatedDatabase:
             fault.times -= 1
             if fault.times <= 0 and fault.until is None:
                 self.armed.remove(fault)
-            process.was_disturbed = True
+            process.was_disturbed = process.lost_statement = True
             self._machine.note(f"database: {fault.kind}")
             self._fail(connection, fault.kind)
 

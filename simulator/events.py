@@ -23,13 +23,14 @@ from xero_pipeline.weeks import Week
 if TYPE_CHECKING:
     from simulator.world import World
 
-# How long after an edit its figures may be old, when nothing fails. `late_edits` looks twice a day here.
+# How long after an edit its figures may be old, when nothing fails. `late_edits` looks once a day here, and some hours
+# after each edit.
 DOCUMENTS_WITHIN = timedelta(hours=22)
 # An edit of a paid document moves later balances, which are read after the edited weeks.
-BALANCES_WITHIN = timedelta(hours=36)
+BALANCES_WITHIN = timedelta(hours=60)
 # A silent edit is found by the daily comparison of the newest block, or the weekly one of an older block.
-SILENT_WITHIN = timedelta(days=2.6)
-SILENT_WITHIN_OLD = timedelta(days=10)
+SILENT_WITHIN = timedelta(days=3.6)
+SILENT_WITHIN_OLD = timedelta(days=11)
 # A move within a block is found once each place to split the block was tried: eight of up to 51 a look.
 MOVED_WITHIN = timedelta(days=9)
 MOVED_WITHIN_OLD = timedelta(days=60)
@@ -319,6 +320,13 @@ def sync_by_hand(world: World, draw: random.Random, event: Event) -> None:
     world.start_hand(draw)
 
 
+def several_by_hand(world: World, draw: random.Random, event: Event) -> None:
+    """Several people sync at the same moment, beside whatever runs."""
+    del event
+    for _ in range(draw.choice((2, 2, 3))):
+        world.start_hand(draw)
+
+
 def tick(world: World, draw: random.Random, event: Event) -> None:
     del draw, event
     world.start_tick()
@@ -378,6 +386,7 @@ OTHERS: dict[str, Callable[[World, random.Random, Event], None]] = {
         clock_step,
         mail_away,
         sync_by_hand,
+        several_by_hand,
         tick,
         restart,
         locks_lost,
@@ -395,5 +404,6 @@ def happen(world: World, event: Event) -> None:
     if event.kind in EDITS:
         if world.weeks():
             EDITS[event.kind](Editor(world, draw, event.values["organisation"]))
+            world.scheduler.at(world.now() + timedelta(hours=draw.uniform(1, 10)), world.start_tick)
     else:
         OTHERS[event.kind](world, draw, event)

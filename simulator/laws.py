@@ -17,6 +17,7 @@ from typing import Any
 from sqlalchemy import Engine, bindparam, func, select, text
 
 from simulator.truth import CELLS, KINDS, MOVEMENTS, TABLES, TOTALS, Figures, Key, Truth
+from xero_pipeline.warehouse.call_budget.counts import call_slots
 from xero_pipeline.warehouse.logs.sync_types import LANDED, SyncType
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
@@ -229,3 +230,16 @@ def find_leftovers(engine: Engine, now: datetime) -> list[str]:
 def count_permits(engine: Engine) -> int:
     with engine.connect() as connection:
         return int(connection.execute(text("SELECT COALESCE(max(id), 0) FROM call_slots")).scalar_one())
+
+
+_PERMITS_OF = (
+    select(func.count())
+    .select_from(call_slots)
+    .where(call_slots.c.finished_at.is_(None), call_slots.c.holder.in_(bindparam("names", expanding=True)))
+)
+
+
+def count_permits_of(engine: Engine, names: Iterable[str]) -> int:
+    """How many permits are in use by the processes of these names."""
+    with engine.connect() as connection:
+        return int(connection.execute(_PERMITS_OF, {"names": list(names)}).scalar_one())

@@ -120,7 +120,8 @@ EDITS = {
     "retype": 0.4,
 }
 ACTIONS = {
-    "sync_by_hand": 4,
+    "sync_by_hand": 3,
+    "several_by_hand": 2,
     "restart": 2,
     "locks_lost": 2,
     "power_cut": 1,
@@ -147,7 +148,7 @@ def _draw_events(draw: random.Random, begin: datetime, weeks: int, organisations
         for _ in range(edits):
             kind = draw.choices(list(EDITS), list(EDITS.values()))[0]
             add(start + draw.uniform(0, 4.6) * DAY, kind, organisation=draw.randrange(organisations))
-        if week < 1 or draw.random() < 0.3:
+        if (week < 1 < weeks) or draw.random() < 0.3:
             continue
         for _ in range(draw.choice((1, 1, 2, 3))):
             # Faults come in a day of their own, around the moments at which something runs.

@@ -36,6 +36,9 @@ class Process:
         self.transactions = 0
         # Whether a statement of it failed or it was killed: then a repeated message or refresh is allowed.
         self.was_disturbed = False
+        # Whether the database failed it, and by which names it holds permits.
+        self.lost_statement = False
+        self.names: set[str] = set()
 
     def step(self) -> None:
         """A point at which the process can be killed. Raises `Killed` when it is, and ever after."""
@@ -73,6 +76,7 @@ class Machine:
         # When something last went wrong.
         self.disturbed_at = scheduler.now()
         self.on_disaster: Callable[[], None] = lambda: None
+        self.on_end: Callable[[Process], None] = lambda _process: None
         self.processes: list[Process] = []
         self.holders: dict[str, Process] = {}
         self._by_task: dict[Task, Process] = {}
@@ -101,12 +105,13 @@ class Machine:
         def run() -> None:
             try:
                 # A process takes a moment to start, so no two begin at the same instant.
-                process.sleep(self.draw.uniform(0.05, 3.0))
+                process.sleep(self.draw.uniform(0.05, 1.0))
                 work(process)
             except Killed:
                 pass
             finally:
                 self._free(process)
+                self.scheduler.at(self.scheduler.now(), lambda: self.on_end(process))
                 self.scheduler.at(self.scheduler.now(), lambda: ended(process))
 
         process.task = self.scheduler.start(name, run)
@@ -176,6 +181,7 @@ class SimulatedLocks:
     @contextlib.contextmanager
     def hold_liveness(self, name: str) -> Iterator[None]:
         with self.hold(name):
+            self._process.names.add(name)
             self._liveness.append(name)
             try:
                 yield
@@ -186,6 +192,7 @@ class SimulatedLocks:
         if not self._liveness:
             name = f"process-{uuid.UUID(int=self._machine.draw.getrandbits(128))}"
             self._machine.holders[name] = self._process
+            self._process.names.add(name)
             self._liveness.append(name)
         return self._liveness[-1]
 

@@ -23,7 +23,7 @@ from dagster._core.execution.plan.objects import UserFailureData
 from simulator import events
 from simulator.dagster_layer import Run, SimulatedDagster
 from simulator.database import SimulatedDatabase, make_folder
-from simulator.laws import FigureLaws, LawBroken, count_permits, find_leftovers
+from simulator.laws import FigureLaws, LawBroken, count_permits, count_permits_of, find_leftovers
 from simulator.mailbox import Mailbox, SimulatedAddress, watch_claims
 from simulator.network import Network, SimulatedTransport
 from simulator.plan import DAY, Event, Plan
@@ -73,8 +73,9 @@ _BUILD = {
     "cash_position_weekly": build_cash_position_weekly_asset,
 }
 _HEALTH_STATE = "xero_pipeline/connection_health"
-# The local times at which the daemon looks. In production that is each few minutes; here it is twice a day.
-_TICKS = (time(6, 25), time(18))
+# The local time at which the daemon looks. In production that is each few minutes; here it is once a day, and soon
+# after whatever happens.
+_TICKS = (time(6, 25),)
 # The laws about what is left over hold once nothing has gone wrong for so long: a failed week waits up to a day.
 CALM = timedelta(hours=50)
 _QUIET = timedelta(hours=28)
@@ -181,6 +182,7 @@ class World:
         partitions = build_weekly_partitions(self.settings.calendar)
         self.assets: dict[str, Any] = {name: build(self.settings, partitions) for name, build in _BUILD.items()}
         self.machine.on_disaster = self._look_soon
+        self.machine.on_end = self._hold_no_permit
         self._looks_until = plan.begin
         self.doomed: list[tuple[str, int]] = []
         self.away_until = plan.begin
@@ -357,6 +359,13 @@ class World:
             problems += [f"an alert did not recover: {alert.cause}: {alert.title}" for alert in still_open]
         self.broken += problems
         self._collect()
+
+    def _hold_no_permit(self, process: Process) -> None:
+        """A process that ended by itself has given every permit back."""
+        if process.names and not (process.is_dead or process.lost_statement):
+            left = count_permits_of(self.database.engine, process.names)
+            if left:
+                self.broken.append(f"{process.name} ended with {left} permits in use")
 
     def hold_secrets(self) -> None:
         """No secret is in a file or in a message."""
