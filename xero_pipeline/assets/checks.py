@@ -9,18 +9,22 @@ result for a table, so a later run must not pass while an older week is still wr
 only the weeks of the run.
 """
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
-from typing import Any
 
 import dagster as dg
-from sqlalchemy import Engine, Table
+from sqlalchemy import Table
 
-from xero_pipeline.assets.freshness import find_weeks_due
+from xero_pipeline.assets.check_evaluation import (
+    AssetCheckContext,
+    AssetCheckGroup,
+    AssetCheckRule,
+    FindViolations,
+    evaluate_checks,
+)
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.checks import cash, documents, history, presence, revenue, totals
-from xero_pipeline.warehouse.checks.snapshot import Violation, WarehouseSnapshot, read_snapshot
+from xero_pipeline.warehouse.checks.snapshot import Violation, WarehouseSnapshot
 from xero_pipeline.warehouse.figures.account_revenue import revenue_by_account
 from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.schema import (
@@ -31,51 +35,6 @@ from xero_pipeline.warehouse.schema import (
 )
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
-
-# Dagster stores an event's metadata for ever, so long lists are cut.
-_MAX_TABLE_ROWS = 50
-_MAX_LINES = 10
-
-
-@dataclass(frozen=True)
-class AssetCheckContext:
-    """What a rule needs besides the tables.
-
-    `weeks` are the run's weeks, `None` for all. `due` is the newest week that must have landed, by tenant id. `engine`
-    is for rules about tables that are too large to be read whole.
-    """
-
-    weeks: Collection[Week] | None
-    due: Mapping[str, Week]
-    engine: Engine
-
-
-FindViolations = Callable[[WarehouseSnapshot, AssetCheckContext], list[Violation]]
-
-
-@dataclass(frozen=True)
-class AssetCheckRule:
-    """One check. `description` says what a failure means and what a bookkeeper does about it."""
-
-    name: str
-    find_violations: FindViolations
-    description: str
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
-    alert_on_failure: bool = False
-    """Whether a failure sends an alert. Set where only a manual edit of the table can break the rule."""
-
-
-@dataclass(frozen=True)
-class AssetCheckGroup:
-    """Checks of one asset that run as one step, so that the tables are read once."""
-
-    asset: str
-    step: str
-    rules: Sequence[AssetCheckRule]
-    tables: Sequence[Table]
-    after: Sequence[str] = ()
-    """Other assets that must be materialised before, when the same run materialises them."""
-
 
 _SYNC_AGAIN = "Sync the week again; if that does not help, compare the week with Xero's own report."
 
@@ -281,90 +240,9 @@ def _build_step(settings: Settings, group: AssetCheckGroup) -> dg.AssetChecksDef
     return checks
 
 
-def evaluate_checks(
-    group: AssetCheckGroup,
-    rules: Sequence[AssetCheckRule],
-    settings: Settings,
-    warehouse: Warehouse,
-    weeks: Collection[Week] | None,
-) -> Iterator[dg.AssetCheckResult]:
-    """Evaluate these rules of a group on the tables as they are now.
-
-    Args:
-        weeks: the run's weeks; `None` where the run has none.
-    """
-    snapshot = read_snapshot(warehouse.engine, *group.tables)
-    context = AssetCheckContext(weeks, find_weeks_due(settings, warehouse), warehouse.engine)
-    names = warehouse.tokens.list_names()
-    for rule in rules:
-        yield _build_result(group, rule, rule.find_violations(snapshot, context), context, names)
-
-
 def _read_weeks_of_run(context: dg.AssetCheckExecutionContext) -> list[Week] | None:
     """The run's weeks; `None` for a check that somebody started without a sync."""
     op_context = context.op_execution_context
     if op_context.has_partition_key or op_context.has_partition_key_range:
         return [Week.from_key(key) for key in op_context.partition_keys]
     return None
-
-
-def _build_result(
-    group: AssetCheckGroup,
-    rule: AssetCheckRule,
-    violations: Sequence[Violation],
-    context: AssetCheckContext,
-    names: Mapping[str, str],
-) -> dg.AssetCheckResult:
-    run_weeks = context.weeks or ()
-    # The run's weeks come first, then the newest ones.
-    ordered = sorted(
-        violations, key=lambda violation: (violation.week in run_weeks, violation.week.ending), reverse=True
-    )
-    found = [violation for violation in ordered if violation.accepted is None]
-    accepted = [violation for violation in ordered if violation.accepted is not None]
-    metadata: dict[str, Any] = {"findings": dg.MetadataValue.int(len(found))}
-    if found:
-        metadata["what_was_found"] = _build_table(found[:_MAX_TABLE_ROWS], names)
-    description = _describe_violations(found, names) if found else "No problem was found."
-    if accepted:
-        metadata["accepted"] = dg.MetadataValue.int(len(accepted))
-        description += f"\n\nAccepted, so not counted:\n{_describe_violations(accepted, names)}"
-    return dg.AssetCheckResult(
-        passed=not found,
-        asset_key=group.asset,
-        check_name=rule.name,
-        severity=rule.severity,
-        description=description,
-        metadata=metadata,
-    )
-
-
-def _describe_violations(violations: Sequence[Violation], names: Mapping[str, str]) -> str:
-    lines = [
-        f"{names.get(violation.tenant_id, violation.tenant_id)}, week ending {violation.week}: {violation.sentence}"
-        + (f" It was {violation.accepted}." if violation.accepted else "")
-        for violation in violations[:_MAX_LINES]
-    ]
-    if len(violations) > _MAX_LINES:
-        lines.append(f"… and {len(violations) - _MAX_LINES} more.")
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def _build_table(violations: Sequence[Violation], names: Mapping[str, str]) -> dg.TableMetadataValue:
-    return dg.MetadataValue.table(
-        [
-            dg.TableRecord(
-                {
-                    "organisation": names.get(violation.tenant_id, violation.tenant_id),
-                    "week_ending": str(violation.week),
-                    "row": violation.row,
-                    "figures": ", ".join(f"{name} {amount}" for name, amount in violation.amounts.items()),
-                    "what": violation.sentence,
-                }
-            )
-            for violation in violations
-        ],
-        schema=dg.TableSchema(
-            columns=[dg.TableColumn(name) for name in ("organisation", "week_ending", "row", "figures", "what")]
-        ),
-    )

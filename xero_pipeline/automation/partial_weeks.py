@@ -13,7 +13,8 @@ from typing import Any
 
 import dagster as dg
 
-from xero_pipeline.assets.checks import CHECK_GROUPS, evaluate_checks
+from xero_pipeline.assets.check_evaluation import evaluate_checks
+from xero_pipeline.assets.checks import CHECK_GROUPS
 from xero_pipeline.automation.alerts import Alerter
 from xero_pipeline.automation.failure_text import (
     SYNC_TYPE_NAMES,

@@ -26,7 +26,7 @@ from xero_pipeline.warehouse.schema import revenue_weekly, xero_sync_logs
 from xero_pipeline.weeks import Week
 
 # Besides the run's own weeks.
-MAX_DOCUMENTS = 200_000
+MAX_DOCUMENTS = 20_000
 
 _Cell = tuple[str, str]
 _Sums = dict[str, Any]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Connection, Engine, Table, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, Table, func, select
 
 from xero_pipeline.warehouse.figures.queries import open_snapshot
 from xero_pipeline.warehouse.logs.acceptances import Acceptance, AcceptedDifferences, read_accepted_differences
@@ -133,33 +133,57 @@ def cached_check(
 def read_snapshot(engine: Engine, *tables: Table) -> WarehouseSnapshot:
     """Read these tables, and for all three kinds which weeks are stored and how they landed."""
     with open_snapshot(engine) as connection:
-        return WarehouseSnapshot(
-            {table.name: _read_rows(connection, table) for table in tables},
-            {kind: _count_rows(connection, table) for kind, table in TABLE_OF.items()},
-            _read_landed_weeks(connection),
-            read_accepted_differences(connection),
-            ReconciliationLog(engine).list_current(),
-        )
+        return read_snapshot_from(connection, tables, ReconciliationLog(engine).list_current())
 
 
-def _read_rows(connection: Connection, table: Table) -> list[Row]:
+def read_snapshot_from(
+    connection: Connection,
+    tables: Sequence[Table],
+    reconciliations: Sequence[Reconciliation] = (),
+    *,
+    without: Collection[str] = (),
+    first: Week | None = None,
+) -> WarehouseSnapshot:
+    """The same in a transaction of the caller's.
+
+    Args:
+        without: organisations that are left out, by tenant id.
+        first: weeks before this one are left out.
+    """
+
+    def chosen(table: Table) -> list[ColumnElement[bool]]:
+        conditions = [] if first is None else [table.c.week_ending >= first.ending]
+        return conditions + ([table.c.tenant_id.not_in(sorted(without))] if without else [])
+
+    return WarehouseSnapshot(
+        {table.name: _read_rows(connection, table, chosen(table)) for table in tables},
+        {kind: _count_rows(connection, table, chosen(table)) for kind, table in TABLE_OF.items()},
+        _read_landed_weeks(connection, chosen(xero_sync_logs)),
+        read_accepted_differences(connection),
+        reconciliations,
+    )
+
+
+def _read_rows(connection: Connection, table: Table, chosen: Sequence[ColumnElement[bool]]) -> list[Row]:
     rows: list[Row] = []
     columns = [column for column in table.c if column.name not in _PROVENANCE]
-    for mapping in connection.execute(select(*columns).order_by(*table.primary_key.columns)).mappings():
+    query = select(*columns).where(*chosen).order_by(*table.primary_key.columns)
+    for mapping in connection.execute(query).mappings():
         row = dict(mapping)
         row["week"] = Week(row.pop("week_ending"))
         rows.append(row)
     return rows
 
 
-def _count_rows(connection: Connection, table: Table) -> dict[Key, int]:
-    query = select(table.c.tenant_id, table.c.week_ending, func.count()).group_by(
-        table.c.tenant_id, table.c.week_ending
-    )
+def _count_rows(connection: Connection, table: Table, chosen: Sequence[ColumnElement[bool]]) -> dict[Key, int]:
+    key = (table.c.tenant_id, table.c.week_ending)
+    query = select(*key, func.count()).where(*chosen).group_by(*key)
     return {(tenant_id, Week(ending)): count for tenant_id, ending, count in connection.execute(query)}
 
 
-def _read_landed_weeks(connection: Connection) -> dict[SyncType, dict[Key, LandedWeek]]:
+def _read_landed_weeks(
+    connection: Connection, chosen: Sequence[ColumnElement[bool]]
+) -> dict[SyncType, dict[Key, LandedWeek]]:
     logs = xero_sync_logs.c
     newest_first = (
         func.row_number()
@@ -179,7 +203,7 @@ def _read_landed_weeks(connection: Connection) -> dict[SyncType, dict[Key, Lande
             logs.error_log,
             newest_first,
         )
-        .where(logs.status.in_(LANDED), logs.sync_type.not_in(MONTHLY_TYPES))
+        .where(logs.status.in_(LANDED), logs.sync_type.not_in(MONTHLY_TYPES), *chosen)
         .subquery()
     )
     landed: dict[SyncType, dict[Key, LandedWeek]] = {kind: {} for kind in WEEKLY_TYPES}

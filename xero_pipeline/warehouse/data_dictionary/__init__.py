@@ -48,6 +48,7 @@ INTERNAL: Mapping[str, str] = {
     "seen_documents": "Another document as it was last seen.",
     "stale_weeks": "A week that has to be read again.",
     "sync_cursors": "How far a search has come.",
+    "clean_organisations": "An organisation in which a group of asset checks found nothing.",
     "alerts": "An alert that people were told, or will be.",
     "alert_occurrences": "An event of an alert.",
     "alert_deliveries": "What one address was told of an alert.",

@@ -92,6 +92,11 @@ COLUMNS: Mapping[str, Mapping[str, str]] = {
         "count": "How often, if it was repeated.",
         "last_at": "When it was last repeated, UTC.",
     },
+    "clean_organisations": {
+        "checks": "The group of checks, by the name of its step in Dagster.",
+        "fingerprint": "A hash of the rows in which they found nothing.",
+        "checked_at": "When they last did, UTC.",
+    },
     "organisation_facts": {
         "kind": "Xero's name of the answer: `Organisation` or `Accounts`.",
         "answer": "The parts of Xero's answer that figures depend on, as JSON.",

@@ -6,6 +6,7 @@ The tables are in `schema.py`; `migrating.py` checks which schema a database has
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import re
@@ -149,6 +150,8 @@ def _open_sqlite(url: URL) -> Engine:
         # `_begin` below sends BEGIN itself, so Python's driver must not send its own.
         connection.isolation_level = None
         connection.execute("PRAGMA foreign_keys = ON")
+        # PostgreSQL has such a function of its own: see `clean_organisations.py`.
+        connection.create_function("row_hash", -1, _hash_values, deterministic=True)
         if connection.execute("PRAGMA journal_mode").fetchone() != ("wal",):
             # The file was not created here. If it is busy, its journal mode stays as it is, which works too.
             with contextlib.suppress(sqlite3.OperationalError):
@@ -159,6 +162,11 @@ def _open_sqlite(url: URL) -> Engine:
         connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get(_BEGIN, '')}".strip())
 
     return engine
+
+
+def _hash_values(*values: object) -> int:
+    """A number of 40 bits, so that SQLite can add up those of millions of rows."""
+    return int.from_bytes(hashlib.blake2b(repr(values).encode(), digest_size=5).digest())
 
 
 def create_sqlite_file(file: Path) -> None:
