@@ -145,18 +145,16 @@ def _alert_twice(stack: ExitStack) -> None:
 
 
 def _commit_half_a_week(stack: ExitStack) -> None:
+    from xero_pipeline.warehouse.figures.landing import Provenance
     from xero_pipeline.warehouse.store import Warehouse
 
     land = Warehouse.land
 
     def land_in_halves(self: Any, write: Any, **values: Any) -> Any:
-        def write_and_commit(connection: Any, provenance: Any) -> Any:
-            result = write(connection, provenance)
-            connection.get_transaction().commit()
-            connection.begin()
-            return result
-
-        return land(self, write_and_commit, **values)
+        names = ("tenant_id", "week", "currency", "data_source", "run_id")
+        with self.engine.begin() as connection:
+            result = write(connection, Provenance(*(values[name] for name in names), self.clock.now()))
+        return land(self, lambda _connection, _provenance: result, **values)
 
     stack.enter_context(patch.object(Warehouse, "land", land_in_halves))
 
