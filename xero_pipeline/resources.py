@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 from requests.adapters import BaseAdapter
 
 from xero_pipeline.clock import Clock, SystemClock
@@ -30,6 +29,9 @@ from xero_pipeline.xero.http.permits import OnWait
 from xero_pipeline.xero.http.session import XeroSession
 from xero_pipeline.xero.http.transport import XeroApis
 from xero_pipeline.xero.oauth import AccessTokens, SignIn, XeroApp
+
+if TYPE_CHECKING:
+    import dagster as dg
 
 log = logging.getLogger(__name__)
 
@@ -171,6 +173,8 @@ def _log_wait(seconds: float, reason: str) -> None:
 
 def build_resources(settings: Settings) -> dict[str, Any]:
     """Build the Dagster resources. `deployment` is opened once in each run's process; the others are parts of it."""
+    # Imported here: it takes a second, and most commands have no need of it.
+    import dagster as dg
 
     @dg.resource(description="This deployment's database and Xero session, opened once in each run.")
     def deployment(context: dg.InitResourceContext) -> Iterator[Deployment]:

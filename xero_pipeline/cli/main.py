@@ -24,7 +24,7 @@ log = logging.getLogger("xero_pipeline.cli")
 
 # Each command with the line that the list shows of it: to list the commands, none of them is imported.
 _COMMANDS = {
-    "accept": ("records:accept", "Accept the differences of a partial week."),
+    "accept": ("acceptances:accept", "Accept the differences of a partial week."),
     "access": ("access:access", "Add, list and remove the people who may use the admin page."),
     "admin": ("admin:admin", "Serve the admin page, its HTTP API and Dagster's UI."),
     "audit": ("access:audit", "Show who did what, from where and when, newest first."),

@@ -9,10 +9,6 @@ from __future__ import annotations
 from functools import lru_cache
 from pathlib import Path
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Column, Connection, Engine, MetaData, String, Table, delete, insert, inspect, select, text
 
 from xero_pipeline.warehouse.data_dictionary.comments import write_comments
@@ -51,6 +47,10 @@ def migrate(engine: Engine) -> str:
         NotMigrated: the database was made by a newer version of this program.
         DatabaseUnavailable: it cannot be reached, or only through a pooler that splits sessions.
     """
+    # Imported here: it takes a third of a second, and every command checks the schema.
+    from alembic import command
+    from alembic.config import Config
+
     require_own_sessions(engine)
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
@@ -90,9 +90,9 @@ def require_current(engine: Engine) -> None:
 
 @lru_cache(maxsize=1)
 def _list_revisions() -> tuple[str, ...]:
-    """Every revision, newest first."""
-    scripts = ScriptDirectory(str(_FOLDER))
-    return tuple(script.revision for script in scripts.walk_revisions())
+    """Every revision, newest first. Each has its file, which begins with its number."""
+    files = (_FOLDER / "versions").glob("[0-9]*_*.py")
+    return tuple(sorted((file.name.partition("_")[0] for file in files), reverse=True))
 
 
 def latest_revision() -> str:
@@ -111,7 +111,9 @@ def read_revision(connection: Connection) -> str | None:
 
 
 def _read_own_revision(connection: Connection) -> str | None:
-    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.execute(select(_versions.c.version_num)).scalar()
 
 
 def _read_old_revision(connection: Connection) -> str | None:

@@ -16,6 +16,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, func, inspect, select, text
 
 import xero_pipeline.warehouse
@@ -355,3 +356,8 @@ def test_a_servers_limits_for_long_statements_do_not_stop_a_migration(postgres_u
         assert migrated.result(30) == latest_revision()
     strict.dispose()
     holder.dispose()
+
+
+def test_the_revisions_are_those_of_alembic_in_its_order() -> None:
+    scripts = ScriptDirectory(str(Path(migrating.__file__).parents[1] / "migrations"))
+    assert list(migrating._list_revisions()) == [script.revision for script in scripts.walk_revisions()]
