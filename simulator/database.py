@@ -146,7 +146,8 @@ class SimulatedDatabase:
         import psycopg
 
         if not state:
-            connection.close()
+            # A commit gets the pool's own object, whose `close` would only give it back.
+            getattr(connection, "dbapi_connection", connection).close()
             raise psycopg.OperationalError(pg_message)
         raise psycopg.errors.lookup(state)(pg_message)
 

@@ -42,6 +42,8 @@ class Editor:
     def __init__(self, world: World, draw: random.Random, organisation: int) -> None:
         self.world = world
         self.draw = draw
+        # Among how many of the newest weeks it chooses; 0 for all, mostly the newest.
+        self.newest = 0
         self.tenant_id = world.plan.organisations[organisation].tenant_id
         self.mock = world.mock
         self.books = world.mock.books(self.tenant_id)
@@ -51,7 +53,9 @@ class Editor:
     def choose_week(self) -> Week:
         """A closed week, mostly one of the newest."""
         weeks = self.world.weeks()
-        if self.draw.random() < 0.5:
+        if self.newest:
+            weeks = weeks[-self.newest :]
+        elif self.draw.random() < 0.5:
             weeks = weeks[-5:]
         return self.draw.choice(weeks)
 
@@ -269,6 +273,8 @@ def http_fault(world: World, draw: random.Random, event: Event) -> None:
     until = world.now() + timedelta(hours=values["hours"]) if values["hours"] else None
     editor = Editor(world, draw, draw.randrange(len(world.plan.organisations)))
     armed = network.ArmedFault(values["name"], values["endpoint"], values["times"], until, values["skip"])
+    # Somebody edits what is being listed.
+    editor.newest = 2
     armed.edit = lambda: draw.choice((edit, void, move, credit))(editor)
     world.network.armed.append(armed)
 
