@@ -169,7 +169,7 @@ class FaultMatrix:
         for kind, begin in self._extracts:
             if kind not in kinds:
                 continue
-            sync = WeekSync(kind.value, xero, deployment.warehouse, NoProgress(), "xero_mock")
+            sync = WeekSync(kind.value, xero, deployment.warehouse, NoProgress(), "xero_mock", organisations_per_run=20)
             organisations = xero.list_organisations()
             with ExitStack() as stack:
                 extract = begin(RunScope([self._week], partial(sync._read_landed_revenue, run_id), stack))
@@ -234,7 +234,7 @@ def _list_extracts(deployed: RunningDeployment) -> Iterator[tuple[SyncType, Begi
             found.append((kind, begin))
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "build_weekly_asset", capture)
+            patch.setattr(module, "build_figures_asset", capture)
             build(settings, partitions)
         yield found[0]
 

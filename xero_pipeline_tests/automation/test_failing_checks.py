@@ -47,7 +47,11 @@ def write_into(deployed: RunningDeployment, statement: str) -> None:
             "financial_weekly",
             "gross_and_net",
         ),
-        ("UPDATE revenue_weekly SET credited = '1.00' WHERE week_ending = :week", "revenue_weekly", "net_is_invoiced"),
+        (
+            "UPDATE revenue_weekly SET net_revenue = '1.00' WHERE week_ending = :week",
+            "revenue_weekly",
+            "net_is_invoiced",
+        ),
     ],
 )
 def test_a_write_into_a_table_is_reported_once_and_so_is_its_repair(

@@ -94,7 +94,7 @@ class _Deployment:
 def test_a_wait_says_what_it_is_for(capsys: pytest.CaptureFixture[str], terminal: bool) -> None:
     drawn = io.StringIO()
     display = ProgressDisplay(Console(file=drawn, force_terminal=terminal, width=200), 55)
-    display.follow(_Deployment(), 1)  # type: ignore[arg-type]
+    display.follow(_Deployment(), [Week(date(2026, 11, 21))])  # type: ignore[arg-type]
     with display:
         display.begin("[/profit]_and_loss", 1)
         display.show_wait(2.0, "an attempt failed: [/it] answered 503")

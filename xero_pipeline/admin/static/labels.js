@@ -8,6 +8,9 @@ export const SYNC_TYPES = {
   bank_summary_monthly: "Bank balances of the month",
 };
 
+/** Those that a run of a week reads; the others belong to a month. */
+export const WEEKLY_SYNC_TYPES = ["profit_and_loss", "invoices", "bank_summary"];
+
 export const STATUS = {
   success: { text: "Success", tone: "good", icon: "check" },
   partial: { text: "Partial", tone: "warn", icon: "alert" },

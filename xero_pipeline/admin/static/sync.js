@@ -4,7 +4,7 @@ import { api } from "./api.js";
 import { nameOf } from "./connection.js";
 import { day, fillWeeks, plural, shiftWeek } from "./dates.js";
 import { announce, byId, el, icon, isWebAddress, setText } from "./dom.js";
-import { problemSummary, STATUS, SYNC_TYPES } from "./labels.js";
+import { problemSummary, STATUS, SYNC_TYPES, WEEKLY_SYNC_TYPES } from "./labels.js";
 
 const POLL_MS = 1000;
 const SLOW_POLL_MS = 3000;
@@ -108,8 +108,8 @@ export function syncControl({ firstWeek, latestWeek, may, onEnded }) {
     for (const entry of logs) tenants.set(entry.tenantId, entry.tenantName ?? tenants.get(entry.tenantId) ?? entry.tenantId);
     const several = tenants.size > 1;
     return [...tenants].flatMap(([tenantId, name]) =>
-      Object.entries(SYNC_TYPES).map(([type, text]) => ({
-        text: several ? `${name}: ${text.toLowerCase()}` : text,
+      WEEKLY_SYNC_TYPES.map((type) => ({
+        text: several ? `${name}: ${SYNC_TYPES[type].toLowerCase()}` : SYNC_TYPES[type],
         entry: logs.find((entry) => entry.tenantId === tenantId && entry.syncType === type) ?? null,
       })),
     );
