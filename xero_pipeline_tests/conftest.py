@@ -46,6 +46,9 @@ _LONGEST_MODULES = (
     "test_reconcile",
     "test_private_files",
     "test_nginx",
+    "test_upgrade",
+    "test_simulator",
+    "test_fault_matrix",
     "test_wheel",
     "test_skewed_clocks",
 )

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmarks.deployments import REPOSITORY, MeasuredDeployment, Server
 from benchmarks.processes import Measured
 
@@ -73,10 +75,17 @@ def sync(deployment: MeasuredDeployment, *arguments: str, timeout: float, check:
     return Synced(measured, deployment.server.read_counts())
 
 
-def run_dagster_floor(server: Server, weeks: int, timeout: float, checks: int = 0) -> Measured:
-    """Materialise nothing for as many weeks, in a folder with the pipeline's own `dagster.yaml`."""
+def run_dagster_floor(server: Server, weeks: int, timeout: float, checks: int = 0, *, pooled: bool = False) -> Measured:
+    """Materialise nothing for as many weeks.
+
+    Args:
+        pooled: with the storage that our `dagster.yaml` names, instead of Dagster's own.
+    """
     with create_folder() as folder:
-        shutil.copy(REPOSITORY / "dagster.yaml", folder)
+        settings = yaml.safe_load((REPOSITORY / "dagster.yaml").read_text())
+        if not pooled:
+            settings["storage"] = {"sqlite": {"base_dir": "data/dagster"}}
+        (folder / "dagster.yaml").write_text(yaml.safe_dump(settings))
         floor = MeasuredDeployment(folder, server)
         arguments = ("dagster", str(folder), str(weeks), str(checks))
         return floor.run_module("benchmarks.floors", *arguments, timeout=timeout)

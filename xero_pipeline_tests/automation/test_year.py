@@ -2,8 +2,9 @@
 
 Time is injected: with `YEAR=full` 52 weeks of daily ticks over both changes of the clocks, two outages of three weeks,
 200 late edits (edits, voids, moves across weeks, new documents dated back), the silent edits that the mock's books make
-by themselves, a day limit, a disconnect and a reconnect. By default it ends after 22 weeks, with one outage and one
-change of the clocks and before an account gets another type, since CI's time is limited; `make simulate` has the rest.
+by themselves, a day limit, a disconnect and a reconnect. With `YEAR=part` it ends after 22 weeks, with one outage and
+one change of the clocks and before an account gets another type. It runs on request only, since CI's time is limited:
+`test_simulator.py` and `make simulate` have more of each.
 Every call goes through the real client to the mock. On days on which something fails, each run is a real Dagster run,
 since the alerts read Dagster's log. On the other days the test calls the assets' code without Dagster, which would take
 most of the time and prove nothing more.
@@ -63,6 +64,7 @@ TENANT = "mock-tenant-001"
 ORGANISATION = MockOrganisation(TENANT, documents=10, silent_edits=True)
 BEGIN = date(2025, 8, 31)  # Sydney's clocks change on 5 October 2025 and on 5 April 2026
 IS_WHOLE = os.environ.get("YEAR") == "full"
+pytestmark = pytest.mark.skipif(not os.environ.get("YEAR"), reason="YEAR=full (or part) runs it")
 DAYS = (52 if IS_WHOLE else 22) * 7
 # After the year, so that its last edits are found, too.
 LAST_DAYS = 8
