@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
@@ -11,15 +12,18 @@ import pytest
 from sqlalchemy import select, update
 
 from xero_pipeline.assets.progress import NoProgress
+from xero_pipeline.automation.missing_months import MonthGapFinder
+from xero_pipeline.automation.planning import UnderWay, WeeksUnderWay
 from xero_pipeline.cli.materialize import materialize_weeks
 from xero_pipeline.periods import Month, iterate_periods
 from xero_pipeline.resources import Deployment
 from xero_pipeline.warehouse.figures.queries import read_comparison
-from xero_pipeline.warehouse.schema import revenue_monthly, xero_sync_logs
+from xero_pipeline.warehouse.schema import revenue_document_lines, revenue_monthly, xero_sync_logs
 from xero_pipeline.weeks import Week
 from xero_pipeline_tests.assets.test_fewest_calls import open_ledger
 from xero_pipeline_tests.ledger_xero import RENT, LedgerXero, Posting
-from xero_pipeline_tests.plain_xero import TENANT, sync
+from xero_pipeline_tests.plain_xero import TENANT, PlainXero, open_connected_deployment, sync
+from xero_pipeline_tests.servers import Answer, SeenRequest
 
 LATEST = Week(date(2026, 11, 21))
 OCTOBER = Month(date(2026, 10, 31))
@@ -128,3 +132,86 @@ def test_a_months_revenue_is_that_of_its_documents_also_after_late_ones(
         assert read_revenue() == []
         row = read_comparison(deployment.warehouse.engine, TENANT, OCTOBER, OCTOBER)[OCTOBER]
         assert row["net_revenue"] is None
+
+
+OTHER = "0c5b1b53-6d9f-4a0e-8f1c-5f4f7a3f9a11"
+EIGHT = [LATEST.shift(-number) for number in reversed(range(8))]
+
+
+@dataclass
+class TwoLedgers(PlainXero):
+    """A server with the books of two organisations."""
+
+    ledgers: dict[str, LedgerXero] = field(default_factory=lambda: {TENANT: LedgerXero(), OTHER: LedgerXero()})
+
+    def __post_init__(self) -> None:
+        PlainXero.__init__(
+            self,
+            connections=[
+                {"id": f"c-{tenant}", "tenantId": tenant, "tenantName": name, "tenantType": "ORGANISATION"}
+                for name, tenant in zip(("First", "Second"), self.ledgers, strict=True)
+            ],
+        )
+
+    def __call__(self, request: SeenRequest) -> Answer:
+        ledger = self.ledgers.get(request.headers.get("xero-tenant-id", ""))
+        return super().__call__(request) if ledger is None else ledger(request)
+
+
+def test_eight_weeks_of_two_organisations_and_their_months_equal_both_books(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    server = TwoLedgers()
+    for number, ledger in enumerate(server.ledgers.values()):
+        # Other amounts and one document more a week in the second one.
+        ledger.keep_books([LATEST.shift(-60)] * number + EIGHT)
+        for week in EIGHT[: 8 * number]:
+            ledger.invoices[f"20000000-0000-4000-8000-{week.ending:%Y%m%d}0000"] = week.start
+    with open_connected_deployment(tmp_path, server) as (deployment, _):
+        assert sync(deployment, EIGHT[0], LATEST).success
+        read_due_months(deployment)
+        assert_months_and_revenue_equal(server, deployment)
+
+        # Nobody announces the money spent; a document comes late, another one moves to October.
+        ledger = server.ledgers[OTHER]
+        ledger.postings.append(Posting(date(2026, 10, 31), RENT, Decimal("-7.77"), Decimal("-7.77")))
+        ledger.move("10000000-0000-4000-8000-0000000000ff", date(2026, 10, 5))
+        ledger.move(f"20000000-0000-4000-8000-{EIGHT[-1].ending:%Y%m%d}0000", date(2026, 10, 20))
+        assert sync(deployment, EIGHT[0], LATEST).success
+        read_due_months(deployment)
+        assert_months_and_revenue_equal(server, deployment)
+        restated = deployment.warehouse.list_restatements(week=OCTOBER)
+        assert {one.tenant_id for one in restated} == {OTHER}
+        assert {"net_profit", "cash_spent"} <= {one.column_name for one in restated}
+
+
+def read_due_months(deployment: Deployment) -> None:
+    """Read the months that the sensor `missing_months` asks for."""
+    plan = MonthGapFinder(deployment, WeeksUnderWay()).plan_month_runs(UnderWay())
+    assert {tenant for run in plan.runs for tenant in run.organisations} <= {TENANT, OTHER}
+    assert plan.runs
+    for run in plan.runs:
+        months = list(iterate_periods(run.first, run.last))
+        assert materialize_weeks(deployment, months, run.organisations, progress=NoProgress()).success
+
+
+def assert_months_and_revenue_equal(server: TwoLedgers, deployment: Deployment) -> None:
+    engine = deployment.warehouse.engine
+    for tenant, ledger in server.ledgers.items():
+        row = read_comparison(engine, tenant, OCTOBER, OCTOBER)[OCTOBER]
+        assert row["net_profit"] == sum(ledger.sum_profit(OCTOBER.start, OCTOBER.ending).values())
+        assert row["closing_cash"] == ledger.sum_bank(OCTOBER.start, OCTOBER.ending)[-1]
+        assert row["net_revenue"] == 10 * sum(day in OCTOBER for day in ledger.invoices.values())
+        for week in EIGHT:
+            count = sum(day in week for day in ledger.invoices.values())
+            figures = deployment.warehouse.read_week_figures(tenant, week)
+            assert [(cell["net_revenue"], cell["invoice_count"]) for cell in figures.revenue] == [(10 * count, count)]
+            with engine.connect() as connection:
+                lines = connection.execute(
+                    select(revenue_document_lines.c.net).where(
+                        revenue_document_lines.c.tenant_id == tenant,
+                        revenue_document_lines.c.week_ending == week.ending,
+                    )
+                ).scalars()
+                assert sum(lines) == 10 * count
