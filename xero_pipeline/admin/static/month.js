@@ -7,8 +7,7 @@ import { byId, el, scrollable } from "./dom.js";
 import { amountCell } from "./explain.js";
 import { CATEGORIES, humanise } from "./labels.js";
 import { sum } from "./money.js";
-import { section } from "./section.js";
-import { ALL, fillOrganisations, sideBySide } from "./side_by_side.js";
+import { periodSection } from "./period.js";
 
 const MEASURES = {
   totalTradingIncome: "Trading income",
@@ -37,85 +36,25 @@ export function grainSwitch({ onMonth }) {
 }
 
 export function monthFigures({ firstMonth, latestMonth, connected }) {
-  const view = section("month");
-  const select = byId("month-select");
-  const previous = byId("month-previous");
-  const next = byId("month-next");
-  const picker = byId("month-organisation");
-  let tenantId = null;
-  let data = null;
-  let lastRequest = 0;
-
-  fillMonths(select, firstMonth, latestMonth);
-  select.addEventListener("change", () => load());
-  previous.addEventListener("click", () => step(-1));
-  next.addEventListener("click", () => step(1));
-  picker.addEventListener("change", () => {
-    tenantId = picker.value;
-    paint();
-  });
-
-  function step(months) {
-    const target = shiftMonth(select.value, months);
-    if (target >= firstMonth && target <= latestMonth) {
-      select.value = target;
-      load();
-    }
-  }
-
-  async function load() {
-    lastRequest += 1;
-    const request = lastRequest;
-    const month = select.value;
-    previous.disabled = !month || month <= firstMonth;
-    next.disabled = !month || month >= latestMonth;
-    if (!month) {
-      view.empty("No month is over yet", "The first month since PIPELINE_START_DATE has not ended.");
-      return;
-    }
-    view.busy();
-    byId("month-lede").textContent = spanOf(month);
-    try {
-      const answer = await api.month(month);
-      if (request !== lastRequest) return;
-      data = { month, organisations: answer.organisations ?? [] };
-      offerOrganisations(data.organisations);
-      paint();
-    } catch (error) {
-      if (request === lastRequest) view.fail(error, load);
-    }
-  }
-
-  function offerOrganisations(organisations) {
-    byId("month-organisation-picker").hidden = organisations.length < 2;
-    fillOrganisations(picker, organisations, tenantId);
-  }
-
-  function paint() {
-    const { month, organisations } = data;
-    if (picker.value === ALL) {
-      byId("month-lede").textContent = spanOf(month);
-      view.body.replaceChildren(el("div", { class: "stacked" }, sideBySide(organisations)));
-      view.show();
-      return;
-    }
-    const figures = organisations.find((organisation) => organisation.tenantId === picker.value);
-    if (!figures) {
-      view.empty(
-        "This month has not been read",
-        connected() ? "The scheduler reads a month when its weeks have been read. So does “xero-pipeline sync --months 12”." : "Its profit and loss and bank accounts will be shown here.",
-      );
-      return;
-    }
-    byId("month-lede").textContent = [spanOf(month), figures.tenantName, figures.currency ? `in ${figures.currency}` : null].filter(Boolean).join(" · ");
-    view.body.replaceChildren(
+  fillMonths(byId("month-select"), firstMonth, latestMonth);
+  return periodSection("month", {
+    organisationId: "month-organisation",
+    first: firstMonth,
+    latest: latestMonth,
+    shift: shiftMonth,
+    fetch: api.month,
+    span: spanOf,
+    describe: () => [],
+    render: (figures, month) => [
       comparison(figures, month),
       el("div", { class: "week-grid" }, profitAndLoss(figures), el("div", { class: "stacked" }, revenue(figures), cash(figures))),
-    );
-    view.show();
-  }
-
-  return { load };
+    ],
+    none: ["No month is over yet", "The first month since PIPELINE_START_DATE has not ended."],
+    unread: () => [
+      "This month has not been read",
+      connected() ? "The scheduler reads a month when its weeks have been read. So does “xero-pipeline sync --months 12”." : "Its profit and loss and bank accounts will be shown here.",
+    ],
+  });
 }
 
 /** "2026-11-30" and -1 → "2026-10-31". */

@@ -6,8 +6,7 @@ import { day, fillWeeks, moment, shiftWeek } from "./dates.js";
 import { byId, el, icon, scrollable } from "./dom.js";
 import { amountCell } from "./explain.js";
 import { isZero, money, sum } from "./money.js";
-import { section } from "./section.js";
-import { ALL, fillOrganisations, sideBySide } from "./side_by_side.js";
+import { periodSection } from "./period.js";
 import { CATEGORIES, humanise } from "./labels.js";
 
 const MEASURES = {
@@ -23,104 +22,31 @@ const WHOLE_WEEK = "week";
 const COUNTS = new Set(["invoiceCount", "creditNoteCount"]);
 
 export function weekFigures({ firstWeek, latestWeek, timezone, connected, explainer }) {
-  const view = section("week");
-  const select = byId("week-select");
-  const previous = byId("week-previous");
-  const next = byId("week-next");
-  const picker = byId("organisation");
-  let tenantId = null;
-  let data = null;
   let measure = "netRevenue";
-  let lastRequest = 0;
 
-  fillWeeks(select, firstWeek, latestWeek, (week) => `Week ending ${day(week)}`);
-  select.addEventListener("change", () => load());
-  previous.addEventListener("click", () => step(-1));
-  next.addEventListener("click", () => step(1));
-  picker.addEventListener("change", () => {
-    tenantId = picker.value;
-    paint();
-  });
-
-  function step(weeks) {
-    const target = shiftWeek(select.value, weeks);
-    if (target >= firstWeek && target <= latestWeek) {
-      select.value = target;
-      load();
-    }
-  }
-
-  async function load() {
-    lastRequest += 1;
-    const request = lastRequest;
-    const week = select.value;
-    if (!week) {
-      view.empty("No week is over yet", "The first week since PIPELINE_START_DATE has not ended.");
-      previous.disabled = next.disabled = true;
-      return;
-    }
-    previous.disabled = week <= firstWeek;
-    next.disabled = week >= latestWeek;
-    view.busy();
-    byId("week-lede").textContent = spanOf(week);
-    try {
-      const answer = await api.week(week);
-      if (request !== lastRequest) return;
-      data = { week, organisations: answer.organisations ?? [] };
-      offerOrganisations(data.organisations);
-      paint();
-    } catch (error) {
-      if (request === lastRequest) view.fail(error, load);
-    }
-  }
-
-  /** Offers the organisations to choose from, where there are several. The choice stays for other weeks. */
-  function offerOrganisations(organisations) {
-    byId("organisation-picker").hidden = organisations.length < 2;
-    fillOrganisations(picker, organisations, tenantId);
-  }
-
-  function paint() {
-    const { week, organisations } = data;
-    if (picker.value === ALL) {
-      byId("week-lede").textContent = spanOf(week);
-      view.body.replaceChildren(el("div", { class: "stacked" }, sideBySide(organisations)));
-      view.show();
-      return;
-    }
-    const figures = organisations.find((organisation) => organisation.tenantId === picker.value);
-    if (!figures) {
-      view.empty(
-        "This week has not been synced",
-        connected() ? "Sync it to see its profit and loss, revenue and bank accounts." : "Its profit and loss, revenue and bank accounts will be shown here.",
-      );
-      return;
-    }
-    byId("week-lede").textContent = [spanOf(week), figures.tenantName, figures.currency ? `in ${figures.currency}` : null, figures.profitAndLoss ? `${figures.profitAndLoss.basis} basis` : null].filter(Boolean).join(" · ");
+  function render(figures, week) {
     const marks = new RestatementMarks(figures.restatements, timezone);
     const explain = (name, figure) => () => explainer.open(name, { week, tenantId: figures.tenantId, ...figure });
-    view.body.replaceChildren(
-      el(
-        "div",
-        { class: "week-grid" },
-        profitAndLoss(figures, marks, explain),
-        el("div", { class: "stacked" }, revenue(figures, marks, explain, measure, (chosen) => { measure = chosen; }), cash(figures, marks, explain)),
-      ),
-    );
-    view.show();
+    const right = [revenue(figures, marks, explain, measure, (chosen) => { measure = chosen; }), cash(figures, marks, explain)];
+    return [el("div", { class: "week-grid" }, profitAndLoss(figures, marks, explain), el("div", { class: "stacked" }, right))];
   }
 
-  return {
-    load,
-    /** Shows the given week, or the chosen one if none is given. */
-    choose(week) {
-      if (week && week >= firstWeek && week <= latestWeek) select.value = week;
-      return load();
-    },
-    get chosen() {
-      return select.value;
-    },
-  };
+  fillWeeks(byId("week-select"), firstWeek, latestWeek, (week) => `Week ending ${day(week)}`);
+  return periodSection("week", {
+    organisationId: "organisation",
+    first: firstWeek,
+    latest: latestWeek,
+    shift: shiftWeek,
+    fetch: api.week,
+    span: spanOf,
+    describe: ({ profitAndLoss: totals }) => (totals ? [`${totals.basis} basis`] : []),
+    render,
+    none: ["No week is over yet", "The first week since PIPELINE_START_DATE has not ended."],
+    unread: () => [
+      "This week has not been synced",
+      connected() ? "Sync it to see its profit and loss, revenue and bank accounts." : "Its profit and loss, revenue and bank accounts will be shown here.",
+    ],
+  });
 }
 
 /** "Sunday 15/11/2026 to Saturday 21/11/2026". */
