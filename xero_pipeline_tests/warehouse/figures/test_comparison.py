@@ -12,7 +12,7 @@ from xero_pipeline.periods import Month, Period
 from xero_pipeline.warehouse.figures.queries import Row, read_comparison
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.weeks import Week
-from xero_pipeline_tests.warehouse.figures.figures_given import NOW, account, cash, land, profit
+from xero_pipeline_tests.warehouse.figures.figures_given import NOW, account, cash, cell, land, profit, revenue
 
 JUNE = Month(date(2026, 6, 30))
 
@@ -102,3 +102,10 @@ def test_cash_below_zero_and_months_without_a_bank_account_are_exact(warehouse: 
     assert read(warehouse, JUNE.shift(1))["closing_cash"] is None
     next_year = read(warehouse, JUNE.shift(12))
     assert (next_year["closing_cash"], next_year["closing_cash_last_year"]) == (Decimal("0.00"), Decimal("-0.05"))
+
+
+def test_a_week_whose_revenue_alone_has_landed_is_one_too(warehouse: Warehouse) -> None:
+    week = Week(date(2026, 11, 21))
+    land(warehouse, revenue(cell("residential", "north", "12.30", "2.00")), "invoices", week=week)
+    row = read(warehouse, week)
+    assert (row["net_revenue"], row["net_profit"], row["closing_cash"]) == (Decimal("10.30"), None, None)

@@ -184,7 +184,7 @@ WITH {organisations}, {whole_months}cash AS (
            MAX(updated_at) AS updated_at
     FROM (
         SELECT tenant_id, {ending}, currency, data_source, updated_at FROM financial_{grain}
-        UNION ALL SELECT tenant_id, {ending}, currency, data_source, updated_at FROM cash
+        UNION ALL SELECT tenant_id, {ending}, currency, data_source, updated_at FROM cash{revenue_alone}
     ) AS anywhere
     GROUP BY tenant_id, {ending}
 ), dated AS (
@@ -266,6 +266,9 @@ SELECT tenant_id, month_ending, revenue_type, region, {amounts}, invoice_count, 
 FROM added
 """
 
+_REVENUE_ALONE = """
+        UNION ALL SELECT tenant_id, week_ending, currency, data_source, updated_at FROM revenue_weekly"""
+
 
 def _build_comparison(grain: str, dialect: dict[str, str]) -> str:
     """Build the view of the weeks or of the months."""
@@ -289,6 +292,8 @@ def _build_comparison(grain: str, dialect: dict[str, str]) -> str:
         ),
         financial_year=_build_financial_year("periods", grain, dialect),
         profits=", ".join(profits),
+        # A week whose revenue alone has landed is one, too. Months have no table of revenue.
+        revenue_alone=_REVENUE_ALONE if is_weekly else "",
         bank_summary="bank_summary" if is_weekly else "bank_summary_monthly",
         to_date=", ".join(map(_TO_DATE.format, _SUMMED)),
         last_year=", ".join(f"MAX({name}) OVER year_before AS {name}_last_year" for name in before),
