@@ -38,12 +38,13 @@ class AssetCheckContext:
     """What a rule needs besides the tables.
 
     `weeks` are the run's weeks, `None` for all. `due` is the newest week that must have landed, by tenant id. `engine`
-    is for rules about tables that are too large to be read whole.
+    is for rules about tables that are too large to be read whole. `clean` are the organisations that need not be read.
     """
 
     weeks: Collection[Week] | None
     due: Mapping[str, Week]
     engine: Engine
+    clean: Collection[str] = ()
 
 
 FindViolations = Callable[[WarehouseSnapshot, AssetCheckContext], list[Violation]]
@@ -125,7 +126,7 @@ def find_violations(
         if snapshot is None:
             raise RuntimeError(f"no rows were read for {rule.name}")
         context = AssetCheckContext(
-            weeks, {tenant: week for tenant, week in due.items() if tenant not in clean}, warehouse.engine
+            weeks, {tenant: week for tenant, week in due.items() if tenant not in clean}, warehouse.engine, clean
         )
         violations = rule.find_violations(snapshot, context)
         if rule in errors:

@@ -147,7 +147,7 @@ _REVENUE = AssetCheckGroup(
         ),
         AssetCheckRule(
             "documents_add_up",
-            lambda _snapshot, context: documents.check_documents_add_up(context.engine, context.weeks),
+            lambda _snapshot, context: documents.check_documents_add_up(context.engine, context.weeks, context.clean),
             "Fails when the lines of a week's documents (`revenue_document_lines`) do not add up to a row of "
             "`revenue_weekly`. Weeks that landed before documents were stored are skipped; to store theirs, sync them "
             f"again. {_SYNC_AGAIN}",

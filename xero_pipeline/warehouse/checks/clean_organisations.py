@@ -19,10 +19,11 @@ from sqlalchemy import Column, Connection, Engine, Table, Text, case, cast, func
 from sqlalchemy.dialects import postgresql, sqlite
 
 from xero_pipeline.warehouse.checks.snapshot import TABLE_OF
+from xero_pipeline.warehouse.database.exact_sums import sum_cents
 from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.database.types import UtcDateTime
 from xero_pipeline.warehouse.logs.sync_log import LANDED, SyncStatus
-from xero_pipeline.warehouse.schema import xero_sync_logs
+from xero_pipeline.warehouse.schema import revenue_document_lines, revenue_documents, revenue_weekly, xero_sync_logs
 
 clean_organisations = Table(
     "clean_organisations",
@@ -45,12 +46,21 @@ def compute_fingerprints(connection: Connection, rules: str, tables: Sequence[Ta
     logs = xero_sync_logs.c
     # A row of the log does not change once its week has landed.
     partial = func.sum(case((logs.status == SyncStatus.PARTIAL, logs.id), else_=0))
-    landed = select(logs.tenant_id, func.count(), func.max(logs.id), func.sum(logs.record_count), partial)
-    landed = landed.where(logs.status.in_(LANDED)).group_by(logs.tenant_id)
-    queries = [("landed", landed)]
+    sums = (func.sum(logs.record_count), func.sum(logs.documents), partial)
+    landed = (
+        select(logs.tenant_id, func.count(), func.max(logs.id), *sums)
+        .where(logs.status.in_(LANDED))
+        .group_by(logs.tenant_id)
+    )
+    queries = [("landed", landed.group_by(logs.tenant_id))]
     for table in TABLE_OF.values():
         weeks = select(table.c.tenant_id, func.count(), func.min(table.c.week_ending)).group_by(table.c.tenant_id)
         queries.append((table.name, weeks))
+    if revenue_weekly in tables:
+        # Hashing each of them would take longer than all other rows together.
+        for table in (revenue_documents, revenue_document_lines):
+            amounts = select(table.c.tenant_id, func.count(), sum_cents(table.c.net), sum_cents(table.c.tax))
+            queries.append((f"sums of {table.name}", amounts.group_by(table.c.tenant_id)))
     for table in tables:
         rows = select(table.c.tenant_id, func.sum(_hash_row(connection, table))).group_by(table.c.tenant_id)
         queries.append((f"rows of {table.name}", rows))
