@@ -58,8 +58,10 @@ def export(targets: tuple[str, ...], kind: str, first: date | None, tables: tupl
 
 
 def _tell_apart(targets: tuple[str, ...]) -> tuple[Path, date | None]:
-    """The folder, and the last day if a second --to names one. A single one is the folder, whatever its name."""
+    """The folder, and the last day if a second --to names one."""
     days = [target for target in targets if _is_day(target)]
+    if len(targets) == 1 and days:
+        raise click.UsageError(f"--to {days[0]} is a day; name the folder, too (./{days[0]} for one of that name).")
     if len(targets) == 1:
         return Path(targets[0]), None
     if len(targets) > 2 or not days:

@@ -5,6 +5,7 @@ No value is an empty field without quotes, and an empty text is `""`: PostgreSQL
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC
 from typing import Any, BinaryIO
@@ -13,6 +14,7 @@ from xero_pipeline.warehouse.figures.exporting import ExportColumn, ValueType
 
 # A spreadsheet takes a cell that begins like this for a formula, quoted or not, and a formula can send what is in
 # other cells elsewhere (OWASP, "CSV Injection"). The last three are the full-width forms, which Excel takes as well.
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
 
 
@@ -38,8 +40,9 @@ def write_csv(
 
 
 def guard_text(text: str) -> str:
-    """Return a text that no spreadsheet takes for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    """Return a text that no spreadsheet takes for a formula. A number is none: `restatements` has amounts as text."""
+    is_formula = text.startswith(_FORMULA_STARTS) and not _NUMBER.fullmatch(text)
+    return f"'{text}" if is_formula else text
 
 
 def _format_rows(columns: Sequence[ExportColumn], rows: Sequence[Sequence[Any]], guarded: bool) -> Iterator[str]:

@@ -70,6 +70,9 @@ def export_to_folder(
         with tempfile.TemporaryDirectory(prefix=".export-", dir=folder) as scratch:
             written = _write_all(engine, Path(scratch), kind, tables, chosen)
             for exported in written:
+                if (folder / exported.file.name).is_dir():
+                    raise ExportFailed(f"{folder / exported.file.name} is a folder, so no file can take its place.")
+            for exported in written:
                 exported.file.replace(folder / exported.file.name)
     except OSError as error:
         raise ExportFailed(

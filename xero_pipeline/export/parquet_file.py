@@ -44,7 +44,7 @@ def write_parquet(
         scratch: an empty folder for the rows on their way. Only their owner should be able to open it.
 
     Raises:
-        ExportFailed: DuckDB is not installed.
+        ExportFailed: DuckDB is not installed, or cannot write the file.
     """
     try:
         import duckdb
@@ -62,6 +62,12 @@ def write_parquet(
             # Only names of our own are put into the statement.
             read = f"SELECT * FROM read_csv({_quote(rows)}, columns = {{{types}}}, {_CSV_OPTIONS})"  # noqa: S608
             database.execute(f"COPY ({read}) TO {_quote(file)} (FORMAT parquet)")
+    except duckdb.Error as error:
+        # Its text may hold a row.
+        raise ExportFailed(
+            f"DuckDB could not write {file.name} ({type(error).__name__}).",
+            advice="Check the disk's space. Nothing was written.",
+        ) from None
     finally:
         rows.unlink(missing_ok=True)
     return count

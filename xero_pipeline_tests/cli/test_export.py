@@ -47,6 +47,7 @@ def test_the_figures_go_into_the_folder_and_the_audit_log_says_so(folder: Folder
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["--to", "2026-11-21"], "--to 2026-11-21 is a day; name the folder, too (./2026-11-21 for one of that name)"),
         (["--to", "out", "--to", "else"], "--to is given for the folder, and once more for a day as YYYY-MM-DD"),
         (
             ["--to", "out", "--from", "2026-11-21", "--to", "2026-11-14"],

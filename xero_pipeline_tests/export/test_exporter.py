@@ -304,3 +304,28 @@ def test_moments_are_written_in_utc_whatever_their_zone(filled: Warehouse, folde
     export(filled, folder, "csv", "financial_weekly")
     moment = datetime(2026, 11, 24, 1, 0, tzinfo=UTC).isoformat(timespec="microseconds")
     assert moment in (folder / "financial_weekly.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("-120.00", "-120.00"),
+        ("-3", "-3"),
+        ("-1+1", "'-1+1"),
+        ("-", "'-"),
+        ("+1", "'+1"),
+        ("-1.", "'-1."),
+        ("=1", "'=1"),
+    ],
+)
+def test_a_negative_amount_is_no_formula(text: str, written: str) -> None:
+    assert guard_text(text) == written
+
+
+def test_no_file_is_written_where_a_folder_has_the_name_of_one(filled: Warehouse, tmp_path: Path) -> None:
+    tables = choose_tables(["financial_weekly", "revenue_weekly"])
+    folder = tmp_path / "out"
+    (folder / "revenue_weekly.csv").mkdir(parents=True)
+    with pytest.raises(ExportFailed, match=r"revenue_weekly\.csv is a folder"):
+        export_to_folder(filled.engine, folder, ExportFormat.CSV, tables, ExportFilter())
+    assert [path.name for path in folder.iterdir()] == ["revenue_weekly.csv"]
