@@ -12,6 +12,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from xero_pipeline.automation.dagster_health import AUTOMATIONS
 from xero_pipeline.definitions import build_defs
 from xero_pipeline.settings import load_settings
 
@@ -162,3 +163,7 @@ def test_no_check_blocks_another_step(definitions: dg.Definitions) -> None:
 
 def test_dagster_can_load_the_definitions(definitions: dg.Definitions) -> None:
     dg.Definitions.validate_loadable(definitions)
+
+
+def test_a_failing_tick_of_any_schedule_or_sensor_is_told() -> None:
+    assert set(AUTOMATIONS) == {*DEFINITIONS["schedules"], *DEFINITIONS["sensors"]}

@@ -41,6 +41,7 @@ AUTOMATIONS = (
     "missing_months",
     "late_edits",
     "reconciliation",
+    "remaining_organisations",
     HEALTH_SENSOR,
     DIGEST_SENSOR,
     ALERT_SENSOR,

@@ -126,7 +126,10 @@ class DigestSender:
         """Post what is due, tell people of addresses that refuse it, and summarise that in a sentence."""
         now, labels = self._deployment.clock.now(), list(self._addresses)
         pending = self._log.list_pending(labels, now, digests=True)
-        refused = [address.label for cause, label in pending if (address := self._post(cause, label)) is not None]
+        # Each address gets the same letter, whatever lands meanwhile.
+        letters: dict[str, Digest] = {}
+        posts = [self._post(cause, label, letters) for cause, label in pending]
+        refused = [address.label for address in posts if address is not None]
         if refused:
             names = format_list(refused)
             self._alerter.report_problem(
@@ -140,15 +143,17 @@ class DigestSender:
         self._close_letters(labels, now)
         return f"{len(pending) - len(refused)} letters posted, {len(refused)} refused."
 
-    def _post(self, cause: str, label: str) -> AlertAddress | None:
+    def _post(self, cause: str, label: str, letters: dict[str, Digest]) -> AlertAddress | None:
         """Post a letter to one address, and return the address if it refused."""
         claim = self._log.claim(cause, label, self._deployment.clock.now())
         if claim is None:
             # Another process is posting it.
             return None
-        due, since = (datetime.fromisoformat(claim.alert.details[name]) for name in ("due", "since"))
-        week = self._deployment.settings.calendar.find_latest_week(due)
-        digest = build_digest(self._deployment, week, since)
+        if cause not in letters:
+            due, since = (datetime.fromisoformat(claim.alert.details[name]) for name in ("due", "since"))
+            week = self._deployment.settings.calendar.find_latest_week(due)
+            letters[cause] = build_digest(self._deployment, week, since)
+        digest = letters[cause]
         address = self._addresses[label]
         if address.post(digest.title, digest.body, MessageKind.INFO):
             self._log.mark_delivered(claim, self._deployment.clock.now())
@@ -185,8 +190,9 @@ def build_weekly_digest_sensor(
             now = deployment.clock.now()
             due, since = find_due_times(settings, now)
             # The first tick only notes the time: nobody waits for a letter that was due before.
-            seen = datetime.fromisoformat(context.cursor) if context.cursor else now
-            context.update_cursor(max(now, seen).isoformat())
+            # A clock that was ahead must not hold the letters back until it is right.
+            seen = min(now, datetime.fromisoformat(context.cursor)) if context.cursor else now
+            context.update_cursor(now.isoformat())
             sender = DigestSender(deployment, open_alerter(deployment))
             try:
                 deployment.settings.calendar.find_latest_week(due)

@@ -12,6 +12,7 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr
 
+from xero_pipeline.automation import digest
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.digest import DigestSender, build_digest, build_weekly_digest_sensor, find_due_times
 from xero_pipeline.automation.digest_text import Digest, OrganisationFigures
@@ -249,3 +250,30 @@ def test_a_long_list_of_restatements_is_cut_with_its_number(sqlite_scene: Scene)
     body = build_digest(sqlite_scene.deployment, WEEK, datetime(2026, 11, 1, tzinfo=UTC)).body
     assert body.count("Sales, amount 1.00 → 2.00") == 10
     assert "- and 5 more figures" in body
+
+
+def test_a_clock_that_was_ahead_holds_no_letter_back(sqlite_scene: Scene, post: Post) -> None:
+    land_weeks(sqlite_scene)
+    moment = sqlite_scene.clock.moment
+    sqlite_scene.clock.moment = datetime(2027, 11, 20, 1, 0, tzinfo=UTC)
+    post.tick()
+    post.inbox.take_messages()
+    sqlite_scene.clock.moment = moment
+    post.tick()
+    sqlite_scene.clock.moment = DUE
+    post.tick()
+    assert len(post.inbox.take_messages()) == 2
+
+
+def test_every_address_gets_the_same_letter(sqlite_scene: Scene, post: Post, monkeypatch: pytest.MonkeyPatch) -> None:
+    land_weeks(sqlite_scene)
+    built = []
+
+    def build(*arguments: Any) -> Any:
+        built.append(build_digest(*arguments))
+        return built[-1]
+
+    monkeypatch.setattr(digest, "build_digest", build)
+    sqlite_scene.clock.moment = DUE
+    post.tick()
+    assert (len(built), len(post.inbox.take_messages())) == (1, 2)
