@@ -7,9 +7,10 @@ months differs, and that is here and in `weeks.py`.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from calendar import monthrange
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date
 from typing import ClassVar, Self, TypeVar
 
 from xero_pipeline.errors import PipelineError
@@ -78,7 +79,7 @@ class Month(Period):
     COLUMN = "month_ending"
 
     def __post_init__(self) -> None:
-        if (self.ending + timedelta(days=1)).day != 1:
+        if self.ending.day != monthrange(self.ending.year, self.ending.month)[1]:
             raise NoSuchMonth(
                 f"{self.ending.isoformat()} is not the last day of a month, and a month is named by its last day.",
                 advice=f"Its month is {Month.containing(self.ending)}.",
@@ -92,9 +93,7 @@ class Month(Period):
     @classmethod
     def containing(cls, day: date) -> Month:
         """Return the month that contains this day."""
-        # Every month has a 28th, and four days later it is over.
-        following = day.replace(day=28) + timedelta(days=4)
-        return cls(following - timedelta(days=following.day))
+        return cls(day.replace(day=monthrange(day.year, day.month)[1]))
 
     @property
     def start(self) -> date:

@@ -73,3 +73,9 @@ def test_a_month_that_is_not_over_or_lies_before_the_start_cannot_be_synced() ->
             calendar.require_month(ending, now)
     with pytest.raises(NoSuchMonth, match="The first one ends on 2026-02-28"):
         calendar.find_latest_month(datetime(2026, 2, 10, tzinfo=UTC))
+
+
+def test_the_last_month_of_all_is_one_too() -> None:
+    assert Month.containing(date.max) == Month(date.max)
+    with pytest.raises(NoSuchMonth, match="Its month is 9999-12-31"):
+        Month(date(9999, 12, 15))
