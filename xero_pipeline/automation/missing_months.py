@@ -76,10 +76,10 @@ class MonthGapFinder(GapFinder):
     def _choose_next_months(self, organisation: Organisation, under_way: Set[Month]) -> tuple[Month, Month] | str:
         now, tenant_id = self._deployment.clock.now(), organisation.tenant_id
         due = self.list_due_months(organisation, now)
-        in_backoff = find_in_backoff(self._deployment.warehouse.log, tenant_id, now, Month)
-        ready = [month for month in due if month not in under_way and month not in in_backoff]
         if not due:
             return "no month is due."
+        in_backoff = find_in_backoff(self._deployment.warehouse.log, tenant_id, now, Month)
+        ready = [month for month in due if month not in under_way and month not in in_backoff]
         if not ready:
             return f"{len(due)} months are due; each is under way, or waits after a failure."
         affordable = count_affordable_weeks(self._deployment, tenant_id, reserved_daily_syncs=2)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from xero_pipeline.automation import missing_months
 from xero_pipeline.automation.jobs import MONTHLY_ASSETS
 from xero_pipeline.automation.missing_months import MAX_MONTHS_PER_TICK, MonthGapFinder, list_weeks_of
 from xero_pipeline.automation.planning import RunPlan, TickPlan, UnderWay, WeeksUnderWay
@@ -86,6 +87,18 @@ def test_months_follow_their_weeks_and_are_read_again_with_them(deployed: Runnin
     assert OCTOBER not in list_due(deployed)
     deployed.clock.advance(days=1)
     assert set(iterate_periods(FIRST, OCTOBER)) <= list_due(deployed)
+
+
+def test_nothing_is_read_about_failures_while_no_month_is_due(
+    deployed: RunningDeployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(missing_months, "find_in_backoff", lambda _log, tenant_id, *_: asked.append(tenant_id) or set())
+    assert plan(deployed).skip_reason.endswith("no month is due.")
+    assert asked == []
+    land(deployed, *list_weeks_of(OCTOBER))
+    assert get_range(deployed) == (OCTOBER, OCTOBER)
+    assert asked == [TENANT]
 
 
 def list_due(deployed: RunningDeployment) -> set[Month]:
