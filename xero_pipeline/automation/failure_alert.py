@@ -43,6 +43,8 @@ from xero_pipeline.automation.failure_text import (
     parse_period,
     parse_periods,
 )
+from xero_pipeline.automation.missing_months import MonthGapFinder
+from xero_pipeline.automation.missing_weeks import GapFinder
 from xero_pipeline.automation.partial_weeks import PartialWeekMonitor, evaluate_accepted
 from xero_pipeline.automation.planning import RETRY_NUMBER, has_automatic_retry, parse_run_periods
 from xero_pipeline.dagster_internals import StepFailureData
@@ -68,6 +70,8 @@ _ROWS_READ = 5000
 _ENDED_RUNS_KEPT = 500
 # Each tick reads a little further back, so that it misses no sync that ended during the last tick.
 _OVERLAP = timedelta(minutes=10)
+# The sensors that request what has not landed.
+_SENSORS: Mapping[type[Period], str] = {Week: GapFinder.name, Month: MonthGapFinder.name}
 
 Json = dict[str, Any]
 
@@ -242,9 +246,9 @@ class FailureMonitor:
         failures = self._read_open_details(cause, "failures")
         for entry in entries:
             failures.setdefault(entry.sync_type, {})[str(entry.week)] = entry.id
-        if code == "day_limit":
-            failure = FailureText(failure.summary, f"{failure.advice} {self._describe_continuation(entries)}")
         weeks = parse_periods(failures)
+        if code == "day_limit":
+            failure = FailureText(failure.summary, f"{failure.advice} {self._describe_continuation(entries, weeks)}")
         sync_types = format_list(SYNC_TYPE_NAMES.get(sync_type, sync_type) for sync_type in failures)
         self._alerter.report_problem(
             cause,
@@ -317,13 +321,15 @@ class FailureMonitor:
         alert = self._alerter.log.get(cause)
         return dict(alert.details.get(field, {})) if alert is not None and alert.is_open else {}
 
-    def _describe_continuation(self, entries: Sequence[LogEntry]) -> str:
+    def _describe_continuation(self, entries: Sequence[LogEntry], periods: Sequence[Period]) -> str:
         retry_times = [_get_error_log(entry).get("retry_at") for entry in entries]
         known = [datetime.fromisoformat(retry_time) for retry_time in retry_times if retry_time]
         at = f"at {self._alerter.format_moment(max(known))}" if known else "tomorrow"
-        if is_running(self._instance, "missing_weeks"):
+        sensors = [name for period, name in _SENSORS.items() if any(isinstance(one, period) for one in periods)]
+        switched_off = [name for name in sensors if not is_running(self._instance, name)]
+        if not switched_off:
             return f"The sync continues by itself {at}."
-        return f"Sync again {at}, or switch missing_weeks on: the sync then continues by itself."
+        return f"Sync again {at}, or switch {format_list(switched_off)} on: the sync then continues by itself."
 
     def _format_closing(self, failure: FailureText, run_id: str) -> str:
         return f"What to do: {failure.advice}\nRun: {self._alerter.build_run_url(run_id)}"

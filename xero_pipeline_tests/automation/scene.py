@@ -20,6 +20,7 @@ from xero_pipeline.automation.alerts import Alerter, open_alerter
 from xero_pipeline.automation.failure_alert import FailureMonitor, build_run_failure_alert_sensor
 from xero_pipeline.automation.jobs import build_range_tags
 from xero_pipeline.grants import Connection, Tokens
+from xero_pipeline.periods import Period, iterate_periods
 from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.weeks import Week
@@ -135,7 +136,7 @@ class Scene:
         self,
         *,
         job: str = "weekly_sync",
-        weeks: tuple[Week, Week] | None = (WEEK, WEEK),
+        weeks: tuple[Period, Period] | None = (WEEK, WEEK),
         tags: dict[str, str] | None = None,
         retry_of: dg.DagsterRun | None = None,
     ) -> dg.DagsterRun:
@@ -150,13 +151,15 @@ class Scene:
         *,
         code: str = "xero_unavailable",
         tenants: Sequence[str] = (DEMO.tenant_id,),
-        weeks: tuple[Week, Week] = (WEEK, WEEK),
+        weeks: tuple[Period, Period] = (WEEK, WEEK),
         error: dict[str, Any] | None = None,
+        sync_types: Sequence[str] | None = None,
         **run_options: Any,
     ) -> dg.DagsterRun:
         """Add a failed run, with its rows of the sync log."""
         run = self.start_run(weeks=weeks, **run_options)
-        for tenant_id, week, sync_type in itertools.product(tenants, _list_weeks(weeks), self.sync_types):
+        kinds = sync_types or self.sync_types
+        for tenant_id, week, sync_type in itertools.product(tenants, iterate_periods(*weeks), kinds):
             log_id = self.deployment.warehouse.log.start(tenant_id, sync_type, week, run.run_id)
             details = {"error": code, "message": "words with 1,234.56 in them", "advice": ""} | (error or {})
             self.deployment.warehouse.log.fail(log_id, api_calls=1, error_log=details)
@@ -211,8 +214,3 @@ def launch_run(
         root_run_id=first_run_id,
         remote_job_origin=RemoteJobOrigin(RemoteRepositoryOrigin(location, "__repository__"), job),
     )
-
-
-def _list_weeks(week_range: tuple[Week, Week]) -> list[Week]:
-    first, last = week_range
-    return [first.shift(n) for n in range((last.ending - first.ending).days // 7 + 1)]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 
 import dagster as dg
 import pytest
 
+from xero_pipeline.automation import failure_alert
 from xero_pipeline.automation.alerts import AlertNotDelivered
+from xero_pipeline.periods import Month, Period
 from xero_pipeline.run_liveness import WORKER_TAG, hold_run_lock
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline_tests.automation.scene import DEMO, OTHER, WEEK, Scene
 
 
@@ -270,6 +273,27 @@ def test_the_day_limit_is_reported_as_a_warning_with_the_time_when_the_sync_cont
     assert message.kind == "warning"
     assert "Nothing is lost." in message.body
     assert "Sync again at 15:00, or switch missing_weeks on" in message.body
+
+
+def test_after_the_day_limit_the_sensor_of_the_months_continues_with_months(
+    sqlite_scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running = {"missing_weeks"}
+    monkeypatch.setattr(failure_alert, "is_running", lambda _instance, name: name in running)
+
+    def fail(period: Period) -> str:
+        kinds = [kind.value for kind in SyncType if isinstance(period, kind.period)]
+        sqlite_scene.fail_run(code="day_limit", job=f"{period.NOUN}ly_sync", weeks=(period, period), sync_types=kinds)
+        sqlite_scene.evaluate()
+        [alert] = sqlite_scene.alerter.log.list_open("day_limit")
+        return alert.text
+
+    assert "Sync again tomorrow, or switch missing_months on" in fail(Month(date(2026, 10, 31)))
+    running.add("missing_months")
+    assert "The sync continues by itself tomorrow." in fail(Month(date(2026, 9, 30)))
+    running.clear()
+    # The same alert is now about both.
+    assert "switch missing_weeks and missing_months on" in fail(WEEK)
 
 
 def test_alerts_about_an_organisation_that_was_disconnected_on_purpose_are_withdrawn(scene: Scene) -> None:
