@@ -43,6 +43,10 @@ class Run:
     ended_at: datetime | None = None
     process: Process | None = field(default=None, repr=False)
 
+    @property
+    def run_config(self) -> Mapping[str, Any]:
+        return self.request.run_config
+
 
 class SimulatedDagster:
     """Stands in for `DagsterInstance`, and for the daemon that starts runs."""

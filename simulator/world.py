@@ -33,10 +33,12 @@ from simulator.time import Scheduler
 from simulator.truth import Truth
 from xero_pipeline.assets import fetch_ahead
 from xero_pipeline.assets.cash import build_cash_position_weekly_asset
+from xero_pipeline.assets.extractions import build_extractions
 from xero_pipeline.assets.financial import build_financial_weekly_asset
 from xero_pipeline.assets.partitions import build_weekly_partitions
 from xero_pipeline.assets.progress import NoProgress
 from xero_pipeline.assets.revenue import build_revenue_weekly_asset
+from xero_pipeline.assets.run_weeks import RunWeeks
 from xero_pipeline.assets.week_reports import WeekReports
 from xero_pipeline.assets.week_sync import WeeklySyncConfig
 from xero_pipeline.automation import alerts
@@ -564,9 +566,13 @@ class World:
             with hold_run_lock(deployment.warehouse.locks, run.run_id):
                 process.step()
                 self.dagster.add_run_tags(run.run_id, build_worker_tags())
+                run_weeks = RunWeeks(
+                    build_extractions(self.settings), lambda _: {dg.AssetKey(one): one for one in chosen}
+                )
                 for name in _ASSETS:
                     if name in chosen:
-                        success &= self._materialize(name, run, weeks, deployment, process)
+                        success &= self._materialize(name, run, weeks, deployment, process, run_weeks)
+                run_weeks.close(None)
         except PipelineError as error:
             self._report_failure(run, error)
             success = False
@@ -575,12 +581,22 @@ class World:
                 self.scheduler.at(self.now(), lambda: self.laws_refresh(weeks[0], weeks[-1]))
         return success
 
-    def _materialize(self, name: str, run: Run, weeks: list[Week], deployment: Deployment, process: Process) -> bool:
+    def _materialize(
+        self,
+        name: str,
+        run: Run,
+        weeks: list[Week],
+        deployment: Deployment,
+        process: Process,
+        run_weeks: RunWeeks,
+    ) -> bool:
         config = run.request.run_config.get("ops", {}).get(name, {}).get("config", {})
         function = self.assets[name].op.compute_fn.decorated_fn
         context = _Context(name, run, weeks, self)
         try:
-            function(context, WeeklySyncConfig(**config), deployment.xero, deployment.warehouse, NoProgress())
+            function(
+                context, WeeklySyncConfig(**config), deployment.xero, deployment.warehouse, NoProgress(), run_weeks
+            )
         except dg.Failure as failure:
             data = UserFailureData("step", failure.description, failure.metadata)
             self.dagster.add_event(run.run_id, dg.DagsterEventType.STEP_FAILURE, StepFailureData(None, data))

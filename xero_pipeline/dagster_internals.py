@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from dagster import DagsterInstance
+from dagster import AssetExecutionContext, AssetKey, DagsterInstance
 
 # Metadata of a result with which Dagster writes no materialisation, and still runs the steps that depend on the asset:
 # its checks have to run. An output that is left out would skip them.
@@ -66,6 +66,18 @@ from dagster_shared.error import SerializableErrorInfo as SerializableErrorInfo
 
 WITHOUT_MATERIALIZATION = {_WRITES_NO_EVENT: True}
 """The metadata of a `MaterializeResult` of a run that has not completed the partition."""
+
+
+def list_assets_of_process(context: AssetExecutionContext) -> dict[AssetKey, str]:
+    """List the assets that this process materialises in the run, with the name of each one's op.
+
+    With the in-process executor these are all assets of the run, with others only the one of this step. The plan of
+    the steps is reached through `get_step_execution_context`, which Dagster keeps for itself.
+    """
+    steps = set(context.get_step_execution_context().execution_plan.step_keys_to_execute)
+    layer = context.job_def.asset_layer
+    ops = {key: str(layer.get_op_output_handle(key).node_handle) for key in layer.selected_asset_keys}
+    return {key: op for key, op in ops.items() if op in steps}
 
 
 class DagsterWebApp:

@@ -16,11 +16,13 @@ import dagster as dg
 
 from xero_pipeline.assets.cash import build_cash_position_monthly_asset, build_cash_position_weekly_asset
 from xero_pipeline.assets.checks import build_asset_checks
+from xero_pipeline.assets.extractions import build_extractions
 from xero_pipeline.assets.financial import build_financial_monthly_asset, build_financial_weekly_asset
 from xero_pipeline.assets.month_checks import build_month_checks
 from xero_pipeline.assets.partitions import build_monthly_partitions, build_weekly_partitions
 from xero_pipeline.assets.progress import NoProgress
 from xero_pipeline.assets.revenue import build_revenue_weekly_asset
+from xero_pipeline.assets.run_weeks import build_run_weeks
 from xero_pipeline.automation.connection_health import build_connection_health_sensor
 from xero_pipeline.automation.digest import build_weekly_digest_sensor
 from xero_pipeline.automation.failure_alert import build_run_failure_alert_sensor
@@ -71,7 +73,12 @@ def build_defs(
             build_run_failure_alert_sensor(settings, opener=opener),
             build_remaining_organisations_sensor(settings, [job, monthly_job], opener=opener),
         ],
-        resources={**build_resources(settings), "progress": NoProgress(), **(resource_overrides or {})},
+        resources={
+            **build_resources(settings),
+            "progress": NoProgress(),
+            "run_weeks": build_run_weeks(build_extractions(settings)),
+            **(resource_overrides or {}),
+        },
         # A run stays in one process, with one session and one access token. This holds for backfills from the UI too.
         executor=dg.in_process_executor,
     )

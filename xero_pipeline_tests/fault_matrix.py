@@ -8,28 +8,21 @@ books. In between only `connection_health` looks, as its sensor does each minute
 from __future__ import annotations
 
 import itertools
-import logging
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
-import pytest
-
-from xero_pipeline.assets import cash, financial, revenue
+from xero_pipeline.assets.extractions import build_extractions
 from xero_pipeline.assets.outcomes import BeginExtracting, RunScope
-from xero_pipeline.assets.partitions import build_weekly_partitions
-from xero_pipeline.assets.progress import NoProgress
+from xero_pipeline.assets.week_landing import WeekLander
 from xero_pipeline.assets.week_reading import WeekReader
-from xero_pipeline.assets.week_sync import WeekSync
 from xero_pipeline.automation.alerts import open_alerter
 from xero_pipeline.automation.connection_health import ConnectionMonitor
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.mock_xero import FaultKind, MockFault
-from xero_pipeline.warehouse.logs.sync_log import LogEntry, SyncType
+from xero_pipeline.warehouse.logs.sync_log import WEEKLY_TYPES, LogEntry, SyncType
 from xero_pipeline.xero.client import Xero
 from xero_pipeline_tests.deployment import TENANT, RunningDeployment
 
@@ -169,15 +162,15 @@ class FaultMatrix:
         for kind, begin in self._extracts:
             if kind not in kinds:
                 continue
-            sync = WeekSync(kind.value, xero, deployment.warehouse, NoProgress(), "xero_mock", organisations_per_run=20)
+            lander = WeekLander(deployment.warehouse, "xero_mock", run_id)
             organisations = xero.list_organisations()
             with ExitStack() as stack:
-                extract = begin(RunScope([self._week], partial(sync._read_landed_revenue, run_id), stack))
+                extract = begin(RunScope([self._week], lander.read_landed_revenue, stack))
                 reader = WeekReader(
                     kind.value, deployment.warehouse.log, run_id, extract, [self._week], read_together=False
                 )
                 for organisation in organisations:
-                    sync._finish_week(_make_context(run_id), reader.read((organisation, self._week)))
+                    lander.finish(reader.read((organisation, self._week)))
         return deployment.warehouse.log.list_for_run(run_id)
 
     def _find_wrong_failure(self, entries: Sequence[LogEntry]) -> str | None:
@@ -219,31 +212,12 @@ class FaultMatrix:
         return f"differs from the books: {', '.join(wrong)}" if wrong else None
 
 
-def _list_extracts(deployed: RunningDeployment) -> Iterator[tuple[SyncType, BeginExtracting]]:
+def _list_extracts(deployed: RunningDeployment) -> Iterator[tuple[SyncType, BeginExtracting[Any]]]:
     """What each asset does for a week."""
     settings = deployed.deployment.settings
-    partitions = build_weekly_partitions(settings.calendar)
-    for module, build in (
-        (financial, financial.build_financial_weekly_asset),
-        (revenue, revenue.build_revenue_weekly_asset),
-        (cash, cash.build_cash_position_weekly_asset),
-    ):
-        found: list[tuple[SyncType, BeginExtracting]] = []
-
-        def capture(_name: str, kind: SyncType, begin: BeginExtracting, found: Any = found, **_: Any) -> None:
-            found.append((kind, begin))
-
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(module, "build_figures_asset", capture)
-            build(settings, partitions)
-        yield found[0]
-
-
-def _make_context(run_id: str) -> Any:
-    """The parts of a Dagster context that a week's sync uses."""
-    log = logging.getLogger("fault_matrix")
-    log.setLevel(logging.CRITICAL)
-    return SimpleNamespace(run=SimpleNamespace(run_id=run_id), log=log)
+    for extraction in build_extractions(settings):
+        if extraction.kind in WEEKLY_TYPES:
+            yield extraction.kind, extraction.begin
 
 
 def list_single_trials() -> list[tuple[TrialFault, ...]]:

@@ -84,7 +84,7 @@ DEFINITIONS = {
         "run_failure_alert": "nothing, RUNNING",
         "weekly_digest": "nothing, STOPPED",
     },
-    "resources": ["deployment", "progress", "warehouse", "xero"],
+    "resources": ["deployment", "progress", "run_weeks", "warehouse", "xero"],
 }
 
 

@@ -5,7 +5,7 @@ from decimal import Decimal
 import dagster as dg
 
 from xero_pipeline.assets.columns import build_asset_metadata
-from xero_pipeline.assets.outcomes import BeginExtracting, ExtractedWeek
+from xero_pipeline.assets.outcomes import ExtractedWeek, TableExtraction
 from xero_pipeline.assets.weekly import build_figures_asset
 from xero_pipeline.periods import Period
 from xero_pipeline.settings import Settings
@@ -23,9 +23,7 @@ def build_cash_position_weekly_asset(
     """Build the asset of the weeks for a deployment's settings."""
 
     return build_figures_asset(
-        "cash_position_weekly",
-        SyncType.BANK_SUMMARY,
-        _build_extraction(),
+        build_bank_summary_extraction(SyncType.BANK_SUMMARY),
         settings=settings,
         partitions=partitions,
         metadata=build_asset_metadata(cash_position_weekly_table),
@@ -41,9 +39,7 @@ def build_cash_position_monthly_asset(
 ) -> dg.AssetsDefinition:
     """Build the asset of the months for a deployment's settings."""
     return build_figures_asset(
-        "cash_position_monthly",
-        SyncType.BANK_SUMMARY_MONTHLY,
-        _build_extraction(),
+        build_bank_summary_extraction(SyncType.BANK_SUMMARY_MONTHLY),
         settings=settings,
         partitions=partitions,
         metadata=build_asset_metadata(cash_position_monthly_table),
@@ -52,7 +48,13 @@ def build_cash_position_monthly_asset(
     )
 
 
-def _build_extraction() -> BeginExtracting[Period]:
+def build_bank_summary_extraction(kind: SyncType) -> TableExtraction[Period]:
+    """Build how the bank summary of weeks, or of months, is extracted."""
+    table = {
+        SyncType.BANK_SUMMARY: cash_position_weekly_table,
+        SyncType.BANK_SUMMARY_MONTHLY: cash_position_monthly_table,
+    }[kind]
+
     def extract(organisation: OrganisationClient, week: Period) -> ExtractedWeek:
         summary = read_bank_summary(organisation.fetch_bank_summary(week), week=week)
         return ExtractedWeek(
@@ -63,4 +65,4 @@ def _build_extraction() -> BeginExtracting[Period]:
             notes=summary.notes,
         )
 
-    return lambda _scope: extract
+    return TableExtraction(table.name, kind, lambda _scope: extract)

@@ -35,11 +35,12 @@ class _Lane(Generic[Job, Result]):
     handed_over: int = 0
     results: dict[int, Result] = field(default_factory=dict)
 
-    def may_start(self, at_once: int) -> bool:
+    def may_start(self, at_once: int, may_begin: Callable[[Job], bool]) -> bool:
         return (
             self.started < len(self.jobs)
             and self.in_progress < self.width
             and self.started - self.handed_over < at_once * _AHEAD
+            and may_begin(self.jobs[self.started])
         )
 
 
@@ -50,6 +51,8 @@ class FetchAhead(Generic[Job, Result]):
         lanes: each organisation's jobs. Those of one lane begin and are handed over in their order.
         read: does one job, in a thread of its own. It must not raise.
         at_once: how many jobs of one lane are done at once.
+        may_begin: whether the results that a job depends on have been handed over. They are of its own lane, and
+            before it.
         is_answered: whether Xero answered that job. Until it has, and after it did not, its lane does one job at a
             time: an outage should cost few calls.
     """
@@ -61,11 +64,13 @@ class FetchAhead(Generic[Job, Result]):
         *,
         at_once: int,
         is_answered: Callable[[Result], bool],
+        may_begin: Callable[[Job], bool] = lambda _: True,
     ) -> None:
         self._lanes: list[_Lane[Job, Result]] = [_Lane(jobs) for jobs in lanes]
         self._read = read
         self._at_once = at_once
         self._is_answered = is_answered
+        self._may_begin = may_begin
         self._ended: SimpleQueue[tuple[_Lane[Job, Result], int, Future[Result]]] = SimpleQueue()
 
     def __iter__(self) -> Iterator[Result]:
@@ -90,7 +95,7 @@ class FetchAhead(Generic[Job, Result]):
         """Start jobs, first in the lanes that have the fewest in progress, and return how many."""
         started = 0
         while started < room:
-            ready = [lane for lane in self._lanes if lane.may_start(self._at_once)]
+            ready = [lane for lane in self._lanes if lane.may_start(self._at_once, self._may_begin)]
             if not ready:
                 break
             lane = min(ready, key=lambda one: one.in_progress)

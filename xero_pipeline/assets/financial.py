@@ -13,7 +13,7 @@ from functools import partial
 import dagster as dg
 
 from xero_pipeline.assets.columns import build_asset_metadata, build_column_schema
-from xero_pipeline.assets.outcomes import BeginExtracting, ExtractedWeek, RunScope
+from xero_pipeline.assets.outcomes import BeginExtracting, ExtractedWeek, RunScope, TableExtraction
 from xero_pipeline.assets.weekly import build_figures_asset
 from xero_pipeline.periods import Period
 from xero_pipeline.settings import Basis, Settings
@@ -37,9 +37,7 @@ _CLASSIFIED = (
 def build_financial_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
     """Build the asset of the weeks for a deployment's settings."""
     return build_figures_asset(
-        "financial_weekly",
-        SyncType.PROFIT_AND_LOSS,
-        _build_extraction(settings),
+        build_profit_and_loss_extraction(settings, SyncType.PROFIT_AND_LOSS),
         settings=settings,
         partitions=partitions,
         metadata={**build_asset_metadata(financial_weekly_table), "lines": build_column_schema(financial_weekly_lines)},
@@ -54,9 +52,7 @@ def build_financial_monthly_asset(
 ) -> dg.AssetsDefinition:
     """Build the asset of the months for a deployment's settings."""
     return build_figures_asset(
-        "financial_monthly",
-        SyncType.PROFIT_AND_LOSS_MONTHLY,
-        _build_extraction(settings),
+        build_profit_and_loss_extraction(settings, SyncType.PROFIT_AND_LOSS_MONTHLY),
         settings=settings,
         partitions=partitions,
         metadata={
@@ -69,7 +65,17 @@ def build_financial_monthly_asset(
     )
 
 
-def _build_extraction(settings: Settings) -> BeginExtracting[Period]:
+def build_profit_and_loss_extraction(settings: Settings, kind: SyncType) -> TableExtraction[Period]:
+    """Build how the profit and loss of weeks, or of months, is extracted."""
+    table = {
+        SyncType.PROFIT_AND_LOSS: financial_weekly_table,
+        SyncType.PROFIT_AND_LOSS_MONTHLY: financial_monthly_table,
+    }[kind]
+    # A week without any line is compared with the revenue that the run has landed.
+    return TableExtraction(table.name, kind, _begin_extracting(settings), after=SyncType.INVOICES)
+
+
+def _begin_extracting(settings: Settings) -> BeginExtracting[Period]:
     basis = settings.basis
 
     def fetch_revenue(organisation: OrganisationClient, week: Period) -> Mapping[str, Decimal]:

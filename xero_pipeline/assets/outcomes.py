@@ -1,4 +1,4 @@
-"""One organisation's week, or month, inside an asset: extracted from Xero, then landed or failed."""
+"""One organisation's week, or month, of a table: how it is extracted from Xero, and what became of it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from xero_pipeline.errors import PipelineError
 from xero_pipeline.periods import AnyPeriod, Period
 from xero_pipeline.warehouse.figures.landing import Provenance, ReplaceResult
 from xero_pipeline.warehouse.figures.restatements import Restatement
+from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.xero.client import OrganisationClient
 from xero_pipeline.xero.readers.reports import Difference
 
@@ -58,6 +59,24 @@ class RunScope(Generic[AnyPeriod]):
 
 BeginExtracting = Callable[[RunScope[AnyPeriod]], Extract[AnyPeriod]]
 """Begins an asset's part of a run."""
+
+
+@dataclass(frozen=True)
+class TableExtraction(Generic[AnyPeriod]):
+    """How the weeks, or months, of one table are extracted.
+
+    Attributes:
+        table: the name of the table and of its asset.
+        kind: what the sync log calls its figures, which says whether they are those of weeks or of months.
+        read_together: whether the weeks of an organisation are read with one request.
+        after: the kind whose same week, if the run has that kind too, is landed before this one is read.
+    """
+
+    table: str
+    kind: SyncType
+    begin: BeginExtracting[AnyPeriod]
+    read_together: bool = False
+    after: SyncType | None = None
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from xero_pipeline.assets.columns import build_asset_metadata
 from xero_pipeline.assets.document_spool import DocumentSpool
-from xero_pipeline.assets.outcomes import ExtractedWeek, RunScope
+from xero_pipeline.assets.outcomes import ExtractedWeek, RunScope, TableExtraction
 from xero_pipeline.assets.revenue_rows import build_revenue_documents
 from xero_pipeline.assets.weekly import build_figures_asset
 from xero_pipeline.errors import PipelineError
@@ -152,13 +152,20 @@ class RevenueExtraction:
         )
 
 
-def build_revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
-    """Build the asset for a deployment's settings."""
-    return build_figures_asset(
-        "revenue_weekly",
+def build_revenue_extraction(settings: Settings) -> TableExtraction[Week]:
+    """Build how the revenue of weeks is extracted."""
+    return TableExtraction(
+        revenue_weekly_table.name,
         SyncType.INVOICES,
         lambda scope: RevenueExtraction(settings, scope),
         read_together=True,
+    )
+
+
+def build_revenue_weekly_asset(settings: Settings, partitions: dg.WeeklyPartitionsDefinition) -> dg.AssetsDefinition:
+    """Build the asset for a deployment's settings."""
+    return build_figures_asset(
+        build_revenue_extraction(settings),
         # A profit and loss without any line is compared with the revenue that the run has landed.
         goes_first=True,
         settings=settings,

@@ -1,8 +1,8 @@
 """Two runs never read the same weeks of an organisation at the same time: one waits for its turn.
 
-Dagster's queue keeps runs of the same organisations apart, not runs that have some organisations in common. So each
-asset of a run holds a lock for every organisation whose weeks it reads, and an organisation that another run is
-reading comes last. Where a lock is lost with its server, the later reading replaces the whole week all the same.
+Dagster's queue keeps runs of the same organisations apart, not runs that have some organisations in common. So a run
+holds a lock for every organisation whose weeks it reads, whichever tables it has, and an organisation that another run
+is reading comes last. Where a lock is lost with its server, the later reading replaces the whole week all the same.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ _LONGEST_WAIT = 21_600.0
 @contextmanager
 def take_turn(
     locks: Locks,
-    sync_type: str,
     organisations: Sequence[OrganisationClient],
     weeks: Sequence[Period],
     on_wait: Callable[[OrganisationClient], None],
@@ -38,7 +37,7 @@ def take_turn(
     Raises:
         LockTimeout: the other run was not over after six hours.
     """
-    names = {one.tenant_id: _name_locks(sync_type, one.tenant_id, weeks) for one in organisations}
+    names = {one.tenant_id: _name_locks(one.tenant_id, weeks) for one in organisations}
     tried = organisations[: max(1, _MOST_LOCKS // len(names[organisations[0].tenant_id]))]
     with locks.hold_free([name for one in tried for name in names[one.tenant_id]]) as held:
         free = [one for one in tried if held.issuperset(names[one.tenant_id])]
@@ -52,6 +51,6 @@ def take_turn(
         yield [organisations[0]]
 
 
-def _name_locks(sync_type: str, tenant_id: str, weeks: Sequence[Period]) -> list[str]:
+def _name_locks(tenant_id: str, weeks: Sequence[Period]) -> list[str]:
     blocks = sorted({week.ending.toordinal() // (7 * _WEEKS_PER_LOCK) for week in weeks})
-    return [f"sync-{sync_type}-{tenant_id}-{block}" for block in blocks]
+    return [f"sync-{weeks[0].NOUN}-{tenant_id}-{block}" for block in blocks]

@@ -9,41 +9,35 @@ from typing import Any
 import dagster as dg
 
 from xero_pipeline.assets.columns import OWNERS
-from xero_pipeline.assets.outcomes import BeginExtracting
+from xero_pipeline.assets.outcomes import TableExtraction
 from xero_pipeline.assets.progress import Progress
+from xero_pipeline.assets.run_weeks import RunWeeks
 from xero_pipeline.assets.week_sync import WeeklySyncConfig, WeekSync
 from xero_pipeline.periods import AnyPeriod
 from xero_pipeline.settings import Settings
-from xero_pipeline.warehouse.logs.sync_log import SyncType
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline.xero.client import Xero
 
 
 def build_figures_asset(
-    name: str,
-    kind: SyncType,
-    begin: BeginExtracting[AnyPeriod],
+    extraction: TableExtraction[AnyPeriod],
     *,
     settings: Settings,
     partitions: dg.TimeWindowPartitionsDefinition,
     metadata: Mapping[str, Any],
     description: str,
-    read_together: bool = False,
     goes_first: bool = False,
 ) -> dg.AssetsDefinition:
     """Build the asset of one table, which syncs each week, or month, of its run.
 
     Args:
-        name: the table's name.
-        kind: what the sync log calls its figures, which says whether they are those of weeks or of months.
-        begin: begins to extract the weeks of a run.
+        extraction: how its weeks, or months, are extracted.
         metadata: the metadata of the asset itself, which does not depend on a run.
-        read_together: whether the weeks of an organisation are read with one request.
         goes_first: whether a run that has several assets begins with this one.
     """
 
     @dg.asset(
-        name=name,
+        name=extraction.table,
         partitions_def=partitions,
         backfill_policy=dg.BackfillPolicy.single_run(),
         group_name="xero",
@@ -60,17 +54,18 @@ def build_figures_asset(
         xero: dg.ResourceParam[Xero],
         warehouse: dg.ResourceParam[Warehouse],
         progress: dg.ResourceParam[Progress],
+        run_weeks: dg.ResourceParam[RunWeeks],
     ) -> dg.MaterializeResult[Any]:
         sync = WeekSync(
-            kind.value,
+            extraction,
             xero,
             warehouse,
             progress,
+            run_weeks,
             settings.data_source,
             settings.organisations_per_run,
             at_once=settings.concurrent_calls,
-            read_together=read_together,
         )
-        return sync.materialize(context, config, begin)
+        return sync.materialize(context, config)
 
     return figures

@@ -14,8 +14,8 @@ import dagster as dg
 import pytest
 from sqlalchemy import text
 
-from xero_pipeline.assets import week_sync
-from xero_pipeline.assets.week_sync import WeekSync
+from xero_pipeline.assets import side_by_side
+from xero_pipeline.assets.week_landing import WeekLander
 from xero_pipeline.automation.jobs import ASSETS
 from xero_pipeline.automation.planning import find_weeks_in_backoff
 from xero_pipeline.grants import ConnectionStatus
@@ -400,14 +400,14 @@ def test_an_unexpected_error_in_a_week_stops_no_other_week(tmp_path: Path) -> No
 def test_a_week_that_landed_just_before_the_interruption_stays_landed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    finish = WeekSync._finish_week
+    finish = WeekLander.finish
 
     def finish_and_stop(*arguments: Any) -> Any:
         finish(*arguments)
         raise KeyboardInterrupt
 
     with run_deployment(tmp_path) as deployed:
-        monkeypatch.setattr(WeekSync, "_finish_week", finish_and_stop)
+        monkeypatch.setattr(WeekLander, "finish", finish_and_stop)
         deployed.sync(deployed.latest.shift(-3), deployed.latest)
         entries = deployed.warehouse.log.list_newest(20)
         (landed,) = (entry for entry in entries if entry.status == "success")
@@ -488,10 +488,10 @@ def lose_locks(monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a restart of the database's server: runs of the same weeks do not wait for each other."""
 
     @contextlib.contextmanager
-    def take_all(_locks: Any, _kind: str, organisations: Any, *_: Any) -> Any:
+    def take_all(_locks: Any, organisations: Any, *_: Any) -> Any:
         yield list(organisations)
 
-    monkeypatch.setattr(week_sync, "take_turn", take_all)
+    monkeypatch.setattr(side_by_side, "take_turn", take_all)
 
 
 def test_a_slow_sync_does_not_overwrite_the_figures_of_a_later_one(

@@ -39,6 +39,7 @@ from xero_pipeline.assets.financial import build_financial_weekly_asset
 from xero_pipeline.assets.partitions import build_weekly_partitions
 from xero_pipeline.assets.progress import NoProgress
 from xero_pipeline.assets.revenue import build_revenue_weekly_asset
+from xero_pipeline.assets.run_weeks import RunWeeks
 from xero_pipeline.assets.week_reports import WeekReports
 from xero_pipeline.assets.week_sync import WeeklySyncConfig
 from xero_pipeline.automation.alerts import Alerter, open_alerter
@@ -228,6 +229,7 @@ class Year:
                 self.deployment.xero,
                 self.deployment.warehouse,
                 NoProgress(),
+                RunWeeks(),
             )
 
     @property
