@@ -86,3 +86,26 @@ def test_an_organisation_reads_only_so_far_ahead_of_what_has_landed() -> None:
 
     results = list(build({"a": 50}, read, at_once=2))
     assert [number for _, number in results] == list(range(50))
+
+
+def test_a_job_that_depends_on_an_earlier_one_begins_when_that_one_was_handed_over() -> None:
+    handed_over: list[int] = []
+    begun_after: dict[int, list[int]] = {}
+
+    def read(job: Job) -> Job:
+        begun_after[job[1]] = list(handed_over)
+        return job
+
+    jobs = [[("a", number) for number in range(6)]]
+    # The jobs 3 to 5 depend on 0 to 2.
+    ahead = FetchAhead(
+        jobs,
+        read,
+        at_once=4,
+        is_answered=lambda _job: True,
+        may_begin=lambda job: job[1] < 3 or job[1] - 3 in handed_over,
+    )
+    for _, number in ahead:
+        handed_over.append(number)
+    assert handed_over == list(range(6))
+    assert all(number - 3 in begun_after[number] for number in (3, 4, 5))
