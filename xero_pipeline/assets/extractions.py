@@ -11,9 +11,9 @@ from xero_pipeline.warehouse.logs.sync_log import SyncType
 
 
 def build_extractions(settings: Settings) -> list[TableExtraction[Any]]:
-    """Build how each table is extracted, in the order in which an organisation's weeks are read.
+    """Build how each table is extracted, those that are begun first at the head.
 
-    Revenue comes first: its first week lists the documents of all weeks, and the profit and loss is compared with it.
+    Revenue is first: its first week lists the documents of all weeks, and the profit and loss is compared with it.
     """
     return [
         build_revenue_extraction(settings),

@@ -17,7 +17,7 @@ class RunWeeks:
     """The weeks of one run that this process reads.
 
     Args:
-        extractions: those of all tables, in the order in which an organisation's weeks are read.
+        extractions: those of all tables. The first ones are begun first.
         list_assets: finds the assets that this process materialises in the run, with the name of each one's op.
     """
 

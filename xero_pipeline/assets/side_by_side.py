@@ -8,7 +8,7 @@ has been read, in Dagster's own thread; an asset whose weeks have landed before 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,8 +52,7 @@ class SideBySide:
     """The weeks that one process reads in one run.
 
     Args:
-        extractions: those of the tables, with the keys of their assets, in the order in which an organisation's weeks
-            are read.
+        extractions: those of the tables, with the keys of their assets. The first ones are begun first.
         at_once: how many weeks of one organisation are read at once.
         others_connected: whether there are connected organisations that this run does not sync.
     """
@@ -144,9 +143,8 @@ class SideBySide:
         organisations, weeks = self._organisations, self._weeks
         while organisations:
             with take_turn(self._lander.warehouse.locks, organisations, weeks, self._log_wait) as taken:
-                lanes = [list(self._list_jobs(organisation)) for organisation in taken]
                 yield from FetchAhead(
-                    lanes,
+                    [self._list_lanes(organisation) for organisation in taken],
                     self._read,
                     at_once=self._at_once,
                     is_answered=lambda result: not result[1].is_outage,
@@ -154,10 +152,8 @@ class SideBySide:
                 )
             organisations = [one for one in organisations if one not in taken]
 
-    def _list_jobs(self, organisation: OrganisationClient) -> Iterator[Job]:
-        for part in self.parts.values():
-            for week in self._weeks:
-                yield part, organisation, week
+    def _list_lanes(self, organisation: OrganisationClient) -> list[list[Job]]:
+        return [[(part, organisation, week) for week in self._weeks] for part in self.parts.values()]
 
     def _may_begin(self, job: Job) -> bool:
         part, organisation, week = job

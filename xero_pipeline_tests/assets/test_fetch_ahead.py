@@ -17,7 +17,7 @@ def build(
     at_once: int = 3,
     is_answered: Callable[[Job], bool] = lambda _job: True,
 ) -> FetchAhead[Job, Job]:
-    jobs = [[(name, number) for number in range(count)] for name, count in lanes.items()]
+    jobs = [[[(name, number) for number in range(count)]] for name, count in lanes.items()]
     return FetchAhead(jobs, read, at_once=at_once, is_answered=is_answered)
 
 
@@ -88,24 +88,48 @@ def test_an_organisation_reads_only_so_far_ahead_of_what_has_landed() -> None:
     assert [number for _, number in results] == list(range(50))
 
 
-def test_a_job_that_depends_on_an_earlier_one_begins_when_that_one_was_handed_over() -> None:
-    handed_over: list[int] = []
-    begun_after: dict[int, list[int]] = {}
+def test_a_job_that_depends_on_another_lanes_begins_when_that_one_was_handed_over() -> None:
+    handed_over: list[Job] = []
+    begun_after: dict[Job, list[Job]] = {}
 
     def read(job: Job) -> Job:
-        begun_after[job[1]] = list(handed_over)
+        begun_after[job] = list(handed_over)
         return job
 
-    jobs = [[("a", number) for number in range(6)]]
-    # The jobs 3 to 5 depend on 0 to 2.
+    first, second = ([(name, number) for number in range(5)] for name in ("first", "second"))
     ahead = FetchAhead(
-        jobs,
+        [[first, second]],
         read,
         at_once=4,
         is_answered=lambda _job: True,
-        may_begin=lambda job: job[1] < 3 or job[1] - 3 in handed_over,
+        may_begin=lambda job: job[0] == "first" or ("first", job[1]) in handed_over,
     )
-    for _, number in ahead:
-        handed_over.append(number)
-    assert handed_over == list(range(6))
-    assert all(number - 3 in begun_after[number] for number in (3, 4, 5))
+    for job in ahead:
+        handed_over.append(job)
+    assert sorted(handed_over) == [*first, *second]
+    assert all(("first", number) in begun_after["second", number] for number in range(5))
+
+
+def test_the_lanes_of_an_organisation_share_its_limit_and_a_slow_one_holds_up_no_other() -> None:
+    lock, in_progress, most = threading.Lock(), 0, 0
+    other_is_done = threading.Event()
+
+    def read(job: Job) -> Job:
+        nonlocal in_progress, most
+        with lock:
+            in_progress += 1
+            most = max(most, in_progress)
+        if job == ("slow", 0):
+            assert other_is_done.wait(10)
+        with lock:
+            in_progress -= 1
+        return job
+
+    lanes = [[(name, number) for number in range(30)] for name in ("slow", "quick")]
+    results = []
+    for job in FetchAhead([lanes], read, at_once=3, is_answered=lambda _job: True):
+        results.append(job)
+        if job == ("quick", 29):
+            other_is_done.set()
+    assert results == [*lanes[1], *lanes[0]]
+    assert most <= 3
