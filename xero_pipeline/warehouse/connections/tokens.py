@@ -16,7 +16,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection as SqlConnection
-from sqlalchemy import Engine, Row, and_, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Engine, Row, and_, bindparam, delete, exists, func, insert, or_, select, update
 
 from xero_pipeline.clock import Clock
 from xero_pipeline.grants import REFRESH_TOKEN_LIFE, Connection, ConnectionStatus, Organisation, Tokens
@@ -40,6 +40,10 @@ _organisations = select(
     )
     .label("shares_name"),
 )
+# Every call reads one row. The statements are built once, since SQLAlchemy takes longer to build than to run them.
+_by_name = _organisations.order_by(table.c.tenant_name, table.c.tenant_id)
+_by_id = _organisations.where(table.c.tenant_id == bindparam("tenant_id"))
+_TOUCH = update(table).where(table.c.tenant_id == bindparam("of_tenant_id"))
 
 
 class TokenStore:
@@ -84,9 +88,8 @@ class TokenStore:
 
     def list_organisations(self) -> list[Organisation]:
         """Every stored organisation, in the order of names."""
-        query = _organisations.order_by(table.c.tenant_name, table.c.tenant_id)
         with self._engine.connect() as connection:
-            return [_to_organisation(row) for row in connection.execute(query)]
+            return [_to_organisation(row) for row in connection.execute(_by_name)]
 
     def list_connected(self) -> list[Organisation]:
         """The organisations that Xero gives access to; those that must be connected again are left out."""
@@ -182,7 +185,7 @@ class TokenStore:
             with self._engine.begin() as own_connection:
                 return self.touch_synced(tenant_id, at, connection=own_connection)
         # The last to write counts, not the latest moment: another process's clock may have been ahead.
-        connection.execute(update(table).where(table.c.tenant_id == tenant_id).values(last_sync_at=at, updated_at=at))
+        connection.execute(_TOUCH, {"of_tenant_id": tenant_id, "last_sync_at": at, "updated_at": at})
         return None
 
     def forget(self, tenant_id: str) -> None:
@@ -220,7 +223,7 @@ class TokenStore:
 
     def _read_row(self, tenant_id: str) -> Row[Any]:
         with self._engine.connect() as connection:
-            row = connection.execute(_organisations.where(table.c.tenant_id == tenant_id)).one_or_none()
+            row = connection.execute(_by_id, {"tenant_id": tenant_id}).one_or_none()
         if row is None:
             raise UnknownOrganisation(f"No organisation with the id {tenant_id} is connected.")
         return row
