@@ -9,6 +9,7 @@ from typing import Any
 from xero_pipeline.mock_xero.books import chart
 from xero_pipeline.mock_xero.books.documents import (
     Document,
+    DocumentCache,
     DocumentLine,
     DocumentStatus,
     TaxTreatment,
@@ -21,6 +22,8 @@ Json = dict[str, Any]
 
 _EPOCH = dt.date(1970, 1, 1)
 _TAX_TYPES = {True: "OUTPUT", False: "INPUT"}
+_rendered: DocumentCache[Json] = DocumentCache(5_000)
+_fields: DocumentCache[Json] = DocumentCache(10_000)
 
 
 def format_day(day: dt.date) -> str:
@@ -52,7 +55,12 @@ class Renderer:
         self._tracking = {name: derive_tracking_id(organisation.tenant_id, name) for name in chart.TRACKING}
 
     def render(self, document: Document, *, with_lines: bool) -> Json:
-        """A document's JSON; `with_lines` is false in a list without `page`, which has no lines."""
+        """A document's JSON; `with_lines` is false in a list without `page`, which has no lines. Do not change it."""
+        key = (self._organisation.tenant_id, with_lines)
+        json = _rendered.get(document, key)
+        return json or _rendered.keep(document, key, self._render(document, with_lines=with_lines))
+
+    def _render(self, document: Document, *, with_lines: bool) -> Json:
         net, tax = _sum_lines(document)
         total = net + tax
         paid = total if document.status is DocumentStatus.PAID else 0
@@ -86,7 +94,11 @@ class Renderer:
         return json
 
     def fields(self, document: Document) -> Json:
-        """The fields that a `where` or `order` may name, with the document's values."""
+        """The fields that a `where` or `order` may name, with the document's values. Do not change them."""
+        key = self._organisation.tenant_id
+        return _fields.get(document, key) or _fields.keep(document, key, self._list_fields(document))
+
+    def _list_fields(self, document: Document) -> Json:
         net, tax = _sum_lines(document)
         container = "CreditNote" if document.kind.is_credit else "Invoice"
         midnight = dt.time(0)

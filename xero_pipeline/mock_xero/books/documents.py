@@ -7,11 +7,15 @@ currency: amount / rate, each line rounded to the cent.
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import StrEnum
+from typing import Generic, TypeVar
 
 from xero_pipeline.money import to_cents
+
+T = TypeVar("T")
 
 
 class DocumentKind(StrEnum):
@@ -106,7 +110,12 @@ class Document:
         """
         if self.paid_on is None or self.status is not DocumentStatus.AUTHORISED:
             return self
-        if self.paid_on > today:
+        is_paid = self.paid_on <= today
+        view = _views.get(self, (is_paid, payment_zone))
+        return view or _views.keep(self, (is_paid, payment_zone), self._make_view(is_paid, payment_zone))
+
+    def _make_view(self, is_paid: bool, payment_zone: dt.tzinfo | None) -> Document:
+        if not is_paid or self.paid_on is None:
             return replace(self, paid_on=None)
         updated = self.updated_at
         if payment_zone is not None:
@@ -143,6 +152,31 @@ class Document:
         if self.rate is None:
             return cents
         return int(to_cents(Decimal(cents) / 100 / self.rate) * 100)
+
+
+class DocumentCache(Generic[T]):
+    """What was made of documents that are asked for again and again. A document is known by its identity.
+
+    Two threads may make the same value twice.
+    """
+
+    def __init__(self, max_size: int) -> None:
+        self._max_size = max_size
+        # The document is kept as well, so no other one gets its id meanwhile.
+        self._values: dict[tuple[int, Hashable], tuple[Document, T]] = {}
+
+    def get(self, document: Document, key: Hashable) -> T | None:
+        found = self._values.get((id(document), key))
+        return None if found is None else found[1]
+
+    def keep(self, document: Document, key: Hashable, value: T) -> T:
+        if len(self._values) >= self._max_size:
+            self._values.clear()
+        self._values[id(document), key] = document, value
+        return value
+
+
+_views: DocumentCache[Document] = DocumentCache(10_000)
 
 
 def cents_to_decimal(cents: int) -> Decimal:

@@ -11,6 +11,7 @@ import json
 import sqlite3
 from dataclasses import asdict
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from xero_pipeline.mock_xero.books.documents import Document, DocumentKind, DocumentLine, DocumentStatus, TaxTreatment
@@ -91,6 +92,8 @@ def _read_payment(document: Document | None) -> tuple[str | None, str | None, in
     return entry.day.isoformat(), entry.bank, entry.cash
 
 
+# Each request reads the edits that concern it, and most of them are the same as before.
+@lru_cache(maxsize=2000)
 def _parse_document(payload: str) -> Document:
     given: dict[str, Any] = json.loads(payload)
     return Document(

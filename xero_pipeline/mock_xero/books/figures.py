@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -43,6 +43,8 @@ class _DailyCredits:
         self._ledger = ledger
         self.accrual = Cached(self._make_accrual, 1500)
         self.cash = Cached(self._make_cash, 1500)
+        self.accrual_weeks = Cached(lambda number: _sum(self.accrual(number)), 1500)
+        self.cash_weeks = Cached(lambda number: _sum(self.cash(number)), 1500)
 
     def _make_accrual(self, number: int) -> tuple[Credits, ...]:
         days = self._sum_entries(number, cash_basis=False)
@@ -84,14 +86,21 @@ class Figures:
     def sum_credits(self, first: dt.date, last: dt.date, *, cash_basis: bool) -> Credits:
         """The amount credited to each account in a range of days."""
         total: Credits = Counter()
-        for number, day in self._iterate_days(first, last):
-            offset = (day - self._ledger.week_start(number)).days
-            if cash_basis:
-                total.update(self._days.cash(number)[offset])
-            elif day < self._today:
-                total.update(self._days.accrual(number)[offset])
-            else:
-                self._add_today(total, number)
+        days, weeks = self._days.accrual, self._days.accrual_weeks
+        if cash_basis:
+            days, weeks = self._days.cash, self._days.cash_weeks
+        last_over = min(last, self._today if cash_basis else self._today - dt.timedelta(days=1))
+        for number in self._list_weeks(first, last):
+            start = self._ledger.week_start(number)
+            if first <= start and start + dt.timedelta(days=6) <= last_over:
+                total.update(weeks(number))
+                continue
+            for offset in range(7):
+                day = start + dt.timedelta(days=offset)
+                if first <= day <= last_over:
+                    total.update(days(number)[offset])
+                elif first <= day <= min(last, self._today):
+                    self._add_today(total, number)
         for entry in self._load_added_entries(first, last):
             if entry.account is not None and (entry.in_cash_basis or not cash_basis):
                 total[entry.account] += entry.credit
@@ -138,15 +147,6 @@ class Figures:
     def _list_weeks(self, first: dt.date, last: dt.date) -> range:
         return self._ledger.week_numbers(first, min(last, self._today))
 
-    def _iterate_days(self, first: dt.date, last: dt.date) -> Iterator[tuple[int, dt.date]]:
-        last = min(last, self._today)
-        for number in self._ledger.week_numbers(first, last):
-            start = self._ledger.week_start(number)
-            for offset in range(7):
-                day = start + dt.timedelta(days=offset)
-                if first <= day <= last:
-                    yield number, day
-
     def _add_today(self, total: Credits, number: int) -> None:
         """Add the current day, of which only documents up to now count."""
         for entry in self._ledger.entries(number):
@@ -172,6 +172,13 @@ def _post(credits: Credits, document: Document, counted: bool, sign: int = 1) ->
         return
     for line in document.lines:
         credits[line.account_code] += sign * document.credit_sign * document.base_net(line)
+
+
+def _sum(parts: Iterable[Credits]) -> Credits:
+    total: Credits = Counter()
+    for part in parts:
+        total.update(part)
+    return total
 
 
 def _is_within(day: dt.date | None, first: dt.date, last: dt.date) -> bool:
