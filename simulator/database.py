@@ -88,7 +88,7 @@ class SimulatedDatabase:
                 return
             if process.transactions == 0:
                 draw = self._machine.draw
-                is_slow = len(self._machine.processes) > 1 and draw.random() < 0.1
+                is_slow = len(self._machine.processes) > 1 and draw.random() < 0.2
                 process.sleep(draw.uniform(0.0, 4.0) if is_slow else 0.002)
             process.transactions += 1
 
@@ -98,9 +98,17 @@ class SimulatedDatabase:
             if process is not None:
                 process.transactions -= 1
 
-        for name in ("do_execute", "do_executemany"):
-            event.listen(engine, name, self._before_statement)
-        commit = engine.dialect.do_commit
+        # Methods of the dialect rather than SQLAlchemy's events, which take longer than SQLite does.
+        dialect: Any = engine.dialect
+        execute, executemany, commit = dialect.do_execute, dialect.do_executemany, dialect.do_commit
+
+        def do_execute(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+            self._meet(cursor.connection, statement)
+            execute(cursor, statement, parameters, context)
+
+        def do_executemany(cursor: Any, statement: str, parameters: Any, context: Any = None) -> None:
+            self._meet(cursor.connection, statement)
+            executemany(cursor, statement, parameters, context)
 
         def do_commit(connection: Any) -> None:
             self._meet(connection, "COMMIT")
@@ -109,10 +117,7 @@ class SimulatedDatabase:
             if process is not None:
                 process.step()
 
-        engine.dialect.do_commit = do_commit  # type: ignore[method-assign]
-
-    def _before_statement(self, cursor: Any, statement: str, _parameters: Any, _context: Any) -> None:
-        self._meet(cursor.connection, statement)
+        dialect.do_execute, dialect.do_executemany, dialect.do_commit = do_execute, do_executemany, do_commit
 
     def _meet(self, connection: Any, statement: str) -> None:
         process = self._machine.current

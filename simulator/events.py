@@ -12,7 +12,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from simulator import database, network
+from simulator import database, lists, network
 from simulator.plan import Event
 from simulator.truth import KINDS
 from xero_pipeline.mock_xero import Document, DocumentKind, MockLine
@@ -28,12 +28,15 @@ if TYPE_CHECKING:
 DOCUMENTS_WITHIN = timedelta(hours=22)
 # An edit of a paid document moves later balances, which are read after the edited weeks.
 BALANCES_WITHIN = timedelta(hours=60)
-# A silent edit is found by the daily comparison of the newest block, or the weekly one of an older block.
+# A silent edit is found by the comparison of the newest block, or the one of an older block, which comes seven times
+# less often. These are for a comparison each day; the promises of other deployments are as many times as long.
 SILENT_WITHIN = timedelta(days=3.6)
 SILENT_WITHIN_OLD = timedelta(days=11)
 # A move within a block is found once each place to split the block was tried: eight of up to 51 a look.
-MOVED_WITHIN = timedelta(days=9)
-MOVED_WITHIN_OLD = timedelta(days=60)
+MOVED_WITHIN = timedelta(days=12)
+MOVED_WITHIN_OLD = timedelta(days=75)
+# How often documents of each kind are edited, by weight.
+_EDITED = {DocumentKind.SALE: 5, DocumentKind.SALE_CREDIT: 3, DocumentKind.BILL: 1.5, DocumentKind.BILL_CREDIT: 0.5}
 
 
 class Editor:
@@ -42,8 +45,8 @@ class Editor:
     def __init__(self, world: World, draw: random.Random, organisation: int) -> None:
         self.world = world
         self.draw = draw
-        # Among how many of the newest weeks it chooses; 0 for all, mostly the newest.
-        self.newest = 0
+        # The weeks that it edits; without any, all of them and mostly the newest.
+        self.weeks: list[Week] = []
         self.tenant_id = world.plan.organisations[organisation].tenant_id
         self.mock = world.mock
         self.books = world.mock.books(self.tenant_id)
@@ -52,10 +55,8 @@ class Editor:
 
     def choose_week(self) -> Week:
         """A closed week, mostly one of the newest."""
-        weeks = self.world.weeks()
-        if self.newest:
-            weeks = weeks[-self.newest :]
-        elif self.draw.random() < 0.5:
+        weeks = self.weeks or self.world.weeks()
+        if not self.weeks and self.draw.random() < 0.8:
             weeks = weeks[-5:]
         return self.draw.choice(weeks)
 
@@ -63,8 +64,15 @@ class Editor:
         return week.start + timedelta(days=self.draw.randrange(7))
 
     def choose_document(self, week: Week) -> Document | None:
-        documents = [one for one in self.books.documents(week) if one.status.is_counted and not one.is_foreign]
-        return self.draw.choice(documents) if documents else None
+        by_kind: dict[DocumentKind, list[Document]] = {}
+        for one in self.books.documents(week):
+            if one.status.is_counted and not one.is_foreign:
+                by_kind.setdefault(one.kind, []).append(one)
+        # The mock has many bills; most edits are of what the tables count.
+        kinds = sorted(by_kind, key=list(_EDITED).index)
+        if not kinds:
+            return None
+        return self.draw.choice(by_kind[self.draw.choices(kinds, [_EDITED[kind] for kind in kinds])[0]])
 
     def make_lines(self) -> list[MockLine]:
         return [
@@ -90,19 +98,25 @@ class Editor:
         first, now = min(weeks), self.world.now()
         self.truth.forget([SyncType.PROFIT_AND_LOSS, SyncType.INVOICES], lambda week: week in weeks)
         self.truth.forget([SyncType.BANK_SUMMARY], lambda week: week >= first)
-        silent = self._compute_silence(weeks, moves=moves)
+        silent = self.compute_silence(weeks, moves=moves)
         for week in weeks:
             for kind in KINDS:
-                self.promises.excuse(kind, week, now + (silent if is_bill and moves else DOCUMENTS_WITHIN))
-        self.promises.excuse_from(SyncType.BANK_SUMMARY, first, now + (silent if is_bill else BALANCES_WITHIN))
+                self.promises.excuse(kind, week, now + DOCUMENTS_WITHIN)
+                if is_bill and moves:
+                    self.promises.excuse_silent(kind, week, week, now + silent)
+        self.promises.excuse_from(SyncType.BANK_SUMMARY, first, now + BALANCES_WITHIN)
+        if is_bill:
+            self.promises.excuse_silent(SyncType.BANK_SUMMARY, first, None, now + silent)
+            self.world.await_comparison(silent)
         self.world.machine.counts["edit of a document"] += 1
 
-    def _compute_silence(self, weeks: set[Week], *, moves: bool) -> timedelta:
+    def compute_silence(self, weeks: set[Week], *, moves: bool) -> timedelta:
         """Within how much time the comparison with Xero's totals finds an edit."""
-        is_old = self.world.is_in_older_block(min(weeks)) or self.world.is_in_older_block(max(weeks))
-        if moves:
-            return MOVED_WITHIN_OLD if is_old else MOVED_WITHIN
-        return SILENT_WITHIN_OLD if is_old else SILENT_WITHIN
+        looks = self.world.plan.days_between_looks
+        within = looks * (MOVED_WITHIN if moves else SILENT_WITHIN)
+        if self.world.is_in_older_block(min(weeks), within) or self.world.is_in_older_block(max(weeks), within):
+            return looks * (MOVED_WITHIN_OLD if moves else SILENT_WITHIN_OLD)
+        return within
 
     def change_silently(self, weeks: set[Week], change: Callable[[], object], *, moves: bool = False) -> None:
         """Make an edit that no list of changes shows."""
@@ -110,10 +124,11 @@ class Editor:
         change()
         first, now = min(weeks), self.world.now()
         self.truth.forget(KINDS, lambda week: week >= first)
-        within = self._compute_silence(weeks, moves=moves)
+        within = self.compute_silence(weeks, moves=moves)
         for week in weeks:
-            self.promises.excuse(SyncType.PROFIT_AND_LOSS, week, now + within)
-        self.promises.excuse_from(SyncType.BANK_SUMMARY, first, now + within)
+            self.promises.excuse_silent(SyncType.PROFIT_AND_LOSS, week, week, now + within)
+        self.promises.excuse_silent(SyncType.BANK_SUMMARY, first, None, now + within)
+        self.world.await_comparison(within)
         self.world.machine.counts["silent edit"] += 1
 
 
@@ -148,16 +163,24 @@ def move(editor: Editor) -> None:
     if document is None:
         return new_invoice(editor)
     day = editor.choose_day(other)
-    act = editor.mock.move_credit_note if _is_credit(document) else editor.mock.move_invoice
-    weeks = _weeks_of(document, week) | {other}
-    if document.paid_on is not None:
-        weeks.add(Week.containing(max(document.paid_on, day)))
     return editor.change_documents(
-        weeks,
-        lambda: act(editor.tenant_id, document.id, day),
+        _weeks_of_move(document, week, day),
+        lambda: _move_to(editor, document, day),
         is_bill=not document.kind.is_sale,
         moves=True,
     )
+
+
+def _move_to(editor: Editor, document: Document, day: date) -> None:
+    act = editor.mock.move_credit_note if _is_credit(document) else editor.mock.move_invoice
+    act(editor.tenant_id, document.id, day)
+
+
+def _weeks_of_move(document: Document, week: Week, day: date) -> set[Week]:
+    weeks = _weeks_of(document, week) | {Week.containing(day)}
+    if document.paid_on is not None:
+        weeks.add(Week.containing(max(document.paid_on, day)))
+    return weeks
 
 
 def new_invoice(editor: Editor) -> None:
@@ -242,8 +265,9 @@ def retype(editor: Editor) -> None:
     editor.mock.retype_account(editor.tenant_id, code, kind)
     weeks = editor.world.weeks()
     editor.truth.forget([SyncType.PROFIT_AND_LOSS], lambda _week: True)
-    within = SILENT_WITHIN_OLD if editor.world.is_in_older_block(weeks[0]) else SILENT_WITHIN
-    editor.promises.excuse_from(SyncType.PROFIT_AND_LOSS, weeks[0], editor.world.now() + within)
+    within = editor.compute_silence({weeks[0]}, moves=False)
+    editor.promises.excuse_silent(SyncType.PROFIT_AND_LOSS, weeks[0], None, editor.world.now() + within)
+    editor.world.await_comparison(within)
     editor.world.machine.counts["silent edit"] += 1
 
 
@@ -271,12 +295,64 @@ EDITS: dict[str, Callable[[Editor], None]] = {
 def http_fault(world: World, draw: random.Random, event: Event) -> None:
     values = event.values
     until = world.now() + timedelta(hours=values["hours"]) if values["hours"] else None
-    editor = Editor(world, draw, draw.randrange(len(world.plan.organisations)))
     armed = network.ArmedFault(values["name"], values["endpoint"], values["times"], until, values["skip"])
-    # Somebody edits what is being listed.
-    editor.newest = 2
-    armed.edit = lambda: draw.choice((edit, void, move, credit))(editor)
     world.network.armed.append(armed)
+
+
+def list_fault(world: World, draw: random.Random, event: Event) -> None:
+    values = event.values
+    change = replace_listed if values["name"] == "replaced between pages" else edit_listed
+    world.network.list_faults.append(
+        lists.ListFault(
+            values["name"],
+            values["endpoint"],
+            values["times"],
+            values["skip"],
+            lambda page, tenant_id: change(Editor(world, draw, world.find_organisation(tenant_id)), page),
+        )
+    )
+
+
+def edit_listed(editor: Editor, page: lists.ListedPage) -> bool:
+    """Somebody edits what is being listed."""
+    editor.weeks = page.list_weeks(editor.world.weeks()) or editor.world.weeks()[-2:]
+    if not editor.weeks:
+        return False
+    editor.draw.choice((edit, void, move, credit))(editor)
+    return True
+
+
+def replace_listed(editor: Editor, page: lists.ListedPage) -> bool:
+    """A document that was on the page leaves the list, and one that belongs on a later page enters it."""
+    known = editor.world.weeks()
+    weeks = page.list_weeks(known)
+    if not weeks:
+        return False
+    kind = DocumentKind.SALE if page.container == "Invoices" else DocumentKind.SALE_CREDIT
+    others = [weeks[0].shift(-number) for number in (1, 2, 3)] + [week for week in known if week > weeks[-1]][:3]
+
+    def list_documents(of: list[Week]) -> list[tuple[Week, Document]]:
+        return [
+            (week, one)
+            for week in of
+            for one in editor.books.documents(week)
+            if one.kind is kind and one.status.is_counted and not one.is_foreign
+        ]
+
+    leaving = [one for one in list_documents(weeks) if one[1].id in page.keys]
+    entering = [one for one in list_documents(others) if one[1].id > page.keys[-1]]
+    if not leaving or not entering:
+        return False
+    (week, left), (other, entered) = editor.draw.choice(leaving), editor.draw.choice(entering)
+    days = editor.choose_day(editor.draw.choice(others)), editor.choose_day(editor.draw.choice(weeks))
+
+    def change() -> None:
+        _move_to(editor, left, days[0])
+        _move_to(editor, entered, days[1])
+
+    affected = _weeks_of_move(left, week, days[0]) | _weeks_of_move(entered, other, days[1])
+    editor.change_documents(affected, change, moves=True)
+    return True
 
 
 def database_fault(world: World, draw: random.Random, event: Event) -> None:
@@ -327,10 +403,14 @@ def sync_by_hand(world: World, draw: random.Random, event: Event) -> None:
 
 
 def several_by_hand(world: World, draw: random.Random, event: Event) -> None:
-    """Several people sync at the same moment, beside whatever runs."""
+    """Several people sync at the same moment, beside whatever runs; often the same weeks."""
     del event
+    same = random.Random(draw.getrandbits(32)).getstate() if draw.random() < 0.7 else None
     for _ in range(draw.choice((2, 2, 3))):
-        world.start_hand(draw)
+        own = random.Random(draw.getrandbits(32))
+        if same is not None:
+            own.setstate(same)
+        world.start_hand(own)
 
 
 def tick(world: World, draw: random.Random, event: Event) -> None:
@@ -386,6 +466,7 @@ OTHERS: dict[str, Callable[[World, random.Random, Event], None]] = {
     function.__name__: function
     for function in (
         http_fault,
+        list_fault,
         database_fault,
         kill,
         power_cut,
@@ -410,6 +491,6 @@ def happen(world: World, event: Event) -> None:
     if event.kind in EDITS:
         if world.weeks():
             EDITS[event.kind](Editor(world, draw, event.values["organisation"]))
-            world.scheduler.at(world.now() + timedelta(hours=draw.uniform(1, 10)), world.start_tick)
+            world.look_within(timedelta(hours=draw.uniform(1, 10)))
     else:
         OTHERS[event.kind](world, draw, event)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from urllib.parse import parse_qs
@@ -18,6 +18,7 @@ from requests import PreparedRequest, Response
 from requests import exceptions as exceptions
 from requests.adapters import BaseAdapter
 
+from simulator.lists import ListFault
 from simulator.processes import Machine, Process
 from xero_pipeline.mock_xero import ConnectionBreak, MockFault, MockTransport, MockXero
 from xero_pipeline.mock_xero.faults import FaultKind, corrupt_response, replace_response
@@ -77,21 +78,16 @@ FAULTS: dict[str, MockFault] = {
 }
 """What the mock can do itself, by name."""
 
-LIST_FAULTS = ("page repeated", "page vanished", "documents twice", "count wrong", "edited between pages")
-"""What happens to lists of documents, which this module does."""
-
 
 @dataclass
 class ArmedFault:
-    """A fault for requests to an endpoint: `times` of them, or all until a moment. `edit` happens between pages."""
+    """A fault for requests to an endpoint: `times` of them, or all until a moment."""
 
     name: str
     endpoint: str
     times: int
     until: datetime | None = None
     skip: int = 0
-    edit: Callable[[], None] | None = field(default=None, repr=False)
-    last_page: Any = field(default=None, repr=False)
 
 
 class Network:
@@ -99,6 +95,7 @@ class Network:
 
     Attributes:
         armed: the faults that wait for their request.
+        list_faults: those that wait for a page of a list.
         calls: how many requests of the API arrived at Xero.
         secrets: tokens and codes that passed.
         double_refreshes: refresh tokens that were sent again although nothing had gone wrong.
@@ -109,6 +106,7 @@ class Network:
         self.machine = machine
         self.scheduler = machine.scheduler
         self.armed: list[ArmedFault] = []
+        self.list_faults: list[ListFault] = []
         self.calls = 0
         self.secrets: set[str] = set()
         self.double_refreshes: list[str] = []
@@ -135,10 +133,8 @@ class Network:
         self, request: MockRequest, process: Process, fault: ArmedFault | None, handle: Callable[[], MockResponse]
     ) -> MockResponse:
         if fault is None:
-            return handle()
+            return self._spoil_list(request, process, handle())
         process.was_disturbed = True
-        if fault.name in LIST_FAULTS:
-            return self._spoil_list(fault, request, handle)
         self.machine.note(f"HTTP: {fault.name}")
         known = FAULTS[fault.name]
         if known.kind is FaultKind.DELAY:
@@ -168,29 +164,20 @@ class Network:
             return fault
         return None
 
-    def _spoil_list(self, fault: ArmedFault, request: MockRequest, handle: Callable[[], MockResponse]) -> MockResponse:
-        page = int(request.parameter("page") or 0)
-        response = handle()
-        try:
-            payload = json.loads(response.body)
-            container = next(name for name in ("Invoices", "CreditNotes") if isinstance(payload.get(name), list))
-        except (ValueError, StopIteration, AttributeError):
-            return response
-        rows = payload[container]
-        self.machine.note(f"HTTP: {fault.name}")
-        if fault.name == "page repeated" and page > 1 and fault.last_page is not None:
-            payload[container] = fault.last_page
-        elif fault.name == "page vanished" and page > 1:
-            payload[container] = []
-        elif fault.name == "documents twice":
-            payload[container] = rows + rows[:1]
-        elif fault.name == "count wrong" and "pagination" in payload:
-            payload["pagination"]["itemCount"] += 1
-        elif fault.name == "edited between pages" and fault.edit is not None:
-            fault.edit()
-        fault.last_page = rows
-        # Decimals are read as floats and written as they were: the mock writes at most four decimals.
-        return MockResponse(response.status, response.headers, json.dumps(payload).encode())
+    def _spoil_list(self, request: MockRequest, process: Process, response: MockResponse) -> MockResponse:
+        """Let the first fault that can spoil this page do so."""
+        for fault in list(self.list_faults):
+            if not re.search(ENDPOINTS[fault.endpoint], request.path):
+                continue
+            spoiled = fault.spoil(request, response)
+            if spoiled is not None:
+                fault.times -= 1
+                if fault.times <= 0:
+                    self.list_faults.remove(fault)
+                process.was_disturbed = True
+                self.machine.note(f"HTTP: {fault.name}")
+                return spoiled
+        return response
 
     def _begin_refresh(self, request: MockRequest, process: Process) -> str | None:
         if not request.path.endswith("/connect/token"):
@@ -246,4 +233,4 @@ class _Door:
         return self._network.exchange(request, self._process, lambda: mock.handle(request))
 
 
-__all__ = ["ENDPOINTS", "FAULTS", "LIST_FAULTS", "ArmedFault", "ConnectionBreak", "Network", "SimulatedTransport"]
+__all__ = ["ENDPOINTS", "FAULTS", "ArmedFault", "ConnectionBreak", "Network", "SimulatedTransport"]

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from simulator import database, network
+from simulator import database, lists, network
 from xero_pipeline.mock_xero import MockOrganisation
 
 _LAYOUTS = (("AU", "AUD", "AU"), ("NZ", "NZD", "NZ"), ("GB", "GBP", "GB"), ("SG", "SGD", "SG"), ("US", "USD", "US"))
@@ -48,6 +48,7 @@ class Plan:
     postgres: bool
     settings: dict[str, Any]
     page_size: int
+    days_between_looks: int
     skew: timedelta
     addresses: int
     events: tuple[Event, ...]
@@ -84,7 +85,8 @@ def draw_plan(seed: int, *, weeks: int = 52, postgres: bool | None = None) -> Pl
         organisations=organisations,
         postgres=on_postgres,
         settings=settings,
-        page_size=draw.choice((5, 20, 1000)),
+        page_size=draw.choice((2, 3, 5, 1000)),
+        days_between_looks=draw.choices((1, 2, 3, 5), (20, 25, 30, 25))[0],
         skew=timedelta(seconds=draw.choice((0, 0, -90, 45, 600))),
         addresses=draw.choice((1, 2)),
         events=tuple(sorted(_draw_events(draw, begin, weeks, count), key=lambda event: event.at)),
@@ -105,6 +107,8 @@ def _draw_organisation(draw: random.Random, seed: int, number: int) -> MockOrgan
     )
 
 
+# The share of weeks in which most things happen.
+BUSY_WEEKS = 0.12
 # How often each kind happens, by weight.
 EDITS = {
     "edit": 6,
@@ -116,12 +120,12 @@ EDITS = {
     "pay": 2,
     "journal": 2,
     "bank_movement": 1,
-    "payroll": 2,
+    "payroll": 1,
     "retype": 0.4,
 }
 ACTIONS = {
     "sync_by_hand": 3,
-    "several_by_hand": 2,
+    "several_by_hand": 4,
     "restart": 2,
     "locks_lost": 2,
     "power_cut": 1,
@@ -144,19 +148,21 @@ def _draw_events(draw: random.Random, begin: datetime, weeks: int, organisations
     for week in range(weeks):
         # From Sunday morning to Thursday evening. What follows is calm, and on Saturday everything must be exact.
         start = begin + week * 7 * DAY
-        edits = min(12, int(draw.expovariate(1 / 3.0)))
+        # Most of what happens comes together, so that one thing happens while another is not over.
+        is_busy = weeks == 1 or draw.random() < BUSY_WEEKS
+        edits = min(16, int(draw.expovariate(1 / (8.0 if is_busy else 0.5))))
         for _ in range(edits):
             kind = draw.choices(list(EDITS), list(EDITS.values()))[0]
             add(start + draw.uniform(0, 4.6) * DAY, kind, organisation=draw.randrange(organisations))
-        if (week < 1 < weeks) or draw.random() < 0.3:
+        if not is_busy or week < 1 < weeks:
             continue
-        for _ in range(draw.choice((1, 1, 2, 3))):
+        for _ in range(draw.choice((2, 3, 4))):
             # Faults come in a day of their own, around the moments at which something runs.
             day = start + draw.randrange(0, 4) * DAY
             for _ in range(draw.choice((1, 1, 2, 4))):
                 at = day + timedelta(hours=draw.choice((1.99, 2.3, 7.9, 15.9)), seconds=draw.uniform(0, 600))
                 _draw_fault(draw, add, at)
-        for _ in range(draw.choice((0, 0, 1, 2))):
+        for _ in range(draw.choice((1, 2, 3))):
             kind = draw.choices(list(ACTIONS), list(ACTIONS.values()))[0]
             at = start + draw.randrange(0, 4) * DAY + timedelta(hours=draw.choice((2.0, 2.001, 2.01, 8.3, 12.5)))
             add(at + timedelta(seconds=draw.uniform(0, 20)), kind, organisation=draw.randrange(organisations))
@@ -173,9 +179,8 @@ def _draw_fault(draw: random.Random, add: Any, at: datetime) -> None:
             skip=draw.choice((0, 0, 1, 3, 7)))  # fmt: skip
     elif where == "list":
         endpoint = draw.choice(("invoices", "credit notes"))
-        name = draw.choice(network.LIST_FAULTS)
-        add(at, "http_fault", name=name, endpoint=endpoint, times=draw.choice((1, 2)), hours=0,
-            skip=draw.choice((0, 0, 1, 2)))  # fmt: skip
+        name = draw.choice(lists.FAULTS)
+        add(at, "list_fault", name=name, endpoint=endpoint, times=draw.choice((1, 2)), skip=draw.choice((0, 0, 1, 2)))
     elif where == "database":
         add(at, "database_fault", name=draw.choice(list(database.FAULTS)), skip=int(draw.expovariate(1 / 60)),
             times=draw.choice((1, 1, 1, 3, 20)), hours=draw.choice((0, 0, 0, 0, 0.2, 2)))  # fmt: skip

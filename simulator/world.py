@@ -24,6 +24,7 @@ from simulator import events
 from simulator.dagster_layer import Run, SimulatedDagster
 from simulator.database import SimulatedDatabase, make_folder
 from simulator.laws import FigureLaws, LawBroken, count_permits, count_permits_of, find_leftovers
+from simulator.lists import choose_page_size
 from simulator.mailbox import Mailbox, SimulatedAddress, watch_claims
 from simulator.network import Network, SimulatedTransport
 from simulator.plan import DAY, Event, Plan
@@ -56,7 +57,7 @@ from xero_pipeline.dagster_internals import SerializableErrorInfo, StepFailureDa
 from xero_pipeline.errors import PipelineError
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.mock_xero import MockXero
-from xero_pipeline.reconciliation.blocks import list_blocks
+from xero_pipeline.reconciliation.blocks import MAX_BLOCK_WEEKS, list_blocks
 from xero_pipeline.resources import Deployment, XeroBackend, choose_backend
 from xero_pipeline.run_liveness import build_worker_tags, hold_run_lock
 from xero_pipeline.settings import Settings, load_settings
@@ -82,6 +83,8 @@ _TICKS = (time(6, 25),)
 CALM = timedelta(hours=50)
 _QUIET = timedelta(hours=28)
 _STARTING = timedelta(days=5)
+# On what share of the days and of the Sundays on which nothing can have changed the sensors look all the same.
+_QUIET_LOOKS, _QUIET_SUNDAYS = 0.06, 0.4
 
 
 class SimulatedDeployment(Deployment):
@@ -185,7 +188,11 @@ class World:
         self.assets: dict[str, Any] = {name: build(self.settings, partitions) for name, build in _BUILD.items()}
         self.machine.on_disaster = self._look_soon
         self.machine.on_end = self._hold_no_permit
-        self._looks_until = plan.begin
+        self._busy_until = plan.begin + _STARTING
+        self._awaiting_until = self._look_planned_at = plan.begin
+        self._synced_on = self._looked_on = date.min
+        # A week that has ended is read on Sunday, and once more on Monday if it ends later at Xero.
+        self._week_open = (1.5 if plan.zone == plan.xero_zone else 2.5) * DAY
         self.doomed: list[tuple[str, int]] = []
         self.away_until = plan.begin
         self.happened = 0
@@ -204,7 +211,7 @@ class World:
                 PIPELINE_START_DATE=self.plan.start_date.isoformat(),
                 ALERT_URLS=addresses,
                 # A little less than a day, since the daemon looks at fixed hours here.
-                RECONCILIATION_SECONDS=79_200,
+                RECONCILIATION_SECONDS=79_200 * self.plan.days_between_looks,
                 **self.plan.settings,
             )
 
@@ -223,9 +230,17 @@ class World:
         except NoSuchWeek:
             return []
 
-    def is_in_older_block(self, week: Week) -> bool:
+    def find_organisation(self, tenant_id: str) -> int:
+        """The number of an organisation; of the first one, if there is none of that id."""
+        return next((n for n, one in enumerate(self.plan.organisations) if one.tenant_id == tenant_id), 0)
+
+    def is_in_older_block(self, week: Week, within: timedelta) -> bool:
+        """Whether a week is in an older block, or will be within that time: those are compared less often."""
         blocks = list_blocks(self.weeks())
-        return bool(blocks) and week < blocks[-1].first
+        if not blocks:
+            return False
+        next_block = blocks[-1].first.shift(MAX_BLOCK_WEEKS)
+        return week < blocks[-1].first or self.settings.calendar.start_of_day(next_block.ending) < self.now() + within
 
     @contextlib.contextmanager
     def machine_only(self) -> Iterator[None]:
@@ -262,6 +277,7 @@ class World:
     def _make_happen(self, event: Event) -> Callable[[], None]:
         def happen() -> None:
             self.happened += 1
+            self.stay_busy(1.25 * DAY)
             events.happen(self, event)
 
         return happen
@@ -271,18 +287,60 @@ class World:
             self.scheduler.at(datetime.combine(midnight.date(), moment, self.plan.zone).astimezone(UTC), action)
 
         at(time(5), self.hold_daily)
-        at(time(6), self.start_daily)
+        at(time(6), lambda: self.syncs_today() and self.start_daily())
         at(time(9), self.read_mail)
         for moment in _TICKS:
-            at(moment, self.start_tick)
+            at(moment, lambda: self.looks_today() and self.start_tick())
         if number % 7 == 4:
             at(time(21), self.calm_down)
         if number % 7 == 6:
             at(time(22), self.hold_weekly)
 
+    def stay_busy(self, within: timedelta) -> None:
+        """Something may change within that time, so the daemon looks each day."""
+        self._busy_until = max(self._busy_until, self.now() + within)
+
+    def await_comparison(self, within: timedelta) -> None:
+        """Only the comparison with Xero's totals finds an edit, within that time: the daemon looks as often as that."""
+        self._awaiting_until = max(self._awaiting_until, self.now() + within)
+
+    def syncs_today(self) -> bool:
+        """Whether the daily sync runs today. It does not on most days on which nothing can have changed.
+
+        On those it would find what it has found before. It runs each day while the promise of a document's edit is not
+        over, for a day after whatever else happened and after each run that a sensor asked for, for two days after a
+        disaster and when a week has ended, and on a few other days.
+        """
+        now, day = self.now(), self.now().date()
+        weeks = self.weeks()
+        by_chance = random.Random(f"look {self.plan.seed} {day}").random()
+        has_reason = now < self._busy_until or not weeks or by_chance < _QUIET_LOOKS
+        if has_reason or now < self.settings.calendar.start_of_day(weeks[-1].ending) + self._week_open:
+            self.machine.counts["days with a daily sync"] += 1
+            # The week that has ended is all that is new on a quiet Sunday, and the daily sync reads it.
+            if has_reason or by_chance < _QUIET_SUNDAYS:
+                self._synced_on = self._looked_on = day
+            return True
+        return False
+
+    def looks_today(self) -> bool:
+        """Whether the sensors look today: after the daily sync, and while a silent edit waits to be found.
+
+        Without a daily sync, `reconciliation` looks half an interval later.
+        """
+        day = self.now().date()
+        if self._synced_on == day:
+            return True
+        if self.now() < self._awaiting_until and (day - self._looked_on).days >= 1.5 * self.plan.days_between_looks:
+            self._looked_on = day
+            self.machine.counts["days with a look alone"] += 1
+            return True
+        return False
+
     def calm_down(self) -> None:
         """What waited to go wrong does not any more, until the next week."""
         self.network.armed.clear()
+        self.network.list_faults.clear()
         self.database.armed.clear()
         self.doomed.clear()
 
@@ -382,10 +440,20 @@ class World:
 
     def _look_soon(self) -> None:
         """In production the sensors look each few minutes: Xero takes a used refresh token for half an hour more."""
-        if self.now() >= self._looks_until:
-            self._looks_until = self.now() + timedelta(minutes=12)
-            for minutes in (6, 24):
-                self.scheduler.at(self.now() + timedelta(minutes=minutes), self.start_tick)
+        self.stay_busy(CALM)
+        within = CALM + (self.plan.days_between_looks + 1) * DAY
+        for promises in self.laws.promises.values():
+            promises.postpone(self.now(), self.now() + within)
+        self.laws.partial_until = self.now() + within
+        self.await_comparison(within)
+        self.look_within(timedelta(minutes=18))
+
+    def look_within(self, within: timedelta) -> None:
+        """Have the daemon look within that time: after an edit, a disaster, or a run that a sensor asked for."""
+        moment = self.now() + within
+        if not self.now() < self._look_planned_at <= moment:
+            self._look_planned_at = moment
+            self.scheduler.at(moment, lambda: self.start_tick() if moment == self._look_planned_at else None)
 
     def read_mail(self) -> None:
         """Somebody reads the alerts: connects again if they say so, and syncs the weeks again that they name."""
@@ -452,6 +520,7 @@ class World:
                 self.scheduler.at(self.now() + timedelta(minutes=20), self.start_consent)
 
         self.consented = False
+        self.stay_busy(CALM)
         self._start("consent", work, ended)
 
     def start_disconnect(self, tenant_id: str) -> None:
@@ -511,7 +580,7 @@ class World:
         instance: Any = self.dagster
         plan = planner.plan_runs(find_weeks_under_way(instance))
         process.step()
-        self.dagster.launch(plan.build_run_requests(source, per_run))
+        self._launch_planned(plan.build_run_requests(source, per_run))
 
     def _reconcile(self, deployment: Deployment, alerter: alerts.Alerter, process: Process) -> None:
         instance: Any = self.dagster
@@ -519,7 +588,12 @@ class World:
         process.sleep(70)
         plan = ReconciliationPlanner(deployment, alerter).plan_runs(find_weeks_under_way(instance))
         process.step()
-        self.dagster.launch([run.to_run_request("reconciliation") for run in plan.runs])
+        self._launch_planned([run.to_run_request("reconciliation") for run in plan.runs])
+
+    def _launch_planned(self, requests: list[dg.RunRequest]) -> None:
+        if requests:
+            self.stay_busy(1.25 * DAY)
+        self.dagster.launch(requests)
 
     def _check_connections(self, deployment: Deployment, alerter: alerts.Alerter) -> None:
         monitor = ConnectionMonitor(deployment, alerter)
@@ -537,6 +611,7 @@ class World:
 
     def _start_hand_sync(self, first: Week, last: Week) -> None:
         self.hands += 1
+        self.stay_busy(CALM)
         run_id = f"hand-{self.hands:05d}"
 
         def work(process: Process) -> None:
@@ -562,6 +637,8 @@ class World:
         weeks = parse_run_weeks(run.tags)
         chosen = {key.path[-1] for key in run.request.asset_selection or ()} or set(_ASSETS)
         success = True
+        if run.tags.get("source") not in (None, "daily_sync"):
+            self.scheduler.at(self.now() + timedelta(minutes=30), lambda: self.look_within(timedelta(minutes=30)))
         try:
             with hold_run_lock(deployment.warehouse.locks, run.run_id):
                 process.step()
@@ -618,6 +695,15 @@ def _ignore(_result: object) -> None:
     return
 
 
+def _ask_for_short_pages(page_size: int) -> Callable[..., Any]:
+    fetch = listing.ListReader._fetch
+
+    def fetch_short(reader: Any, request: Any, page: int, size: int) -> Any:
+        return fetch(reader, request, page, size if size == 1 else choose_page_size(page_size, request))
+
+    return fetch_short
+
+
 @contextlib.contextmanager
 def stand_ins(world: World) -> Iterator[None]:
     """Replace what would make a simulation depend on anything but its seed, or wait."""
@@ -625,7 +711,7 @@ def stand_ins(world: World) -> Iterator[None]:
     with (
         patch.object(fetch_ahead, "WorkerThreads", InlineThreads),
         patch.object(listing, "WorkerThreads", InlineThreads),
-        patch.object(listing, "PAGE_SIZE", world.plan.page_size),
+        patch.object(listing.ListReader, "_fetch", _ask_for_short_pages(world.plan.page_size)),
         patch.object(alerts, "read_addresses", lambda _urls: world.addresses),
         # The picture of a table for Dagster's UI: it reads every stored week, and changes nothing.
         patch.object(WeekReports, "_report_table", lambda *_: None),

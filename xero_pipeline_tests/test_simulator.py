@@ -16,10 +16,10 @@ from simulator.mutants import MUTANTS
 from simulator.plan import draw_plan
 from simulator.years import shorten, simulate
 
-# One organisation and little history: the first day of a long one takes longer than these weeks.
-TEN = (25, 27, 44, 46, 47, 52, 57, 63, 64, 101)
-# Ten take a minute and a half of processor time, and CI's is limited.
-SEEDS = TEN if os.environ.get("SEEDS") == "full" else (27, 52, 64)
+# One organisation and little history: these are the quickest.
+TEN = (14, 17, 19, 15, 25, 27, 52, 57, 63, 66)
+# Ten take 20 seconds of processor time, and CI's is limited.
+SEEDS = TEN if os.environ.get("SEEDS") == "full" else TEN[:3]
 WEEKS = 1
 
 
