@@ -13,8 +13,9 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select, true
 
+from xero_pipeline.money import ZERO
 from xero_pipeline.warehouse.database.exact_sums import sum_money, to_money
-from xero_pipeline.warehouse.figures.revenue_documents import CREDIT_NOTE
+from xero_pipeline.warehouse.figures.revenue_documents import CREDIT_NOTE, INVOICE
 from xero_pipeline.warehouse.logs.sync_log import LANDED, SyncType
 from xero_pipeline.warehouse.schema import revenue_document_changes as changes
 from xero_pipeline.warehouse.schema import revenue_document_lines as lines
@@ -23,6 +24,7 @@ from xero_pipeline.warehouse.schema import xero_sync_logs
 from xero_pipeline.weeks import Week
 
 _KEYS_AT_ONCE = 1000
+_NOTHING = (0, ZERO, ZERO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,12 +76,18 @@ class SelectedDocument:
 
 @dataclass(frozen=True, slots=True)
 class DocumentSums:
-    """What selected lines add up to. `count` is of documents."""
+    """What selected lines add up to, and how many documents have one of them."""
 
-    count: int
+    invoice_count: int
+    credit_note_count: int
     invoiced: Decimal
     credited: Decimal
     tax: Decimal
+
+    @property
+    def count(self) -> int:
+        """How many invoices and credit notes there are."""
+        return self.invoice_count + self.credit_note_count
 
     @property
     def net_revenue(self) -> Decimal:
@@ -139,12 +147,11 @@ def sum_documents(connection: Connection, selection: DocumentSelection) -> Docum
         .where(selection.match(lines))
         .group_by(documents.c.document_type)
     )
-    count, nets, tax = 0, {}, Decimal("0.00")
-    for document_type, number, net, own_tax in connection.execute(query):
-        count += number
-        nets[document_type == CREDIT_NOTE] = to_money(net)
-        tax += -to_money(own_tax) if document_type == CREDIT_NOTE else to_money(own_tax)
-    return DocumentSums(count, nets.get(False, Decimal("0.00")), nets.get(True, Decimal("0.00")), tax)
+    rows = connection.execute(query)
+    sums = {document_type: (count, to_money(net), to_money(tax)) for document_type, count, net, tax in rows}
+    invoices, invoiced, tax = sums.get(INVOICE, _NOTHING)
+    credit_notes, credited, credited_tax = sums.get(CREDIT_NOTE, _NOTHING)
+    return DocumentSums(invoices, credit_notes, invoiced, credited, tax - credited_tax)
 
 
 def list_documents(
@@ -190,9 +197,20 @@ def list_documents(
 def list_document_changes(
     connection: Connection, selection: DocumentSelection, limit: int | None = None
 ) -> list[DocumentChange]:
-    """The changes of the selection's documents, newest first."""
-    query = select(changes).where(selection.match(changes)).order_by(changes.c.restated_at.desc(), changes.c.id)
-    rows = connection.execute(query.limit(limit)).mappings().all()
+    """The changes of the selection's documents, newest first.
+
+    Args:
+        limit: how many changes of one sync are listed at most for each cell of revenue; `None` for all.
+    """
+    of_sync = ("dagster_run_id", "restated_at", "revenue_type", "region")
+    place = func.row_number().over(partition_by=[changes.c[name] for name in of_sync], order_by=changes.c.id)
+    ranked = select(changes, place.label("place")).where(selection.match(changes)).subquery()
+    query = (
+        select(*(ranked.c[column.name] for column in changes.c))
+        .where(true() if limit is None else ranked.c.place <= limit)
+        .order_by(ranked.c.restated_at.desc(), ranked.c.id)
+    )
+    rows = connection.execute(query).mappings().all()
     keys = sorted({row["document_id"] for row in rows})
     others, links = _find_other_weeks(connection, selection, keys), _find_links(connection, selection, keys)
     unused = ("id", "tenant_id", "week_ending")

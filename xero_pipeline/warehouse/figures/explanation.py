@@ -42,6 +42,7 @@ _TOTAL_OF = {
     "other_income": "other_income",
     "operating_expenses": "operating_expenses",
 }
+_COSTS = ("cost_of_sales", "operating_expenses")
 # The totals that are made of other totals, with their signs.
 _FORMULAS = {
     "gross_profit": (("total_trading_income", 1), ("cost_of_sales", -1)),
@@ -51,6 +52,10 @@ TOTALS = (*_TOTAL_OF.values(), *_FORMULAS)
 # Names the revenue of all types and regions among the totals.
 ALL_REVENUE = "net_revenue"
 _WHOLE_WEEK = "week"
+_ON_CASH_BASIS = (
+    "The profit and loss of this week is on cash basis: it counts what was paid. Documents count by their own date, so "
+    "they do not explain it."
+)
 
 
 class FigureExplainer:
@@ -120,7 +125,13 @@ class FigureExplainer:
                 column,
                 parts=parts,
                 weeks=[WeekAmount(Week(each["week_ending"]), each[column]) for each in rows],
-                history=self._read_history(connection, "financial_weekly", [_WHOLE_WEEK], (column,), {}),
+                history=self._read_history(
+                    connection,
+                    "financial_weekly",
+                    [_WHOLE_WEEK],
+                    (column,),
+                    None if row["basis"] == "cash" else {},
+                ),
             )
 
     def explain_account(self, account: str) -> Explanation | None:
@@ -132,14 +143,15 @@ class FigureExplainer:
                 return None
             code = line["account_code"]
             weeks = self._weigh_weeks(connection, line)
-            selection = {"account_code": code} if code else None
+            is_cash = any(row["basis"] == "cash" for row in self._read_week(connection, financial_weekly))
+            selection = {"account_code": code} if code and not is_cash else None
             sums = self._sum(connection, **selection) if selection else None
             parts = []
             if sums is not None and sums.count:
-                parts.append(Part("Invoices less credit notes", sums.net_revenue, _count(sums)))
+                parts.append(_build_documents_part(sums, line["category"]))
             # All that is not from sales documents: bills, money without a document, journals.
             if rest := line["amount"] - sum((part.amount for part in parts), _ZERO):
-                parts.append(Part("Other entries in Xero", rest))
+                parts.append(Part("Other entries in Xero" if parts else "Entries in Xero", rest))
             return self._build(
                 connection,
                 line,
@@ -154,6 +166,7 @@ class FigureExplainer:
                 history=self._read_history(
                     connection, "financial_weekly_lines", [line["account_id"]], ("amount",), selection
                 ),
+                note=_ON_CASH_BASIS if is_cash else None,
             )
 
     def explain_revenue(self, revenue_type: str | None = None, region: str | None = None) -> Explanation | None:
@@ -173,7 +186,10 @@ class FigureExplainer:
             if sums is None:
                 parts = [Part("Invoiced", figures["invoiced"]), Part("Credited", -figures["credited"])]
             else:
-                parts = [Part("Invoices", sums.invoiced, _count(sums)), Part("Credit notes", -sums.credited)]
+                parts = [
+                    Part("Invoices", sums.invoiced, _count_invoices(sums)),
+                    Part("Credit notes", -sums.credited, _count_credit_notes(sums)),
+                ]
             single = revenue_type is not None and region is not None
             return self._build(
                 connection,
@@ -303,21 +319,40 @@ class FigureExplainer:
         changes = list_document_changes(
             connection, DocumentSelection(self._tenant_id, self._week, **selection), self._max_documents
         )
-        return [HistoryEntry(dict(row), [each for each in changes if _belongs(each, row)]) for row in rows]
+        return [
+            HistoryEntry(dict(row), [each for each in changes if _belongs(each, row)][: self._max_documents])
+            for row in rows
+        ]
 
 
 def _belongs(change: DocumentChange, restatement: RowMapping) -> bool:
     """Whether a document changed in the run that restated the figure, in the same row of revenue where it names one."""
-    if restatement["table_name"] == "revenue_weekly":
-        if restatement["row_key"] != f"{change.revenue_type} / {change.region}":
-            return False
-        if restatement["dagster_run_id"] is None:
-            return bool(change.restated_at == restatement["restated_at"])
-    return bool(change.dagster_run_id == restatement["dagster_run_id"])
+    cell = f"{change.revenue_type} / {change.region}"
+    if restatement["table_name"] == "revenue_weekly" and restatement["row_key"] != cell:
+        return False
+    # Without a run's id, only what landed at the same moment is known to be of the same sync.
+    name = "restated_at" if restatement["dagster_run_id"] is None else "dagster_run_id"
+    return bool(getattr(change, name) == restatement[name])
 
 
-def _count(sums: DocumentSums) -> str:
-    return f"{sums.count} {'document' if sums.count == 1 else 'documents'}"
+def _build_documents_part(sums: DocumentSums, category: str) -> Part:
+    """What sales documents add to an account: an invoice adds to an income and takes away from a cost."""
+    note = ", ".join(filter(None, (_count_invoices(sums), _count_credit_notes(sums))))
+    if category in _COSTS:
+        return Part("Credit notes less invoices", -sums.net_revenue, note)
+    return Part("Invoices less credit notes", sums.net_revenue, note)
+
+
+def _count_invoices(sums: DocumentSums) -> str | None:
+    return _count(sums.invoice_count, "invoice")
+
+
+def _count_credit_notes(sums: DocumentSums) -> str | None:
+    return _count(sums.credit_note_count, "credit note")
+
+
+def _count(count: int, noun: str) -> str | None:
+    return f"{count} {noun}{'' if count == 1 else 's'}" if count else None
 
 
 def _compare_opening(row: Row, before: Row | None) -> str:
