@@ -32,13 +32,18 @@ class DocumentResponse(ApiModel):
 
 class DocumentsResponse(ApiModel):
     week_ending: date
-    count: int = Field(description="How many documents there are, of which `documents` lists at most `limit`.")
+    currency: str | None = Field(description="The currency of every sum; null when there is no revenue.")
+    currencies: list[str] = Field(description="Every base currency with revenue of the week, the most used first.")
+    count: int = Field(description="Invoices and credit notes, of which `documents` lists at most `limit`.")
+    invoice_count: int
+    credit_note_count: int
     invoiced: MoneyText
     credited: MoneyText
     net_revenue: MoneyText
     tax: MoneyText
     complete: bool = Field(
-        description="false where an organisation's week landed before documents were stored: sync it again."
+        description="false until the week's invoices of every organisation, of whatever currency, have landed with "
+        "their documents: sync the week."
     )
     documents: list[DocumentResponse]
 

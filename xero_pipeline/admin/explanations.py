@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+from collections import Counter
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
@@ -14,6 +14,7 @@ from xero_pipeline.admin.explanation_models import DocumentResponse, DocumentsRe
 from xero_pipeline.admin.sync import TenantId
 from xero_pipeline.warehouse.figures.document_queries import (
     DocumentSelection,
+    DocumentSums,
     are_documents_stored,
     list_documents,
     sum_documents,
@@ -22,7 +23,7 @@ from xero_pipeline.warehouse.figures.explanation import ALL_REVENUE, TOTALS, Fig
 from xero_pipeline.warehouse.figures.explanation_json import document_to_dict, explanation_to_dict
 from xero_pipeline.warehouse.figures.explanation_types import Explanation
 from xero_pipeline.warehouse.figures.overview import list_tenants_with_figures
-from xero_pipeline.warehouse.figures.queries import open_snapshot
+from xero_pipeline.warehouse.figures.queries import open_snapshot, read_revenue_currencies
 from xero_pipeline.weeks import NoSuchWeek, Week
 
 router = APIRouter(tags=["figures"])
@@ -42,21 +43,31 @@ def documents(
     tenant_id: TenantId = None,
     revenue_type: RevenueType = None,
     region: Region = None,
+    currency: Annotated[str | None, Query(pattern="^[A-Za-z]{3}$")] = None,
     limit: MaxDocuments = 1000,
 ) -> DocumentsResponse:
-    """The documents behind a week's revenue, of all types and regions or of one; what adds most comes first."""
+    """The documents behind a week's revenue, of all types and regions or of one.
+
+    They are those of one organisation (`tenantId`), or of all that keep their books in one currency. The default
+    currency is that of most organisations. Of each organisation, what adds most comes first.
+    """
     week = _require_week(context, week_ending)
     context.require_tenant(tenant_id)
-    engine = context.deployment.warehouse.engine
-    count, invoiced, credited, tax, complete = 0, Decimal(0), Decimal(0), Decimal(0), True
-    found: list[DocumentResponse] = []
-    with open_snapshot(engine) as connection:
-        for tenant in [tenant_id] if tenant_id is not None else list_tenants_with_figures(engine):
+    warehouse = context.deployment.warehouse
+    connected = {one.tenant_id for one in warehouse.tokens.list_organisations()}
+    tenants = {tenant_id} if tenant_id is not None else connected.union(list_tenants_with_figures(warehouse.engine))
+    with open_snapshot(warehouse.engine) as connection:
+        currency_of = read_revenue_currencies(connection, week)
+        # One that was disconnected and has no revenue of the week is not waited for.
+        expected = [tenant for tenant in tenants if tenant_id or tenant in connected or tenant in currency_of]
+        complete = bool(expected) and all(are_documents_stored(connection, tenant, week) for tenant in expected)
+        held = {tenant: currency_of[tenant] for tenant in sorted(tenants & currency_of.keys())}
+        currencies = [name for name, _ in Counter(sorted(held.values())).most_common()]
+        chosen = currency.upper() if currency else next(iter(currencies), None)
+        sums, found = DocumentSums(), list[DocumentResponse]()
+        for tenant in (tenant for tenant, name in held.items() if name == chosen):
             selection = DocumentSelection(tenant, week, _normalise(revenue_type), _normalise(region))
-            complete &= are_documents_stored(connection, tenant, week)
-            sums = sum_documents(connection, selection)
-            count += sums.count
-            invoiced, credited, tax = invoiced + sums.invoiced, credited + sums.credited, tax + sums.tax
+            sums += sum_documents(connection, selection)
             rest = limit - len(found)
             found += [
                 DocumentResponse.model_validate(document_to_dict(document))
@@ -64,11 +75,15 @@ def documents(
             ]
     return DocumentsResponse(
         week_ending=week.ending,
-        count=count,
-        invoiced=invoiced,
-        credited=credited,
-        net_revenue=invoiced - credited,
-        tax=tax,
+        currency=chosen if chosen in currencies else None,
+        currencies=currencies,
+        count=sums.count,
+        invoice_count=sums.invoice_count,
+        credit_note_count=sums.credit_note_count,
+        invoiced=sums.invoiced,
+        credited=sums.credited,
+        net_revenue=sums.net_revenue,
+        tax=sums.tax,
         complete=complete,
         documents=found,
     )

@@ -614,7 +614,11 @@ def test_a_week_gives_the_documents_behind_its_revenue_and_explains_each_figure(
     answer = page.api(path, params={"tenantId": "t-1", "type": "Residential", "region": "north", "limit": 2}).json()
     assert {name: value for name, value in answer.items() if name != "documents"} == {
         "weekEnding": "2026-11-21",
+        "currency": "AUD",
+        "currencies": ["AUD"],
         "count": 3,
+        "invoiceCount": 2,
+        "creditNoteCount": 1,
         "invoiced": "90.00",
         "credited": "5.50",
         "netRevenue": "84.50",
@@ -637,6 +641,40 @@ def test_a_week_gives_the_documents_behind_its_revenue_and_explains_each_figure(
     two = page.api("/weeks/2026-11-21/explain", params={"account": "a", "bank": "b"})
     assert read_error(two) == (422, "invalid_request")
     assert read_error(page.api("/weeks/2026-11-22/documents")) == (404, "no_such_week")
+
+
+def test_the_documents_of_organisations_are_summed_in_one_currency(page: Page) -> None:
+    page.connect(ALPHA, BETA, ("t-3", "Gamma"))
+    for tenant, currency, net in (("t-1", "AUD", "5.00"), ("t-2", "GBP", "40.00"), ("t-3", "AUD", "2.00")):
+        figures = documented_revenue(document(f"of-{tenant}", net))
+        land_figures(page, figures, "invoices", tenant=tenant, currency=currency)
+    path = "/weeks/2026-11-21/documents"
+
+    def read(**params: str) -> tuple[str | None, str, list[str]]:
+        answer = page.api(path, params=params).json()
+        assert answer["complete"] is True
+        return answer["currency"], answer["netRevenue"], [row["documentId"] for row in answer["documents"]]
+
+    assert read() == ("AUD", "7.00", ["of-t-1", "of-t-3"])
+    assert read(currency="gbp") == ("GBP", "40.00", ["of-t-2"])
+    assert read(tenantId="t-2") == ("GBP", "40.00", ["of-t-2"])
+    assert read(currency="USD") == (None, "0.00", [])
+    assert page.api(path).json()["currencies"] == ["AUD", "GBP"]
+    assert read_error(page.api(path, params={"currency": "pounds"})) == (422, "invalid_request")
+
+
+def test_the_documents_of_a_week_are_complete_once_every_organisation_has_landed_it(page: Page) -> None:
+    path = "/weeks/2026-11-21/documents"
+    assert page.api(path).json()["complete"] is False, "no organisation is there"
+    page.connect(ALPHA, BETA)
+    land_figures(page, documented_revenue(document("a", "5.00")), "invoices")
+    # A disconnected organisation keeps its older weeks, and will never land this one.
+    land_figures(page, documented_revenue(document("b", "1.00")), "invoices", tenant="t-9", week=LATEST.previous)
+    assert page.api(path).json()["complete"] is False, "Beta has not landed anything yet"
+    assert page.api(path, params={"tenantId": "t-1"}).json()["complete"] is True
+    assert page.api(path, params={"tenantId": "t-9"}).json()["complete"] is False
+    land_figures(page, documented_revenue(), "invoices", tenant="t-2")
+    assert page.api(path).json()["complete"] is True
 
 
 # ---- disconnect -------------------------------------------------------------------------------------------

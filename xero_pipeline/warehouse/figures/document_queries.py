@@ -6,7 +6,7 @@ A week may have 200,000 documents, so they are added up and put in order by the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -78,11 +78,14 @@ class SelectedDocument:
 class DocumentSums:
     """What selected lines add up to, and how many documents have one of them."""
 
-    invoice_count: int
-    credit_note_count: int
-    invoiced: Decimal
-    credited: Decimal
-    tax: Decimal
+    invoice_count: int = 0
+    credit_note_count: int = 0
+    invoiced: Decimal = ZERO
+    credited: Decimal = ZERO
+    tax: Decimal = ZERO
+
+    def __add__(self, other: DocumentSums) -> DocumentSums:
+        return DocumentSums(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
 
     @property
     def count(self) -> int:

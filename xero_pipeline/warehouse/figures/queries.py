@@ -133,6 +133,13 @@ def read_revenue_by_type(engine: Engine, tenant_id: str, first: Week, last: Week
     return weeks
 
 
+def read_revenue_currencies(connection: Connection, week: Week) -> dict[str, str]:
+    """The currency of each organisation that has revenue of that week, by tenant id."""
+    table = revenue_weekly
+    query = select(table.c.tenant_id, table.c.currency).where(table.c.week_ending == week.ending).distinct()
+    return {row.tenant_id: row.currency for row in connection.execute(query)}
+
+
 def find_newest_week(engine: Engine, tenant_id: str) -> Week | None:
     """The newest week that has figures; `None` if no week has."""
     query = select(func.max(weekly_summary.c.week_ending)).where(weekly_summary.c.tenant_id == tenant_id)
