@@ -32,9 +32,9 @@ test: .venv/ready-dev  ## everything that CI runs
 	@$(MAKE) --no-print-directory --jobs 3 tests-of-parts tests-of-the-whole
 
 WHOLE := xero_pipeline_tests/test_whole.py xero_pipeline_tests/test_door.py
-# Three on two cores: many of them wait, for a browser, for Dagster or for the disk.
+# Four on two cores: many of them wait, for a browser, for Dagster or for the disk.
 tests-of-parts: .venv/ready-dev
-	$(BIN)/python -m pytest -n 3 --dist worksteal $(addprefix --ignore=,$(WHOLE))
+	$(BIN)/python -m pytest -n 4 --dist worksteal $(addprefix --ignore=,$(WHOLE))
 
 # After the linters: these wait most of their time for Dagster's daemon, and the parts can have the rest.
 tests-of-the-whole: linted
@@ -91,13 +91,14 @@ clean:  ## remove the environment; .env and data/, with the key, the tokens and 
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("Python 3.11 or newer is needed; name it with make PYTHON=…")'
 	$(PYTHON) -m venv .venv
 
+# Python compiles what is used when it is used: to compile all of it takes pip half a minute.
 .venv/ready: requirements.lock pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 .venv/ready-dev: requirements-dev.lock pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements-dev.lock
+	$(BIN)/python -m pip install --quiet --no-compile --require-hashes -r requirements-dev.lock
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@ .venv/ready
 

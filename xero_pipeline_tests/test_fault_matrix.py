@@ -28,14 +28,17 @@ _CHUNKS = 64 if _IS_FULL else 2
 
 
 def choose_trials() -> list[tuple[TrialFault, ...]]:
-    """Every trial, or else each single fault that lasts, and a few of the others."""
+    """Every trial, or else every other single fault that lasts, and a few of the others.
+
+    There are 31 faults, so each of them is tried at every other endpoint.
+    """
     singles, doubles = list_single_trials(), list_double_trials()
     if _IS_FULL:
         return [*singles, *doubles]
     chance = random.Random(16)
     lasting = [trial for trial in singles if trial[0].is_lasting]
     passing = [trial for trial in singles if not trial[0].is_lasting]
-    return [*lasting, *chance.sample(passing, 20), *chance.sample(doubles, 40)]
+    return [*lasting[::2], *chance.sample(passing, 10), *chance.sample(doubles, 20)]
 
 
 def list_problems(trials: Sequence[Sequence[TrialFault]], folder: Path) -> dict[str, str]:
