@@ -109,11 +109,15 @@ class PostgresServer:
 
 @dataclass
 class Deployment:
-    """The deployment, its Xero, and what runs of it."""
+    """The deployment, its Xero, and what runs of it.
+
+    Its Xero is the mock in each process, whose refresh tokens change, or a server beside it with a disk of its own.
+    """
 
     folder: Path
     draw: random.Random
     postgres: PostgresServer | None
+    xero_folder: Path | None = None
     environment: dict[str, str] = field(default_factory=dict)
     servers: dict[str, tuple[list[str], subprocess.Popen[bytes]]] = field(default_factory=dict)
     killed: Counter[str] = field(default_factory=Counter)
@@ -122,13 +126,14 @@ class Deployment:
         self.environment = {
             "PATH": f"{TOOLS}:{os.environ['PATH']}",
             "DAGSTER_HOME": str(self.folder),
-            "XERO_MOCK_MODE": "true",
             "XERO_ENCRYPTION_KEY": secrets.token_hex(32),
             "DAGSTER_DISABLE_TELEMETRY": "1",
             "LATE_EDITS_SECONDS": str(LOOKS_EVERY),
             "MISSING_WEEKS_SECONDS": str(LOOKS_EVERY),
             "SERVER_URL": f"http://localhost:{find_free_port()}",
         }
+        xero_home = self._start_xero(self.xero_folder) if self.xero_folder else self.folder
+        self.environment["XERO_MOCK_MODE"] = str(self.xero_folder is None).lower()
         clock = SystemClock()
         self.weeks = [Week.containing(clock.now().date()).shift(-number) for number in range(1, WEEKS + 1)]
         self.environment["PIPELINE_START_DATE"] = str(self.weeks[-1].start)
@@ -149,8 +154,29 @@ class Deployment:
         (self.folder / "workspace.yaml").write_text(yaml.safe_dump({"load_from": [{"grpc_server": location}]}))
         self.run("xero-pipeline", "migrate")
         self.run("xero-pipeline", "connect")
-        self.mock = MockXero(self.folder / "data" / "mock-xero.db", clock)
+        self.mock = MockXero(xero_home / "data" / "mock-xero.db", clock)
         self.books = self.mock.books(TENANT)
+
+    def _start_xero(self, home: Path) -> Path:
+        """Start the mock as a server, which the deployment takes for Xero, and return its folder."""
+        port = find_free_port()
+        (home / "data").mkdir(parents=True)
+        self._xero = subprocess.Popen(
+            [TOOLS / "xero-pipeline", "mock-xero", "--port", str(port), "--state", home / "data" / "mock-xero.db"],
+            cwd=home,
+            env={**self.environment, "DAGSTER_HOME": str(home), "XERO_MOCK_MODE": "true"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_until(lambda: _is_open(port), "the mock", 60)
+        self.environment |= {
+            "XERO_CLIENT_ID": "app",
+            "XERO_CLIENT_SECRET": secrets.token_urlsafe(32),
+            "XERO_GRANT": "client_credentials",
+            "XERO_API_URL": f"http://localhost:{port}",
+            "XERO_IDENTITY_URL": f"http://localhost:{port}",
+        }
+        return home
 
     def open_figures(self) -> Engine:
         return open_engine(
@@ -270,6 +296,8 @@ class Deployment:
             if "execute_run" in line and self._is_own(pid):
                 _kill(pid)
         self.mock.close()
+        if self.xero_folder:
+            _kill_all(self._xero)
         if self.postgres:
             self.postgres.kill()
 
@@ -326,7 +354,7 @@ def _kill_all(process: subprocess.Popen[bytes], *, with_children: bool = True) -
 
 
 @contextmanager
-def run_deployment(seed: int, database: str) -> Iterator[Deployment]:
+def run_deployment(seed: int, database: str, *, with_xero_apart: bool = False) -> Iterator[Deployment]:
     with tempfile.TemporaryDirectory(prefix="kills-") as folder, ExitStack() as stack:
         Path(folder).chmod(0o755)
         postgres = PostgresServer(Path(folder) / "postgresql") if database == "postgresql" else None
@@ -334,7 +362,8 @@ def run_deployment(seed: int, database: str) -> Iterator[Deployment]:
             stack.callback(postgres.kill)
         home = Path(folder) / "home"
         home.mkdir()
-        deployment = Deployment(home, random.Random(seed), postgres)
+        xero_folder = Path(folder) / "xero" if with_xero_apart else None
+        deployment = Deployment(home, random.Random(seed), postgres, xero_folder)
         stack.callback(deployment.close)
         yield deployment
 
