@@ -1,4 +1,4 @@
-"""The one spelling of Xero's ids, in which they are compared and stored.
+"""The one spelling of Xero's ids and of names that people type, in which they are compared and stored.
 
 Xero's ids are GUIDs, in which case does not matter, and its endpoints do not always write them alike. Two spellings
 of one id must be neither two documents nor two rows.
@@ -21,3 +21,8 @@ def normalise_id(text: str) -> str:
         return CURRENCY_GAINS
     guid = _GUID.fullmatch(spelling)
     return "-".join(guid.groups()) if guid else spelling
+
+
+def normalise_name(text: object) -> str:
+    """Return a tracking option, a category or an account as names are compared: trimmed, in lower case."""
+    return str(text or "").strip().lower()

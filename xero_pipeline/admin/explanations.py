@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
-from xero_pipeline.admin.api_models import IsoDate
 from xero_pipeline.admin.context import AdminContext, AdminContextDep
 from xero_pipeline.admin.error_responses import BadRequest, document_errors
 from xero_pipeline.admin.explanation_models import DocumentResponse, DocumentsResponse, ExplanationResponse
+from xero_pipeline.admin.requested_periods import RequestedWeek
 from xero_pipeline.admin.sync import TenantId
+from xero_pipeline.identifiers import normalise_name
 from xero_pipeline.warehouse.figures.document_queries import (
     DocumentSelection,
     DocumentSums,
-    are_documents_stored,
     list_documents,
     sum_documents,
 )
@@ -24,11 +24,10 @@ from xero_pipeline.warehouse.figures.explanation_json import document_to_dict, e
 from xero_pipeline.warehouse.figures.explanation_types import Explanation
 from xero_pipeline.warehouse.figures.overview import list_tenants_with_figures
 from xero_pipeline.warehouse.figures.queries import open_snapshot, read_revenue_currencies
-from xero_pipeline.weeks import NoSuchWeek, Week
+from xero_pipeline.warehouse.figures.revenue_documents import are_documents_stored
 
 router = APIRouter(tags=["figures"])
 
-WeekEnding = Annotated[IsoDate, Path(alias="weekEnding")]
 # PostgreSQL takes no text with a NUL.
 _TEXT = r"^[^\x00]*$"
 RevenueType = Annotated[str | None, Query(alias="type", max_length=500, pattern=_TEXT)]
@@ -39,7 +38,7 @@ MaxDocuments = Annotated[int, Query(ge=0, le=10_000, description="How many docum
 @router.get("/weeks/{weekEnding}/documents", responses=document_errors(404))
 def documents(
     context: AdminContextDep,
-    week_ending: WeekEnding,
+    week: RequestedWeek,
     tenant_id: TenantId = None,
     revenue_type: RevenueType = None,
     region: Region = None,
@@ -51,7 +50,6 @@ def documents(
     They are those of one organisation (`tenantId`), or of all that keep their books in one currency. The default
     currency is that of most organisations. Of each organisation, what adds most comes first.
     """
-    week = _require_week(context, week_ending)
     context.require_tenant(tenant_id)
     warehouse = context.deployment.warehouse
     connected = {one.tenant_id for one in warehouse.tokens.list_organisations()}
@@ -66,7 +64,9 @@ def documents(
         chosen = currency.upper() if currency else next(iter(currencies), None)
         sums, found = DocumentSums(), list[DocumentResponse]()
         for tenant in (tenant for tenant, name in held.items() if name == chosen):
-            selection = DocumentSelection(tenant, week, _normalise(revenue_type), _normalise(region))
+            selection = DocumentSelection(
+                tenant, week, normalise_name(revenue_type) or None, normalise_name(region) or None
+            )
             sums += sum_documents(connection, selection)
             rest = limit - len(found)
             found += [
@@ -92,7 +92,7 @@ def documents(
 @router.get("/weeks/{weekEnding}/explain", responses=document_errors(404))
 def explain(
     context: AdminContextDep,
-    week_ending: WeekEnding,
+    week: RequestedWeek,
     tenant_id: TenantId = None,
     total: Annotated[
         str | None, Query(max_length=50, description="A total of financial_weekly, or net_revenue.")
@@ -107,7 +107,6 @@ def explain(
 
     Without a figure, the totals of the profit and loss and the whole revenue are explained.
     """
-    week = _require_week(context, week_ending)
     context.require_tenant(tenant_id)
     if sum(option is not None for option in (total, account, bank, revenue_type or region)) > 1:
         raise BadRequest("Name one figure: total, account, type with region, or bank.", code="invalid_request")
@@ -121,7 +120,7 @@ def explain(
         _build_response(context, explanation, names)
         for tenant in tenants
         for explanation in FigureExplainer(warehouse.engine, tenant, week, max_documents=limit).explain(
-            total=total, account=account, revenue_type=_normalise(revenue_type), region=_normalise(region), bank=bank
+            total=total, account=account, revenue_type=revenue_type, region=region, bank=bank
         )
     ]
 
@@ -131,14 +130,3 @@ def _build_response(context: AdminContext, explanation: Explanation, names: dict
     for entry in values["history"]:
         entry["runUrl"] = context.build_run_url(entry["dagsterRunId"])
     return ExplanationResponse.model_validate(values)
-
-
-def _require_week(context: AdminContext, ending: IsoDate) -> Week:
-    try:
-        return context.require_week(ending)
-    except NoSuchWeek as error:
-        raise BadRequest(str(error), code=error.code, status=404) from None
-
-
-def _normalise(option: str | None) -> str | None:
-    return option.strip().lower() if option and option.strip() else None

@@ -8,7 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Path, Query
+from fastapi import APIRouter, Query
 
 from xero_pipeline.admin.api_models import (
     IsoDate,
@@ -19,7 +19,8 @@ from xero_pipeline.admin.api_models import (
     WeekResponse,
 )
 from xero_pipeline.admin.context import AdminContext, AdminContextDep
-from xero_pipeline.admin.error_responses import BadRequest, document_errors
+from xero_pipeline.admin.error_responses import document_errors
+from xero_pipeline.admin.requested_periods import RequestedWeek
 from xero_pipeline.admin.sync import Limit, TenantId
 from xero_pipeline.warehouse.figures.overview import list_tenants_with_figures
 from xero_pipeline.warehouse.figures.queries import WeekFigures, WeekSummary, read_revenue_by_type
@@ -103,14 +104,10 @@ def _sum_week(week: Week, rows: Sequence[WeekSummary], types: dict[str, Decimal]
 @router.get("/weeks/{weekEnding}", responses=document_errors(404))
 def week(
     context: AdminContextDep,
-    week_ending: Annotated[IsoDate, Path(alias="weekEnding")],
+    chosen: RequestedWeek,
     tenant_id: TenantId = None,
 ) -> WeekResponse:
     """All figures of one week, by organisation. 404 for a date that is no week ending."""
-    try:
-        chosen = context.require_week(week_ending)
-    except NoSuchWeek as error:
-        raise BadRequest(str(error), code=error.code, status=404) from None
     context.require_tenant(tenant_id)
     warehouse = context.deployment.warehouse
     tenants = [tenant_id] if tenant_id is not None else list_tenants_with_figures(warehouse.engine)

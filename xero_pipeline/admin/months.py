@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Path
+from fastapi import APIRouter
 
-from xero_pipeline.admin.api_models import IsoDate
 from xero_pipeline.admin.context import AdminContext, AdminContextDep
-from xero_pipeline.admin.error_responses import BadRequest, document_errors
+from xero_pipeline.admin.error_responses import document_errors
 from xero_pipeline.admin.figures import build_organisation_figures, list_rows
 from xero_pipeline.admin.month_models import (
     MonthAmountsResponse,
@@ -17,8 +16,9 @@ from xero_pipeline.admin.month_models import (
     MonthResponse,
     OrganisationMonthResponse,
 )
+from xero_pipeline.admin.requested_periods import RequestedMonth
 from xero_pipeline.admin.sync import TenantId
-from xero_pipeline.periods import Month, NoSuchMonth
+from xero_pipeline.periods import Month
 from xero_pipeline.warehouse.figures.overview import list_tenants_with_monthly_figures
 from xero_pipeline.warehouse.figures.queries import Row, read_comparison, read_month_figures
 
@@ -28,14 +28,10 @@ router = APIRouter(tags=["figures"])
 @router.get("/months/{monthEnding}", responses=document_errors(404))
 def month(
     context: AdminContextDep,
-    month_ending: Annotated[IsoDate, Path(alias="monthEnding")],
+    chosen: RequestedMonth,
     tenant_id: TenantId = None,
 ) -> MonthResponse:
     """All figures of one month, by organisation. 404 for a date that is no month ending."""
-    try:
-        chosen = context.require_month(month_ending)
-    except NoSuchMonth as error:
-        raise BadRequest(str(error), code=error.code, status=404) from None
     context.require_tenant(tenant_id)
     engine = context.deployment.warehouse.engine
     tenants = [tenant_id] if tenant_id is not None else list_tenants_with_monthly_figures(engine)

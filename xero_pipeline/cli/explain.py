@@ -63,7 +63,7 @@ def explain(
             for tenant_id in ([organisation] if organisation else list_tenants_with_figures(engine))
             for found in FigureExplainer(
                 engine, tenant_id, week, max_documents=None if as_json else _MAX_DOCUMENTS
-            ).explain(account=account, revenue_type=_normalise(revenue_type), region=_normalise(region), bank=bank)
+            ).explain(account=account, revenue_type=revenue_type, region=region, bank=bank)
         ]
     if not explanations:
         raise NothingToExplain(
@@ -75,11 +75,6 @@ def explain(
         return
     for each in explanations:
         _print_explanation(each, names.get(each.tenant_id, each.tenant_id), calendar)
-
-
-def _normalise(option: str | None) -> str | None:
-    """Spell a tracking option as the tables do."""
-    return option.strip().lower() if option else None
 
 
 def _print_explanation(explanation: Explanation, organisation: str, calendar: Calendar) -> None:

@@ -33,8 +33,11 @@ _Id = BigInteger().with_variant(Integer, "sqlite")
 _Json = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 
 
+PROVENANCE_COLUMNS = ("data_source", "currency", "updated_at")
+"""The columns that say where a row of figures comes from. Every table of figures has them."""
+
+
 def _provenance_columns() -> list[Column[object]]:
-    """The columns that say where a row of figures comes from."""
     return [
         Column("data_source", Text, nullable=False),
         Column("currency", Text, nullable=False),

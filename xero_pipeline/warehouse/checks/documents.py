@@ -12,11 +12,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import Connection, Engine, and_, func, select
+from sqlalchemy import Connection, Engine, func, select
 
 from xero_pipeline.money import ZERO
 from xero_pipeline.warehouse.checks.snapshot import Key, Violation
-from xero_pipeline.warehouse.database.exact_sums import sum_money, to_money
+from xero_pipeline.warehouse.database.exact_sums import sum_cents, to_money
+from xero_pipeline.warehouse.figures.document_queries import IS_LINE_OF_DOCUMENT
 from xero_pipeline.warehouse.figures.queries import open_snapshot
 from xero_pipeline.warehouse.figures.revenue_documents import CREDIT_NOTE
 from xero_pipeline.warehouse.logs.sync_log import LANDED, SyncType
@@ -95,10 +96,9 @@ def _read_cells(connection: Connection, tenant_id: str, weeks: Iterable[Week]) -
 
 def _sum_lines(connection: Connection, tenant_id: str, weeks: Iterable[Week]) -> Mapping[Week, Mapping[_Cell, _Sums]]:
     key = (lines.c.week_ending, lines.c.revenue_type, lines.c.region, documents.c.document_type)
-    of_document = and_(*(lines.c[name] == documents.c[name] for name in ("tenant_id", "week_ending", "document_id")))
     query = (
-        select(*key, sum_money(lines.c.net), sum_money(lines.c.tax), func.count(lines.c.document_id.distinct()))
-        .join_from(lines, documents, of_document)
+        select(*key, sum_cents(lines.c.net), sum_cents(lines.c.tax), func.count(lines.c.document_id.distinct()))
+        .join_from(lines, documents, IS_LINE_OF_DOCUMENT)
         .where(lines.c.tenant_id == tenant_id, lines.c.week_ending.in_([week.ending for week in weeks]))
         .group_by(*key)
     )

@@ -15,6 +15,7 @@ from xero_pipeline.warehouse.logs.acceptances import Acceptance, AcceptedDiffere
 from xero_pipeline.warehouse.logs.reconciliations import Reconciliation, ReconciliationLog
 from xero_pipeline.warehouse.logs.sync_log import LANDED, MONTHLY_TYPES, WEEKLY_TYPES, SyncType
 from xero_pipeline.warehouse.schema import (
+    PROVENANCE_COLUMNS,
     cash_position_weekly,
     financial_weekly,
     revenue_weekly,
@@ -28,8 +29,6 @@ Key = tuple[str, Week]
 Row = Mapping[str, Any]
 """A row by column name, with `week` as a `Week`."""
 
-# The columns that say where a row comes from. The checks do not need them.
-_PROVENANCE = {"data_source", "currency", "updated_at"}
 
 TABLE_OF = {
     SyncType.PROFIT_AND_LOSS: financial_weekly,
@@ -166,7 +165,8 @@ def read_snapshot_from(
 
 def _read_rows(connection: Connection, table: Table, chosen: Sequence[ColumnElement[bool]]) -> list[Row]:
     rows: list[Row] = []
-    columns = [column for column in table.c if column.name not in _PROVENANCE]
+    # The checks do not need where a row comes from.
+    columns = [column for column in table.c if column.name not in PROVENANCE_COLUMNS]
     query = select(*columns).where(*chosen).order_by(*table.primary_key.columns)
     for mapping in connection.execute(query).mappings():
         row = dict(mapping)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement
+from sqlalchemy import BigInteger
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import GenericFunction
 
@@ -37,8 +37,3 @@ def _sum_text(element: sum_cents, compiler: Any, **options: Any) -> str:
 def to_money(cents: int | None) -> Decimal:
     """The amount of whole cents; 0.00 for NULL."""
     return Decimal(cents or 0).scaleb(-2).quantize(Decimal("0.01"))
-
-
-def sum_money(column: ColumnElement[Any]) -> ColumnElement[int]:
-    """`sum_cents` of a column."""
-    return sum_cents(column)

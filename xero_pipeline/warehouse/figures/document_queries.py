@@ -14,13 +14,11 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, case, func, select, true
 
 from xero_pipeline.money import ZERO
-from xero_pipeline.warehouse.database.exact_sums import sum_money, to_money
+from xero_pipeline.warehouse.database.exact_sums import sum_cents, to_money
 from xero_pipeline.warehouse.figures.revenue_documents import CREDIT_NOTE, INVOICE
-from xero_pipeline.warehouse.logs.sync_log import LANDED, SyncType
 from xero_pipeline.warehouse.schema import revenue_document_changes as changes
 from xero_pipeline.warehouse.schema import revenue_document_lines as lines
 from xero_pipeline.warehouse.schema import revenue_documents as documents
-from xero_pipeline.warehouse.schema import xero_sync_logs
 from xero_pipeline.weeks import Week
 
 _KEYS_AT_ONCE = 1000
@@ -122,20 +120,7 @@ class DocumentChange:
     xero_url: str | None = None
 
 
-_OF_DOCUMENT = and_(*(lines.c[name] == documents.c[name] for name in ("tenant_id", "week_ending", "document_id")))
-
-
-def are_documents_stored(connection: Connection, tenant_id: str, week: Week) -> bool:
-    """Whether the documents of that week's revenue are stored: weeks of older versions have none."""
-    logs = xero_sync_logs.c
-    query = select(logs.id).where(
-        logs.tenant_id == tenant_id,
-        logs.sync_type == SyncType.INVOICES.value,
-        logs.week_ending == week.ending,
-        logs.status.in_(LANDED),
-        logs.documents.is_not(None),
-    )
-    return connection.execute(query.limit(1)).first() is not None
+IS_LINE_OF_DOCUMENT = and_(*(lines.c[column.name] == column for column in documents.primary_key.columns))
 
 
 def sum_documents(connection: Connection, selection: DocumentSelection) -> DocumentSums:
@@ -143,10 +128,10 @@ def sum_documents(connection: Connection, selection: DocumentSelection) -> Docum
         select(
             documents.c.document_type,
             func.count(lines.c.document_id.distinct()),
-            sum_money(lines.c.net),
-            sum_money(lines.c.tax),
+            sum_cents(lines.c.net),
+            sum_cents(lines.c.tax),
         )
-        .join_from(lines, documents, _OF_DOCUMENT)
+        .join_from(lines, documents, IS_LINE_OF_DOCUMENT)
         .where(selection.match(lines))
         .group_by(documents.c.document_type)
     )
@@ -161,7 +146,7 @@ def list_documents(
     connection: Connection, selection: DocumentSelection, limit: int | None = None
 ) -> list[SelectedDocument]:
     """The documents with a line in the selection: what adds most comes first, and credit notes come last."""
-    net, tax, in_currency = sum_money(lines.c.net), sum_money(lines.c.tax), sum_money(lines.c.document_net)
+    net, tax, in_currency = sum_cents(lines.c.net), sum_cents(lines.c.tax), sum_cents(lines.c.document_net)
     selected = (
         select(lines.c.document_id, net.label("net"), tax.label("tax"), in_currency.label("document_net"))
         .where(selection.match(lines))

@@ -5,24 +5,25 @@ The parts of every explanation add up to its figure to the cent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Any
 
 from sqlalchemy import Connection, Engine, RowMapping, Table, select
 
+from xero_pipeline.identifiers import normalise_name
 from xero_pipeline.warehouse.figures.document_queries import (
     DocumentChange,
     DocumentSelection,
     DocumentSums,
     SelectedDocument,
-    are_documents_stored,
     list_document_changes,
     list_documents,
     sum_documents,
 )
 from xero_pipeline.warehouse.figures.explanation_types import Explanation, HistoryEntry, Part, Row, WeekAmount
 from xero_pipeline.warehouse.figures.queries import open_snapshot
+from xero_pipeline.warehouse.figures.revenue_documents import are_documents_stored
 from xero_pipeline.warehouse.schema import (
     cash_position_weekly,
     financial_weekly,
@@ -81,6 +82,7 @@ class FigureExplainer:
         bank: str | None = None,
     ) -> list[Explanation]:
         """Explain the named figure; where none is named, every total of the profit and loss and the whole revenue."""
+        revenue_type, region = (normalise_name(name) or None for name in (revenue_type, region))
         if total == ALL_REVENUE:
             found = [self.explain_revenue()]
         elif total is not None:
@@ -370,10 +372,9 @@ def _find(rows: Sequence[Row], week: Week) -> Row | None:
 
 def _pick(rows: Sequence[Row], wanted: str, *columns: str) -> Row | None:
     """The row that has the text in one of the columns: the first column that has it decides."""
-    spell: Callable[[object], str] = lambda text: str(text or "").strip().lower()  # noqa: E731
     for column in columns:
         for row in rows:
-            if spell(row[column]) == spell(wanted):
+            if normalise_name(row[column]) == normalise_name(wanted):
                 return row
     return None
 

@@ -20,8 +20,6 @@ from xero_pipeline.warehouse import schema
 from xero_pipeline.warehouse.database.metadata import metadata
 from xero_pipeline.warehouse.database.types import Money, UtcDateTime
 
-# Every table of figures says where a row comes from, in these columns.
-_PROVENANCE = {"data_source", "currency", "updated_at"}
 _PERIODS = ("week_ending", "month_ending")
 # Of a number whose digits the schema does not limit, such as an exchange rate. Xero's have at most ten decimals.
 _UNLIMITED = (38, 18)
@@ -74,7 +72,7 @@ class ExportFilter:
 def list_export_tables() -> dict[str, ExportTable]:
     """The tables of figures, the restatements and the views, by name, in the schema's order."""
     views = [view for view in vars(schema).values() if isinstance(view, TableClause) and not isinstance(view, Table)]
-    tables = [table for table in metadata.tables.values() if {column.name for column in table.c} >= _PROVENANCE]
+    tables = [table for table in metadata.tables.values() if {*schema.PROVENANCE_COLUMNS} <= {*table.c.keys()}]
     return {
         source.name: ExportTable(source.name, source, tuple(_describe_column(column) for column in source.c))
         for source in (*tables, *views, schema.restatements)

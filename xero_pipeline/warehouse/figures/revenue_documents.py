@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table, and_, delete, insert, select
 
+from xero_pipeline.periods import Period
 from xero_pipeline.warehouse.figures.landing import Provenance
 from xero_pipeline.warehouse.logs.sync_log import LANDED, SyncType
 from xero_pipeline.warehouse.schema import (
@@ -98,13 +99,13 @@ def replace_revenue_documents(
     return count
 
 
-def were_documents_stored(connection: Connection, provenance: Provenance) -> bool:
-    """Whether a sync has stored this week's documents before. Older versions landed weeks without them."""
+def are_documents_stored(connection: Connection, tenant_id: str, week: Period) -> bool:
+    """Whether a sync has stored the documents of that week's revenue. Older versions landed weeks without them."""
     logs = xero_sync_logs.c
     query = select(logs.id).where(
-        logs.tenant_id == provenance.tenant_id,
+        logs.tenant_id == tenant_id,
         logs.sync_type == SyncType.INVOICES.value,
-        logs.week_ending == provenance.week.ending,
+        logs.week_ending == week.ending,
         logs.status.in_(LANDED),
         logs.documents.is_not(None),
     )
@@ -117,7 +118,7 @@ class _Writer:
         self._provenance = provenance
         self._week = {"tenant_id": provenance.tenant_id, "week_ending": provenance.week.ending}
         self._origin = {"data_source": provenance.data_source, "currency": provenance.currency}
-        self._is_restatement = were_documents_stored(connection, provenance)
+        self._is_restatement = are_documents_stored(connection, provenance.tenant_id, provenance.week)
         ids = select(revenue_documents.c.document_id).where(self._match(revenue_documents))
         self._rest: set[str] = set(connection.execute(ids).scalars())
 

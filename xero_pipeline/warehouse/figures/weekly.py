@@ -35,6 +35,7 @@ from xero_pipeline.warehouse.figures.missing_accounts import find_missing_accoun
 from xero_pipeline.warehouse.figures.restatements import Restatement
 from xero_pipeline.warehouse.logs.sync_log import SyncType, has_landed
 from xero_pipeline.warehouse.schema import (
+    PROVENANCE_COLUMNS,
     cash_position_monthly,
     cash_position_weekly,
     financial_monthly,
@@ -45,7 +46,6 @@ from xero_pipeline.warehouse.schema import (
 )
 from xero_pipeline.weeks import Week
 
-_PROVENANCE = ("data_source", "currency", "updated_at")
 _IDS = ("account_id", "bank_account_id")
 
 
@@ -61,7 +61,7 @@ class _TableShape:
     @cached_property
     def input_columns(self) -> tuple[str, ...]:
         """The columns that the caller passes, in the table's order."""
-        ours = ("tenant_id", self.period_column.name, *_PROVENANCE)
+        ours = ("tenant_id", self.period_column.name, *PROVENANCE_COLUMNS)
         return tuple(column.name for column in self.table.columns if column.name not in ours)
 
     @property

@@ -16,7 +16,7 @@ from typing import Any
 
 import pandas as pd
 
-from xero_pipeline.identifiers import normalise_id
+from xero_pipeline.identifiers import normalise_id, normalise_name
 from xero_pipeline.money import ZERO, to_cents, to_decimal
 from xero_pipeline.periods import Period
 from xero_pipeline.xero.errors import PayloadNotUnderstood, WrongPeriod
@@ -238,13 +238,13 @@ def _list_categories(document: Document) -> set[str]:
 
 def _note_missing_categories(tracking: tuple[str, str], categories: set[str]) -> list[str]:
     """Note each configured category that no line has although lines have others: its name in Xero is likely another."""
-    present = {_normalise(name) for name in categories}
-    others = sorted(name for name in categories if name and _normalise(name) not in map(_normalise, tracking))
+    present = {normalise_name(name) for name in categories}
+    others = sorted(name for name in categories if name and normalise_name(name) not in map(normalise_name, tracking))
     return [
         f"No line has the tracking category {name!r}, so all is {UNALLOCATED} in {column}; the lines have "
         f"{', '.join(map(repr, others))}. {setting} says which one is meant."
         for name, column, setting in zip(tracking, KEY, ("XERO_REVENUE_TRACKING", "XERO_REGION_TRACKING"), strict=True)
-        if others and _normalise(name) not in present
+        if others and normalise_name(name) not in present
     ]
 
 
@@ -367,10 +367,10 @@ def _find_account(row: Mapping[str, Any]) -> str:
 
 def _find_cell(document: Document, row: Mapping[str, Any], tracking: tuple[str, str]) -> tuple[str, str]:
     options = {
-        _normalise(category.get("Name")): _normalise(category.get("Option"))
+        normalise_name(category.get("Name")): normalise_name(category.get("Option"))
         for category in _read_tracking(document, row)
     }
-    revenue_type, region = (options.get(_normalise(name)) or UNALLOCATED for name in tracking)
+    revenue_type, region = (options.get(normalise_name(name)) or UNALLOCATED for name in tracking)
     return revenue_type, region
 
 
@@ -385,7 +385,3 @@ def _read_tracking(document: Document, row: Mapping[str, Any]) -> list[Mapping[s
                     f"{get_document_name(document)} has a line whose tracking {name} is not a text."
                 )
     return categories
-
-
-def _normalise(text: object) -> str:
-    return str(text or "").strip().lower()
