@@ -79,8 +79,8 @@ class ProgressDisplay:
         self._bar.stop()
 
     def begin(self, sync_type: str, weeks: int) -> None:
-        del weeks
-        self._bar.update(self._task, description=sync_type.replace("_", " "))
+        # The tables are read side by side, so the bar is about all of them.
+        del sync_type, weeks
 
     def finish_week(self, sync_type: str, week: Period, *, landed: bool) -> None:
         del sync_type, week, landed
