@@ -75,8 +75,14 @@ _FREE_HOLDER = (
     .where(call_slots.c.holder == bindparam("dead_holder"), call_slots.c.finished_at.is_(None))
     .values(finished_at=bindparam("at"))
 )
-# Wait up to 30 seconds for the lock, whatever limits a server, role or database sets for long statements.
-_SET_LOCK_TIMEOUT = text("SELECT set_config('lock_timeout', '30s', true), set_config('statement_timeout', '0', true)")
+# Wait up to a minute for the lock, whatever limits a server, role or database sets for long statements. A host that is
+# lost in the middle of a transaction would hold the lock until PostgreSQL notices a minute later that the line is dead,
+# and no process could call meanwhile. So the server ends a session that is silent within this transaction.
+_SET_TIMEOUTS = text(
+    "SELECT set_config('lock_timeout', '60s', true), set_config('statement_timeout', '0', true), "
+    "set_config('idle_in_transaction_session_timeout', :longest_silence, true)"
+)
+LONGEST_SILENCE = "10s"
 _INSERT_CALL = insert(call_slots).returning(call_slots.c.id)
 _UPDATE_LIMITS = update(call_limits).where(call_limits.c.scope == bindparam("row_scope"))
 
@@ -234,7 +240,7 @@ class SqlCallBudget:
         """
         with _translate_errors(), self._engine.begin() as connection:
             if connection.dialect.name == "postgresql":
-                connection.execute(_SET_LOCK_TIMEOUT)
+                connection.execute(_SET_TIMEOUTS, {"longest_silence": LONGEST_SILENCE})
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK_KEY})
             yield connection
 

@@ -6,6 +6,7 @@ import multiprocessing
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -16,12 +17,13 @@ from sqlalchemy import Engine, create_engine, func, select
 from sqlalchemy.pool import StaticPool
 
 from xero_pipeline.rate_limits import CallLimits, CallPermit, DayExhausted, RateLimitHeaders, RateLimitKind, Wait
+from xero_pipeline.warehouse.call_budget import budget as budget_module
 from xero_pipeline.warehouse.call_budget.budget import PRUNE_EVERY, SqlCallBudget
 from xero_pipeline.warehouse.call_budget.counts import LEASE, call_limits, call_slots
 from xero_pipeline.warehouse.database.engine import open_engine
 from xero_pipeline.warehouse.database.locks import Locks
 from xero_pipeline.warehouse.database.metadata import metadata
-from xero_pipeline.warehouse.errors import NotMigrated
+from xero_pipeline.warehouse.errors import DatabaseUnavailable, NotMigrated
 from xero_pipeline_tests.conftest import FakeClock
 from xero_pipeline_tests.processes import StartedProcess, get_fork_context, wait_for_file
 
@@ -536,3 +538,20 @@ def test_a_servers_limits_for_long_statements_end_no_wait_for_a_permit(postgres_
                 permit.result(0.5)
         assert isinstance(permit.result(30), CallPermit)
     strict.dispose()
+
+
+def test_a_host_that_is_lost_while_it_takes_a_permit_soon_lets_the_others_call(
+    postgres_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget_module, "LONGEST_SILENCE", "500ms")
+    engine, lost_hosts = open_engine(postgres_url), open_engine(postgres_url)
+    metadata.create_all(engine, tables=[call_slots, call_limits])
+    with ThreadPoolExecutor() as pool, ExitStack() as lost:
+        lost.enter_context(SqlCallBudget(lost_hosts, WIDE)._begin_exclusive())
+        # The lost host's session is silent from here on; its line is not cut.
+        permit = pool.submit(SqlCallBudget(engine, WIDE).acquire, "a", clock.now())
+        assert isinstance(permit.result(20), CallPermit)
+        with pytest.raises(DatabaseUnavailable):
+            lost.close()
+    engine.dispose()
+    lost_hosts.dispose()
