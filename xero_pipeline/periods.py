@@ -29,12 +29,14 @@ class Period(ABC):
     Attributes:
         NOUN: what people call it.
         COLUMN: the column of the tables that has its last day.
+        ERROR: what is raised for a date that names none that can be synced.
     """
 
     ending: date
 
     NOUN: ClassVar[str]
     COLUMN: ClassVar[str]
+    ERROR: ClassVar[type[PipelineError]]
 
     @classmethod
     @abstractmethod
@@ -77,6 +79,7 @@ class Month(Period):
 
     NOUN = "month"
     COLUMN = "month_ending"
+    ERROR = NoSuchMonth
 
     def __post_init__(self) -> None:
         if self.ending.day != monthrange(self.ending.year, self.ending.month)[1]:

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from xero_pipeline.errors import PipelineError
-from xero_pipeline.periods import Month, NoSuchMonth, Period, iterate_periods
+from xero_pipeline.periods import AnyPeriod, Month, Period, iterate_periods
 
 _SUNDAY = 6
 _SATURDAY = 5
@@ -34,6 +34,7 @@ class Week(Period):
 
     NOUN = "week"
     COLUMN = "week_ending"
+    ERROR = NoSuchWeek
 
     def __post_init__(self) -> None:
         if self.ending.weekday() != _SATURDAY:
@@ -120,13 +121,7 @@ class Calendar:
         Raises:
             NoSuchWeek: no week since the start date is over yet.
         """
-        week = Week.containing(self.today(now)).previous
-        if week < self.first:
-            raise NoSuchWeek(
-                f"No week since PIPELINE_START_DATE ({self.start_date.isoformat()}) is over yet.",
-                advice=f"The first one ends on {self.first}.",
-            )
-        return week
+        return self._find_latest(self.first, now)
 
     def require_week(self, ending: date, now: datetime) -> Week:
         """Return the week that ends on this Saturday, if it can be synced.
@@ -134,17 +129,7 @@ class Calendar:
         Raises:
             NoSuchWeek: the day is not a Saturday, or its week is not over yet or lies before the first week.
         """
-        week = Week(ending)
-        if week < self.first:
-            raise NoSuchWeek(
-                f"The week ending {week} lies before the first one, {self.first}.",
-                advice="Set PIPELINE_START_DATE to an earlier date to sync older weeks.",
-            )
-        if week > self.find_latest_week(now):
-            raise NoSuchWeek(
-                f"The week ending {week} is not over yet.", advice=f"The latest one is {self.find_latest_week(now)}."
-            )
-        return week
+        return self._require(self.first, ending, now)
 
     def iterate_weeks(self, first: Week, last: Week) -> Iterator[Week]:
         """Yield every week from `first` to `last`, both included, oldest first."""
@@ -170,13 +155,7 @@ class Calendar:
         Raises:
             NoSuchMonth: no month since the start date is over yet.
         """
-        month = Month.containing(self.today(now)).previous
-        if month < self.first_month:
-            raise NoSuchMonth(
-                f"No month since PIPELINE_START_DATE ({self.start_date.isoformat()}) is over yet.",
-                advice=f"The first one ends on {self.first_month}.",
-            )
-        return month
+        return self._find_latest(self.first_month, now)
 
     def require_month(self, ending: date, now: datetime) -> Month:
         """Return the month that ends on this day, if it can be synced.
@@ -184,18 +163,29 @@ class Calendar:
         Raises:
             NoSuchMonth: the day is not the last of a month, or its month is not over yet or lies before the first one.
         """
-        month = Month(ending)
-        if month < self.first_month:
-            raise NoSuchMonth(
-                f"The month ending {month} lies before the first one, {self.first_month}.",
-                advice="Set PIPELINE_START_DATE to an earlier date to sync older months.",
-            )
-        if month > self.find_latest_month(now):
-            raise NoSuchMonth(
-                f"The month ending {month} is not over yet.", advice=f"The latest one is {self.find_latest_month(now)}."
-            )
-        return month
+        return self._require(self.first_month, ending, now)
 
     def list_months(self, now: datetime) -> list[Month]:
         """Return every month that can be synced, oldest first."""
         return list(iterate_periods(self.first_month, self.find_latest_month(now)))
+
+    def _find_latest(self, first: AnyPeriod, now: datetime) -> AnyPeriod:
+        period = type(first).containing(self.today(now)).previous
+        if period < first:
+            raise first.ERROR(
+                f"No {first.NOUN} since PIPELINE_START_DATE ({self.start_date.isoformat()}) is over yet.",
+                advice=f"The first one ends on {first}.",
+            )
+        return period
+
+    def _require(self, first: AnyPeriod, ending: date, now: datetime) -> AnyPeriod:
+        period, noun = type(first)(ending), first.NOUN
+        if period < first:
+            raise first.ERROR(
+                f"The {noun} ending {period} lies before the first one, {first}.",
+                advice=f"Set PIPELINE_START_DATE to an earlier date to sync older {noun}s.",
+            )
+        latest = self._find_latest(first, now)
+        if period > latest:
+            raise first.ERROR(f"The {noun} ending {period} is not over yet.", advice=f"The latest one is {latest}.")
+        return period

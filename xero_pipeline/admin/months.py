@@ -20,7 +20,7 @@ from xero_pipeline.admin.requested_periods import RequestedMonth
 from xero_pipeline.admin.sync import TenantId
 from xero_pipeline.periods import Month
 from xero_pipeline.warehouse.figures.overview import list_tenants_with_monthly_figures
-from xero_pipeline.warehouse.figures.queries import Row, read_comparison, read_month_figures
+from xero_pipeline.warehouse.figures.queries import Row, read_comparison, read_figures
 
 router = APIRouter(tags=["figures"])
 
@@ -41,7 +41,7 @@ def month(
             build_organisation_figures(context, figures, names)
             | {"comparison": _compare(context, figures.tenant_id, chosen)}
         )
-        for figures in (read_month_figures(engine, tenant, chosen) for tenant in tenants)
+        for figures in (read_figures(engine, tenant, chosen) for tenant in tenants)
         if list_rows(figures)
     ]
     return MonthResponse(month_ending=chosen.ending, organisations=organisations)

@@ -35,7 +35,7 @@ from xero_pipeline.grants import Organisation
 from xero_pipeline.periods import Month, NoSuchMonth, group_into_ranges, iterate_periods
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings
-from xero_pipeline.warehouse.figures.queries import find_months_of_another_basis
+from xero_pipeline.warehouse.figures.queries import find_periods_of_another_basis
 from xero_pipeline.warehouse.figures.stale_weeks import read_landing_times_of
 from xero_pipeline.warehouse.logs.sync_log import MONTHLY_TYPES, SyncType
 from xero_pipeline.weeks import NoSuchWeek, Week
@@ -100,7 +100,8 @@ class MonthGapFinder(GapFinder):
             months, latest = self._calendar.list_months(now), self._calendar.find_latest_week(now)
         except (NoSuchMonth, NoSuchWeek):
             return []
-        on_other_basis = find_months_of_another_basis(warehouse.engine, tenant_id, self._deployment.settings.basis)
+        basis = self._deployment.settings.basis
+        on_other_basis = find_periods_of_another_basis(warehouse.engine, tenant_id, basis, Month)
         since = self._calendar.start_date
         months_landed = warehouse.log.list_landed(tenant_id, since, Month)
         weeks_landed = warehouse.log.list_landed_weeks(tenant_id, since)

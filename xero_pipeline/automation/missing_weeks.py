@@ -32,7 +32,7 @@ from xero_pipeline.grants import Organisation
 from xero_pipeline.periods import Period, group_into_ranges
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings
-from xero_pipeline.warehouse.figures.queries import find_weeks_of_another_basis
+from xero_pipeline.warehouse.figures.queries import find_periods_of_another_basis
 from xero_pipeline.warehouse.logs.sync_log import WEEKLY_TYPES
 from xero_pipeline.weeks import NoSuchWeek, Week
 
@@ -102,7 +102,8 @@ class GapFinder:
         """
         warehouse, tenant_id = self._deployment.warehouse, organisation.tenant_id
         landed = warehouse.log.list_landed_weeks(tenant_id, self._calendar.start_date)
-        on_other_basis = find_weeks_of_another_basis(warehouse.engine, tenant_id, self._deployment.settings.basis)
+        basis = self._deployment.settings.basis
+        on_other_basis = find_periods_of_another_basis(warehouse.engine, tenant_id, basis, Week)
         return [
             week
             for week in self._calendar.list_weeks(now)

@@ -127,7 +127,7 @@ class Warehouse:
 
     def read_week_figures(self, tenant_id: str, week: Week) -> WeekFigures:
         """All stored figures of one organisation's week."""
-        return figures.read_week_figures(self.engine, tenant_id, week)
+        return figures.read_figures(self.engine, tenant_id, week)
 
     def read_summary(self, tenant_id: str, first: Week, last: Week) -> list[WeekSummary]:
         """The weeks from `first` to `last` that have figures, oldest first."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, TableClause, func, select
 
-from xero_pipeline.periods import Month, Period
+from xero_pipeline.periods import AnyPeriod, Month, Period
 from xero_pipeline.warehouse.schema import (
     cash_position_monthly,
     cash_position_weekly,
@@ -29,6 +29,12 @@ from xero_pipeline.weeks import Week
 
 Row = dict[str, Any]
 """A row by column name, without tenant_id and week_ending."""
+
+# Profit and loss, its lines, revenue, bank accounts.
+_TABLES: Mapping[type[Period], tuple[Table, Table, Table | TableClause, Table]] = {
+    Week: (financial_weekly, financial_weekly_lines, revenue_weekly, cash_position_weekly),
+    Month: (financial_monthly, financial_monthly_lines, revenue_monthly, cash_position_monthly),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +67,20 @@ class WeekSummary:
     tenant_name: str | None = None
 
 
-def read_week_figures(engine: Engine, tenant_id: str, week: Week) -> WeekFigures:
-    """All stored figures of one organisation's week."""
+def read_figures(engine: Engine, tenant_id: str, period: Period) -> WeekFigures:
+    """All stored figures of one organisation's week or month.
+
+    A month's revenue is that of the documents dated in the month.
+    """
+    totals, lines, revenue, cash = _TABLES[type(period)]
     with open_snapshot(engine) as connection:
-        totals = _read_rows(connection, financial_weekly, tenant_id, week)
         return WeekFigures(
             tenant_id=tenant_id,
-            week=week,
-            profit_and_loss=totals[0] if totals else None,
-            lines=_read_rows(connection, financial_weekly_lines, tenant_id, week),
-            revenue=_read_rows(connection, revenue_weekly, tenant_id, week),
-            cash=_read_rows(connection, cash_position_weekly, tenant_id, week),
-        )
-
-
-def read_month_figures(engine: Engine, tenant_id: str, month: Month) -> WeekFigures:
-    """All stored figures of one organisation's month. Its revenue is that of the documents dated in the month."""
-    with open_snapshot(engine) as connection:
-        totals = _read_rows(connection, financial_monthly, tenant_id, month)
-        return WeekFigures(
-            tenant_id=tenant_id,
-            week=month,
-            profit_and_loss=totals[0] if totals else None,
-            lines=_read_rows(connection, financial_monthly_lines, tenant_id, month),
-            revenue=_read_rows(connection, revenue_monthly, tenant_id, month),
-            cash=_read_rows(connection, cash_position_monthly, tenant_id, month),
+            week=period,
+            profit_and_loss=next(iter(_read_rows(connection, totals, tenant_id, period)), None),
+            lines=_read_rows(connection, lines, tenant_id, period),
+            revenue=_read_rows(connection, revenue, tenant_id, period),
+            cash=_read_rows(connection, cash, tenant_id, period),
         )
 
 
@@ -148,20 +143,14 @@ def find_newest_week(engine: Engine, tenant_id: str) -> Week | None:
     return None if ending is None else Week(ending)
 
 
-def find_weeks_of_another_basis(engine: Engine, tenant_id: str, basis: str) -> set[Week]:
-    """The weeks whose profit and loss was read on another basis (accrual or cash) than this one."""
-    table = financial_weekly
-    query = select(table.c.week_ending).where(table.c.tenant_id == tenant_id, table.c.basis != basis)
+def find_periods_of_another_basis(
+    engine: Engine, tenant_id: str, basis: str, period: type[AnyPeriod]
+) -> set[AnyPeriod]:
+    """The weeks, or months, whose profit and loss was read on another basis (accrual or cash) than this one."""
+    table = _TABLES[period][0]
+    query = select(table.c[period.COLUMN]).where(table.c.tenant_id == tenant_id, table.c.basis != basis)
     with engine.connect() as connection:
-        return {Week(ending) for ending in connection.execute(query).scalars()}
-
-
-def find_months_of_another_basis(engine: Engine, tenant_id: str, basis: str) -> set[Month]:
-    """The months whose profit and loss was read on another basis (accrual or cash) than this one."""
-    table = financial_monthly
-    query = select(table.c.month_ending).where(table.c.tenant_id == tenant_id, table.c.basis != basis)
-    with engine.connect() as connection:
-        return {Month(ending) for ending in connection.execute(query).scalars()}
+        return {period(ending) for ending in connection.execute(query).scalars()}
 
 
 @contextmanager
