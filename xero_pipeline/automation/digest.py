@@ -21,7 +21,7 @@ from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings
 from xero_pipeline.warehouse.figures.overview import list_tenants_with_figures
-from xero_pipeline.warehouse.figures.queries import WeekSummary
+from xero_pipeline.warehouse.figures.queries import read_summaries
 from xero_pipeline.warehouse.logs.alert_rules import UNLISTED_KINDS, AlertKind
 from xero_pipeline.weeks import NoSuchWeek, Week
 
@@ -49,17 +49,16 @@ def build_digest(deployment: Deployment, week: Week, since: datetime) -> Digest:
     warehouse, zone = deployment.warehouse, deployment.settings.calendar.timezone
     connected = warehouse.tokens.list_organisations()
     names = warehouse.tokens.list_names() | {one.tenant_id: one.display_name for one in connected}
+    connected_ids = [one.tenant_id for one in connected]
+    tenant_ids = list(dict.fromkeys([*connected_ids, *list_tenants_with_figures(warehouse.engine)]))
+    weeks = [week.shift(-number) for number in (0, 1, _WEEKS_A_YEAR)]
+    summaries = read_summaries(warehouse.engine, tenant_ids, weeks)
     organisations = [
         OrganisationFigures(
-            tenant_id,
-            names.get(tenant_id, tenant_id),
-            *(_read_week(deployment, tenant_id, week.shift(-weeks)) for weeks in (0, 1, _WEEKS_A_YEAR)),
+            tenant_id, names.get(tenant_id, tenant_id), *(summaries.get((tenant_id, each)) for each in weeks)
         )
-        for tenant_id in dict.fromkeys(
-            [*(one.tenant_id for one in connected), *list_tenants_with_figures(warehouse.engine)]
-        )
+        for tenant_id in tenant_ids
     ]
-    connected_ids = {one.tenant_id for one in connected}
     return Digest(
         week=week,
         # One that was disconnected long ago has no figures of the week, and nothing to say.
@@ -70,10 +69,6 @@ def build_digest(deployment: Deployment, week: Week, since: datetime) -> Digest:
         page=deployment.settings.server_url,
         names=names,
     )
-
-
-def _read_week(deployment: Deployment, tenant_id: str, week: Week) -> WeekSummary | None:
-    return next(iter(deployment.warehouse.read_summary(tenant_id, week, week)), None)
 
 
 def _list_problems(deployment: Deployment) -> list[str]:

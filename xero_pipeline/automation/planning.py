@@ -83,11 +83,26 @@ class RunPlan:
             for number, group in enumerate(groups, start=1)
         ]
 
-    def to_run_request(self, source: str) -> dg.RunRequest:
+    def to_run_request(
+        self, source: str, *, job_name: str | None = None, tags: Mapping[str, str] | None = None
+    ) -> dg.RunRequest:
+        """Build the request for the run.
+
+        Args:
+            source: what requests it.
+            job_name: for a sensor of several jobs.
+            tags: further ones.
+        """
         is_whole_job = self.assets in (ASSETS, MONTHLY_ASSETS)
         return dg.RunRequest(
             run_key=self.key,
-            tags=build_range_tags(self.first, self.last) | build_tenant_tags(self.organisations) | {"source": source},
+            job_name=job_name,
+            tags={
+                **build_range_tags(self.first, self.last),
+                **build_tenant_tags(self.organisations),
+                **(tags or {}),
+                "source": source,
+            },
             run_config=build_run_config(self.organisations, self.assets),
             asset_selection=None if is_whole_job else [dg.AssetKey(asset) for asset in self.assets],
         )

@@ -20,20 +20,11 @@ from xero_pipeline.assets.run_organisations import (
     REMAINING_SENSOR,
     REMAINING_TAG,
     TO_REQUEST,
-    build_tenant_tags,
     parse_tenants,
     split_organisations,
 )
-from xero_pipeline.automation.jobs import (
-    ASSETS,
-    JOB,
-    MONTHLY_ASSETS,
-    MONTHLY_JOB,
-    build_range_tags,
-    build_run_config,
-    is_monthly,
-)
-from xero_pipeline.automation.planning import BACKFILL, parse_run_periods
+from xero_pipeline.automation.jobs import ASSETS, JOB, MONTHLY_ASSETS, MONTHLY_JOB, is_monthly
+from xero_pipeline.automation.planning import BACKFILL, RunPlan, parse_run_periods
 from xero_pipeline.periods import Month, Period
 from xero_pipeline.resources import DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings
@@ -98,14 +89,6 @@ def _request_others(root_id: str, run: dg.DagsterRun, connected: list[str], per_
     of_backfill = {BACKFILL: run.tags[BACKFILL]} if BACKFILL in run.tags else {}
     others = sorted(set(connected) - set(parse_tenants(run.tags)))
     for number, group in enumerate(split_organisations(others, per_run), start=1):
-        yield dg.RunRequest(
-            # Dagster launches one run for each key, also where it ends before the cursor is stored.
-            run_key=f"{REMAINING_SENSOR}:{root_id}:{number}",
-            job_name=job,
-            tags=build_range_tags(weeks[0], weeks[-1])
-            | build_tenant_tags(group)
-            | of_backfill
-            | {"source": REMAINING_SENSOR},
-            run_config=build_run_config(group, assets),
-            asset_selection=None if assets == all_assets else [dg.AssetKey(asset) for asset in assets],
-        )
+        # Dagster launches one run for each key, also where it ends before the cursor is stored.
+        plan = RunPlan(weeks[0], weeks[-1], group, f"{REMAINING_SENSOR}:{root_id}:{number}", assets)
+        yield plan.to_run_request(REMAINING_SENSOR, job_name=job, tags=of_backfill)

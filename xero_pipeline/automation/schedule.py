@@ -8,8 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from xero_pipeline.assets.run_organisations import build_tenant_tags, split_organisations
-from xero_pipeline.automation.jobs import build_range_tags, build_run_config
+from xero_pipeline.automation.planning import RunPlan
 from xero_pipeline.grants import ConnectionStatus
 from xero_pipeline.resources import Deployment, DeploymentOpener, open_deployment
 from xero_pipeline.settings import Settings
@@ -28,19 +27,11 @@ def plan_daily_sync(deployment: Deployment, scheduled_at: datetime) -> list[dg.R
         weeks = settings.calendar.list_latest_weeks(1 + settings.lookback_weeks, scheduled_at)
     except NoSuchWeek as error:
         return dg.SkipReason(str(error))
-    groups = split_organisations(connected_ids, settings.organisations_per_run)
-    if len(groups) == 1 and len(connected_ids) == len(organisations):
-        groups = [()]
+    is_for_all = len(connected_ids) == len(organisations) <= settings.organisations_per_run
     # The run key names the tick, so a tick that is evaluated twice launches each run once.
     key = f"daily_sync:{scheduled_at.isoformat()}"
-    return [
-        dg.RunRequest(
-            run_key=key if len(groups) == 1 else f"{key}:{number} of {len(groups)}",
-            tags=build_range_tags(weeks[0], weeks[-1]) | build_tenant_tags(group) | {"source": "daily_sync"},
-            run_config=build_run_config(group),
-        )
-        for number, group in enumerate(groups, start=1)
-    ]
+    plan = RunPlan(weeks[0], weeks[-1], () if is_for_all else tuple(sorted(connected_ids)), key)
+    return [part.to_run_request("daily_sync") for part in plan.split(settings.organisations_per_run)]
 
 
 def build_daily_sync_schedule(

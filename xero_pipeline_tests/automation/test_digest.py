@@ -11,6 +11,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from pydantic import SecretStr
+from sqlalchemy.event import listen
 
 from xero_pipeline.automation import digest
 from xero_pipeline.automation.alerts import open_alerter
@@ -94,6 +95,15 @@ def land_weeks(scene: Scene) -> None:
 def post_on_both(scene: Scene) -> Iterator[Post]:
     with open_post(scene) as post:
         yield post
+
+
+def test_the_figures_of_a_letter_are_read_at_once(sqlite_scene: Scene) -> None:
+    sqlite_scene.connect(DEMO, OTHER)
+    land_weeks(sqlite_scene)
+    statements: list[str] = []
+    listen(sqlite_scene.deployment.warehouse.engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+    build_digest(sqlite_scene.deployment, WEEK, datetime(2026, 11, 1, tzinfo=UTC))
+    assert len([text for text in statements if "weekly_summary.net_profit" in text]) == 1
 
 
 def test_each_address_gets_the_letter_once_when_it_is_due(scene: Scene, post_on_both: Post) -> None:

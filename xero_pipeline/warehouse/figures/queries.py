@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -96,6 +96,18 @@ def read_summary(engine: Engine, tenant_id: str, first: Week, last: Week) -> lis
     )
     with engine.connect() as connection:
         return [_to_summary(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def read_summaries(
+    engine: Engine, tenant_ids: Collection[str], weeks: Collection[Week]
+) -> dict[tuple[str, Week], WeekSummary]:
+    """The summaries of these weeks of these organisations, by tenant id and week, as far as there are figures."""
+    query = select(weekly_summary).where(
+        weekly_summary.c.tenant_id.in_(tenant_ids), weekly_summary.c.week_ending.in_([week.ending for week in weeks])
+    )
+    with engine.connect() as connection:
+        summaries = [_to_summary(dict(row)) for row in connection.execute(query).mappings()]
+    return {(summary.tenant_id, summary.week): summary for summary in summaries}
 
 
 def read_comparison(engine: Engine, tenant_id: str, first: Period, last: Period) -> dict[Period, Row]:
