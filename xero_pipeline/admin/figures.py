@@ -23,7 +23,7 @@ from xero_pipeline.admin.error_responses import document_errors
 from xero_pipeline.admin.requested_periods import RequestedWeek
 from xero_pipeline.admin.sync import Limit, TenantId
 from xero_pipeline.warehouse.figures.overview import list_tenants_with_figures
-from xero_pipeline.warehouse.figures.queries import WeekFigures, WeekSummary, read_revenue_by_type
+from xero_pipeline.warehouse.figures.queries import WeekFigures, WeekSummary, read_revenue_by_type, read_summaries
 from xero_pipeline.warehouse.figures.restatements import Restatement
 from xero_pipeline.weeks import NoSuchWeek, Week
 
@@ -75,7 +75,7 @@ def _read_summaries(context: AdminContext, tenant_id: str | None, span: Sequence
         return []
     warehouse = context.deployment.warehouse
     tenants = [tenant_id] if tenant_id is not None else list_tenants_with_figures(warehouse.engine)
-    return [row for tenant in tenants for row in warehouse.read_summary(tenant, span[0], span[-1])]
+    return list(read_summaries(warehouse.engine, tenants, span).values())
 
 
 def _sum_revenue_by_type(context: AdminContext, rows: Sequence[WeekSummary]) -> dict[Week, dict[str, Decimal]]:
