@@ -32,9 +32,9 @@ test: .venv/ready-dev  ## everything that CI runs
 	@$(MAKE) --no-print-directory --jobs 3 tests-of-parts tests-of-the-whole
 
 WHOLE := xero_pipeline_tests/test_whole.py xero_pipeline_tests/test_door.py
-# Four on two cores: many of them wait, for a browser, for Dagster or for the disk.
+# Three on two cores: many of them wait, for a browser, for Dagster or for the disk.
 tests-of-parts: .venv/ready-dev
-	$(BIN)/python -m pytest -n 4 --dist worksteal $(addprefix --ignore=,$(WHOLE))
+	$(BIN)/python -m pytest -n 3 --dist worksteal $(addprefix --ignore=,$(WHOLE))
 
 # After the linters: these wait most of their time for Dagster's daemon, and the parts can have the rest.
 tests-of-the-whole: linted

@@ -28,7 +28,7 @@ from xero_pipeline.xero.client import OrganisationClient
 
 
 @dataclass
-class Part:
+class TablePart:
     """One table's part of a run.
 
     Attributes:
@@ -45,7 +45,7 @@ class Part:
     finished: set[tuple[str, Period]] = field(default_factory=set)
 
 
-Job = tuple[Part, OrganisationClient, Period]
+Job = tuple[TablePart, OrganisationClient, Period]
 
 
 class SideBySide:
@@ -118,7 +118,7 @@ class SideBySide:
         for part in self.parts.values():
             part.stack.close()
 
-    def _begin_part(self, extraction: TableExtraction[Any], key: dg.AssetKey) -> Part:
+    def _begin_part(self, extraction: TableExtraction[Any], key: dg.AssetKey) -> TablePart:
         stack, warehouse = ExitStack(), self._lander.warehouse
         reader = WeekReader(
             extraction.kind.value,
@@ -136,9 +136,9 @@ class SideBySide:
             self._organisations,
             others_connected=self._others_connected,
         )
-        return Part(extraction, reader, reports, len(self._weeks) * len(self._organisations), stack)
+        return TablePart(extraction, reader, reports, len(self._weeks) * len(self._organisations), stack)
 
-    def _read_in_turns(self) -> Generator[tuple[Part, ReadWeek]]:
+    def _read_in_turns(self) -> Generator[tuple[TablePart, ReadWeek]]:
         """Read every week, first of the organisations that no other run is reading, then of the others."""
         organisations, weeks = self._organisations, self._weeks
         while organisations:
@@ -161,11 +161,11 @@ class SideBySide:
         return before is None or (organisation.tenant_id, week) in before.finished
 
     @staticmethod
-    def _read(job: Job) -> tuple[Part, ReadWeek]:
+    def _read(job: Job) -> tuple[TablePart, ReadWeek]:
         part, organisation, week = job
         return part, part.reader.read((organisation, week))
 
-    def _finish_week(self, part: Part, read: ReadWeek) -> None:
+    def _finish_week(self, part: TablePart, read: ReadWeek) -> None:
         outcome = self._lander.finish(read)
         part.left -= 1
         part.finished.add((outcome.tenant_id, outcome.week))
