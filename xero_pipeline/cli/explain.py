@@ -88,7 +88,7 @@ def _print_explanation(explanation: Explanation, organisation: str, calendar: Ca
         rows = [(part.name, f"{part.amount:,}", part.note or "") for part in explanation.parts]
         print_table(("Made of", "Amount", ""), rows, figures=("Amount",))
     if explanation.documents:
-        titles = ("Number", "Date", "Contact", "Status", "Adds", "Tax", "Link")
+        titles = ("Number", "Date", "Contact", "Status", "Adds to revenue", "Tax", "Link")
         documents = [
             (
                 document.document_number or document.document_id,
@@ -101,7 +101,7 @@ def _print_explanation(explanation: Explanation, organisation: str, calendar: Ca
             )
             for document in explanation.documents
         ]
-        print_table(titles, documents, figures=("Adds", "Tax"))
+        print_table(titles, documents, figures=("Adds to revenue", "Tax"))
         left = (explanation.sums.count if explanation.sums else 0) - len(explanation.documents)
         if left > 0:
             print_line(f"… and {left} more; --json lists them all")
