@@ -64,7 +64,7 @@ def draw_plan(seed: int, *, weeks: int = 52, postgres: bool | None = None) -> Pl
     zone = ZoneInfo(draw.choice(_ZONES))
     day = date(2022, 1, 2) + timedelta(weeks=draw.randrange(0, 100))
     begin = datetime.combine(day, time(4), zone).astimezone(UTC)
-    count = draw.choices((1, 2, 3, 4, 5), (70, 19, 6, 3, 2))[0]
+    count = draw.choices((1, 2, 3, 4, 5), (80, 13, 4, 2, 1))[0]
     organisations = tuple(_draw_organisation(draw, seed, number) for number in range(count))
     on_postgres = draw.random() < 0.2 if postgres is None else postgres
     settings = {
@@ -81,7 +81,7 @@ def draw_plan(seed: int, *, weeks: int = 52, postgres: bool | None = None) -> Pl
         days=7 * weeks,
         zone=zone,
         xero_zone=zone if draw.random() < 0.7 else ZoneInfo(draw.choice(_ZONES)),
-        start_date=day - timedelta(weeks=draw.choices((2, 4, 9, 20, 60), (30, 30, 25, 10, 5))[0]),
+        start_date=day - timedelta(weeks=draw.choices((2, 4, 9, 20, 60), (40, 30, 19, 8, 3))[0]),
         organisations=organisations,
         postgres=on_postgres,
         settings=settings,

@@ -191,6 +191,7 @@ class World:
         self._busy_until = plan.begin + _STARTING
         self._awaiting_until = self._look_planned_at = plan.begin
         self._synced_on = self._looked_on = date.min
+        self._looked_soon: list[datetime] = []
         # A week that has ended is read on Sunday, and once more on Monday if it ends later at Xero.
         self._week_open = (1.5 if plan.zone == plan.xero_zone else 2.5) * DAY
         self.doomed: list[tuple[str, int]] = []
@@ -446,7 +447,11 @@ class World:
             promises.postpone(self.now(), self.now() + within)
         self.laws.partial_until = self.now() + within
         self.await_comparison(within)
-        self.look_within(timedelta(minutes=18))
+        recent = [moment for moment in self._looked_soon if moment > self.now() - timedelta(hours=4)]
+        # While something goes wrong for hours, the daemon looks every two hours here rather than each few minutes.
+        self.look_within(timedelta(minutes=18 if len(recent) < 3 else 120))
+        if not recent or recent[-1] < self.now() - timedelta(minutes=18):
+            self._looked_soon = [*recent, self.now()]
 
     def look_within(self, within: timedelta) -> None:
         """Have the daemon look within that time: after an edit, a disaster, or a run that a sensor asked for."""
