@@ -88,8 +88,9 @@ class SimulatedDatabase:
                 return
             if process.transactions == 0:
                 draw = self._machine.draw
+                # A process that runs beside others is slow now and then, or is paused for half a minute.
                 is_slow = len(self._machine.processes) > 1 and draw.random() < 0.2
-                process.sleep(draw.uniform(0.0, 4.0) if is_slow else 0.002)
+                process.sleep(draw.choice((draw.uniform(0.0, 4.0), draw.uniform(4.0, 40.0))) if is_slow else 0.002)
             process.transactions += 1
 
         @event.listens_for(engine, "checkin")
