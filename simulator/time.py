@@ -15,10 +15,11 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 # A simulated process that computes for so many seconds of processor time without waiting is called hung, and so is one
-# that waits for real: it uses less than `_IDLE` seconds in `_LOOK_EVERY`.
+# that waits for real: it uses less than `_IDLE` seconds in each of `_IDLE_LOOKS` looks.
 _HUNG_AFTER = 300.0
-_LOOK_EVERY = 120.0
+_LOOK_EVERY = 60.0
 _IDLE = 0.01
+_IDLE_LOOKS = 3
 
 
 class Hung(Exception):
@@ -108,10 +109,14 @@ class Scheduler:
             task._thread = threading.Thread(target=work, name=task.name, daemon=True)
             task._thread.start()
         task._baton.release()
-        began = time.process_time()
+        began = last = time.process_time()
+        idle_looks = 0
         while not self._main.acquire(timeout=_LOOK_EVERY):
-            # A machine that is busy with other things may let this process wait for long.
-            if time.process_time() - began > _HUNG_AFTER or time.process_time() - began < _IDLE:
+            # A machine that is busy with other things may let this process wait for long, and somebody may have
+            # stopped it for a while: then it used no time until a moment ago, but does in the next look.
+            used, last = time.process_time() - last, time.process_time()
+            idle_looks = idle_looks + 1 if used < _IDLE else 0
+            if last - began > _HUNG_AFTER or idle_looks >= _IDLE_LOOKS:
                 faulthandler.dump_traceback(sys.stderr)
                 raise Hung(f"{task.name} neither ends nor waits")
         self.current = None
