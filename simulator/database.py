@@ -8,6 +8,7 @@ translation of errors is used.
 from __future__ import annotations
 
 import os
+import random
 import shutil
 import sqlite3
 import tempfile
@@ -20,7 +21,7 @@ from sqlalchemy import Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
-from simulator.processes import Machine
+from simulator.processes import Machine, Process
 from xero_pipeline.warehouse.database.engine import open_engine
 from xero_pipeline.warehouse.database.migrating import migrate
 
@@ -88,9 +89,7 @@ class SimulatedDatabase:
                 return
             if process.transactions == 0:
                 draw = self._machine.draw
-                # A process that runs beside others is slow now and then, or is paused for half a minute.
-                is_slow = len(self._machine.processes) > 1 and draw.random() < 0.2
-                process.sleep(draw.choice((draw.uniform(0.0, 4.0), draw.uniform(4.0, 40.0))) if is_slow else 0.002)
+                process.sleep(_draw_pause(draw, process) if len(self._machine.processes) > 1 else 0.002)
             process.transactions += 1
 
         @event.listens_for(engine, "checkin")
@@ -156,6 +155,13 @@ class SimulatedDatabase:
             getattr(connection, "dbapi_connection", connection).close()
             raise psycopg.OperationalError(pg_message)
         raise psycopg.errors.lookup(state)(pg_message)
+
+
+def _draw_pause(draw: random.Random, process: Process) -> float:
+    """How long a process that runs beside others waits before a transaction; longest before it lands a week."""
+    if process.is_landing and draw.random() < 0.3:
+        return draw.uniform(1.0, 15.0)
+    return draw.uniform(0.0, 4.0) if draw.random() < 0.1 else 0.002
 
 
 def _only_reads(statement: str) -> bool:

@@ -427,13 +427,10 @@ def restart(world: World, draw: random.Random, event: Event) -> None:
 
 
 def locks_lost(world: World, draw: random.Random, event: Event) -> None:
-    """PostgreSQL restarts while two syncs go on: it frees their locks although they are alive."""
-    del event
-    if world.database.is_postgres:
-        world.start_hand(draw)
-        world.start_hand(draw)
-        for seconds in (3, 4, 6, 9):
-            world.scheduler.at(world.now() + timedelta(seconds=seconds), world.machine.lose_locks)
+    """Two syncs go on, and PostgreSQL restarts or somebody deletes the files of SQLite's locks: both go on at once."""
+    several_by_hand(world, draw, event)
+    for seconds in (2, 3, 4, 6, 9):
+        world.scheduler.at(world.now() + timedelta(seconds=seconds), world.machine.lose_locks)
 
 
 def rotate_key(world: World, draw: random.Random, event: Event) -> None:

@@ -125,9 +125,9 @@ EDITS = {
 }
 ACTIONS = {
     "sync_by_hand": 3,
-    "several_by_hand": 4,
+    "several_by_hand": 2,
     "restart": 2,
-    "locks_lost": 2,
+    "locks_lost": 4,
     "power_cut": 1,
     "rotate_key": 0.6,
     "consent_again": 0.6,

@@ -39,6 +39,7 @@ class Process:
         # Whether the database failed it, and by which names it holds permits.
         self.lost_statement = False
         self.names: set[str] = set()
+        self.is_landing = False
 
     def step(self) -> None:
         """A point at which the process can be killed. Raises `Killed` when it is, and ever after."""

@@ -103,7 +103,11 @@ class SimulatedDeployment(Deployment):
         land = warehouse.land
 
         def land_and_look(write: Any, **values: Any) -> Any:
-            result = land(write, **values)
+            process.is_landing = True
+            try:
+                result = land(write, **values)
+            finally:
+                process.is_landing = False
             with world.machine_only():
                 world.laws.watch(values["tenant_id"], values["week"], values["log_id"])
             return result
