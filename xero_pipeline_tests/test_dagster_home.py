@@ -19,6 +19,7 @@ from xero_pipeline.automation.dagster_health import is_running
 from xero_pipeline.dagster_home import DagsterUnusable, open_instance
 from xero_pipeline.settings import load_settings
 from xero_pipeline_tests.conftest import skip_or_fail
+from xero_pipeline_tests.on_request import only_on_request
 from xero_pipeline_tests.plain_xero import PlainXero, open_connected_deployment
 
 PROCESSES = 4
@@ -71,6 +72,7 @@ def enter_read_only(folder: Path) -> list[str]:
     return command
 
 
+@only_on_request
 def test_a_read_only_home_is_enough_with_everything_in_postgresql(tmp_path: Path, postgres_url: str) -> None:
     home, url = tmp_path / "home", make_url(postgres_url)
     home.mkdir()

@@ -13,6 +13,8 @@ from typing import Any
 import dagster as dg
 import yaml
 
+from xero_pipeline_tests.on_request import only_on_request
+
 WEEKS = dg.WeeklyPartitionsDefinition(start_date="2026-01-04", end_date="2026-03-01")
 KEYS = WEEKS.get_partition_keys()
 RANGE = {"dagster/asset_partition_range_start": KEYS[0], "dagster/asset_partition_range_end": KEYS[-1]}
@@ -88,6 +90,7 @@ def test_a_run_leaves_the_rows_that_dagsters_own_storage_leaves(tmp_path: Path) 
     assert sum(rows[1]["checks"].values()) > len(KEYS)
 
 
+@only_on_request
 def test_few_files_stay_open_however_many_runs_are_read(tmp_path: Path) -> None:
     with open_instance(tmp_path, pooled=True) as instance:
         run_ids = [run(instance) for _ in range(12)]

@@ -15,6 +15,7 @@ from xero_pipeline.mock_xero.faults import FaultKind, MockFault
 from xero_pipeline.private_files import close_to_others
 from xero_pipeline.settings import load_settings
 from xero_pipeline_tests.dev import DevDeployment, run_dev
+from xero_pipeline_tests.on_request import only_on_request
 
 KEY = "9f3b0c57d2e8461ab07c94e5f1d86a2374be0d95c8a1f6e3527b8d40196ce7fa"
 
@@ -51,6 +52,7 @@ def run(deployed: DevDeployment, *lines: str) -> int:
     ).returncode
 
 
+@only_on_request
 def test_after_a_sync_dev_a_failing_run_and_a_backup_nobody_else_reads_anything(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,6 +18,7 @@ from xero_pipeline.resources import Deployment
 from xero_pipeline.settings import load_settings
 from xero_pipeline.warehouse.store import Warehouse
 from xero_pipeline_tests.admin.serving import serve_app
+from xero_pipeline_tests.on_request import only_on_request
 
 COMMAND = Path(sys.executable).parent / "xero-pipeline"
 LIBRARY = next(
@@ -68,6 +69,7 @@ def run(environment: dict[str, str], *words: str, **more: str) -> None:
 
 
 @pytest.mark.skipif(LIBRARY is None, reason="libfaketime is not installed (Debian: apt-get install libfaketime)")
+@only_on_request
 def test_a_week_is_synced_right_by_processes_whose_clocks_are_ahead_right_and_behind(
     xero: tuple[MockXero, str], environment: dict[str, str]
 ) -> None:
