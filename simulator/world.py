@@ -593,11 +593,14 @@ class World:
 
     def _reconcile(self, deployment: Deployment, alerter: alerts.Alerter, process: Process) -> None:
         instance: Any = self.dagster
-        # A look needs most of a minute's calls; in production some tick comes when nothing else used them.
-        process.sleep(70)
-        plan = ReconciliationPlanner(deployment, alerter).plan_runs(find_weeks_under_way(instance))
-        process.step()
-        self._launch_planned([run.to_run_request("reconciliation") for run in plan.runs])
+        # A look at a block needs most of a minute's calls; in production a tick comes each minute.
+        for _ in range(6):
+            process.sleep(70)
+            plan = ReconciliationPlanner(deployment, alerter).plan_runs(find_weeks_under_way(instance))
+            process.step()
+            self._launch_planned([run.to_run_request("reconciliation") for run in plan.runs])
+            if "wait for calls" not in plan.skip_reason:
+                return
 
     def _launch_planned(self, requests: list[dg.RunRequest]) -> None:
         if requests:
