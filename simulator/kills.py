@@ -255,10 +255,10 @@ class Deployment:
         self.restart_ended()
 
     def _wait_for_workers(self, seconds: float) -> list[int]:
-        """The processes of the runs that are going on: the sensors start some after each edit."""
+        """The processes of the runs that are going on: the sensors ask for some after each edit."""
         ends_at = time.monotonic() + seconds
         while time.monotonic() < ends_at:
-            found = [pid for pid, line in _list_processes() if "execute_run" in line and self._is_own(pid)]
+            found = [pid for pid, line in _list_processes() if "multiprocessing.spawn" in line and self._is_own(pid)]
             if found:
                 return found
             self.restart_ended()
@@ -293,7 +293,7 @@ class Deployment:
     def close(self) -> None:
         self.stop_servers()
         for pid, line in _list_processes():
-            if "execute_run" in line and self._is_own(pid):
+            if "multiprocessing.spawn" in line and self._is_own(pid):
                 _kill(pid)
         self.mock.close()
         if self.xero_folder:

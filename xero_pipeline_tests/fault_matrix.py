@@ -129,27 +129,31 @@ class FaultMatrix:
         met = {_TABLE_OF[fault.endpoint] for fault in faults if fault.endpoint in _TABLE_OF}
         kinds = set(SyncType) if len(faults) == 1 else met or {SyncType.BANK_SUMMARY}
         deployed, mock = self._deployed, self._deployed.mock
-        deployed.clock.advance(minutes=31)
-        mock.edit_invoice(TENANT, self._edited.id, change=Decimal("1.00"))
+        self.edit(Decimal("1.00"))
         for fault in faults:
             mock.add_fault(fault.build())
-        entries = self._sync(kinds)
+        entries = self.sync_week(kinds)
         mock.clear_faults()
-        if problem := self._find_wrong_failure(entries):
+        if problem := self.find_wrong_failure(entries):
             return problem
         deployed.clock.advance(minutes=1)
         self._check_connections()
         deployed.clock.advance(minutes=1)
-        entries = self._sync(kinds)
+        entries = self.sync_week(kinds)
         if any(fault.fault == "429 day" for fault in faults):
             deployed.clock.advance(days=1)
-            entries = self._sync(kinds)
+            entries = self.sync_week(kinds)
         failed = [entry for entry in entries if entry.status != "success"]
         if failed:
             return f"the clean sync failed: {[(entry.sync_type, entry.error_log) for entry in failed]}"
-        return self._compare_with_books(kinds)
+        return self.compare_with_books(kinds)
 
-    def _sync(self, kinds: Collection[SyncType]) -> list[LogEntry]:
+    def edit(self, change: Decimal) -> None:
+        """Edit an invoice of the week, half an hour later: the access token has expired."""
+        self._deployed.clock.advance(minutes=31)
+        self._deployed.mock.edit_invoice(TENANT, self._edited.id, change=change)
+
+    def sync_week(self, kinds: Collection[SyncType]) -> list[LogEntry]:
         """Sync the week as a new run does, but without Dagster, which would take most of the time."""
         deployment = self._deployed.deployment
         self._runs += 1
@@ -173,7 +177,7 @@ class FaultMatrix:
                     lander.finish(reader.read((organisation, self._week)))
         return deployment.warehouse.log.list_for_run(run_id)
 
-    def _find_wrong_failure(self, entries: Sequence[LogEntry]) -> str | None:
+    def find_wrong_failure(self, entries: Sequence[LogEntry]) -> str | None:
         for entry in entries:
             if entry.status == "running" or (entry.error_log or {}).get("error") == "unexpected":
                 return f"the faulty sync ended as {entry.status}: {entry.error_log}"
@@ -184,7 +188,7 @@ class FaultMatrix:
         if deployment.warehouse.tokens.get_organisation(TENANT).status is not ConnectionStatus.CONNECTED:
             ConnectionMonitor(deployment, open_alerter(deployment)).evaluate({})
 
-    def _compare_with_books(self, kinds: Collection[SyncType]) -> str | None:
+    def compare_with_books(self, kinds: Collection[SyncType]) -> str | None:
         figures = self._deployed.warehouse.read_week_figures(TENANT, self._week)
         books = self._deployed.mock.books(TENANT)
         expected = books.profit_and_loss(self._week)
