@@ -23,7 +23,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -34,6 +34,8 @@ import psycopg
 import yaml
 from sqlalchemy import Engine
 
+from benchmarks.deployments import find_free_port
+from benchmarks.two_hosts import wait_until
 from simulator.laws import FigureLaws, find_leftovers
 from simulator.truth import Truth
 from xero_pipeline.clock import SystemClock
@@ -48,12 +50,6 @@ WEEKS = 3
 LOOKS_EVERY = 15
 # What is killed, and how often by comparison.
 VICTIMS = {"sync": 8, "worker": 5, "daemon": 2, "code": 2, "admin": 1, "ui": 1, "postgresql": 2}
-
-
-def find_free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 class PostgresServer:
@@ -300,14 +296,6 @@ class Deployment:
             _kill_all(self._xero)
         if self.postgres:
             self.postgres.kill()
-
-
-def wait_until(is_so: Callable[[], bool], what: str, seconds: float) -> None:
-    ends_at = time.monotonic() + seconds
-    while not is_so():
-        if time.monotonic() > ends_at:
-            raise RuntimeError(f"{what} did not come within {seconds:g} seconds")
-        time.sleep(0.3)
 
 
 def _is_open(port: int) -> bool:

@@ -61,9 +61,9 @@ class WeekSync:
                 that every connected organisation has landed is marked as materialised.
         """
         kind, weeks = self.extraction.kind, _list_weeks(context, self.extraction)
+        side_by_side = self.run_weeks.take(kind) or self._begin(context, config, weeks)
         for left_out in list_left_out_organisations(self.xero, config.organisations):
             context.log.warning("%s is left out: it has to be connected again", left_out.name)
-        side_by_side = self.run_weeks.take(kind) or self._begin(context, config, weeks)
         self.progress.begin(kind.value, len(weeks))
         reports = side_by_side.finish(kind, context)
         if reports.failed:

@@ -52,7 +52,7 @@ def compute_fingerprints(connection: Connection, rules: str, tables: Sequence[Ta
         .where(logs.status.in_(LANDED))
         .group_by(logs.tenant_id)
     )
-    queries = [("landed", landed.group_by(logs.tenant_id))]
+    queries = [("landed", landed)]
     for table in TABLE_OF.values():
         weeks = select(table.c.tenant_id, func.count(), func.min(table.c.week_ending)).group_by(table.c.tenant_id)
         queries.append((table.name, weeks))
